@@ -1,0 +1,3 @@
+"""Certified butterfly factorization of huge matrices."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,432 @@
+"""Patterns, chains and split trees of Kronecker-sparse factors: integers only, no arrays.
+
+A *pattern* ``(a, b, c, d)`` is the support ``I_a (x) 1_{b x c} (x) I_d`` of a sparse matrix of shape
+``(a*b*d, a*c*d)``; its nonzeros are held in a 4-D array ``ks_values[a, b, c, d]``. A *chain* is a list of patterns,
+left to right, the factors of ``Z ~ X_1 X_2 ... X_J``. It is *chainable* (Zheng, Le, Riccietti and Gribonval,
+arXiv 2411.04506, definition 4.1) when neighbours satisfy ``a1*c1/a2 = b2*d2/d1 = r`` for an integer ``r``, the
+rank of the junction, and ``a1 | a2``, ``d2 | d1``.
+
+Cutting a chainable chain after factor ``s`` splits the matrix into ``u*q`` disjoint blocks of rank at most ``r``:
+seen as ``Z.reshape(p, u, q, v)``, each ``Z[:, rl, ch, :]`` is one of them::
+
+          ch = 0          ch = 1                 (q column groups of v columns)
+    rl  +-------------+-------------+
+    0   | o o o o o o | * * * * * * |   rh = 0   rows rh*u + rl: the p rows of a row group
+    1   | . . . . . . | x x x x x x |            are u apart, the v columns of a column
+        +-------------+-------------+            group are neighbours
+    0   | o o o o o o | * * * * * * |   rh = 1
+    1   | . . . . . . | x x x x x x |            equal marks: one block
+        +-------------+-------------+
+
+The left parts of all blocks are again matrices to be factorized, by the patterns up to ``s``, and the right parts by
+the patterns after ``s``: a binary *tree* over the factors says where to cut next.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple, TypeAlias
+
+from .errors import ChainError
+
+__all__ = ["Chain", "Pattern", "Split", "Tree", "format_tree", "split_tree", "tree_leaves"]
+
+
+class Pattern(NamedTuple):
+    """Support ``I_a (x) 1_{b x c} (x) I_d`` of one Kronecker-sparse factor."""
+
+    a: int
+    b: int
+    c: int
+    d: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the factor as a matrix."""
+        return self.a * self.b * self.d, self.a * self.c * self.d
+
+    @property
+    def nnz(self) -> int:
+        """Number of stored values, the size of ``ks_values``."""
+        return self.a * self.b * self.c * self.d
+
+    def __repr__(self) -> str:
+        return f"({self.a}, {self.b}, {self.c}, {self.d})"
+
+
+class Split(NamedTuple):
+    """The blocks of one cut: ``Z.reshape(p, u, q, v)[:, rl, ch, :]``, each of shape ``(p, v)`` and rank ``rank``."""
+
+    p: int
+    u: int
+    q: int
+    v: int
+    rank: int
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A list of patterns, left to right, whose factors multiply to one matrix.
+
+    Parameters
+    ----------
+    patterns : sequence of (int, int, int, int)
+        Patterns ``(a, b, c, d)``. Neighbours must multiply: ``a1*c1*d1 == a2*b2*d2``.
+
+    Raises
+    ------
+    ChainError
+        If a pattern is not four positive integers or two neighbours do not multiply.
+
+    Notes
+    -----
+    Terms and layout are those of ``lazylinop.butterfly``; a chain of that package is accepted wherever
+    dbutterfly takes one.
+
+    Examples
+    --------
+    >>> Chain.square_dyadic(8)
+    Chain([(1, 2, 2, 4), (2, 2, 2, 2), (4, 2, 2, 1)])
+    >>> Chain.monarch((21, 16)).shape
+    (21, 16)
+    """
+
+    patterns: tuple[Pattern, ...]
+
+    def __init__(self, patterns: Iterable[Sequence[int]]) -> None:
+        checked = tuple(_checked_pattern(pattern) for pattern in patterns)
+        if not checked:
+            raise ChainError("patterns is empty; a chain needs at least one pattern (a, b, c, d)")
+        for index, (left, right) in enumerate(itertools.pairwise(checked)):
+            if left.shape[1] != right.shape[0]:
+                raise ChainError(
+                    f"patterns[{index}] = {left} has {left.shape[1]} columns but patterns[{index + 1}] = {right} has "
+                    f"{right.shape[0]} rows; neighbours must satisfy a1*c1*d1 == a2*b2*d2"
+                )
+        object.__setattr__(self, "patterns", checked)
+
+    def __repr__(self) -> str:
+        return f"Chain([{', '.join(map(repr, self.patterns))}])"
+
+    def __len__(self) -> int:
+        return len(self.patterns)
+
+    def __iter__(self) -> Iterator[Pattern]:
+        return iter(self.patterns)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the product."""
+        return self.patterns[0].shape[0], self.patterns[-1].shape[1]
+
+    @property
+    def nnz(self) -> int:
+        """Number of values that all factors store together."""
+        return sum(pattern.nnz for pattern in self.patterns)
+
+    @property
+    def T(self) -> Chain:
+        """Chain of the transposed product."""
+        return Chain([(a, c, b, d) for a, b, c, d in reversed(self.patterns)])
+
+    @cached_property
+    def ranks(self) -> tuple[int, ...] | None:
+        """Rank of each junction between neighbours, or None where the chain is not chainable."""
+        ranks = []
+        for (a1, _, c1, d1), (a2, b2, _, d2) in itertools.pairwise(self.patterns):
+            rank = a1 * c1 // a2
+            if rank < 1 or rank * a2 != a1 * c1 or rank * d1 != b2 * d2 or a2 % a1 or d1 % d2:
+                return None
+            ranks.append(rank)
+        return tuple(ranks)
+
+    @property
+    def is_chainable(self) -> bool:
+        """Whether every cut of the chain yields disjoint low-rank blocks (arXiv 2411.04506, definition 4.1)."""
+        return self.ranks is not None
+
+    @property
+    def rank(self) -> int:
+        """Largest rank of a junction (1 for a single pattern)."""
+        return max(self._junction_ranks(), default=1)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the product of the supports is a full matrix, as the factorization of a full matrix needs."""
+        return self.is_chainable and self.patterns[0].a == 1 and self.patterns[-1].d == 1
+
+    @property
+    def row_radices(self) -> tuple[int, ...]:
+        """Digits of a row index, most significant first: factor ``l`` mixes the rows along digit ``l``."""
+        ranks = (1, *self._junction_ranks())
+        return tuple(pattern.b // rank for pattern, rank in zip(self.patterns, ranks, strict=True))
+
+    @property
+    def col_radices(self) -> tuple[int, ...]:
+        """Digits of a column index, most significant first."""
+        ranks = (*self._junction_ranks(), 1)
+        return tuple(pattern.c // rank for pattern, rank in zip(self.patterns, ranks, strict=True))
+
+    def cut(self, position: int) -> tuple[Split, Chain, Chain]:
+        """Split a dense chain after its first ``position`` factors.
+
+        Parameters
+        ----------
+        position : int
+            From 1 to ``len(self) - 1``.
+
+        Returns
+        -------
+        split : Split
+            Sizes ``p, u, q, v`` and the rank of the blocks.
+        left, right : Chain
+            Dense chains of shape ``(p, q*rank)``, to be used ``u`` times, and ``(u*rank, v)``, to be used ``q`` times.
+        """
+        rank = self._junction_ranks()[position - 1]
+        (rows, cols), last, first = self.shape, self.patterns[position - 1], self.patterns[position]
+        u, q = last.d, first.a
+        left = Chain([(a, b, c, d // u) for a, b, c, d in self.patterns[:position]])
+        right = Chain([(a // q, b, c, d) for a, b, c, d in self.patterns[position:]])
+        return Split(rows // u, u, q, cols // q, rank), left, right
+
+    def _junction_ranks(self) -> tuple[int, ...]:
+        if self.ranks is None:
+            raise ChainError(
+                f"{self!r} is not chainable; neighbours need a1*c1/a2 == b2*d2/d1 == r (an integer), a1 | a2 and d2 | d1"
+            )
+        return self.ranks
+
+    @classmethod
+    def from_any(cls, chain: Any) -> Chain:
+        """Return ``chain`` as a Chain: a Chain, a list of patterns, or a chain of ``lazylinop.butterfly``."""
+        if isinstance(chain, Chain):
+            return chain
+        patterns = getattr(chain, "ks_patterns", chain)
+        if isinstance(patterns, str) or not isinstance(patterns, Iterable):
+            raise ChainError(f"chain={chain!r} is neither a Chain nor a list of patterns (a, b, c, d)")
+        return cls(patterns)
+
+    @classmethod
+    def square_dyadic(cls, n: int | tuple[int, int]) -> Chain:
+        """Build the chain ``(2^(l-1), 2, 2, n/2^l)``, l = 1..log2(n), of the fast Fourier and Hadamard transforms.
+
+        Parameters
+        ----------
+        n : int or (int, int)
+            Size of the square matrix, a power of two; a shape is taken as well.
+
+        Raises
+        ------
+        ChainError
+            If ``n`` is not a power of two, at least 1, or the shape is not square.
+        """
+        rows, cols = _checked_shape(n, "n")
+        if rows != cols or rows & (rows - 1):
+            raise ChainError(
+                f"n={n!r} is not the size of a square matrix with a power of two rows; "
+                f"Chain.chainable(({rows}, {cols})) builds a chain for this shape"
+            )
+        levels = max(rows.bit_length() - 1, 1)
+        radix = min(rows, 2)
+        return cls([(2**level, radix, radix, max(rows >> (level + 1), 1)) for level in range(levels)])
+
+    @classmethod
+    def monarch(cls, shape: tuple[int, int], p: int | None = None, q: int | None = None) -> Chain:
+        """Build the two patterns ``(1, p, q, M/p), (q, M/p, N/q, 1)`` of the Monarch class (Dao et al., 2022).
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Rows M and columns N of the matrix.
+        p, q : int, optional
+            Divisors of M and N; by default those nearest to the square roots.
+
+        Raises
+        ------
+        ChainError
+            If ``p`` does not divide M or ``q`` does not divide N.
+        """
+        rows, cols = _checked_shape(shape, "shape")
+        p = _middle_divisor(rows) if p is None else p
+        q = _middle_divisor(cols) if q is None else q
+        for name, divisor, size in (("p", p, rows), ("q", q, cols)):
+            if divisor < 1 or size % divisor:
+                raise ChainError(f"{name}={divisor} does not divide {size}; the divisors are {_divisors(size)}")
+        return cls([(1, p, q, rows // p), (q, rows // p, cols // q, 1)])
+
+    @classmethod
+    def chainable(cls, shape: tuple[int, int], rank: int = 1, leaf: int | None = None) -> Chain:
+        """Build a long chainable chain for any shape from the prime factors of its sides.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Rows M and columns N of the matrix. A prime side allows a single pattern only.
+        rank : int
+            Rank of every junction, at least 1.
+        leaf : int, optional
+            Least number of rows of the first pattern's blocks and of columns of the last one's, by default ``rank``:
+            a smaller one would make the rank redundant.
+
+        Returns
+        -------
+        Chain
+            Both sides are cut into the same number of digits, as many as the side with fewer prime factors allows,
+            and as equal as they can be.
+
+        Raises
+        ------
+        ChainError
+            If ``rank`` or ``leaf`` is not positive, or larger than the matrix.
+
+        Notes
+        -----
+        With row digits ``m_1 ... m_J`` and column digits ``n_1 ... n_J``, pattern ``l`` is
+        ``(n_1...n_(l-1), m_l*r, n_l*r, m_(l+1)...m_J)``, without the ``r`` at the two outer ends (arXiv 2411.04506,
+        lemma 4.25).
+        """
+        rows, cols = _checked_shape(shape, "shape")
+        if rank < 1:
+            raise ChainError(f"rank={rank} is not positive; the smallest rank is 1")
+        leaf = rank if leaf is None else leaf
+        if leaf < 1:
+            raise ChainError(f"leaf={leaf} is not positive; the default is the rank, {rank}")
+        if rank > min(rows, cols):
+            raise ChainError(f"rank={rank} exceeds the smaller side of {rows} x {cols}")
+        row_primes = _gather_leaf(_primes(rows), leaf)
+        col_primes = _gather_leaf(_primes(cols)[::-1], leaf)[::-1]
+        digits = min(len(row_primes), len(col_primes))
+        m, n = _merge(row_primes, digits), _merge(col_primes, digits)
+        patterns = []
+        for level in range(digits):
+            left, right = (1 if level == 0 else rank), (1 if level == digits - 1 else rank)
+            patterns.append((math.prod(n[:level]), m[level] * left, n[level] * right, math.prod(m[level + 1 :])))
+        return cls(patterns)
+
+
+def _checked_pattern(pattern: Sequence[int]) -> Pattern:
+    try:
+        values = tuple(operator.index(value) for value in pattern)
+    except TypeError:
+        values = ()
+    if len(values) != 4 or min(values) < 1:
+        raise ChainError(f"pattern {pattern!r} is not four positive integers (a, b, c, d)")
+    return Pattern(*values)
+
+
+def _checked_shape(shape: int | tuple[int, int], name: str) -> tuple[int, int]:
+    sides = shape if isinstance(shape, Sequence) else (shape, shape)
+    try:
+        rows, cols = (operator.index(side) for side in sides)
+    except (TypeError, ValueError):
+        raise ChainError(f"{name}={shape!r} is not a size or a pair of sizes") from None
+    if rows < 1 or cols < 1:
+        raise ChainError(f"{name}={shape!r} has an empty side; both must be at least 1")
+    return rows, cols
+
+
+def _primes(number: int) -> list[int]:
+    """Prime factors in ascending order; ``[1]`` for 1, so that every side has a digit."""
+    primes, divisor = [], 2
+    while divisor * divisor <= number:
+        while number % divisor == 0:
+            primes.append(divisor)
+            number //= divisor
+        divisor += 1
+    return [*primes, number] if number > 1 or not primes else primes
+
+
+def _divisors(number: int) -> list[int]:
+    small = [k for k in range(1, math.isqrt(number) + 1) if number % k == 0]
+    return sorted({*small, *(number // k for k in small)})
+
+
+def _middle_divisor(number: int) -> int:
+    return min(_divisors(number), key=lambda divisor: abs(math.log(divisor * divisor / number)))
+
+
+def _gather_leaf(primes: list[int], leaf: int) -> list[int]:
+    """Multiply leading digits until the first is at least ``leaf`` (or all are one)."""
+    count = next((k for k in range(1, len(primes)) if math.prod(primes[:k]) >= leaf), len(primes))
+    return [math.prod(primes[:count]), *primes[count:]]
+
+
+def _merge(digits: list[int], count: int) -> list[int]:
+    """Multiply neighbours, the smallest product first, until ``count`` digits are left."""
+    digits = list(digits)
+    while len(digits) > count:
+        at = min(range(len(digits) - 1), key=lambda k: digits[k] * digits[k + 1])
+        digits[at : at + 2] = [digits[at] * digits[at + 1]]
+    return digits
+
+
+Tree: TypeAlias = "int | tuple[Tree, Tree]"
+"""A leaf is the index of a factor; a node is the pair of its left and right subtrees."""
+
+
+def split_tree(factors: int, tree: str | Any = "balanced", root: int | None = None) -> Tree:
+    """Build the binary tree that says where a chain of ``factors`` patterns is cut.
+
+    Parameters
+    ----------
+    factors : int
+        Number of factors, at least 1.
+    tree : {"balanced", "left", "right"} or nested pairs
+        ``"balanced"`` cuts in the middle; ``"left"`` peels one factor off from the left at every cut ("l2r" in
+        lazylinop) and ``"right"`` one from the right. Explicit nestings hold every index once and in order,
+        such as ``((0, 1), (2, (3, 4)))``.
+    root : int, optional
+        For ``"balanced"``: number of factors to the left of the first cut, by default half of them.
+
+    Raises
+    ------
+    ChainError
+        If ``tree`` is unknown or is not a nesting of exactly these factors.
+    """
+    if isinstance(tree, str):
+        sizes = {"balanced": lambda n: n // 2, "left": lambda n: 1, "right": lambda n: n - 1}
+        if tree not in sizes:
+            raise ChainError(f'tree={tree!r} is unknown; use "balanced", "left", "right" or nested pairs')
+        return _grow(range(factors), sizes[tree], root if tree == "balanced" else None)
+    nested = _checked_nesting(tree)
+    leaves = tree_leaves(nested)
+    if leaves != list(range(factors)):
+        raise ChainError(f"tree={tree!r} has the leaves {leaves}; a chain of {factors} factors needs 0 to {factors - 1}")
+    return nested
+
+
+def _grow(indices: range, size: Any, root: int | None = None) -> Tree:
+    if len(indices) == 1:
+        return indices[0]
+    left = size(len(indices)) if root is None else root
+    return _grow(indices[:left], size), _grow(indices[left:], size)
+
+
+def _checked_nesting(tree: Any) -> Tree:
+    if isinstance(tree, (list, tuple)):
+        if len(tree) != 2:
+            raise ChainError(f"tree node {tree!r} has {len(tree)} children; every node is a pair")
+        return _checked_nesting(tree[0]), _checked_nesting(tree[1])
+    try:
+        return operator.index(tree)
+    except TypeError:
+        raise ChainError(f"tree leaf {tree!r} is not the index of a factor") from None
+
+
+def tree_leaves(tree: Tree) -> list[int]:
+    """Indices of the factors under ``tree``, left to right."""
+    return [tree] if isinstance(tree, int) else [*tree_leaves(tree[0]), *tree_leaves(tree[1])]
+
+
+def format_tree(tree: Tree) -> str:
+    """One line for a tree: named where it has a name, else the nesting."""
+    factors = len(tree_leaves(tree))
+    for name in ("balanced", "left", "right"):
+        if tree == split_tree(factors, name):
+            return name
+    return str(tree).replace(" ", "")

@@ -186,8 +186,18 @@ class Chain:
             Sizes ``p, u, q, v`` and the rank of the blocks.
         left, right : Chain
             Dense chains of shape ``(p, q*rank)``, to be used ``u`` times, and ``(u*rank, v)``, to be used ``q`` times.
+
+        Raises
+        ------
+        ChainError
+            If the chain is not chainable or ``position`` is out of range.
         """
-        rank = self._junction_ranks()[position - 1]
+        ranks = self._junction_ranks()
+        if not 1 <= position < len(self):
+            raise ChainError(
+                f"position={position} is no cut of {self!r}; a chain of {len(self)} has cuts 1 to {len(ranks)}"
+            )
+        rank = ranks[position - 1]
         (rows, cols), last, first = self.shape, self.patterns[position - 1], self.patterns[position]
         u, q = last.d, first.a
         left = Chain([(a, b, c, d // u) for a, b, c, d in self.patterns[:position]])
@@ -386,8 +396,12 @@ def split_tree(factors: int, tree: str | Any = "balanced", root: int | None = No
     Raises
     ------
     ChainError
-        If ``tree`` is unknown or is not a nesting of exactly these factors.
+        If ``tree`` is unknown or is not a nesting of exactly these factors, or ``factors`` or ``root`` is out of range.
     """
+    if factors < 1:
+        raise ChainError(f"factors={factors} is not positive; a tree needs at least one factor")
+    if root is not None and not 1 <= root < factors:
+        raise ChainError(f"root={root} is no cut of {factors} factors; it must leave some on both sides")
     if isinstance(tree, str):
         sizes = {"balanced": lambda n: n // 2, "left": lambda n: 1, "right": lambda n: n - 1}
         if tree not in sizes:
@@ -396,7 +410,9 @@ def split_tree(factors: int, tree: str | Any = "balanced", root: int | None = No
     nested = _checked_nesting(tree)
     leaves = tree_leaves(nested)
     if leaves != list(range(factors)):
-        raise ChainError(f"tree={tree!r} has the leaves {leaves}; a chain of {factors} factors needs 0 to {factors - 1}")
+        raise ChainError(
+            f"tree={tree!r} has the leaves {leaves}; a chain of {factors} factors needs 0 to {factors - 1}"
+        )
     return nested
 
 
@@ -429,4 +445,8 @@ def format_tree(tree: Tree) -> str:
     for name in ("balanced", "left", "right"):
         if tree == split_tree(factors, name):
             return name
+    if isinstance(tree, tuple):
+        root = len(tree_leaves(tree[0]))
+        if tree == split_tree(factors, "balanced", root):
+            return f"balanced below a root cut after factor {root}"
     return str(tree).replace(" ", "")

@@ -1,0 +1,1 @@
+"""Kernels: arrays in, arrays out; no input or output, no Dask, no configuration."""

@@ -1,0 +1,307 @@
+r"""Best rank-one approximation of every block of a stack, by products alone.
+
+Each block Z (p x v) starts from its largest row; one round of the power iteration then gives, with unit vectors,
+
+    t v^H = u^H Z,    s u' = Z v,    w = Z v - t u  (orthogonal to u),
+
+so that in bases that start with u and v the block is ``[[t, 0], [w, R]]`` with ``||Z||^2 = t^2 + |w|^2 + ||R||^2``.
+Hence the largest singular value is *bounded from above* by quantities that the round has at hand,
+
+    sigma_1^2 <= lambda_max [[t^2, t|w|], [t|w|, ||Z||^2 - t^2]],
+
+and the round stops where that bound leaves nothing to gain. The residual ``Z - (Z v) v^H`` is orthogonal to v whether or
+not v has converged, which is all the certificate needs. Blocks that are rank one up to noise pass at once. For the others
+(less than half of the energy in one vector, a small gap, a start orthogonal to the top vector) the Gram matrix of the short
+side is squared until it is rank one: its column gives the vector, and ``sigma_1^2 <= trace(G^m)^(1/m)`` the bound.
+
+The work is done on stacks that stay in the cache of one core (:func:`rank_one_grid`), where products of all sizes run at
+the speed of that cache. Squares are summed in the precision of the matrix along runs of at most 1024 entries, and in float64
+from there on.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .backend import Array, any_true, is_complex, namespace
+
+__all__ = ["RankOne", "rank_one", "rank_one_grid", "residual_energy", "squared_norms"]
+
+RUN = 1024
+"""Longest run of squares summed in the precision of the matrix."""
+
+RELATIVE_SLACK = 1e-3
+"""A round stops where the energy that could still be captured is below this fraction of the discarded energy."""
+
+HARD_SLACK = 1e-2
+"""The same for blocks that need their Gram matrix: there, it is the sharpness of a bound, not of the result."""
+
+MAX_SQUARINGS = 10
+
+
+class RankOne(NamedTuple):
+    """Rank-one approximations ``left[k, :, None] * right[k, None, :]`` of blocks, with their energies.
+
+    Leading axes are those of the stack. Energies are squared Frobenius norms in float64.
+
+    Attributes
+    ----------
+    left : array, shape (..., p)
+        ``Z v``: carries the scale.
+    right : array, shape (..., v)
+        ``v^H``: unit rows (zero for a zero block).
+    energy : array of float64, shape (...)
+        ``||Z||^2``.
+    discarded : array of float64, shape (...)
+        ``||Z - left right||^2``.
+    slack : array of float64, shape (...)
+        Proven bound on the energy that any other rank-one matrix could capture beyond this one: the best approximation
+        discards at least ``discarded - slack``.
+    """
+
+    left: Array
+    right: Array
+    energy: Array
+    discarded: Array
+    slack: Array
+
+
+def rank_one_grid(grid: Array, *, dtype: Any, stack_bytes: int) -> RankOne:
+    """Approximate every block of a grid, a cache-sized stack at a time.
+
+    Parameters
+    ----------
+    grid : array, shape (G, H, p, v)
+        Blocks; any strides, any numeric dtype. Copied stack by stack, never as a whole.
+    dtype : dtype of the namespace
+        Floating or complex dtype in which to compute.
+    stack_bytes : int
+        Size of a stack (at least one block is taken).
+
+    Returns
+    -------
+    RankOne
+        With leading axes (G, H). The result for a block does not depend on how the grid is cut into stacks.
+    """
+    xp = namespace(grid)
+    groups, peers, p, v = grid.shape
+    count = max(1, stack_bytes // (p * v * max(grid.dtype.itemsize, 1)))
+    across = min(peers, count)
+    down = max(1, min(groups, count // peers))
+    bands = []
+    for g in range(0, groups, down):
+        band = []
+        for h in range(0, peers, across):
+            part = grid[g : g + down, h : h + across, :, :]
+            stack = xp.astype(xp.reshape(part, (-1, p, v)), dtype, copy=False)
+            found = rank_one(stack)
+            band.append(RankOne(*(xp.reshape(x, (*part.shape[:2], *x.shape[1:])) for x in found)))
+        bands.append(_joined(band, axis=1))
+    return _joined(bands, axis=0)
+
+
+def _joined(parts: list[RankOne], axis: int) -> RankOne:
+    if len(parts) == 1:
+        return parts[0]
+    xp = namespace(parts[0].left)
+    return RankOne(*(xp.concat(arrays, axis=axis) for arrays in zip(*parts, strict=True)))
+
+
+def rank_one(blocks: Array) -> RankOne:
+    """Approximate every block of a contiguous stack.
+
+    Parameters
+    ----------
+    blocks : array, shape (k, p, v), real or complex floating
+
+    Returns
+    -------
+    RankOne
+        Non-finite entries, or squares that overflow float64, give a non-finite energy and meaningless vectors.
+    """
+    xp = namespace(blocks)
+    rows = squared_norms(blocks)
+    energy = xp.sum(rows, axis=-1)
+    tiny, huge = _safe_range(blocks)
+    if any_true((energy < tiny) | ~(energy < huge)):
+        return _rescaled(blocks)
+    return _from_largest_row(blocks, rows, energy)
+
+
+def _safe_range(blocks: Array) -> tuple[float, float]:
+    """Energies between which squares neither underflow nor overflow in the precision of the blocks."""
+    info = namespace(blocks).finfo(blocks.dtype)
+    return float(info.smallest_normal) / float(info.eps) ** 2, float(info.max) * float(info.eps)
+
+
+def _rescaled(blocks: Array) -> RankOne:
+    """Bring every block to largest modulus one first, for entries whose squares leave the range of the dtype."""
+    xp = namespace(blocks)
+    largest = xp.max(xp.abs(blocks), axis=(1, 2))
+    largest = xp.where(largest > 0, largest, xp.ones_like(largest))
+    scale = xp.astype(largest, xp.float64)
+    scaled = blocks / xp.astype(largest, blocks.dtype)[:, None, None]
+    rows = squared_norms(scaled)
+    found = _from_largest_row(scaled, rows, xp.sum(rows, axis=-1))
+    energies = (x * scale * scale for x in (found.energy, found.discarded, found.slack))
+    return RankOne(found.left * xp.astype(largest, blocks.dtype)[:, None], found.right, *energies)
+
+
+def _from_largest_row(blocks: Array, rows: Array, energy: Array) -> RankOne:
+    xp = namespace(blocks)
+    largest = xp.argmax(rows, axis=-1)[:, None]
+    start = xp.take_along_axis(blocks, largest[:, :, None], axis=1)
+    norms = xp.sqrt(xp.take_along_axis(rows, largest, axis=1))
+    left = xp.matmul(blocks, _adjoint(start / _divisor(norms, blocks)[:, :, None]))
+    found, done = _round(blocks, left, energy)
+    if any_true(~done):
+        (hard,) = xp.nonzero(~done)
+        found = _replaced(found, ~done, _hard(xp.take(blocks, hard, axis=0), xp.take(energy, hard)))
+    return found
+
+
+def _round(blocks: Array, left: Array, energy: Array) -> tuple[RankOne, Array]:
+    """One round of the power iteration from ``left`` (k, p, 1); also which blocks have nothing left to gain."""
+    xp = namespace(blocks)
+    length = xp.sqrt(squared_norms(_adjoint(left)))
+    u = left / _divisor(length, blocks)[:, :, None]
+    projected = xp.matmul(_adjoint(u), blocks)
+    t = xp.sqrt(squared_norms(projected))
+    unit = _divisor(t, blocks)[:, :, None]
+    right = projected / unit
+    left = xp.matmul(blocks, _adjoint(right))
+    rise = squared_norms(_adjoint(left - u * unit))[:, 0]
+    captured = squared_norms(_adjoint(left))[:, 0]
+    discarded = _discarded(blocks, left, right, energy, captured)
+    slack = _slack(t[:, 0] ** 2, rise, discarded)
+    eps = float(xp.finfo(blocks.dtype).eps)
+    done = (slack <= RELATIVE_SLACK * discarded) | (rise + slack <= (8 * eps) ** 2 * energy) | (energy == 0)
+    return RankOne(left[:, :, 0], right[:, 0, :], energy, discarded, xp.minimum(slack, discarded)), done
+
+
+def _discarded(blocks: Array, left: Array, right: Array, energy: Array, captured: Array) -> Array:
+    """``||Z||^2 - ||Z v||^2``, from the residual itself in every block where that difference cancels."""
+    xp = namespace(blocks)
+    difference = energy - captured
+    cancels = difference < 1024 * float(xp.finfo(blocks.dtype).eps) * energy
+    if not any_true(cancels):
+        return difference
+    return xp.where(cancels, residual_energy(blocks, left, right), difference)
+
+
+def residual_energy(blocks: Array, left: Array, right: Array) -> Array:
+    """``||Z - left right||^2`` in float64 for blocks (k, p, v), left (k, p, 1), right (k, 1, v)."""
+    xp = namespace(blocks)
+    step = max(1, blocks.shape[0] // 4)  # the blocks fill the cache: leave their residuals a part of it
+    parts = []
+    for k in range(0, blocks.shape[0], step):
+        residual = left[k : k + step, :, :] * right[k : k + step, :, :]
+        residual -= blocks[k : k + step, :, :]
+        parts.append(xp.sum(squared_norms(residual), axis=-1))
+    return xp.concat(parts)
+
+
+def _slack(t2: Array, rise: Array, discarded: Array) -> Array:
+    """Bound of the module docstring on ``sigma_1^2``, less the captured ``t^2 + rise``, without cancellation."""
+    xp = namespace(t2)
+    gap = t2 - (rise + discarded)
+    root = xp.sqrt(gap * gap + 4 * t2 * rise)
+    above = xp.where(gap > 0, 2 * t2 * rise / xp.where(gap > 0, root + gap, xp.ones_like(gap)), (root - gap) / 2)
+    return xp.maximum(above - rise, xp.zeros_like(above))
+
+
+def _hard(blocks: Array, energy: Array) -> RankOne:
+    """Blocks on which one round was not enough: square the Gram matrix until it shows its top vector."""
+    xp = namespace(blocks)
+    wide = blocks.shape[1] <= blocks.shape[2]
+    adjoint = xp.conj(xp.matrix_transpose(blocks))
+    gram = xp.matmul(blocks, adjoint) if wide else xp.matmul(adjoint, blocks)
+    vector, bound = _top_vector(gram, energy)
+    found, _ = _round(blocks, vector if wide else xp.matmul(blocks, vector), energy)
+    beyond = xp.maximum(bound - (energy - found.discarded), xp.zeros_like(energy))
+    return found._replace(slack=xp.minimum(found.slack, beyond))
+
+
+def _top_vector(gram: Array, energy: Array) -> tuple[Array, Array]:
+    """Top eigenvector (k, n, 1) of positive semidefinite matrices, and a bound on their largest eigenvalue.
+
+    With H scaled to trace one after each squaring, ``log trace(G^m)`` is kept apart, so nothing overflows.
+    """
+    xp = namespace(gram)
+    trace = _trace(gram)
+    power = gram / _divisor(trace, gram)[:, None, None]
+    log_trace = xp.log(xp.where(trace > 0, trace, xp.ones_like(trace)))
+    exponent, bound = 1, energy
+    settled = trace <= 0
+    for _ in range(MAX_SQUARINGS):
+        squared = xp.matmul(power, power)
+        trace = _trace(squared)
+        exponent *= 2
+        new_log = xp.where(settled, log_trace, 2 * log_trace + xp.log(xp.where(settled, xp.ones_like(trace), trace)))
+        bound = xp.where(settled, bound, xp.minimum(bound, xp.exp(new_log / exponent)))
+        power = xp.where(settled[:, None, None], power, squared / _divisor(trace, gram)[:, None, None])
+        log_trace = new_log
+        # trace(H^2) = sum of squared eigenvalues of H: one where H is rank one. The bound exceeds the top
+        # eigenvalue by a factor trace(H^2)^(-1/m) at most.
+        excess = bound * (trace ** (-1.0 / exponent) - 1)
+        settled = settled | (trace > 1 - 1e-6) | ((exponent >= 64) & (excess <= HARD_SLACK * (energy - bound)))
+        if not any_true(~settled):
+            break
+    column = xp.argmax(_diagonal(power), axis=-1)[:, None, None]
+    eps = float(xp.finfo(gram.dtype).eps)
+    return xp.take_along_axis(power, column, axis=2), bound * (1 + gram.shape[-1] * eps)
+
+
+def _diagonal(hermitian: Array) -> Array:
+    xp = namespace(hermitian)
+    diagonal = xp.linalg.diagonal(hermitian)
+    return xp.real(diagonal) if is_complex(xp, diagonal.dtype) else diagonal
+
+
+def _trace(matrices: Array) -> Array:
+    xp = namespace(matrices)
+    return xp.sum(xp.astype(_diagonal(matrices), xp.float64), axis=-1)
+
+
+def _replaced(found: RankOne, mask: Array, better: RankOne) -> RankOne:
+    """Put the rows of ``better``, in order, where ``mask`` is true."""
+    xp = namespace(mask)
+    count = mask.shape[0]
+    positions = xp.astype(xp.cumulative_sum(xp.astype(mask, xp.int64)), xp.int64) - 1
+    here = xp.arange(count, dtype=xp.int64, device=mask.device)
+    index = xp.where(mask, positions + count, here)
+    pairs = zip(found, better, strict=True)
+    return RankOne(*(xp.take(xp.concat((old, new), axis=0), index, axis=0) for old, new in pairs))
+
+
+def squared_norms(vectors: Array) -> Array:
+    """Squared Euclidean norms along the last axis, in float64 beyond runs of 1024 entries."""
+    xp = namespace(vectors)
+    length = vectors.shape[-1]
+    runs = length // RUN
+    if runs <= 1:
+        return _plain_squares(vectors)
+    head = xp.reshape(vectors[..., : runs * RUN], (*vectors.shape[:-1], runs, RUN))
+    total = xp.sum(_plain_squares(head), axis=-1)
+    return total + _plain_squares(vectors[..., runs * RUN :]) if runs * RUN < length else total
+
+
+def _plain_squares(vectors: Array) -> Array:
+    xp = namespace(vectors)
+    squares = xp.vecdot(vectors, vectors)
+    if is_complex(xp, squares.dtype):
+        squares = xp.real(squares)
+    return xp.astype(squares, xp.float64)
+
+
+def _adjoint(vectors: Array) -> Array:
+    """Conjugate transpose of a stack of column or row vectors (a view for real ones)."""
+    xp = namespace(vectors)
+    transposed = xp.matrix_transpose(vectors)
+    return xp.conj(transposed) if is_complex(xp, vectors.dtype) else transposed
+
+
+def _divisor(norms: Array, like: Array) -> Array:
+    """Norms in the dtype of ``like``, with one in place of zero."""
+    xp = namespace(norms)
+    return xp.astype(xp.where(norms > 0, norms, xp.ones_like(norms)), like.dtype)

@@ -207,7 +207,7 @@ class Chain:
     def _junction_ranks(self) -> tuple[int, ...]:
         if self.ranks is None:
             raise ChainError(
-                f"{self!r} is not chainable; neighbours need a1*c1/a2 == b2*d2/d1 == r (an integer), a1 | a2 and d2 | d1"
+                f"{self!r} is not chainable; neighbours need a1*c1/a2 == b2*d2/d1 == r, an integer, a1 | a2, d2 | d1"
             )
         return self.ranks
 
@@ -367,12 +367,17 @@ def _gather_leaf(primes: list[int], leaf: int) -> list[int]:
 
 
 def _merge(digits: list[int], count: int) -> list[int]:
-    """Multiply neighbours, the smallest product first, until ``count`` digits are left."""
-    digits = list(digits)
-    while len(digits) > count:
-        at = min(range(len(digits) - 1), key=lambda k: digits[k] * digits[k + 1])
-        digits[at : at + 2] = [digits[at] * digits[at + 1]]
-    return digits
+    """Multiply neighbours into ``count`` digits with the least sum of squared logarithms: as equal as they can be."""
+    best: list[tuple[float, tuple[int, ...]]] = [(0.0, ()), *[(math.inf, ())] * len(digits)]
+    for _ in range(count):  # best[end]: the first ``end`` digits, merged into as many as there were rounds
+        grown = best
+        best = [(math.inf, ())]
+        for end in range(1, len(digits) + 1):
+            lasts = [math.prod(digits[start:end]) for start in range(end)]
+            best.append(
+                min((cost + math.log(m) ** 2, (*done, m)) for (cost, done), m in zip(grown, lasts, strict=False))
+            )
+    return list(best[-1][1])
 
 
 Tree: TypeAlias = "int | tuple[Tree, Tree]"
@@ -403,7 +408,7 @@ def split_tree(factors: int, tree: str | Any = "balanced", root: int | None = No
     if root is not None and not 1 <= root < factors:
         raise ChainError(f"root={root} is no cut of {factors} factors; it must leave some on both sides")
     if isinstance(tree, str):
-        sizes = {"balanced": lambda n: n // 2, "left": lambda n: 1, "right": lambda n: n - 1}
+        sizes = {"balanced": lambda n: n // 2, "left": lambda _: 1, "right": lambda n: n - 1}
         if tree not in sizes:
             raise ChainError(f'tree={tree!r} is unknown; use "balanced", "left", "right" or nested pairs')
         return _grow(range(factors), sizes[tree], root if tree == "balanced" else None)

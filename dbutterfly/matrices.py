@@ -59,8 +59,12 @@ class KnownMatrix(Entries):
 
     Parameters
     ----------
-    f, shape, dtype
-        As for :class:`Entries`.
+    f : callable
+        Entry function, as for :class:`Entries`.
+    shape : (int, int)
+        Rows M and columns N.
+    dtype : dtype
+        float32, float64, complex64 or complex128.
     norm : float
         Frobenius norm.
     chain : Chain, optional

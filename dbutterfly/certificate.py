@@ -1,0 +1,109 @@
+r"""How good a factorization is: a proven error bound, a proven lower bound, and their ratio.
+
+Let the root cut leave blocks ``Z_b`` with best rank-one parts ``sigma u v^H``, X the product of the left factors with unit
+columns x, B what the right factors were fitted to and B' their product. The supports of the ``x b^H`` are disjoint, hence
+
+- after one read, with ``e1^2 = sum ||Z_b - (Z_b v) v^H||^2``, ``e2^2 = sum ||(I - x x^H) Z_b v||^2``, ``e3 = ||B - B'||``:
+
+  ``||Z - X B'||^2 = e2^2 + ||(residual of the cut) + X (B - B')||^2 <= e2^2 + (e1 + e3)^2``,
+
+  since a residual that is orthogonal to v is orthogonal to the first term;
+- after a second read, where ``B = X^H Z``: ``||Z - X B'||^2 = sum ||Z_b - x x^H Z_b||^2 + e3^2``, exactly;
+- any product of the same chain leaves rank-one blocks at the root cut, so none has an error below
+  ``sum (||Z_b||^2 - sigma_1(Z_b)^2)``, which :mod:`dbutterfly.kernels.low_rank` bounds from below.
+
+All sums are taken in float64; cancelling differences are formed from residuals. A rounding allowance of two units in the
+last place per factor is added to the error and taken from the lower bound.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Certificate", "certify"]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Quality of a factorization; all errors are relative to the Frobenius norm of the matrix.
+
+    Attributes
+    ----------
+    error_bound : float
+        The relative error ``||Z - product|| / ||Z||`` is at most this.
+    lower_bound : float
+        No product of factors with this chain has a smaller relative error.
+    exact : bool
+        Whether ``error_bound`` is the error itself up to rounding, as it is after two reads.
+    norm : float
+        ``||Z||`` in the Frobenius norm.
+    """
+
+    error_bound: float
+    lower_bound: float
+    exact: bool
+    norm: float
+
+    @property
+    def ratio(self) -> float:
+        """Error bound over lower bound: within this factor of the best that any method can reach (inf if unknown)."""
+        if self.lower_bound > 0:
+            return self.error_bound / self.lower_bound
+        return 1.0 if self.error_bound == 0 else math.inf
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Certificate:
+        """Inverse of :meth:`to_json`."""
+        return cls(**values)
+
+    def __str__(self) -> str:
+        error = "error" if self.exact else "error bound"
+        best = f"no product of this chain is below {self.lower_bound:.4g}"
+        ratio = f", ratio {self.ratio:.4f}" if math.isfinite(self.ratio) else ""
+        return f"{error} {self.error_bound:.4g}, {best}{ratio} (relative Frobenius norm)"
+
+
+def certify(
+    stats: NDArray[np.float64],
+    left_error: NDArray[np.float64],
+    right_error: NDArray[np.float64],
+    second: NDArray[np.float64] | None,
+    *,
+    factors: int,
+    eps: float,
+) -> Certificate:
+    """Certificate of a run.
+
+    Parameters
+    ----------
+    stats : array, shape (u, q, 3)
+        Energy, discarded energy and slack of each block.
+    left_error, right_error : array, shape (u,) and (q,)
+        ``e2^2`` by row group and ``e3^2`` by column group.
+    second : array, shape (u, q, 1), or None
+        ``||Z_b - x x^H Z_b||^2`` from a second read.
+    factors : int
+        Number of factors, for the rounding allowance.
+    eps : float
+        Machine epsilon of the dtype of the factors.
+    """
+    energy, discarded, slack = (math.fsum(stats[..., k].ravel()) for k in range(3))
+    if energy == 0:
+        return Certificate(0.0, 0.0, True, 0.0)
+    e2, e3 = math.fsum(left_error), math.fsum(right_error)
+    if second is None:
+        error = math.sqrt(e2 + (math.sqrt(discarded) + math.sqrt(e3)) ** 2)
+    else:
+        error = math.sqrt(math.fsum(second.ravel()) + e3)
+    norm, rounding = math.sqrt(energy), 2 * eps * factors
+    lower = math.sqrt(max(discarded - slack, 0.0)) / norm
+    return Certificate(error / norm + rounding, max(lower - rounding, 0.0), second is not None, norm)

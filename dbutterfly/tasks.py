@@ -1,0 +1,360 @@
+"""What one worker does: read and split a tile, factorize a range of groups. Plain picklable objects.
+
+Every task has three steps, so that an engine can overlap the reading of one with the arithmetic of another, and can read
+here what a worker cannot reach: it reads from Z and from the workspace, ``compute`` turns that into outputs, and the outputs
+name the ranges of the workspace they fill.
+
+    array      shape            by             what
+    A          (u, q, p)        storage order  left parts of the blocks, ``Z v``
+    B          (q, u, v)        storage order  right parts ``v^H``, or ``X^H Z`` after a second read
+    stats      (u, q, 3)        storage order  energy, discarded energy and slack of each block
+    X          (u, q, p)        storage order  unit columns of the product of the left factors
+    scale      (u, q)           storage order  ``X^H (Z v)``, by which the one-read B is scaled
+    left_error (u,)             storage order  ``||A - X X^H A||^2``
+    second     (u, q, 1)        storage order  ``||Z - X X^H Z||^2`` of each block, after a second read
+    right_error (q,)            storage order  ``||B - product of right factors||^2``
+    left/l     (u, a, b, c, d)  storage order  factors of the row groups
+    right/l    (q, a, b, c, d)  storage order  factors of the column groups
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .chain import Chain, Tree, tree_leaves
+from .errors import InputError, NonFiniteError
+from .kernels.backend import Backend, namespace, resolve_backend
+from .kernels.hierarchy import Factored, factor_stack, unit_columns
+from .kernels.low_rank import rank_one_grid, residual_energy, squared_norms
+from .layout import Index
+from .plan import Plan, Tile
+from .sources import MatrixSource, first_bad_entry
+from .store import Selection, Workspace
+
+__all__ = ["Job", "LeftTask", "Output", "ProjectTask", "Record", "RightTask", "Task", "TileTask", "finish_task", "load_task", "stage_tasks"]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What all tasks of a run share.
+
+    Attributes
+    ----------
+    source : MatrixSource
+        The matrix.
+    plan : Plan
+        How it is cut.
+    workspace : Workspace
+        Where the outputs go.
+    backend : str
+        Array library of the workers; resolved in each worker's process.
+    """
+
+    source: MatrixSource
+    plan: Plan
+    workspace: Workspace
+    backend: str = "auto"
+
+    @property
+    def halves(self) -> tuple[Chain, Chain]:
+        """Chains of the left and right parts of the blocks."""
+        _, left, right = self.plan.chain.cut(self.root)
+        return left, right
+
+    @property
+    def trees(self) -> tuple[Tree, Tree]:
+        """Trees of the left and right parts."""
+        assert isinstance(self.plan.tree, tuple)
+        return self.plan.tree
+
+    @property
+    def root(self) -> int:
+        """Number of factors to the left of the root cut."""
+        return len(tree_leaves(self.trees[0]))
+
+
+class Output(NamedTuple):
+    """Values for a range of an array of the workspace."""
+
+    name: str
+    selection: Selection
+    values: NDArray[Any]
+
+
+class Record(NamedTuple):
+    """What a task reports: bytes of Z read, seconds of reading and of the rest, and outputs it did not write itself."""
+
+    bytes_read: int
+    load_seconds: float
+    compute_seconds: float
+    outputs: list[Output]
+
+
+Inputs: TypeAlias = "dict[str, NDArray[Any]]"
+
+
+class Task(ABC):
+    """One unit of work."""
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """What error messages call it."""
+
+    def read_source(self, job: Job) -> Inputs:  # noqa: ARG002
+        """Read what it needs of Z."""
+        return {}
+
+    def read_workspace(self, job: Job) -> Inputs:  # noqa: ARG002
+        """Read what it needs of what earlier tasks wrote."""
+        return {}
+
+    @abstractmethod
+    def compute(self, job: Job, inputs: Inputs) -> list[Output]:
+        """Turn inputs into outputs."""
+
+
+@dataclass(frozen=True)
+class TileTask(Task):
+    """Read a tile of Z and split each of its blocks."""
+
+    tile: Tile
+
+    @property
+    def label(self) -> str:
+        """Name with the groups covered."""
+        return _tile_label("tile", self.tile)
+
+    def read_source(self, job: Job) -> Inputs:
+        """Read the tile."""
+        return {"grid": _read_tile(job, self.tile)}
+
+    def compute(self, job: Job, inputs: Inputs) -> list[Output]:
+        """Approximate each block; refuse NaN and infinities."""
+        grid, backend = inputs["grid"], resolve_backend(job.backend)
+        device = backend.to_device(grid)
+        xp = namespace(device)
+        dtype = getattr(xp, job.plan.source.work_dtype)
+        found = rank_one_grid(device, dtype=dtype, stack_bytes=backend.stack_bytes)
+        stats = np.stack([backend.to_host(x) for x in (found.energy, found.discarded, found.slack)], axis=-1)
+        _check_finite(job, grid, self.tile, stats)
+        rows, cols = job.plan.rows, job.plan.cols
+        assert rows is not None
+        assert cols is not None
+        r, c = slice(self.tile.r0, self.tile.r1), slice(self.tile.c0, self.tile.c1)
+        left = _take(backend.to_host(found.left), rows.member_order, axis=2)
+        right = _take(backend.to_host(found.right), cols.member_order, axis=2)
+        return [Output("A", (r, c), left), Output("B", (c, r), right.swapaxes(0, 1)), Output("stats", (r, c), stats)]
+
+
+@dataclass(frozen=True)
+class LeftTask(Task):
+    """Factorize the left parts of a range of row groups, and scale the product to unit columns."""
+
+    first: int
+    last: int
+
+    @property
+    def label(self) -> str:
+        """Name with the groups covered."""
+        return f"left factors of row groups {self.first}..{self.last - 1}"
+
+    def read_workspace(self, job: Job) -> Inputs:
+        """Read A of all column groups."""
+        return {"A": job.workspace.read("A", (slice(self.first, self.last),))}
+
+    def compute(self, job: Job, inputs: Inputs) -> list[Output]:
+        """Factorize; X and the scales are what the right parts need."""
+        assert job.plan.cols is not None
+        backend = resolve_backend(job.backend)
+        parts = backend.to_device(_take(inputs["A"], job.plan.cols.group_order, axis=1))
+        xp = namespace(parts)
+        chain, tree = job.halves[0], job.trees[0]
+        left = unit_columns(factor_stack(xp.matrix_transpose(parts), chain, tree, stack_bytes=backend.stack_bytes))
+        basis = xp.matrix_transpose(left.product)
+        scale = xp.vecdot(basis, parts)
+        error = xp.sum(squared_norms(parts - basis * scale[:, :, None]), axis=-1)
+        span = (slice(self.first, self.last),)
+        back = _inverse(job.plan.cols.group_order)
+        return [
+            *(Output(f"left/{index}", span, backend.to_host(f)) for index, f in enumerate(left.factors)),
+            Output("X", span, _take(backend.to_host(basis), back, axis=1)),
+            Output("scale", span, _take(backend.to_host(scale), back, axis=1)),
+            Output("left_error", span, backend.to_host(error)),
+        ]
+
+
+@dataclass(frozen=True)
+class ProjectTask(Task):
+    """Read a tile of Z a second time and project it on the product of the left factors."""
+
+    tile: Tile
+
+    @property
+    def label(self) -> str:
+        """Name with the groups covered."""
+        return _tile_label("second read of tile", self.tile)
+
+    def read_source(self, job: Job) -> Inputs:
+        """Read the tile."""
+        return {"grid": _read_tile(job, self.tile)}
+
+    def read_workspace(self, job: Job) -> Inputs:
+        """Read X of its groups."""
+        r, c = slice(self.tile.r0, self.tile.r1), slice(self.tile.c0, self.tile.c1)
+        return {"X": job.workspace.read("X", (r, c))}
+
+    def compute(self, job: Job, inputs: Inputs) -> list[Output]:
+        """``B = X^H Z`` and the residual of the projection, block by block."""
+        rows, cols = job.plan.rows, job.plan.cols
+        assert rows is not None
+        assert cols is not None
+        backend = resolve_backend(job.backend)
+        basis = backend.to_device(_take(inputs["X"], _inverse(rows.member_order), axis=2))
+        grid = backend.to_device(inputs["grid"])
+        right, residual = _projected(grid, basis, job, backend)
+        r, c = slice(self.tile.r0, self.tile.r1), slice(self.tile.c0, self.tile.c1)
+        right = _take(right, cols.member_order, axis=2)
+        return [Output("B", (c, r), right.swapaxes(0, 1)), Output("second", (r, c), residual[:, :, None])]
+
+
+@dataclass(frozen=True)
+class RightTask(Task):
+    """Factorize the right parts of a range of column groups."""
+
+    first: int
+    last: int
+
+    @property
+    def label(self) -> str:
+        """Name with the groups covered."""
+        return f"right factors of column groups {self.first}..{self.last - 1}"
+
+    def read_workspace(self, job: Job) -> Inputs:
+        """Read B of all row groups, and its scales unless Z was read twice."""
+        inputs = {"B": job.workspace.read("B", (slice(self.first, self.last),))}
+        if job.plan.passes == 1:
+            inputs["scale"] = job.workspace.read("scale", (slice(None), slice(self.first, self.last)))
+        return inputs
+
+    def compute(self, job: Job, inputs: Inputs) -> list[Output]:
+        """Factorize ``X^H Z``."""
+        assert job.plan.rows is not None
+        backend = resolve_backend(job.backend)
+        parts = inputs["B"]
+        if "scale" in inputs:
+            parts = parts * inputs["scale"].T[:, :, None]
+        device = backend.to_device(_take(parts, job.plan.rows.group_order, axis=1))
+        chain, tree = job.halves[1], job.trees[1]
+        right: Factored = factor_stack(device, chain, tree, stack_bytes=backend.stack_bytes)
+        xp = namespace(device)
+        error = xp.sum(squared_norms(device - right.product), axis=-1)
+        span = (slice(self.first, self.last),)
+        return [
+            *(Output(f"right/{index}", span, backend.to_host(f)) for index, f in enumerate(right.factors)),
+            Output("right_error", span, backend.to_host(error)),
+        ]
+
+
+def stage_tasks(plan: Plan) -> dict[str, Sequence[Task]]:
+    """Tasks of each stage, in the order of the stages."""
+    stages: dict[str, Sequence[Task]] = {
+        "tiles": [TileTask(tile) for tile in plan.tiles],
+        "left": [LeftTask(*span) for span in plan.left_ranges],
+        "project": [ProjectTask(tile) for tile in plan.tiles],
+        "right": [RightTask(*span) for span in plan.right_ranges],
+    }
+    return {stage: stages[stage] for stage in plan.tasks}
+
+
+def load_task(job: Job, task: Task) -> Inputs:
+    """Read all that a task needs, here."""
+    return {**task.read_source(job), **task.read_workspace(job)}
+
+
+def finish_task(job: Job, task: Task, inputs: Inputs, *, load_seconds: float, write: bool = True) -> Record:
+    """Compute a task whose inputs are at hand, and write its outputs.
+
+    Parameters
+    ----------
+    job : Job
+        What the tasks share.
+    task : Task
+        What to do.
+    inputs : dict of array
+        What :func:`load_task` returns.
+    load_seconds : float
+        Time that reading them took, for the record.
+    write : bool
+        Whether to write the outputs to the workspace; else the record carries them.
+    """
+    started = time.perf_counter()
+    with np.errstate(all="ignore"):  # non-finite results are looked for, and reported with their place
+        outputs = task.compute(job, inputs)
+    if write:
+        for output in outputs:
+            job.workspace.write(*output)
+    bytes_read = inputs["grid"].nbytes if "grid" in inputs else 0
+    return Record(bytes_read, load_seconds, time.perf_counter() - started, [] if write else outputs)
+
+
+def _read_tile(job: Job, tile: Tile) -> NDArray[Any]:
+    assert job.plan.rows is not None
+    assert job.plan.cols is not None
+    return job.source.read(job.plan.rows, job.plan.cols, tile)
+
+
+def _projected(grid: Any, basis: Any, job: Job, backend: Backend) -> tuple[NDArray[Any], NDArray[Any]]:
+    """``X^H Z`` (G, H, v) and ``||Z - X X^H Z||^2`` (G, H), a row group at a time."""
+    xp = namespace(grid)
+    dtype = getattr(xp, job.plan.source.work_dtype)
+    _, peers, p, v = grid.shape
+    step = max(1, backend.stack_bytes // (p * v * np.dtype(job.plan.source.work_dtype).itemsize))
+    right, residual = [], []
+    for g in range(grid.shape[0]):
+        for h in range(0, peers, step):
+            blocks = xp.astype(grid[g, h : h + step, :, :], dtype, copy=True)
+            columns = basis[g, h : h + step, :]
+            part = xp.matmul(xp.conj(columns)[:, None, :], blocks)
+            right.append(backend.to_host(part[:, 0, :]))
+            residual.append(backend.to_host(residual_energy(blocks, columns[:, :, None], part)))
+    return np.concatenate(right).reshape(-1, peers, v), np.concatenate(residual).reshape(-1, peers)
+
+
+def _check_finite(job: Job, grid: NDArray[Any], tile: Tile, stats: NDArray[np.float64]) -> None:
+    """Raise unless every energy is finite, and zero only for zero blocks."""
+    if np.isfinite(stats).all() and stats[..., 0].min(initial=np.inf) > np.finfo(np.float64).smallest_normal:
+        return
+    assert job.plan.rows is not None
+    assert job.plan.cols is not None
+    bad = None if np.isfinite(stats).all() else first_bad_entry(grid, job.plan.rows, job.plan.cols, tile)
+    if bad is not None:
+        row, col = bad
+        raise NonFiniteError(
+            f"{job.source.name} holds a NaN or an infinity at index ({row}, {col}); mask or replace such entries first", bad
+        )
+    largest = float(np.max(np.abs(grid)))
+    if largest and not 1e-150 < largest < 1e150:
+        raise InputError(
+            f"{job.source.name} has entries of modulus {largest:.3g}, whose squares leave the range of float64; scale the "
+            "matrix"
+        )
+
+
+def _tile_label(kind: str, tile: Tile) -> str:
+    return f"{kind} (row groups {tile.r0}..{tile.r1 - 1}, column groups {tile.c0}..{tile.c1 - 1})"
+
+
+def _take(array: NDArray[Any], order: Index | None, axis: int) -> NDArray[Any]:
+    return array if order is None else np.take(array, order, axis=axis)
+
+
+def _inverse(order: Index | None) -> Index | None:
+    return None if order is None else np.argsort(order)

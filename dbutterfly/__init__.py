@@ -1,3 +1,45 @@
-"""Certified butterfly factorization of huge matrices."""
+"""Certified butterfly factorization of matrices too big for one machine.
+
+The way of the data, one direction, through six rooms::
+
+    source  --plan-->  tiles  --rank one per block-->  A, B  --regroup in the store-->  groups  --recursion-->
+    ks_values sources.py  plan.py  tasks.py  kernels/low_rank.py      store.py                  kernels/hierarchy.py
+    |
+                                                                                 ButterflyOperator, certificate --+
+
+``factorize`` runs all of it, on threads or on a Dask cluster; ``plan`` says beforehand what it will cost, ``verify``
+measures the result against the matrix, ``open`` brings a stored result back.
+"""
 
 __version__ = "0.1.0"
+
+from . import errors, matrices
+from .certificate import Certificate
+from .chain import Chain, Pattern
+from .entries import Entries, entries
+from .factorization import Factorization
+from .factorization import open_factorization as open
+from .factorize import factorize, plan
+from .operator import ButterflyOperator
+from .orderings import Orderings
+from .plan import Plan
+from .verify import VerifiedError, verify
+
+__all__ = [
+    "ButterflyOperator",
+    "Certificate",
+    "Chain",
+    "Entries",
+    "Factorization",
+    "Orderings",
+    "Pattern",
+    "Plan",
+    "VerifiedError",
+    "entries",
+    "errors",
+    "factorize",
+    "matrices",
+    "open",
+    "plan",
+    "verify",
+]

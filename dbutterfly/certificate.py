@@ -1,9 +1,11 @@
 r"""How good a factorization is: a proven error bound, a proven lower bound, and their ratio.
 
-Let the root cut leave blocks ``Z_b`` with best rank-one parts ``sigma u v^H``, X the product of the left factors with unit
-columns x, B what the right factors were fitted to and B' their product. The supports of the ``x b^H`` are disjoint, hence
+Let the root cut leave blocks ``Z_b`` with best rank-one parts ``sigma u v^H``, X the product of the left factors with
+unit columns x, B what the right factors were fitted to and B' their product. The supports of the ``x b^H`` are
+disjoint, hence
 
-- after one read, with ``e1^2 = sum ||Z_b - (Z_b v) v^H||^2``, ``e2^2 = sum ||(I - x x^H) Z_b v||^2``, ``e3 = ||B - B'||``:
+- after one read, with ``e1^2 = sum ||Z_b - (Z_b v) v^H||^2``, ``e2^2 = sum ||(I - x x^H) Z_b v||^2`` and
+  ``e3 = ||B - B'||``:
 
   ``||Z - X B'||^2 = e2^2 + ||(residual of the cut) + X (B - B')||^2 <= e2^2 + (e1 + e3)^2``,
 
@@ -12,8 +14,8 @@ columns x, B what the right factors were fitted to and B' their product. The sup
 - any product of the same chain leaves rank-one blocks at the root cut, so none has an error below
   ``sum (||Z_b||^2 - sigma_1(Z_b)^2)``, which :mod:`dbutterfly.kernels.low_rank` bounds from below.
 
-All sums are taken in float64; cancelling differences are formed from residuals. A rounding allowance of two units in the
-last place per factor is added to the error and taken from the lower bound.
+All sums are taken in float64; cancelling differences are formed from residuals. A rounding allowance of two units in
+the last place per factor is added to the error and taken from the lower bound.
 """
 
 from __future__ import annotations

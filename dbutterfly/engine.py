@@ -1,11 +1,11 @@
 """Where tasks run: threads of this process, or the workers of a Dask cluster, behind one call.
 
-Both engines run the same task objects, so results are equal to the bit. Submission is by waves: a bounded number of tasks is
-in flight, however many there are. The first failure stops the run after the tasks that already run have ended, and what has
-ended is reported to the caller before the error is raised; so it is with Ctrl-C.
+Both engines run the same task objects, so results are equal to the bit. Submission is by waves: a bounded number of
+tasks is in flight, however many there are. The first failure stops the run after the tasks that already run have
+ended, and what has ended is reported to the caller before the error is raised; so it is with Ctrl-C.
 
-BLAS is held to one thread while tasks run: parallelism is over tasks, and BLAS threads times worker threads must not exceed
-the cores.
+BLAS is held to one thread while tasks run: parallelism is over tasks, and BLAS threads times worker threads must not
+exceed the cores.
 """
 
 from __future__ import annotations
@@ -132,7 +132,9 @@ class DaskEngine(Engine):
         infos = client.scheduler_info(n_workers=-1)["workers"].values()
         self.workers = sum(info["nthreads"] for info in infos)
         if not self.workers:
-            raise InputError(f"client={client!r} has no workers yet; start some, or wait for them with wait_for_workers")
+            raise InputError(
+                f"client={client!r} has no workers yet; start some, or wait for them with wait_for_workers"
+            )
         limits = [info["memory_limit"] / info["nthreads"] for info in infos if info["memory_limit"]]
         self._limit = int(0.6 * min(limits)) if limits else None
 
@@ -186,7 +188,9 @@ def choose_engine(client: Any, workers: int | None = None) -> Engine:
     if client is None:
         return ThreadEngine(workers)
     if not isinstance(client, Client):
-        raise InputError(f"client={client!r} is a {type(client).__name__}; pass a distributed.Client, or None for threads")
+        raise InputError(
+            f"client={client!r} is a {type(client).__name__}; pass a distributed.Client, or None for threads"
+        )
     return DaskEngine(client)
 
 

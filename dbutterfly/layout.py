@@ -1,14 +1,14 @@
 """How one side of a matrix, as it is stored, falls into groups and chunks.
 
-A cut of the chain (see :mod:`dbutterfly.chain`) groups the rows, and the columns, of the matrix in standard order. Where
-the members of a group lie in storage depends on the ordering of the side::
+A cut of the chain (see :mod:`dbutterfly.chain`) groups the rows, and the columns, of the matrix in standard order.
+Where the members of a group lie in storage depends on the ordering of the side::
 
     contiguous   g0 g0 g0 g1 g1 g1 g2 g2 g2     position = g * members + e
     strided      g0 g1 g2 g0 g1 g2 g0 g1 g2     position = e * groups + g
     scattered    anywhere, by an index array
 
-Standard rows are strided and standard columns contiguous; digit reversal of a side turns one into the other and reverses
-the digits of the group number and of the member number, which is why it costs no copy and no extra read.
+Standard rows are strided and standard columns contiguous; digit reversal of a side turns one into the other and
+reverses the digits of the group number and of the member number, which is why it costs no copy and no extra read.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Orderings of rows and columns: which permutation brings a matrix into the standard order of its chain.
 
-``Z[rows][:, cols]`` is in standard order. A side is None (it already is), ``"bitreversal"`` (the digits of the index are
-reversed, in the radices of the chain: bit reversal for dyadic chains) or an index array. The discrete Fourier transform
-is ``(None, "bitreversal")``; a smooth or oscillatory kernel on sorted points is ``("bitreversal", None)``.
+``Z[rows][:, cols]`` is in standard order. A side is None (it already is), ``"bitreversal"`` (the digits of the index
+are reversed, in the radices of the chain: bit reversal for dyadic chains) or an index array. The discrete Fourier
+transform is ``(None, "bitreversal")``; a smooth or oscillatory kernel on sorted points is ``("bitreversal", None)``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["BITREVERSAL", "Orderings", "Side", "digit_reversal"]
 
 BITREVERSAL = "bitreversal"
 
-Side: TypeAlias = "None | str | NDArray[np.int64]"
+Side: TypeAlias = "str | NDArray[np.int64] | None"
 
 
 def digit_reversal(radices: Sequence[int]) -> NDArray[np.int64]:

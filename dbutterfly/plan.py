@@ -1,8 +1,8 @@
 """The plan of a run, in integers, made before anything is read.
 
-It chooses the root cut of the chain, the tiles in which Z is read and the groups in which the halves are factorized, from
-the chunk grid and the memory budget, and predicts what the run will read, write and hold. Everything that a run does later
-is decided here; results do not depend on the tiles chosen, only cost does.
+It chooses the root cut of the chain, the tiles in which Z is read and the groups in which the halves are factorized,
+from the chunk grid and the memory budget, and predicts what the run will read, write and hold. Everything that a run
+does later is decided here; results do not depend on the tiles chosen, only cost does.
 
     stage        task                      reads                      writes
     tiles        row range x column range  its part of Z              left parts A, right parts B, energies
@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +26,7 @@ from .errors import ChainError, InputError, MemoryBudgetError
 from .layout import Axis, Edges, axes_of_cut
 from .orderings import Orderings
 
-__all__ = ["Budget", "Plan", "SourceInfo", "Tile", "format_bytes", "make_plan"]
+__all__ = ["Budget", "Layout", "Plan", "SourceInfo", "Tile", "format_bytes", "make_plan"]
 
 STACK_BYTES = 1 << 20
 TARGET_TILE = 1 << 27
@@ -87,6 +87,16 @@ class Budget:
     workers: int = 1
 
 
+class Layout(NamedTuple):
+    """The choices of a plan, by which a run that was cut off is continued with the same tasks."""
+
+    root: int
+    tile_rows: int
+    tile_cols: int
+    left_groups: int
+    right_groups: int
+
+
 class Tile(NamedTuple):
     """Row groups ``r0 .. r1 - 1`` and column groups ``c0 .. c1 - 1``, numbered as they lie in storage."""
 
@@ -141,8 +151,8 @@ class Plan:
         Memory of a task and number of workers.
     split : Split or None
         Blocks of the root cut; None for a chain of one pattern, whose factor is the matrix itself.
-    rows, cols : Axis or None
-        Sides of the matrix under the root cut.
+    rows, cols : Axis
+        Sides of the matrix under the root cut (one group each for a single pattern).
     tile_rows, tile_cols : int
         Row and column groups of a tile.
     left_groups, right_groups : int
@@ -151,6 +161,10 @@ class Plan:
         Bytes of the chunks that the tiles touch, over all passes.
     peak_bytes : int
         Predicted peak of the largest task.
+    notes : tuple of str
+        What else the caller should know.
+    tree_is_given : bool
+        False where the plan chose the root cut, which a later plan of the same job may choose otherwise.
     """
 
     source: SourceInfo
@@ -160,15 +174,21 @@ class Plan:
     passes: int
     budget: Budget
     split: Split | None
-    rows: Axis | None
-    cols: Axis | None
+    rows: Axis
+    cols: Axis
     tile_rows: int
     tile_cols: int
     left_groups: int
     right_groups: int
     bytes_read: int
     peak_bytes: int
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    tree_is_given: bool = True
+
+    @property
+    def layout(self) -> Layout:
+        """What the plan chose."""
+        return Layout(_root(self.tree), self.tile_rows, self.tile_cols, self.left_groups, self.right_groups)
 
     @property
     def itemsize(self) -> int:
@@ -264,12 +284,14 @@ class Plan:
         converted = "" if stored == work else f", computed in {work}"
         yield "matrix", f"{rows} x {cols} {stored}{converted}, {format_bytes(self.source_bytes)}"
         yield "orderings", self.orderings.describe()
-        yield "chain", f"{len(self.chain)} factors, {self.chain.nnz} values, {format_bytes(self.chain.nnz * self.itemsize)}"
+        yield (
+            "chain",
+            f"{len(self.chain)} factors, {self.chain.nnz} values, {format_bytes(self.chain.nnz * self.itemsize)}",
+        )
         yield "tree", format_tree(self.tree)
         if self.split is not None:
             p, u, q, v, _ = self.split
-            position = len(tree_leaves(self.tree[0])) if isinstance(self.tree, tuple) else 0
-            yield "root cut", f"after factor {position}: {u} x {q} blocks of {p} x {v}"
+            yield "root cut", f"after factor {_root(self.tree)}: {u} x {q} blocks of {p} x {v}"
             yield "tile", f"{self.tile_rows} x {self.tile_cols} blocks, {format_bytes(self._tile_bytes())}"
         yield "tasks", ", ".join(f"{count} {stage}" for stage, count in self.tasks.items())
         passes = f" in {self.passes} passes" if self.passes > 1 else ""
@@ -295,6 +317,7 @@ def make_plan(
     orderings: Orderings | None = None,
     passes: int = 1,
     budget: Budget,
+    layout: Layout | None = None,
 ) -> Plan:
     """Choose root cut, tiles and groups.
 
@@ -313,6 +336,8 @@ def make_plan(
         Times that Z is read.
     budget : Budget
         Memory of a task and number of workers.
+    layout : Layout, optional
+        Choices of an earlier plan of the same job, to be taken over.
 
     Raises
     ------
@@ -333,16 +358,19 @@ def make_plan(
     if len(chain) == 1:
         return _single_factor_plan(source, chain, orderings, budget, notes)
     trees = [split_tree(len(chain), tree)]
-    if isinstance(tree, str) and tree == "balanced":
+    free = isinstance(tree, str) and tree == "balanced"
+    if free:
         trees = [split_tree(len(chain), tree, root) for root in range(1, len(chain))]
-    choices = list(itertools.chain.from_iterable(_choices(source, chain, t, orderings, budget) for t in trees))
+    if layout is not None:
+        trees = [candidate for candidate in trees if _root(candidate) == layout.root]
+    choices = list(itertools.chain.from_iterable(_choices(source, chain, t, orderings, budget, layout) for t in trees))
     fitting = [choice for choice in choices if choice.peak <= budget.memory]
     if not fitting:
         raise MemoryBudgetError(_too_small(budget.memory, min(choice.peak for choice in choices), source))
     best = min(fitting, key=lambda choice: choice.score)
     return Plan(
         source, chain, best.tree, orderings, passes, budget, best.split, best.rows, best.cols, best.row.per_tile,
-        best.col.per_tile, best.left_groups, best.right_groups, passes * best.bytes_read, best.peak, notes,
+        best.col.per_tile, best.left_groups, best.right_groups, passes * best.bytes_read, best.peak, notes, not free,
     )  # fmt: skip
 
 
@@ -383,25 +411,33 @@ def _single_factor_plan(
     if peak > budget.memory:
         raise MemoryBudgetError(_too_small(budget.memory, peak, source))
     notes = (*notes, "a chain of one pattern: its factor is the matrix itself")
-    tree = split_tree(1)
+    sides = zip(source.shape, orderings.permutations(chain), source.edges, strict=True)
+    rows, cols = (Axis(size, 1, False, index=index, edges=edges) for size, index, edges in sides)
     return Plan(
-        source, chain, tree, orderings, 1, budget, None, None, None, 1, 1, 0, 0, stored, peak, notes
+        source, chain, split_tree(1), orderings, 1, budget, None, rows, cols, 1, 1, 0, 0, stored, peak, notes
     )  # fmt: skip
 
 
+def _root(tree: Tree) -> int:
+    """Number of factors to the left of the root cut, 0 for a single factor."""
+    return len(tree_leaves(tree[0])) if isinstance(tree, tuple) else 0
+
+
 def _choices(
-    source: SourceInfo, chain: Chain, tree: Tree, orderings: Orderings, budget: Budget
+    source: SourceInfo, chain: Chain, tree: Tree, orderings: Orderings, budget: Budget, layout: Layout | None
 ) -> Iterator[_Choice]:
-    """Every sensible tiling of one root cut, with its cost relative to reading Z once."""
-    assert isinstance(tree, tuple)
-    position = len(tree_leaves(tree[0]))
+    """Every sensible tiling of one root cut (or the given one), with its cost relative to reading Z once."""
+    position = _root(tree)
     split = chain.cut(position)[0]
     rows, cols = axes_of_cut(chain, position, orderings, source.edges)
     item = np.dtype(source.work_dtype).itemsize
-    col_sides = list(_side_choices(cols))
-    for row, col in itertools.product(_side_choices(rows), col_sides):
+    row_sides = list(_side_choices(rows, layout and layout.tile_rows))
+    col_sides = list(_side_choices(cols, layout and layout.tile_cols))
+    for row, col in itertools.product(row_sides, col_sides):
         left = _groups_per_task(split.u, row.per_tile, split.p * split.q * item, budget)
         right = _groups_per_task(split.q, col.per_tile, split.u * split.v * item, budget)
+        if layout is not None:
+            left, right = layout.left_groups, layout.right_groups
         peak = max(
             _tile_peak(source, split, row, col),
             GROUP_COPIES * left * split.p * split.q * item,
@@ -435,8 +471,8 @@ def _tile_peak(source: SourceInfo, split: Split, row: _Side, col: _Side) -> int:
     return buffer + transient + source.decode_bytes + results + workspace
 
 
-def _side_choices(axis: Axis) -> Iterator[_Side]:
-    """Tilings of one side: powers of two, multiples of the chunk, and the whole."""
+def _side_choices(axis: Axis, given: int | None = None) -> Iterator[_Side]:
+    """Tilings of one side: powers of two, multiples of the chunk, and the whole; or the given one."""
     sizes = {axis.groups}
     bases = [1]
     if axis.edges is not None and axis.edges.size > 2:
@@ -444,7 +480,7 @@ def _side_choices(axis: Axis) -> Iterator[_Side]:
         bases.append(max(1, chunk if axis.strided else math.lcm(chunk, axis.members) // axis.members))
     for base in bases:
         sizes.update(itertools.takewhile(lambda size: size < axis.groups, (base << k for k in range(64))))
-    for per_tile in sorted(sizes):
+    for per_tile in [given] if given else sorted(sizes):
         if axis.groups > per_tile * MAX_TILES_PER_SIDE:
             continue
         touched, longest = axis.tiling_cost(per_tile)

@@ -113,8 +113,8 @@ class MatrixSource(ABC):
             ) from error
         if block.shape != (row.stop - row.start, col.stop - col.start):
             raise SourceError(
-                f"{self.name}: rows {row.start}..{row.stop - 1}, columns {col.start}..{col.stop - 1} came back with shape "
-                f"{block.shape}"
+                f"{self.name}: rows {row.start}..{row.stop - 1}, columns {col.start}..{col.stop - 1} came back with "
+                f"shape {block.shape}"
             )
         return block
 
@@ -377,7 +377,9 @@ def _open_zarr_array(store: Any) -> zarr.Array[Any]:
             warnings.simplefilter("ignore")
             node = zarr.open(store, mode="r")
     except Exception as error:
-        raise SourceError(f"source={store!r} cannot be opened as a Zarr array: {type(error).__name__}: {error}") from error
+        raise SourceError(
+            f"source={store!r} cannot be opened as a Zarr array: {type(error).__name__}: {error}"
+        ) from error
     if isinstance(node, zarr.Group):
         raise SourceError(f"source={store!r} is a Zarr group; name one of its arrays: {_arrays(node)}")
     return _reopened(node.store, node.path, node)
@@ -391,8 +393,8 @@ def _arrays(group: zarr.Group) -> str:
 def _reopened(store: Any, path: str, fallback: zarr.Array[Any]) -> zarr.Array[Any]:
     """Open an array again with the compiled codec pipeline, where that knows its codecs and its store.
 
-    It reads uncompressed chunks about twice as fast as zarr's own (benchmarks/read_limit.py); ``fallback`` is used for what
-    it cannot open. It falls back to zarr's own codecs by itself where it lacks one.
+    It reads uncompressed chunks about twice as fast as zarr's own (benchmarks/read_limit.py); ``fallback`` is used for
+    what it cannot open. It falls back to zarr's own codecs by itself where it lacks one.
     """
     if not np.dtype(fallback.dtype).isnative:
         return fallback
@@ -411,12 +413,7 @@ def _reopen_zarr(store: Any, path: str) -> ZarrSource:
 
 def _is_whole_memmap(array: NDArray[Any]) -> bool:
     """Whether other processes can map the same file: not so for views, whose offset NumPy does not keep."""
-    return (
-        isinstance(array, np.memmap)
-        and isinstance(array.base, mmap.mmap)
-        and array.filename is not None
-        and array.flags.forc
-    )
+    return isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and array.flags.forc
 
 
 def _reopen_memmap(path: str, dtype: Any, offset: int, shape: tuple[int, int], order: Any) -> ArraySource:

@@ -6,8 +6,8 @@
     /work/...             halves A and B, energies and factors by group, of a run under way
     /work/done/STAGE      one flag per finished task, written by the client alone
 
-Tasks write whole chunks that no other task writes, so workers need no lock; the manifest and the flags have one writer. A
-:class:`Workspace` is the part of this that tasks see, with a twin in memory for runs that keep no store.
+Tasks write whole chunks that no other task writes, so workers need no lock; the manifest and the flags have one
+writer. A :class:`Workspace` is the part of this that tasks see, with a twin in memory for runs that keep no store.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ class RunStore:
         """
         if occupied(store):
             raise StoreError(
-                f"store={store!r} already holds something that is no dbutterfly run; nothing was changed: choose another "
-                "place or remove it yourself"
+                f"store={store!r} already holds something that is no dbutterfly run; nothing was changed: choose "
+                "another place or remove it yourself"
             )
         try:
             group = zarr.open_group(store, mode="a", attributes={KEY: manifest})
@@ -175,8 +175,8 @@ class RunStore:
             return None
         if manifest["format"] != FORMAT:
             raise StoreError(
-                f"store={store!r} has format {manifest['format']}, written by dbutterfly {manifest.get('version')}; this "
-                f"version reads format {FORMAT}"
+                f"store={store!r} has format {manifest['format']}, written by dbutterfly {manifest.get('version')}; "
+                f"this version reads format {FORMAT}"
             )
         return cls(group, manifest)
 
@@ -184,10 +184,12 @@ class RunStore:
         """Raise StoreMismatchError unless the run is of the same matrix with the same settings."""
         differing = [key for key in keys if self.manifest.get(key) != manifest.get(key)]
         if differing:
-            details = "; ".join(f"{key} is {_short(self.manifest.get(key))}, not {_short(manifest[key])}" for key in differing)
+            details = "; ".join(
+                f"{key} is {_short(self.manifest.get(key))}, not {_short(manifest[key])}" for key in differing
+            )
             raise StoreMismatchError(
-                f"store={self.group.store_path} holds the run of another matrix or of other settings ({details}); nothing "
-                "was changed: choose another store, or give the same arguments as the first time"
+                f"store={self.group.store_path} holds the run of another matrix or of other settings ({details}); "
+                "nothing was changed: choose another store, or give the same arguments as the first time"
             )
 
     def update(self, **changes: Any) -> None:

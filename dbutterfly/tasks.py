@@ -1,8 +1,8 @@
 """What one worker does: read and split a tile, factorize a range of groups. Plain picklable objects.
 
-Every task has three steps, so that an engine can overlap the reading of one with the arithmetic of another, and can read
-here what a worker cannot reach: it reads from Z and from the workspace, ``compute`` turns that into outputs, and the outputs
-name the ranges of the workspace they fill.
+Every task has three steps, so that an engine can overlap the reading of one with the arithmetic of another, and can
+read here what a worker cannot reach: it reads from Z and from the workspace, ``compute`` turns that into outputs, and
+the outputs name the ranges of the workspace they fill.
 
     array      shape            by             what
     A          (u, q, p)        storage order  left parts of the blocks, ``Z v``
@@ -21,14 +21,14 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .chain import Chain, Tree, tree_leaves
+from .chain import Chain, Tree
 from .errors import InputError, NonFiniteError
 from .kernels.backend import Backend, namespace, resolve_backend
 from .kernels.hierarchy import Factored, factor_stack, unit_columns
@@ -38,7 +38,23 @@ from .plan import Plan, Tile
 from .sources import MatrixSource, first_bad_entry
 from .store import Selection, Workspace
 
-__all__ = ["Job", "LeftTask", "Output", "ProjectTask", "Record", "RightTask", "Task", "TileTask", "finish_task", "load_task", "stage_tasks"]
+__all__ = [
+    "Job",
+    "LeftTask",
+    "Output",
+    "ProjectTask",
+    "Record",
+    "RightTask",
+    "Task",
+    "TileTask",
+    "VerifyTask",
+    "finish_task",
+    "load_task",
+    "stage_tasks",
+]
+
+
+WHOLE = Tile(0, 1, 0, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +93,7 @@ class Job:
     @property
     def root(self) -> int:
         """Number of factors to the left of the root cut."""
-        return len(tree_leaves(self.trees[0]))
+        return self.plan.layout.root
 
 
 class Output(NamedTuple):
@@ -146,8 +162,6 @@ class TileTask(Task):
         stats = np.stack([backend.to_host(x) for x in (found.energy, found.discarded, found.slack)], axis=-1)
         _check_finite(job, grid, self.tile, stats)
         rows, cols = job.plan.rows, job.plan.cols
-        assert rows is not None
-        assert cols is not None
         r, c = slice(self.tile.r0, self.tile.r1), slice(self.tile.c0, self.tile.c1)
         left = _take(backend.to_host(found.left), rows.member_order, axis=2)
         right = _take(backend.to_host(found.right), cols.member_order, axis=2)
@@ -172,7 +186,6 @@ class LeftTask(Task):
 
     def compute(self, job: Job, inputs: Inputs) -> list[Output]:
         """Factorize; X and the scales are what the right parts need."""
-        assert job.plan.cols is not None
         backend = resolve_backend(job.backend)
         parts = backend.to_device(_take(inputs["A"], job.plan.cols.group_order, axis=1))
         xp = namespace(parts)
@@ -214,8 +227,6 @@ class ProjectTask(Task):
     def compute(self, job: Job, inputs: Inputs) -> list[Output]:
         """``B = X^H Z`` and the residual of the projection, block by block."""
         rows, cols = job.plan.rows, job.plan.cols
-        assert rows is not None
-        assert cols is not None
         backend = resolve_backend(job.backend)
         basis = backend.to_device(_take(inputs["X"], _inverse(rows.member_order), axis=2))
         grid = backend.to_device(inputs["grid"])
@@ -246,7 +257,6 @@ class RightTask(Task):
 
     def compute(self, job: Job, inputs: Inputs) -> list[Output]:
         """Factorize ``X^H Z``."""
-        assert job.plan.rows is not None
         backend = resolve_backend(job.backend)
         parts = inputs["B"]
         if "scale" in inputs:
@@ -263,8 +273,69 @@ class RightTask(Task):
         ]
 
 
+@dataclass(frozen=True)
+class VerifyTask(Task):
+    """Compare a tile of Z with the product of the factors."""
+
+    tile: Tile
+
+    @property
+    def label(self) -> str:
+        """Name with the groups covered."""
+        return _tile_label("verification of tile", self.tile)
+
+    def read_source(self, job: Job) -> Inputs:
+        """Read the tile."""
+        return {"grid": _read_tile(job, self.tile)}
+
+    def read_workspace(self, job: Job) -> Inputs:
+        """Read the columns and rows whose products are the blocks."""
+        r, c = slice(self.tile.r0, self.tile.r1), slice(self.tile.c0, self.tile.c1)
+        return {"X": job.workspace.read("X", (r, c)), "B": job.workspace.read("B", (r, c))}
+
+    def compute(self, job: Job, inputs: Inputs) -> list[Output]:
+        """Energy of each block and of its residual."""
+        backend = resolve_backend(job.backend)
+        left, right = backend.to_device(inputs["X"]), backend.to_device(inputs["B"])
+        found = []
+        for g, h, blocks in _stacks(backend.to_device(inputs["grid"]), job, backend):
+            x, b = left[g, h : h + blocks.shape[0], :, None], right[g, h : h + blocks.shape[0], None, :]
+            xp = namespace(blocks)
+            energies = xp.sum(squared_norms(blocks), axis=-1), residual_energy(blocks, x, b)
+            found.append(np.stack([backend.to_host(energy) for energy in energies], axis=-1))
+        errors = np.concatenate(found).reshape(*inputs["grid"].shape[:2], 2)
+        _check_finite(job, inputs["grid"], self.tile, errors)
+        r, c = slice(self.tile.r0, self.tile.r1), slice(self.tile.c0, self.tile.c1)
+        return [Output("errors", (r, c), errors)]
+
+
+@dataclass(frozen=True)
+class WholeTask(Task):
+    """Take the matrix itself as the factor of a chain of one pattern."""
+
+    @property
+    def label(self) -> str:
+        """Name."""
+        return "copy of the matrix"
+
+    def read_source(self, job: Job) -> Inputs:
+        """Read all of Z."""
+        return {"grid": _read_tile(job, WHOLE)}
+
+    def compute(self, job: Job, inputs: Inputs) -> list[Output]:
+        """Check and convert."""
+        values = inputs["grid"].astype(job.plan.source.work_dtype)
+        energy = np.sum(squared_norms(values), axis=-1)
+        stats = np.stack([energy, np.zeros_like(energy), np.zeros_like(energy)], axis=-1)
+        _check_finite(job, inputs["grid"], WHOLE, stats)
+        span = (slice(0, 1),)
+        return [Output("left/0", span, values[0].reshape(1, *job.plan.chain.patterns[0])), Output("stats", span, stats)]
+
+
 def stage_tasks(plan: Plan) -> dict[str, Sequence[Task]]:
     """Tasks of each stage, in the order of the stages."""
+    if plan.split is None:
+        return {"tiles": [WholeTask()]}
     stages: dict[str, Sequence[Task]] = {
         "tiles": [TileTask(tile) for tile in plan.tiles],
         "left": [LeftTask(*span) for span in plan.left_ranges],
@@ -306,45 +377,49 @@ def finish_task(job: Job, task: Task, inputs: Inputs, *, load_seconds: float, wr
 
 
 def _read_tile(job: Job, tile: Tile) -> NDArray[Any]:
-    assert job.plan.rows is not None
-    assert job.plan.cols is not None
     return job.source.read(job.plan.rows, job.plan.cols, tile)
 
 
-def _projected(grid: Any, basis: Any, job: Job, backend: Backend) -> tuple[NDArray[Any], NDArray[Any]]:
-    """``X^H Z`` (G, H, v) and ``||Z - X X^H Z||^2`` (G, H), a row group at a time."""
+def _stacks(grid: Any, job: Job, backend: Backend) -> Iterator[tuple[int, int, Any]]:
+    """Cache-sized stacks of blocks of a grid, each of one row group: (row group, first column group, blocks)."""
     xp = namespace(grid)
-    dtype = getattr(xp, job.plan.source.work_dtype)
-    _, peers, p, v = grid.shape
-    step = max(1, backend.stack_bytes // (p * v * np.dtype(job.plan.source.work_dtype).itemsize))
-    right, residual = [], []
-    for g in range(grid.shape[0]):
+    work = job.plan.source.work_dtype
+    groups, peers, p, v = grid.shape
+    step = max(1, backend.stack_bytes // (p * v * np.dtype(work).itemsize))
+    for g in range(groups):
         for h in range(0, peers, step):
-            blocks = xp.astype(grid[g, h : h + step, :, :], dtype, copy=True)
-            columns = basis[g, h : h + step, :]
-            part = xp.matmul(xp.conj(columns)[:, None, :], blocks)
-            right.append(backend.to_host(part[:, 0, :]))
-            residual.append(backend.to_host(residual_energy(blocks, columns[:, :, None], part)))
-    return np.concatenate(right).reshape(-1, peers, v), np.concatenate(residual).reshape(-1, peers)
+            yield g, h, xp.astype(grid[g, h : h + step, :, :], getattr(xp, work), copy=True)
+
+
+def _projected(grid: Any, basis: Any, job: Job, backend: Backend) -> tuple[NDArray[Any], NDArray[Any]]:
+    """``X^H Z`` (G, H, v) and ``||Z - X X^H Z||^2`` (G, H)."""
+    right, residual = [], []
+    for g, h, blocks in _stacks(grid, job, backend):
+        xp = namespace(blocks)
+        columns = basis[g, h : h + blocks.shape[0], :]
+        part = xp.matmul(xp.conj(columns)[:, None, :], blocks)
+        right.append(backend.to_host(part[:, 0, :]))
+        residual.append(backend.to_host(residual_energy(blocks, columns[:, :, None], part)))
+    groups, peers, _, v = grid.shape
+    return np.concatenate(right).reshape(groups, peers, v), np.concatenate(residual).reshape(groups, peers)
 
 
 def _check_finite(job: Job, grid: NDArray[Any], tile: Tile, stats: NDArray[np.float64]) -> None:
     """Raise unless every energy is finite, and zero only for zero blocks."""
     if np.isfinite(stats).all() and stats[..., 0].min(initial=np.inf) > np.finfo(np.float64).smallest_normal:
         return
-    assert job.plan.rows is not None
-    assert job.plan.cols is not None
     bad = None if np.isfinite(stats).all() else first_bad_entry(grid, job.plan.rows, job.plan.cols, tile)
     if bad is not None:
         row, col = bad
         raise NonFiniteError(
-            f"{job.source.name} holds a NaN or an infinity at index ({row}, {col}); mask or replace such entries first", bad
+            f"{job.source.name} holds a NaN or an infinity at index ({row}, {col}); mask or replace such entries first",
+            bad,
         )
     largest = float(np.max(np.abs(grid)))
     if largest and not 1e-150 < largest < 1e150:
         raise InputError(
-            f"{job.source.name} has entries of modulus {largest:.3g}, whose squares leave the range of float64; scale the "
-            "matrix"
+            f"{job.source.name} has entries of modulus {largest:.3g}, whose squares leave the range of float64; "
+            "scale the matrix"
         )
 
 

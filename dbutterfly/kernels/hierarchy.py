@@ -1,13 +1,13 @@
 """Hierarchical factorization of a stack of matrices that fits in memory, down to the leaf factors.
 
-At a node, the best rank-one approximation ``sigma u v^H`` of every block leaves two stacks of smaller matrices. They are
-factorized one after the other (the *sequential* rule): the left child on ``sigma u``, which is isometric because the rows
-``v^H`` are orthonormal; the product X of its factors then gets unit columns, the scale moving out of it; and the right
-child on ``X^H Z``, the best right part for the X that was reached. As the supports of the columns of X times the rows of B
-are disjoint, ``||Z - X B||^2 = ||Z||^2 - ||X^H Z||^2 + ||X^H Z - B||^2`` at every node.
+At a node, the best rank-one approximation ``sigma u v^H`` of every block leaves two stacks of smaller matrices. They
+are factorized one after the other (the *sequential* rule): the left child on ``sigma u``, which is isometric because
+the rows ``v^H`` are orthonormal; the product X of its factors then gets unit columns, the scale moving out of it; and
+the right child on ``X^H Z``, the best right part for the X that was reached. As the supports of the columns of X times
+the rows of B are disjoint, ``||Z - X B||^2 = ||Z||^2 - ||X^H Z||^2 + ||X^H Z - B||^2`` at every node.
 
-A node holds its matrices as an array (K, m, n), its factors as arrays (K, a, b, c, d): the recursion never forms a sparse
-matrix.
+A node holds its matrices as an array (K, m, n), its factors as arrays (K, a, b, c, d): the recursion never forms a
+sparse matrix.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from ..chain import Chain, Split, Tree, tree_leaves
 from .backend import Array, namespace
 from .low_rank import rank_one_grid, squared_norms
 
-__all__ = ["Factored", "factor_stack", "join_left", "join_right", "multiply_stack", "unit_columns"]
+__all__ = [
+    "Factored",
+    "factor_stack",
+    "join_left",
+    "join_right",
+    "multiply_stack",
+    "part_left",
+    "part_right",
+    "unit_columns",
+]
 
 
 class Factored(NamedTuple):
@@ -110,18 +119,20 @@ def multiply_stack(factors: list[Array], chain: Chain, tree: Tree) -> Array:
         return xp.reshape(factors[0], (-1, *chain.shape))
     position = len(tree_leaves(tree[0]))
     split, left_chain, right_chain = chain.cut(position)
-    left = multiply_stack([_part_left(f, split.u) for f in factors[:position]], left_chain, tree[0])
-    right = multiply_stack([_part_right(f, split.q) for f in factors[position:]], right_chain, tree[1])
+    left = multiply_stack([part_left(f, split.u) for f in factors[:position]], left_chain, tree[0])
+    right = multiply_stack([part_right(f, split.q) for f in factors[position:]], right_chain, tree[1])
     return _multiplied(xp.matrix_transpose(left), right, split)
 
 
-def _part_left(factor: Array, u: int) -> Array:
+def part_left(factor: Array, u: int) -> Array:
+    """Inverse of :func:`join_left`: factor (K, a, b, c, d) as factor (K*u, a, b, c, d/u) of the left children."""
     xp = namespace(factor)
     count, a, b, c, d = factor.shape
     parted = xp.permute_dims(xp.reshape(factor, (count, a, b, c, d // u, u)), (0, 5, 1, 2, 3, 4))
     return xp.reshape(parted, (count * u, a, b, c, d // u))
 
 
-def _part_right(factor: Array, q: int) -> Array:
+def part_right(factor: Array, q: int) -> Array:
+    """Inverse of :func:`join_right`."""
     count, a, b, c, d = factor.shape
     return namespace(factor).reshape(factor, (count * q, a // q, b, c, d))

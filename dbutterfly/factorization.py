@@ -1,0 +1,182 @@
+"""The result of a run: factors, certificate and record, in memory or in a Zarr store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .certificate import Certificate
+from .chain import Chain, Tree, split_tree
+from .errors import StoreError
+from .operator import ButterflyOperator
+from .orderings import Orderings
+from .store import FORMAT, RunStore
+
+__all__ = ["Factorization", "index_arrays", "load", "manifest_of", "open_factorization"]
+
+
+@dataclass(frozen=True, eq=False)
+class Factorization:
+    """Butterfly factors of a matrix, with the proof of how good they are.
+
+    Attributes
+    ----------
+    ks_values : tuple of ndarray, shapes (a, b, c, d)
+        Nonzeros of the factors, left to right, in the layout of ``lazylinop.butterfly``.
+    chain : Chain
+        Patterns of the factors.
+    tree : nested tuple
+        Where the chain was cut.
+    orderings : Orderings
+        ``Z[rows][:, cols]`` is approximated by the product of the factors.
+    certificate : Certificate
+        Error bound, lower bound and their ratio.
+    record : dict
+        What the run did: plan, seconds, bytes and tasks of each stage.
+    """
+
+    ks_values: tuple[NDArray[Any], ...]
+    chain: Chain
+    tree: Tree
+    orderings: Orderings
+    certificate: Certificate
+    record: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the matrix."""
+        return self.chain.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the factors."""
+        return self.ks_values[0].dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all factors."""
+        return sum(values.nbytes for values in self.ks_values)
+
+    @property
+    def compression(self) -> float:
+        """Bytes of the dense matrix over those of the factors."""
+        return self.shape[0] * self.shape[1] * self.dtype.itemsize / self.nbytes
+
+    @cached_property
+    def operator(self) -> ButterflyOperator:
+        """The factors as a linear operator that approximates the matrix as it was given."""
+        return ButterflyOperator(self.ks_values, self.orderings)
+
+    def save(self, store: Any) -> None:
+        """Write the factorization to an empty place, to be read by :func:`dbutterfly.open`.
+
+        Parameters
+        ----------
+        store : str, path, or Zarr store
+            Where; anything that ``zarr.open_group`` takes.
+
+        Raises
+        ------
+        StoreError
+            If the place is not empty or cannot be written.
+        """
+        manifest = manifest_of(self.chain, self.tree, self.orderings, self.dtype.name)
+        run = RunStore.create(store, manifest)
+        arrays = index_arrays(self.orderings)
+        run.write_result(self.ks_values, arrays, certificate=self.certificate.to_json(), record=self.record)
+
+    def __repr__(self) -> str:
+        rows, cols = self.shape
+        return (
+            f"<Factorization of a {rows} x {cols} {self.dtype.name} matrix: {len(self.chain)} factors, "
+            f"{self.compression:.1f} times smaller; {self.certificate}>"
+        )
+
+
+def manifest_of(chain: Chain, tree: Tree, orderings: Orderings, dtype: str) -> dict[str, Any]:
+    """Part of a store's manifest that describes the factors."""
+    sides = {name: "array" if isinstance(side, np.ndarray) else side for name, side in _sides(orderings)}
+    return {
+        "format": FORMAT,
+        "kind": "factorization",
+        "status": "running",
+        "dtype": dtype,
+        "chain": [list(pattern) for pattern in chain],
+        "tree": _as_lists(tree),
+        "orderings": sides,
+    }
+
+
+def index_arrays(orderings: Orderings) -> dict[str, NDArray[Any]]:
+    """Sides that are index arrays, by name."""
+    return {name: side for name, side in _sides(orderings) if isinstance(side, np.ndarray)}
+
+
+def open_factorization(store: Any) -> Factorization:
+    """Open a factorization that a run or :meth:`Factorization.save` left in a store.
+
+    Parameters
+    ----------
+    store : str, path, or Zarr store
+        Where it is.
+
+    Returns
+    -------
+    Factorization
+        With its factors in memory.
+
+    Raises
+    ------
+    StoreError
+        If there is none, it is damaged, or its run has not ended yet.
+    """
+    run = RunStore.open(store)
+    if run is None:
+        raise StoreError(f"store={_shown(store)} holds no dbutterfly factorization")
+    if not run.is_complete:
+        raise StoreError(f"store={_shown(store)} holds a run that has not ended; call factorize as before to resume it")
+    return load(run)
+
+
+def load(run: RunStore) -> Factorization:
+    """Result of a complete run."""
+    manifest = run.manifest
+    chain = Chain(manifest["chain"])
+    ks_values = run.factors()
+    _check_factors(ks_values, chain, manifest["dtype"], run)
+    sides = {name: run.side(name) if side == "array" else side for name, side in manifest["orderings"].items()}
+    return Factorization(
+        tuple(ks_values),
+        chain,
+        split_tree(len(chain), manifest["tree"]),
+        Orderings(**sides),
+        Certificate.from_json(manifest["certificate"]),
+        manifest["record"],
+    )
+
+
+def _check_factors(ks_values: Sequence[NDArray[Any]], chain: Chain, dtype: str, run: RunStore) -> None:
+    for index, (values, pattern) in enumerate(zip(ks_values, chain, strict=True)):
+        if values.shape != tuple(pattern) or values.dtype != np.dtype(dtype):
+            raise StoreError(
+                f"store={run.group.store_path}: factors/{index} has shape {values.shape} and dtype {values.dtype}; its "
+                f"manifest says {pattern} and {dtype}"
+            )
+
+
+def _sides(orderings: Orderings) -> list[tuple[str, Any]]:
+    return [("rows", orderings.rows), ("cols", orderings.cols)]
+
+
+def _as_lists(tree: Tree) -> Any:
+    return tree if isinstance(tree, int) else [_as_lists(tree[0]), _as_lists(tree[1])]
+
+
+def _shown(store: Any) -> str:
+    return repr(os.fspath(store)) if isinstance(store, os.PathLike) else repr(store)

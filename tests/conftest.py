@@ -1,0 +1,70 @@
+"""Fixtures: ``xp`` runs a kernel test on every array namespace, ``engine`` a job on threads and on a Dask cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import array_api_strict
+import numpy as np
+import pytest
+import zarr
+from distributed import Client, LocalCluster
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """An array library with one of its devices."""
+
+    name: str
+    module: Any
+    device: Any
+
+    def asarray(self, array: Any) -> Any:
+        """Put a NumPy array on the device."""
+        if self.name == "numpy":
+            return np.asarray(array)
+        return self.module.asarray(array, device=self.device)
+
+    def to_numpy(self, array: Any) -> NDArray[Any]:
+        """Bring an array back, refusing one that has left the device."""
+        if self.name == "numpy":
+            assert isinstance(array, (np.ndarray, np.generic))
+            return np.asarray(array)
+        assert array.device == self.device
+        return np.asarray(array.to_device(self.module.Device("CPU_DEVICE")))
+
+
+@pytest.fixture(params=["numpy", "array_api_strict"])
+def xp(request: pytest.FixtureRequest) -> Namespace:
+    """NumPy, and array-api-strict on a device from which nothing is silently copied, as from CuPy's."""
+    if request.param == "numpy":
+        return Namespace("numpy", np, "cpu")
+    return Namespace("array_api_strict", array_api_strict, array_api_strict.Device("device1"))
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Client]:
+    """A Dask cluster of two worker processes with one thread each."""
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit="2GiB"
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(params=["threads", "dask"])
+def engine(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Keyword arguments that make ``factorize`` run on threads, or on a Dask cluster."""
+    return {"workers": 2} if request.param == "threads" else {"client": request.getfixturevalue("client")}
+
+
+@pytest.fixture(params=["none", "directory", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """A place for a run: none, a directory, or a Zarr store in memory."""
+    return {"none": None, "directory": tmp_path / "run.zarr", "memory": zarr.storage.MemoryStore()}[request.param]

@@ -11,8 +11,6 @@ The way of the data, one direction, through six rooms::
 measures the result against the matrix, ``open`` brings a stored result back.
 """
 
-__version__ = "0.1.0"
-
 from . import errors, matrices
 from .certificate import Certificate
 from .chain import Chain, Pattern
@@ -24,6 +22,7 @@ from .operator import ButterflyOperator
 from .orderings import Orderings
 from .plan import Plan
 from .verify import VerifiedError, verify
+from .version import __version__
 
 __all__ = [
     "ButterflyOperator",
@@ -35,6 +34,7 @@ __all__ = [
     "Pattern",
     "Plan",
     "VerifiedError",
+    "__version__",
     "entries",
     "errors",
     "factorize",

@@ -7,15 +7,21 @@ disjoint, hence
 - after one read, with ``e1^2 = sum ||Z_b - (Z_b v) v^H||^2``, ``e2^2 = sum ||(I - x x^H) Z_b v||^2`` and
   ``e3 = ||B - B'||``:
 
-  ``||Z - X B'||^2 = e2^2 + ||(residual of the cut) + X (B - B')||^2 <= e2^2 + (e1 + e3)^2``,
+  ``||Z - X B'||^2 = e2^2 + ||(residual of the cut) + X (B - B')||^2``,
 
-  since a residual that is orthogonal to v is orthogonal to the first term;
+  since a residual ``R_b = Z_b - (Z_b v) v^H`` is orthogonal to v, and so to the first term. The cross term of the second
+  one, ``sum Re <R_b, x (b - b')^H>``, is small because x nearly is the left vector u of the block, to which ``R_b`` is
+  nearly orthogonal: with ``sin^2 = ||(I - x x^H) u||^2`` and ``||u^H R_b||^2 <= slack``,
+
+  ``||x^H R_b|| <= sqrt(slack) + sin ||R_b||``, hence
+  ``||Z - X B'||^2 <= e1^2 + e2^2 + e3^2 + 2 sum (sqrt(slack_b) + sin_b ||R_b||) ||b - b'||``;
 - after a second read, where ``B = X^H Z``: ``||Z - X B'||^2 = sum ||Z_b - x x^H Z_b||^2 + e3^2``, exactly;
 - any product of the same chain leaves rank-one blocks at the root cut, so none has an error below
   ``sum (||Z_b||^2 - sigma_1(Z_b)^2)``, which :mod:`dbutterfly.kernels.low_rank` bounds from below.
 
-All sums are taken in float64; cancelling differences are formed from residuals. A rounding allowance of two units in
-the last place per factor is added to the error and taken from the lower bound.
+All sums are taken in float64. A discarded energy is the difference ``||Z_b||^2 - ||Z_b v||^2``, or where that cancels
+formed from the residual. A rounding allowance of two units in the last place per factor, and of some units of the
+energies that were subtracted, is added to the error and taken from the lower bound.
 """
 
 from __future__ import annotations
@@ -28,6 +34,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["Certificate", "certify"]
+
+CANCELS = 1024
+"""Discarded energies below this number of units in the last place are formed from residuals."""
+
+SUBTRACTED = 8
+"""Units in the last place by which an energy may be off."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +101,10 @@ def certify(
     ----------
     stats : array, shape (u, q, 3)
         Energy, discarded energy and slack of each block.
-    left_error, right_error : array, shape (u,) and (q,)
-        ``e2^2`` by row group and ``e3^2`` by column group.
+    left_error : array, shape (u, q)
+        ``||(I - x x^H) Z_b v||^2`` of each block.
+    right_error : array, shape (q, u)
+        ``||b - b'||^2`` of each block.
     second : array, shape (u, q, 1), or None
         ``||Z_b - x x^H Z_b||^2`` from a second read.
     factors : int
@@ -101,11 +115,29 @@ def certify(
     energy, discarded, slack = (math.fsum(stats[..., k].ravel()) for k in range(3))
     if energy == 0:
         return Certificate(0.0, 0.0, True, 0.0)
-    e2, e3 = math.fsum(left_error), math.fsum(right_error)
+    e3, doubt = math.fsum(right_error.ravel()), _rounding_of_differences(stats, eps)
     if second is None:
-        error = math.sqrt(e2 + (math.sqrt(discarded) + math.sqrt(e3)) ** 2)
+        e2 = math.fsum(left_error.ravel())
+        error = math.sqrt(discarded + doubt + e2 + e3 + 2 * _cross_term(stats, left_error, right_error))
     else:
         error = math.sqrt(math.fsum(second.ravel()) + e3)
     norm, rounding = math.sqrt(energy), 2 * eps * factors
-    lower = math.sqrt(max(discarded - slack, 0.0)) / norm
+    lower = math.sqrt(max(discarded - slack - doubt, 0.0)) / norm
     return Certificate(error / norm + rounding, max(lower - rounding, 0.0), second is not None, norm)
+
+
+def _rounding_of_differences(stats: NDArray[np.float64], eps: float) -> float:
+    """Bound on the rounding errors of the discarded energies that are differences of energies."""
+    energy, discarded = stats[..., 0], stats[..., 1]
+    return SUBTRACTED * eps * math.fsum(energy[discarded >= CANCELS * eps * energy])
+
+
+def _cross_term(
+    stats: NDArray[np.float64], left_error: NDArray[np.float64], right_error: NDArray[np.float64]
+) -> float:
+    """Bound on ``sum |<R_b, x (b - b')^H>|`` (see the module docstring)."""
+    energy, discarded, slack = (np.maximum(stats[..., k], 0) for k in range(3))
+    captured = energy - discarded
+    sine2 = np.divide(left_error, captured, out=np.ones_like(captured), where=captured > 0)
+    lean = np.sqrt(slack) + np.sqrt(np.minimum(sine2, 1) * discarded)
+    return math.fsum((np.minimum(lean, np.sqrt(discarded)) * np.sqrt(right_error.T)).ravel())

@@ -12,21 +12,26 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import operator
 import os
 import threading
 import time
+import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeAlias
 
 import numpy as np
 import psutil
 from dask.utils import parse_bytes
 from distributed import Client, as_completed
+from distributed.protocol import deserialize_bytes, serialize_bytes
 from threadpoolctl import threadpool_limits
 
-from .errors import DButterflyError, InputError, TaskError
+from .errors import DButterflyError, InputError, SourceError, TaskError
 from .plan import Budget
 from .tasks import Job, Record, Task, finish_task, load_task
 
@@ -34,7 +39,13 @@ __all__ = ["DaskEngine", "Engine", "ThreadEngine", "choose_engine", "parse_memor
 
 OnDone: TypeAlias = Callable[[int, Record], None]
 
+Outcome: TypeAlias = "tuple[int, Task, Record | BaseException]"
+"""Number, task, and what it returned or raised."""
+
 IN_FLIGHT_PER_WORKER = 4
+
+LOSSES = 3
+"""Times that a task is submitted again because what it had been sent was lost with a worker."""
 
 
 class Engine(ABC):
@@ -72,9 +83,7 @@ class ThreadEngine(Engine):
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        self.workers = len(os.sched_getaffinity(0)) if workers is None else workers
-        if self.workers < 1:
-            raise InputError(f"workers={workers} is not positive; the default is the number of cores")
+        self.workers = len(os.sched_getaffinity(0)) if workers is None else _checked_workers(workers)
         self._reading = threading.BoundedSemaphore(self.workers)
         self._computing = threading.BoundedSemaphore(self.workers)
 
@@ -96,13 +105,11 @@ class ThreadEngine(Engine):
                     if not running:
                         return
                     done, _ = wait(running, return_when=FIRST_COMPLETED)
-                    _report(done, running, on_done)
+                    _report([(*running.pop(future), _outcome(future)) for future in done], on_done)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
-                left = {future for future in running if future.done() and not future.cancelled()}
-                for future in sorted(left, key=lambda future: running[future][0]):
-                    if future.exception() is None:
-                        on_done(running[future][0], future.result())
+                left = [(*running[future], _outcome(future)) for future in running if not future.cancelled()]
+                _report([outcome for outcome in left if isinstance(outcome[-1], Record)], on_done)
 
     def _run_one(self, job: Job, task: Task) -> Record:
         with self._reading:
@@ -145,42 +152,102 @@ class DaskEngine(Engine):
         return Budget(memory, self.workers)
 
     def run(self, job: Job, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
-        """See :meth:`Engine.run`."""
-        remote = self.client.scatter(_shippable(job), hash=False)
-        todo, running = iter(tasks), dict[Any, tuple[int, Task]]()
-        completed = as_completed()
+        """See :meth:`Engine.run`.
+
+        What the scheduler can run again after the loss of a worker, it does. What was sent from here and lost with its
+        only holder is sent again.
+        """
+        there = _reachable(job)
+        packed = _packed(there)
+        remote = self._send(packed)
+        todo, running = deque(tasks), dict[Any, tuple[int, Task]]()
+        completed, losses = as_completed(), Counter[int]()
+
+        def report(outcomes: list[Outcome]) -> None:
+            _report(outcomes, lambda number, record: on_done(number, _written(job, record)))
+
         try:
-            while True:
-                for number, task in _next(todo, IN_FLIGHT_PER_WORKER * self.workers - len(running)):
-                    future = self._submit(job, remote, task)
+            while todo or running:
+                while todo and len(running) < IN_FLIGHT_PER_WORKER * self.workers:
+                    number, task = todo.popleft()
+                    future = self._submit(job, there, remote, task)
                     running[future] = number, task
                     completed.add(future)
-                if not running:
-                    return
-                _report({next(completed)}, running, lambda number, record: on_done(number, _written(job, record)))
+                future = next(completed)
+                outcome = _outcome(future)
+                number, task = running.pop(future)
+                if isinstance(outcome, CancelledError):
+                    losses[number] += 1
+                    if losses[number] > LOSSES:
+                        raise TaskError(f"{task.label} failed: its inputs were lost with a worker each time") from outcome
+                    todo.appendleft((number, task))
+                    remote = self._send(packed)
+                else:
+                    report([(number, task, outcome)])
         finally:
-            self.client.cancel(list(running))
+            ended = [future for future in running if future.status == "finished"]
+            self.client.cancel([future for future in running if future not in ended])
+            left = [(*running[future], _outcome(future)) for future in ended]
+            report([outcome for outcome in left if isinstance(outcome[-1], Record)])
 
-    def _submit(self, job: Job, remote: Any, task: Task) -> Any:
+    def _submit(self, job: Job, there: Job, remote: Any, task: Task) -> Any:
         sent: dict[str, Any] = {}
-        if not job.source.shared:
-            sent |= {name: np.ascontiguousarray(array) for name, array in task.read_source(job).items()}
-        if not job.workspace.shared:
+        if not there.source.shared:
+            sent |= task.read_source(job)
+        if not there.workspace.shared:
             sent |= task.read_workspace(job)
-        remote_inputs = self.client.scatter(sent, hash=False) if sent else {}
-        return self.client.submit(_run_on_worker, remote, task, remote_inputs, pure=False)
+        inputs = {name: self._send(np.ascontiguousarray(array)) for name, array in sent.items()}
+        return self.client.submit(_run_on_worker, remote, task, inputs, pure=False)
+
+    def _send(self, value: Any) -> Any:
+        """Put a value on a worker; in a list, since the keys of a scattered dict would be names on the cluster."""
+        for _ in range(LOSSES):
+            with contextlib.suppress(OSError):  # a worker that has just gone: the scheduler is about to notice
+                return self.client.scatter([value], hash=False)[0]
+            time.sleep(0.5)
+        return self.client.scatter([value], hash=False)[0]
 
 
+@dataclasses.dataclass(frozen=True)
 class _Elsewhere:
     """Stands for what a worker cannot reach; its tasks are sent what they need."""
 
-    shared = False
+    name: str
+    shared: bool = False
 
 
-def _shippable(job: Job) -> Job:
-    source: Any = job.source if job.source.shared else _Elsewhere()
-    workspace: Any = job.workspace if job.workspace.shared else _Elsewhere()
+def _reachable(job: Job) -> Job:
+    """The job without what cannot be opened in, or sent to, another process."""
+    source: Any = job.source if job.source.shared and _can_be_sent(job.source) else _Elsewhere(job.source.name)
+    workspace: Any = job.workspace if job.workspace.shared else _Elsewhere("workspace")
     return dataclasses.replace(job, source=source, workspace=workspace)
+
+
+def _can_be_sent(value: Any) -> bool:
+    try:
+        serialize_bytes(value, on_error="raise")
+    except Exception:
+        return False
+    return True
+
+
+def _packed(job: Job) -> bytes:
+    """The job in bytes, so that what fails to open it is a task; with an identity, so that no run gets another's."""
+    return serialize_bytes((uuid.uuid4().hex, job), on_error="raise")
+
+
+@functools.lru_cache(maxsize=2)
+def _unpacked(packed: bytes) -> Job:
+    """Inverse of :func:`_packed`, once per worker."""
+    try:
+        _, job = deserialize_bytes(packed)
+    except Exception as error:
+        raise SourceError(
+            f"a worker cannot open the matrix or the store: {type(error).__name__}: {error}; every worker must reach "
+            "them by the same path or URL, and import the same modules"
+        ) from error
+    assert isinstance(job, Job)
+    return job
 
 
 def choose_engine(client: Any, workers: int | None = None) -> Engine:
@@ -206,7 +273,7 @@ def parse_memory(memory: int | float | str | None) -> int | None:
         return None
     try:
         count = int(parse_bytes(memory))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, AttributeError):
         count = 0
     if count <= 0:
         raise InputError(f'memory={memory!r} is not a positive number of bytes; give an integer or a text like "2 GiB"')
@@ -235,17 +302,34 @@ def single_threaded_blas() -> Iterator[None]:
                 _blas_limits.pop().restore_original_limits()
 
 
-def _run_on_worker(job: Job, task: Task, sent: dict[str, Any]) -> Record:
+def _run_on_worker(packed: bytes, task: Task, sent: dict[str, Any]) -> Record:
     """Read what the client did not send, compute, and write if the workspace can be reached."""
-    started = time.perf_counter()
-    inputs = dict(sent)
-    if not isinstance(job.source, _Elsewhere):
-        inputs |= task.read_source(job)
-    if not isinstance(job.workspace, _Elsewhere):
-        inputs |= task.read_workspace(job)
-    with single_threaded_blas():
-        elapsed = time.perf_counter() - started
-        return finish_task(job, task, inputs, load_seconds=elapsed, write=job.workspace.shared)
+    try:
+        job = _unpacked(packed)
+        started = time.perf_counter()
+        # Received arrays may lie at odd addresses, where sums are taken in another order than everywhere else.
+        inputs = {name: np.require(array, requirements="CA") for name, array in sent.items()}
+        if not isinstance(job.source, _Elsewhere):
+            inputs |= task.read_source(job)
+        if not isinstance(job.workspace, _Elsewhere):
+            inputs |= task.read_workspace(job)
+        with single_threaded_blas():
+            elapsed = time.perf_counter() - started
+            return finish_task(job, task, inputs, load_seconds=elapsed, write=job.workspace.shared)
+    except DButterflyError as error:
+        _make_portable(error)
+        raise
+
+
+def _make_portable(error: DButterflyError) -> None:
+    """Leave of the causes of an error what any process can unpickle: with others (Zarr's) it would not arrive."""
+    cause = error.__cause__
+    if cause is not None and type(cause).__module__ != "builtins":
+        cause = RuntimeError(f"{type(cause).__name__}: {cause}")
+    error.__context__ = None
+    error.__cause__ = cause
+    if cause is not None:
+        cause.__cause__ = cause.__context__ = None
 
 
 def _written(job: Job, record: Record) -> Record:
@@ -254,22 +338,39 @@ def _written(job: Job, record: Record) -> Record:
     return record._replace(outputs=[])
 
 
-def _report(done: Any, running: dict[Any, tuple[int, Task]], on_done: OnDone) -> None:
+def _outcome(future: Any) -> Record | BaseException:
+    """What a future returned or raised; CancelledError where its data were lost with a worker."""
+    try:
+        error: BaseException | None = future.exception()
+        return future.result() if error is None else error
+    except CancelledError as error:
+        return error
+
+
+def _report(outcomes: Iterable[Outcome], on_done: OnDone) -> None:
     """Hand on what has ended; raise the failure of the first task, by number, that failed."""
     failed: tuple[Task, BaseException] | None = None
-    for future in sorted(done, key=lambda future: running[future][0]):
-        number, task = running.pop(future)
-        error = future.exception()
-        if error is None:
-            on_done(number, future.result())
+    for number, task, outcome in sorted(outcomes, key=operator.itemgetter(0)):
+        if isinstance(outcome, Record):
+            on_done(number, outcome)
         elif failed is None:
-            failed = task, error
+            failed = task, outcome
     if failed is None:
         return
     task, error = failed
     if isinstance(error, DButterflyError) or not isinstance(error, Exception):
         raise error
     raise TaskError(f"{task.label} failed: {type(error).__name__}: {error}") from error
+
+
+def _checked_workers(workers: Any) -> int:
+    try:
+        count = operator.index(workers)
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise InputError(f"workers={workers!r} is not a positive number of threads; the default is the number of cores")
+    return count
 
 
 def _next(tasks: Iterator[tuple[int, Task]], count: int) -> Iterator[tuple[int, Task]]:

@@ -18,7 +18,7 @@ from .operator import ButterflyOperator
 from .orderings import Orderings
 from .store import FORMAT, RunStore
 
-__all__ = ["Factorization", "index_arrays", "load", "manifest_of", "open_factorization"]
+__all__ = ["Factorization", "as_lists", "index_arrays", "load", "manifest_of", "open_factorization"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ def manifest_of(chain: Chain, tree: Tree, orderings: Orderings, dtype: str) -> d
         "status": "running",
         "dtype": dtype,
         "chain": [list(pattern) for pattern in chain],
-        "tree": _as_lists(tree),
+        "tree": as_lists(tree),
         "orderings": sides,
     }
 
@@ -174,8 +174,9 @@ def _sides(orderings: Orderings) -> list[tuple[str, Any]]:
     return [("rows", orderings.rows), ("cols", orderings.cols)]
 
 
-def _as_lists(tree: Tree) -> Any:
-    return tree if isinstance(tree, int) else [_as_lists(tree[0]), _as_lists(tree[1])]
+def as_lists(tree: Tree) -> Any:
+    """A tree as nested lists, as JSON keeps it."""
+    return tree if isinstance(tree, int) else [as_lists(tree[0]), as_lists(tree[1])]
 
 
 def _shown(store: Any) -> str:

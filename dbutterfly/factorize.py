@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -10,12 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import __version__
 from .certificate import Certificate, certify
-from .chain import Chain
+from .chain import Chain, split_tree
 from .engine import Engine, choose_engine, parse_memory
 from .errors import InputError
-from .factorization import Factorization, index_arrays, load, manifest_of
+from .factorization import Factorization, as_lists, index_arrays, load, manifest_of
 from .kernels.backend import BACKENDS
 from .kernels.hierarchy import join_left, join_right
 from .orderings import Orderings
@@ -24,11 +25,15 @@ from .progress import ProgressBar
 from .sources import MatrixSource, as_source
 from .store import MemoryWorkspace, RunStore, Workspace
 from .tasks import Job, Record, Task, stage_tasks
+from .version import __version__
 
 __all__ = ["factorize", "plan"]
 
 SAME_RUN = ("dtype", "chain", "tree", "orderings", "matrix", "passes")
 """Entries of the manifest in which a resumed run must agree with the stored one."""
+
+SMALLEST_ENTRIES = {"float32": 1e-12, "complex64": 1e-12, "float64": 1e-70, "complex128": 1e-70}
+"""Least root mean square of the entries of which the squares of rounding errors are still normal numbers."""
 
 FLUSH_SECONDS = 0.5
 
@@ -149,10 +154,11 @@ def factorize(
     wrapped = as_source(source)
     engine = choose_engine(client, workers)
     planned = _planned(wrapped, engine, chain, tree, rank, passes, orderings, memory)
+    store = _absolute(store)
     run = None if store is None else RunStore.open(store, mode="r+")
     manifest = _manifest(wrapped, planned)
     if run is not None:
-        run.check_same(manifest, (key for key in SAME_RUN if key != "tree" or planned.tree_is_given))
+        run.check_same(manifest | {"tree": _tree_of_run(planned, run)}, SAME_RUN)
     if run is not None and resume:
         if run.is_complete:
             return load(run)
@@ -201,6 +207,20 @@ def _planned(
     )
 
 
+def _absolute(store: Any) -> Any:
+    """A local path from the root, since workers may have another working directory."""
+    if isinstance(store, (str, os.PathLike)) and "://" not in os.fspath(store):
+        return os.path.abspath(store)
+    return store
+
+
+def _tree_of_run(planned: Plan, run: RunStore) -> Any:
+    """Tree that the arguments ask of a stored run: where the plan is free to choose the root cut, that of the run."""
+    root, factors = run.manifest["layout"][0], len(planned.chain)
+    free = not planned.tree_is_given and 1 <= root < factors
+    return as_lists(split_tree(factors, "balanced", root) if free else planned.tree)
+
+
 def _manifest(source: MatrixSource, planned: Plan) -> dict[str, Any]:
     sides = index_arrays(planned.orderings)
     digests = {name: hashlib.blake2b(side.tobytes(), digest_size=16).hexdigest() for name, side in sides.items()}
@@ -230,13 +250,13 @@ def _create_arrays(job: Job) -> None:
         return
     p, u, q, v, _ = planned.split
     rows, cols, lg, rg = planned.tile_rows, planned.tile_cols, planned.left_groups, planned.right_groups
-    create("A", (u, q, p), (lg, cols, p), dtype)
-    create("B", (q, u, v), (rg, rows, v), dtype)
+    create("A", (u, q, p), (min(lg, rows), cols, p), dtype)
+    create("B", (q, u, v), (min(rg, cols), rows, v), dtype)
     create("stats", (u, q, 3), (rows, cols, 3), f8)
     create("X", (u, q, p), (lg, cols, p), dtype)
     create("scale", (u, q), (lg, q), dtype)
-    create("left_error", (u,), (lg,), f8)
-    create("right_error", (q,), (rg,), f8)
+    create("left_error", (u, q), (lg, q), f8)
+    create("right_error", (q, u), (rg, u), f8)
     if planned.passes == 2:
         create("second", (u, q, 1), (rows, cols, 1), f8)
     for side, half, groups, per_task in (("left", job.halves[0], u, lg), ("right", job.halves[1], q, rg)):
@@ -297,7 +317,7 @@ def _assembled(job: Job, record: dict[str, Any]) -> Factorization:
     stats, eps = read("stats", everything), float(np.finfo(planned.source.work_dtype).eps)
     if planned.split is None:
         factors = [read("left/0", everything)[0]]
-        nothing = np.zeros(1)
+        nothing = np.zeros((1, 1))
         certificate: Certificate = certify(stats, nothing, nothing, nothing, factors=1, eps=eps)
     else:
         halves = zip(("left", "right"), job.halves, (planned.rows, planned.cols), (join_left, join_right), strict=True)
@@ -310,4 +330,18 @@ def _assembled(job: Job, record: dict[str, Any]) -> Factorization:
         second = read("second", everything) if planned.passes == 2 else None
         errors = read("left_error", everything), read("right_error", everything)
         certificate = certify(stats, *errors, second, factors=len(factors), eps=eps)
+    _check_range(certificate, job)
     return Factorization(tuple(factors), planned.chain, planned.tree, planned.orderings, certificate, record)
+
+
+def _check_range(certificate: Certificate, job: Job) -> None:
+    """Raise if squares of entries, or of their rounding errors, have left the range in which they were summed."""
+    dtype = job.plan.source.work_dtype
+    mean = certificate.norm / math.sqrt(math.prod(job.source.shape))
+    if math.isfinite(certificate.error_bound) and (mean == 0 or mean >= SMALLEST_ENTRIES[dtype]):
+        return
+    wider = "" if dtype in ("float64", "complex128") else ", or convert it to double precision"
+    raise InputError(
+        f"{job.source.name} has entries of root mean square {mean:.3g}, whose squares leave the range of {dtype}; "
+        f"scale the matrix{wider}"
+    )

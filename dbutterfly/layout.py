@@ -140,11 +140,17 @@ class Axis:
 
     def _scattered_cost(self, edges: Index, per_tile: int) -> tuple[int, int]:
         assert self.index is not None
-        chunk = np.searchsorted(edges, self.index, side="right") - 1
-        tile = np.arange(self.length, dtype=np.int64) // (per_tile * self.members)
-        touched = np.unique(tile * edges.size + chunk) % edges.size
         sizes = np.diff(edges)
-        return int(np.sum(sizes[touched])), int(np.max(sizes))
+        chunk = np.repeat(np.arange(sizes.size), sizes)[self.index]
+        tile = np.arange(self.length, dtype=np.int64) // (per_tile * self.members)
+        pairs = tile * sizes.size + chunk
+        if (tile[-1] + 1) * sizes.size <= 64 * self.length:  # a table is faster than sorting, unless it is a large one
+            table = np.zeros((tile[-1] + 1, sizes.size), np.bool_)
+            table.reshape(-1)[pairs] = True
+            touched = np.count_nonzero(table, axis=0) @ sizes
+        else:
+            touched = np.sum(sizes[np.unique(pairs) % sizes.size])
+        return int(touched), int(np.max(sizes))
 
     def _ranges(self, wanted: Index) -> list[tuple[int, int]]:
         """Cut ascending positions into the hulls of chunks, runs of wholly wanted chunks joined."""

@@ -13,6 +13,7 @@ does later is decided here; results do not depend on the tiles chosen, only cost
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator
@@ -29,12 +30,13 @@ from .orderings import Orderings
 __all__ = ["Budget", "Layout", "Plan", "SourceInfo", "Tile", "format_bytes", "make_plan"]
 
 STACK_BYTES = 1 << 20
-TARGET_TILE = 1 << 27
-"""Bytes of Z in a tile, where the grid and the budget leave the choice: some tenths of a second of work."""
+LARGEST_TARGET = 1 << 28
+"""Most bytes of Z that a tile should have where the grid and the budget leave the choice: some tenths of a second."""
 
 SMALLEST_TILE = 1 << 22
 TARGET_GROUPS = 1 << 24
 TASKS_PER_WORKER = 4
+"""Fewer tiles than this leave workers idle at the end; four times as many let reading and arithmetic overlap."""
 MAX_TILES_PER_SIDE = 4096
 GROUP_COPIES = 7
 """Arrays of the size of its input that factorizing a range of groups holds at its peak."""
@@ -455,7 +457,7 @@ def _score(source: SourceInfo, split: Split, row: _Side, col: _Side, workers: in
     halves = 3 * (split.p + split.v) * split.u * split.q / entries
     tiles = math.ceil(split.u / row.per_tile) * math.ceil(split.q / col.per_tile)
     wanted = min(TASKS_PER_WORKER * workers, max(1, entries * stored // SMALLEST_TILE))
-    target = min(TARGET_TILE, max(entries * stored // wanted, 1))
+    target = min(LARGEST_TARGET, max(entries * stored // (4 * wanted), min(SMALLEST_TILE, entries * stored)))
     odd = abs(math.log2(row.widest * col.widest * stored / target))
     return read + halves + 0.5 * max(0.0, 1 - tiles / wanted) + 0.01 * odd
 
@@ -487,14 +489,17 @@ def _side_choices(axis: Axis, given: int | None = None) -> Iterator[_Side]:
         yield _Side(per_tile, touched, per_tile * axis.members, longest)
 
 
+@functools.lru_cache(maxsize=4096)
 def _groups_per_task(groups: int, per_tile: int, group_bytes: int, budget: Budget) -> int:
-    """Largest divisor of a tile's groups that fits target and budget and leaves every worker a task.
+    """Most groups that fit target and budget and leave every worker a task.
 
-    Divisors, so that what a tile writes is whole chunks of what a task reads.
+    A divisor or a multiple of a tile's groups, so that what a tile writes is whole chunks of what a task reads.
     """
     most = min(TARGET_GROUPS, budget.memory // GROUP_COPIES) // group_bytes
     most = max(1, min(most, math.ceil(groups / (2 * budget.workers))))
-    return max(k for k in range(1, min(most, per_tile) + 1) if per_tile % k == 0)
+    if most >= per_tile:
+        return most // per_tile * per_tile
+    return max(k for k in range(1, most + 1) if per_tile % k == 0)
 
 
 def _ranges(size: int, step: int) -> Iterator[tuple[int, int]]:

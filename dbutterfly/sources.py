@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+import zarr.abc.store
 from numpy.typing import NDArray
 
 from .entries import Entries
@@ -35,9 +36,6 @@ __all__ = [
     "unfold",
     "work_dtype",
 ]
-
-SAMPLED = 4096
-"""Entries of an array in memory from which its fingerprint is taken."""
 
 
 class MatrixSource(ABC):
@@ -141,7 +139,7 @@ class ArraySource(MatrixSource):
         return _reopen_memmap, (str(array.filename), array.dtype, array.offset, array.shape, order)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Shape, dtype and a hash of some thousand entries spread over the array."""
+        """Hash of the entries at 64 x 64 crossings."""
         rows, cols = (np.unique(np.linspace(0, size - 1, 64).astype(int)) for size in self.shape)
         sample = np.ascontiguousarray(self.array[np.ix_(rows, cols)])
         return {"kind": "array", "sample": hashlib.blake2b(sample.tobytes(), digest_size=16).hexdigest()}
@@ -290,7 +288,7 @@ def as_source(source: Any) -> MatrixSource:
 
     Parameters
     ----------
-    source : array, memmap, zarr.Array, dask.array.Array, Entries, str or path
+    source : array, memmap, zarr.Array, Zarr store, dask.array.Array, Entries, str or path
         Paths name a ``.npy`` file (memory-mapped) or a Zarr array, local or a URL such as ``s3://bucket/z.zarr``. CuPy
         arrays are copied to the host.
 
@@ -318,6 +316,8 @@ def _wrapped(source: Any) -> MatrixSource:
         return ZarrSource(_reopened(source.store, source.path, source))
     if isinstance(source, zarr.Group):
         raise SourceError(f"source is the Zarr group {source.store_path}; name one of its arrays: {_arrays(source)}")
+    if isinstance(source, zarr.abc.store.Store):
+        return _wrapped(_open_zarr_array(source))
     if hasattr(source, "dask") and hasattr(source, "chunks"):
         _check_matrix(source.shape, "Dask array")
         return DaskSource(source)
@@ -331,6 +331,8 @@ def _wrapped(source: Any) -> MatrixSource:
 def _as_numpy(source: Any) -> NDArray[Any]:
     if hasattr(source, "tocsr"):
         raise SourceError(f"source is a sparse {type(source).__name__}; pass source.toarray()")
+    if isinstance(source, np.ma.MaskedArray):
+        raise SourceError("source is a masked array; pass source.filled(value)")
     if not isinstance(source, np.ndarray) and hasattr(source, "chunks"):
         raise SourceError(
             f"source is a {type(source).__module__}.{type(source).__name__}; wrap it as dask.array.from_array(source)"
@@ -354,12 +356,13 @@ def _from_path(path: str) -> MatrixSource:
         raise SourceError(f"source={path!r} does not exist; give a Zarr array, its URL, or a .npy file")
     if local.suffix == ".npy" and local.is_file():
         try:
-            array = np.load(local, mmap_mode="r", allow_pickle=False)
+            array = np.load(local.absolute(), mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise SourceError(f"source={path!r} is no readable .npy file of numbers: {error}") from error
         _check_matrix(array.shape, f"source={path!r}")
         return ArraySource(array)
-    found = _open_zarr_array(path)
+    # Absolute, so that workers in other directories find it, and a resumed run knows it again.
+    found = _open_zarr_array(path if "://" in path else local.absolute())
     _check_matrix(found.shape, f"source={path!r}")
     return ZarrSource(found)
 
@@ -413,7 +416,8 @@ def _reopen_zarr(store: Any, path: str) -> ZarrSource:
 
 def _is_whole_memmap(array: NDArray[Any]) -> bool:
     """Whether other processes can map the same file: not so for views, whose offset NumPy does not keep."""
-    return isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and array.flags.forc
+    base: object = array.base
+    return isinstance(array, np.memmap) and isinstance(base, mmap.mmap) and array.flags.forc
 
 
 def _reopen_memmap(path: str, dtype: Any, offset: int, shape: tuple[int, int], order: Any) -> ArraySource:

@@ -14,15 +14,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import zarr
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from .errors import StoreError, StoreMismatchError
 
-__all__ = ["FORMAT", "MemoryWorkspace", "RunStore", "Selection", "Workspace", "ZarrWorkspace", "occupied"]
+__all__ = [
+    "FORMAT",
+    "MemoryWorkspace",
+    "RunStore",
+    "Selection",
+    "Workspace",
+    "ZarrWorkspace",
+    "create_array",
+    "occupant",
+]
 
 FORMAT = 1
 KEY = "dbutterfly"
@@ -144,7 +153,7 @@ class RunStore:
         StoreError
             If something else is there already, which is left as it is, or the place cannot be written.
         """
-        if occupied(store):
+        if occupant(store) is not None:
             raise StoreError(
                 f"store={store!r} already holds something that is no dbutterfly run; nothing was changed: choose "
                 "another place or remove it yourself"
@@ -246,6 +255,8 @@ class RunStore:
         try:
             node = self.group[name]
             assert isinstance(node, zarr.Array)
+            if node.nchunks_initialized < node.nchunks:  # Zarr would read them as zeros
+                raise FileNotFoundError("its chunks are not there")
             return np.asarray(node[...])
         except Exception as error:
             raise StoreError(
@@ -253,23 +264,99 @@ class RunStore:
             ) from error
 
 
-def occupied(store: Any) -> bool:
-    """Whether a place holds a Zarr node, or is a directory with anything in it, or a file."""
-    if isinstance(store, (str, os.PathLike)) and "://" not in os.fspath(store):
-        path = os.fspath(store)
-        if os.path.isdir(path):
-            return bool(os.listdir(path))
-        return os.path.exists(path)
+def create_array(
+    store: Any,
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+    chunks: tuple[int, ...],
+    *,
+    overwrite: bool = False,
+    compressors: Any = None,
+) -> zarr.Array[Any]:
+    """Create an empty Zarr array (format 3), where nothing is or an array or group may be replaced.
+
+    Parameters
+    ----------
+    store : path, URL or Zarr store
+        Place of the array.
+    shape, chunks : tuple of int
+        Shapes of the array and of its chunks.
+    dtype : dtype
+        Type of the entries.
+    overwrite : bool
+        Whether to delete an array or group that is there.
+    compressors : optional
+        As for :func:`zarr.create_array`.
+
+    Raises
+    ------
+    StoreError
+        If something is there that may not be replaced, or the array cannot be created.
+    """
+    found = occupant(store)
+    if found == "other files":
+        raise StoreError(
+            f"store={store!r} holds files that are not Zarr; they are never deleted, so name another place"
+        )
+    if found is not None and not overwrite:
+        raise StoreError(f"store={store!r} already holds a Zarr {found}; pass overwrite=True to replace it")
     try:
-        zarr.open(store, mode="r")
-    except FileNotFoundError:
+        return zarr.create_array(
+            store, shape=shape, dtype=np.dtype(dtype), chunks=chunks, compressors=compressors, overwrite=overwrite
+        )
+    except (OSError, ValueError, TypeError) as error:
+        raise StoreError(f"no array can be created at store={store!r}: {error}") from error
+
+
+def read_array(store: Any) -> NDArray[Any]:
+    """Read a Zarr array whole.
+
+    Raises
+    ------
+    StoreError
+        If there is none or it cannot be read.
+    """
+    try:
+        return np.asarray(zarr.open_array(store, mode="r")[...])
+    except Exception as error:
+        raise StoreError(f"store={store!r} holds no readable Zarr array: {type(error).__name__}: {error}") from error
+
+
+def occupant(store: Any) -> Literal["array", "group", "other files"] | None:
+    """What a place holds; None where something new may be created.
+
+    Raises
+    ------
+    StoreError
+        If that cannot be told.
+    """
+    try:
+        node = zarr.open(store, mode="r")
+    except FileNotFoundError:  # also the parent of Zarr's own errors of a missing node
+        return "other files" if _holds_files(store) else None
+    except Exception as error:
+        raise StoreError(
+            f"store={store!r} cannot be opened: {type(error).__name__}: {error}; name a path, a URL or a Zarr store"
+        ) from error
+    return "array" if isinstance(node, zarr.Array) else "group"
+
+
+def _holds_files(store: Any) -> bool:
+    if not isinstance(store, (str, os.PathLike)) or "://" in os.fspath(store):
         return False
-    return True
+    path = os.fspath(store)
+    return bool(os.listdir(path)) if os.path.isdir(path) else os.path.exists(path)
 
 
 def _put(group: zarr.Group, name: str, values: NDArray[Any]) -> None:
     array = group.create_array(
-        name, shape=values.shape, chunks=values.shape, dtype=values.dtype, compressors=None, overwrite=True
+        name,
+        shape=values.shape,
+        chunks=values.shape,
+        dtype=values.dtype,
+        compressors=None,
+        overwrite=True,
+        config={"write_empty_chunks": True},
     )
     array[...] = values
 

@@ -10,9 +10,9 @@ the outputs name the ranges of the workspace they fill.
     stats      (u, q, 3)        storage order  energy, discarded energy and slack of each block
     X          (u, q, p)        storage order  unit columns of the product of the left factors
     scale      (u, q)           storage order  ``X^H (Z v)``, by which the one-read B is scaled
-    left_error (u,)             storage order  ``||A - X X^H A||^2``
+    left_error (u, q)           storage order  ``||A - X X^H A||^2`` of each block
     second     (u, q, 1)        storage order  ``||Z - X X^H Z||^2`` of each block, after a second read
-    right_error (q,)            storage order  ``||B - product of right factors||^2``
+    right_error (q, u)          storage order  ``||B - product of right factors||^2`` of each block
     left/l     (u, a, b, c, d)  storage order  factors of the row groups
     right/l    (q, a, b, c, d)  storage order  factors of the column groups
 """
@@ -32,7 +32,8 @@ from .chain import Chain, Tree
 from .errors import InputError, NonFiniteError
 from .kernels.backend import Backend, namespace, resolve_backend
 from .kernels.hierarchy import Factored, factor_stack, unit_columns
-from .kernels.low_rank import rank_one_grid, residual_energy, squared_norms
+from .kernels.grid import rank_one_grid
+from .kernels.low_rank import residual_energy, squared_norms
 from .layout import Index
 from .plan import Plan, Tile
 from .sources import MatrixSource, first_bad_entry
@@ -161,6 +162,7 @@ class TileTask(Task):
         found = rank_one_grid(device, dtype=dtype, stack_bytes=backend.stack_bytes)
         stats = np.stack([backend.to_host(x) for x in (found.energy, found.discarded, found.slack)], axis=-1)
         _check_finite(job, grid, self.tile, stats)
+        _mark_nonzero(grid, stats)
         rows, cols = job.plan.rows, job.plan.cols
         r, c = slice(self.tile.r0, self.tile.r1), slice(self.tile.c0, self.tile.c1)
         left = _take(backend.to_host(found.left), rows.member_order, axis=2)
@@ -193,14 +195,14 @@ class LeftTask(Task):
         left = unit_columns(factor_stack(xp.matrix_transpose(parts), chain, tree, stack_bytes=backend.stack_bytes))
         basis = xp.matrix_transpose(left.product)
         scale = xp.vecdot(basis, parts)
-        error = xp.sum(squared_norms(parts - basis * scale[:, :, None]), axis=-1)
+        error = squared_norms(parts - basis * scale[:, :, None])
         span = (slice(self.first, self.last),)
         back = _inverse(job.plan.cols.group_order)
         return [
             *(Output(f"left/{index}", span, backend.to_host(f)) for index, f in enumerate(left.factors)),
             Output("X", span, _take(backend.to_host(basis), back, axis=1)),
             Output("scale", span, _take(backend.to_host(scale), back, axis=1)),
-            Output("left_error", span, backend.to_host(error)),
+            Output("left_error", span, _take(backend.to_host(error), back, axis=1)),
         ]
 
 
@@ -264,12 +266,11 @@ class RightTask(Task):
         device = backend.to_device(_take(parts, job.plan.rows.group_order, axis=1))
         chain, tree = job.halves[1], job.trees[1]
         right: Factored = factor_stack(device, chain, tree, stack_bytes=backend.stack_bytes)
-        xp = namespace(device)
-        error = xp.sum(squared_norms(device - right.product), axis=-1)
+        error = backend.to_host(squared_norms(device - right.product))
         span = (slice(self.first, self.last),)
         return [
             *(Output(f"right/{index}", span, backend.to_host(f)) for index, f in enumerate(right.factors)),
-            Output("right_error", span, backend.to_host(error)),
+            Output("right_error", span, _take(error, _inverse(job.plan.rows.group_order), axis=1)),
         ]
 
 
@@ -297,10 +298,12 @@ class VerifyTask(Task):
         """Energy of each block and of its residual."""
         backend = resolve_backend(job.backend)
         left, right = backend.to_device(inputs["X"]), backend.to_device(inputs["B"])
+        xp = namespace(left)
+        wide = xp.result_type(left.dtype, getattr(xp, job.plan.source.work_dtype))
+        left, right = (xp.astype(factor, wide, copy=False) for factor in (left, right))
         found = []
         for g, h, blocks in _stacks(backend.to_device(inputs["grid"]), job, backend):
             x, b = left[g, h : h + blocks.shape[0], :, None], right[g, h : h + blocks.shape[0], None, :]
-            xp = namespace(blocks)
             energies = xp.sum(squared_norms(blocks), axis=-1), residual_energy(blocks, x, b)
             found.append(np.stack([backend.to_host(energy) for energy in energies], axis=-1))
         errors = np.concatenate(found).reshape(*inputs["grid"].shape[:2], 2)
@@ -328,6 +331,7 @@ class WholeTask(Task):
         energy = np.sum(squared_norms(values), axis=-1)
         stats = np.stack([energy, np.zeros_like(energy), np.zeros_like(energy)], axis=-1)
         _check_finite(job, inputs["grid"], WHOLE, stats)
+        _mark_nonzero(inputs["grid"], stats)
         span = (slice(0, 1),)
         return [Output("left/0", span, values[0].reshape(1, *job.plan.chain.patterns[0])), Output("stats", span, stats)]
 
@@ -388,7 +392,8 @@ def _stacks(grid: Any, job: Job, backend: Backend) -> Iterator[tuple[int, int, A
     step = max(1, backend.stack_bytes // (p * v * np.dtype(work).itemsize))
     for g in range(groups):
         for h in range(0, peers, step):
-            yield g, h, xp.astype(grid[g, h : h + step, :, :], getattr(xp, work), copy=True)
+            stack = xp.reshape(xp.reshape(grid[g, h : h + step, :, :], (-1,)), (-1, p, v))  # contiguous
+            yield g, h, xp.astype(stack, getattr(xp, work), copy=False)
 
 
 def _projected(grid: Any, basis: Any, job: Job, backend: Backend) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -405,22 +410,27 @@ def _projected(grid: Any, basis: Any, job: Job, backend: Backend) -> tuple[NDArr
 
 
 def _check_finite(job: Job, grid: NDArray[Any], tile: Tile, stats: NDArray[np.float64]) -> None:
-    """Raise unless every energy is finite, and zero only for zero blocks."""
-    if np.isfinite(stats).all() and stats[..., 0].min(initial=np.inf) > np.finfo(np.float64).smallest_normal:
+    """Raise unless every energy is finite."""
+    if np.isfinite(stats).all():
         return
-    bad = None if np.isfinite(stats).all() else first_bad_entry(grid, job.plan.rows, job.plan.cols, tile)
+    bad = first_bad_entry(grid, job.plan.rows, job.plan.cols, tile)
     if bad is not None:
         row, col = bad
         raise NonFiniteError(
             f"{job.source.name} holds a NaN or an infinity at index ({row}, {col}); mask or replace such entries first",
             bad,
         )
-    largest = float(np.max(np.abs(grid)))
-    if largest and not 1e-150 < largest < 1e150:
-        raise InputError(
-            f"{job.source.name} has entries of modulus {largest:.3g}, whose squares leave the range of float64; "
-            "scale the matrix"
-        )
+    raise InputError(
+        f"{job.source.name} has entries of modulus {np.max(np.abs(grid)):.3g}, too large to be squared in "
+        f"{job.plan.source.work_dtype}; scale the matrix"
+    )
+
+
+def _mark_nonzero(grid: NDArray[Any], stats: NDArray[np.float64]) -> None:
+    """Raise energies that have underflowed to the least normal number: a matrix of norm zero is zero."""
+    for g, h in np.argwhere(stats[..., 0] == 0):
+        if grid[g, h].any():
+            stats[g, h, 0] = np.finfo(np.float64).smallest_normal
 
 
 def _tile_label(kind: str, tile: Tile) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine import choose_engine, parse_memory
-from .errors import InputError
+from .errors import InputError, NonFiniteError
 from .factorization import Factorization
 from .kernels.hierarchy import multiply_stack, part_left, part_right
 from .layout import Axis
@@ -178,7 +178,7 @@ def _row_energies(
         bad = np.argwhere(~np.isfinite(stored))
         if bad.size:
             index = int(chosen[first + bad[0, 0]]), int(bad[0, 1])
-            raise InputError(f"{source.name} holds a NaN or an infinity at index {index}")
+            raise NonFiniteError(f"{source.name} holds a NaN or an infinity at index {index}", index)
         units = np.zeros((rows, last - first), factorization.dtype)
         units[chosen[first:last], np.arange(last - first)] = 1
         product = (factorization.operator.T @ units).T
@@ -193,6 +193,8 @@ def _estimate(
     """Ratio estimate of the error, with its deviation by linearization (Cochran, Sampling Techniques, section 6.4)."""
     count = energies.size
     squared = _ratio(float(residuals.sum()), float(energies.sum())) ** 2
+    if math.isinf(squared):
+        return VerifiedError(math.inf, math.inf if sampled else 0.0, count if sampled else None)
     if not sampled or count == rows:
         return VerifiedError(math.sqrt(squared), 0.0, count if sampled else None)
     spread = float(np.var(residuals - squared * energies, ddof=1)) if count > 1 else math.inf

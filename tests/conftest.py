@@ -51,7 +51,7 @@ def client() -> Iterator[Client]:
     """A Dask cluster of two worker processes with one thread each."""
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit="2GiB"
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit="2GiB"
         ) as cluster,
         Client(cluster) as client,
     ):

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from ..chain import Chain, Split, Tree, tree_leaves
 from .backend import Array, namespace
-from .low_rank import rank_one_grid, squared_norms
+from .grid import rank_one_grid
+from .low_rank import squared_norms
 
 __all__ = [
     "Factored",
@@ -67,7 +68,7 @@ def factor_stack(matrices: Array, chain: Chain, tree: Tree, *, stack_bytes: int)
     count = matrices.shape[0]
     blocks = xp.permute_dims(xp.reshape(matrices, (count, p, u, q, v)), (0, 2, 3, 1, 4))
     blocks = xp.reshape(blocks, (count * u, q, p, v))
-    parts = rank_one_grid(blocks, dtype=blocks.dtype, stack_bytes=stack_bytes)
+    parts = rank_one_grid(blocks, dtype=blocks.dtype, stack_bytes=stack_bytes, certified=False)
     left = factor_stack(xp.matrix_transpose(parts.left), left_chain, tree[0], stack_bytes=stack_bytes)
     left = unit_columns(left)
     basis = xp.matrix_transpose(left.product)  # (K*u, q, p): column (rl, ch) of X as a row

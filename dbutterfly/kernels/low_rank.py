@@ -15,7 +15,7 @@ others (less than half of the energy in one vector, a small gap, a start orthogo
 of the short side is raised to a high power: it gives the vector, and the bound ``sigma_1^2 <= trace(G^m)^(1/m)``.
 
 The work is done on stacks that stay in the cache of one core (:func:`rank_one_grid`), where products of all sizes run
-at the speed of that cache. Squares are summed in the precision of the matrix along runs of at most 1024 entries, and
+at the speed of that cache. Squares are summed in the precision of the matrix along runs of about 1024 entries, and
 in float64 from there on.
 """
 
@@ -23,12 +23,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .backend import Array, any_true, is_complex, namespace
+from .backend import Array, any_true, contiguous, is_complex, namespace
 
 __all__ = ["RankOne", "rank_one", "rank_one_grid", "residual_energy", "squared_norms"]
 
 RUN = 1024
-"""Longest run of squares summed in the precision of the matrix."""
+"""Squares are summed in the precision of the matrix in runs of this length (or one of less than twice that)."""
 
 RELATIVE_SLACK = 1e-3
 """A round stops where the energy that could still be captured is below this fraction of the discarded energy."""
@@ -71,7 +71,7 @@ def rank_one_grid(grid: Array, *, dtype: Any, stack_bytes: int) -> RankOne:
     dtype : dtype of the namespace
         Floating or complex dtype in which to compute.
     stack_bytes : int
-        Size of a stack (at least one block is taken).
+        Size of a stack as computed (at least one block is taken).
 
     Returns
     -------
@@ -80,19 +80,22 @@ def rank_one_grid(grid: Array, *, dtype: Any, stack_bytes: int) -> RankOne:
     """
     xp = namespace(grid)
     groups, peers, p, v = grid.shape
-    count = max(1, stack_bytes // (p * v * max(grid.dtype.itemsize, 1)))
+    count = max(1, stack_bytes // (p * v * _entry_bytes(xp, dtype)))
     across = min(peers, count)
     down = max(1, min(groups, count // peers))
     bands = []
     for g in range(0, groups, down):
         band = []
         for h in range(0, peers, across):
-            part = grid[g : g + down, h : h + across, :, :]
-            stack = xp.astype(xp.reshape(part, (-1, p, v)), dtype, copy=False)
-            found = rank_one(stack)
+            part = grid[g : min(g + down, groups), h : min(h + across, peers), :, :]
+            found = rank_one(contiguous(xp.astype(xp.reshape(part, (-1, p, v)), dtype, copy=False)))
             band.append(RankOne(*(xp.reshape(x, (*part.shape[:2], *x.shape[1:])) for x in found)))
         bands.append(_joined(band, axis=1))
     return _joined(bands, axis=0)
+
+
+def _entry_bytes(xp: Any, dtype: Any) -> int:
+    return int(xp.finfo(dtype).bits) // (4 if is_complex(xp, dtype) else 8)
 
 
 def _joined(parts: list[RankOne], axis: int) -> RankOne:
@@ -118,15 +121,21 @@ def rank_one(blocks: Array) -> RankOne:
     rows = squared_norms(blocks)
     energy = xp.sum(rows, axis=-1)
     tiny, huge = _safe_range(blocks)
-    if any_true((energy < tiny) | ~(energy < huge)):
-        return _rescaled(blocks)
-    return _from_largest_row(blocks, rows, energy)
+    outside = (energy < tiny) | ~(energy < huge)
+    if not any_true(outside):
+        return _from_largest_row(blocks, rows, energy)
+    (which,) = xp.nonzero(outside)
+    rescaled = _rescaled(xp.take(blocks, which, axis=0))
+    if which.shape[0] == blocks.shape[0]:
+        return rescaled
+    return replaced(_from_largest_row(blocks, rows, energy), outside, rescaled)
 
 
 def _safe_range(blocks: Array) -> tuple[float, float]:
-    """Energies between which squares neither underflow nor overflow in the precision of the blocks."""
+    """Energies between which neither the squares of entries nor, in float64, those of energies leave the range."""
     info = namespace(blocks).finfo(blocks.dtype)
-    return float(info.smallest_normal) / float(info.eps) ** 2, float(info.max) * float(info.eps)
+    eps = float(info.eps)
+    return max(float(info.smallest_normal) / eps**2, 1e-140), min(float(info.max) * eps, 1e140)
 
 
 def _rescaled(blocks: Array) -> RankOne:
@@ -147,56 +156,71 @@ def _from_largest_row(blocks: Array, rows: Array, energy: Array) -> RankOne:
     largest = xp.argmax(rows, axis=-1)[:, None]
     start = xp.take_along_axis(blocks, largest[:, :, None], axis=1)
     norms = xp.sqrt(xp.take_along_axis(rows, largest, axis=1))
-    left = xp.matmul(blocks, _adjoint(start / _divisor(norms, blocks)[:, :, None]))
+    left = xp.matmul(blocks, adjoint(start / nonzero_divisor(norms, blocks)[:, :, None]))
     found, done = _round(blocks, left, energy)
     if any_true(~done):
         (hard,) = xp.nonzero(~done)
-        found = _replaced(found, ~done, _hard(xp.take(blocks, hard, axis=0), xp.take(energy, hard)))
+        found = replaced(found, ~done, _hard(xp.take(blocks, hard, axis=0), xp.take(energy, hard)))
     return found
 
 
 def _round(blocks: Array, left: Array, energy: Array) -> tuple[RankOne, Array]:
     """One round of the power iteration from ``left`` (k, p, 1); also which blocks have nothing left to gain."""
     xp = namespace(blocks)
-    length = xp.sqrt(squared_norms(_adjoint(left)))
-    u = left / _divisor(length, blocks)[:, :, None]
-    projected = xp.matmul(_adjoint(u), blocks)
+    length = xp.sqrt(squared_norms(adjoint(left)))
+    u = left / nonzero_divisor(length, blocks)[:, :, None]
+    projected = xp.matmul(adjoint(u), blocks)
     t = xp.sqrt(squared_norms(projected))
-    unit = _divisor(t, blocks)[:, :, None]
+    unit = nonzero_divisor(t, blocks)[:, :, None]
     right = projected / unit
-    left = xp.matmul(blocks, _adjoint(right))
-    rise = squared_norms(_adjoint(left - u * unit))[:, 0]
-    captured = squared_norms(_adjoint(left))[:, 0]
+    left = xp.matmul(blocks, adjoint(right))
+    rise = squared_norms(adjoint(left - u * unit))[:, 0]
+    captured = squared_norms(adjoint(left))[:, 0]
     discarded = _discarded(blocks, left, right, energy, captured)
-    slack = _slack(t[:, 0] ** 2, rise, discarded)
-    eps = float(xp.finfo(blocks.dtype).eps)
-    done = (slack <= RELATIVE_SLACK * discarded) | (rise + slack <= (8 * eps) ** 2 * energy) | (energy == 0)
-    return RankOne(left[:, :, 0], right[:, 0, :], energy, discarded, xp.minimum(slack, discarded)), done
+    slack = slack_bound(t[:, 0] ** 2, rise, discarded)
+    settled = is_settled(energy, discarded, rise, slack, blocks.dtype)
+    return RankOne(left[:, :, 0], right[:, 0, :], energy, discarded, xp.minimum(slack, discarded)), settled
+
+
+def is_settled(energy: Array, discarded: Array, rise: Array, slack: Array, dtype: Any) -> Array:
+    """Blocks with nothing left to gain: what a further round could capture is little beside what is discarded anyhow.
+
+    Or it is lost in rounding, as for blocks of rank one, or there is nothing.
+    """
+    eps = float(namespace(energy).finfo(dtype).eps)
+    return (slack <= RELATIVE_SLACK * discarded) | (rise + slack <= (8 * eps) ** 2 * energy) | (energy == 0)
 
 
 def _discarded(blocks: Array, left: Array, right: Array, energy: Array, captured: Array) -> Array:
     """``||Z||^2 - ||Z v||^2``, from the residual itself in every block where that difference cancels."""
     xp = namespace(blocks)
     difference = energy - captured
-    cancels = difference < 1024 * float(xp.finfo(blocks.dtype).eps) * energy
-    if not any_true(cancels):
+    small = cancels(difference, energy, blocks.dtype)
+    if not any_true(small):
         return difference
-    return xp.where(cancels, residual_energy(blocks, left, right), difference)
+    return xp.where(small, residual_energy(blocks, left, right), difference)
+
+
+def cancels(difference: Array, energy: Array, dtype: Any) -> Array:
+    """Where a difference of energies of this dtype has lost more than about three digits."""
+    return difference < 1024 * float(namespace(energy).finfo(dtype).eps) * energy
 
 
 def residual_energy(blocks: Array, left: Array, right: Array) -> Array:
     """``||Z - left right||^2`` in float64 for blocks (k, p, v), left (k, p, 1), right (k, 1, v)."""
     xp = namespace(blocks)
-    step = max(1, blocks.shape[0] // 4)  # the blocks fill the cache: leave their residuals a part of it
+    count = blocks.shape[0]
+    step = max(1, count // 4)  # the blocks fill the cache: leave their residuals a part of it
     parts = []
-    for k in range(0, blocks.shape[0], step):
-        residual = left[k : k + step, :, :] * right[k : k + step, :, :]
-        residual -= blocks[k : k + step, :, :]
+    for k in range(0, count, step):
+        part = slice(k, min(k + step, count))
+        residual = left[part, :, :] * right[part, :, :]
+        residual -= blocks[part, :, :]
         parts.append(xp.sum(squared_norms(residual), axis=-1))
     return xp.concat(parts)
 
 
-def _slack(t2: Array, rise: Array, discarded: Array) -> Array:
+def slack_bound(t2: Array, rise: Array, discarded: Array) -> Array:
     """Bound of the module docstring on ``sigma_1^2``, less the captured ``t^2 + rise``, without cancellation."""
     xp = namespace(t2)
     gap = t2 - (rise + discarded)
@@ -209,8 +233,8 @@ def _hard(blocks: Array, energy: Array) -> RankOne:
     """Blocks on which one round was not enough: the power of the Gram matrix shows the top vector."""
     xp = namespace(blocks)
     wide = blocks.shape[1] <= blocks.shape[2]
-    adjoint = xp.conj(xp.matrix_transpose(blocks))
-    gram = xp.matmul(blocks, adjoint) if wide else xp.matmul(adjoint, blocks)
+    transposed = adjoint(blocks)
+    gram = xp.matmul(blocks, transposed) if wide else xp.matmul(transposed, blocks)
     vector, bound = _top_vector(gram, energy)
     found, _ = _round(blocks, vector if wide else xp.matmul(blocks, vector), energy)
     beyond = xp.maximum(bound - (energy - found.discarded), xp.zeros_like(energy))
@@ -221,21 +245,28 @@ def _top_vector(gram: Array, energy: Array) -> tuple[Array, Array]:
     """Top eigenvector (k, n, 1) of positive semidefinite matrices, and a bound on their largest eigenvalue.
 
     With ``H = G^8``, the bound is ``trace(G^16)^(1/16) = ||H||^(1/8)``: 9 % above the eigenvalue where three others
-    are as large, and sharper the faster they fall. The vector is ``H^3`` times a unit vector. G is scaled to trace one
-    first; H does not underflow then, for ``trace(G^8) >= n^-7``.
+    are as large, and sharper the faster they fall. The vector is ``H^4 e_j`` for the j with the largest
+    ``||H e_j|| / ||H^(1/2) e_j||``, the unit vector that leans most towards the top vector: the largest column would
+    rather be one where the energy of lesser vectors is concentrated. G is scaled to trace ``sqrt(n)`` first, so that
+    ``||H||^2``, from ``n^-7`` to ``n^8``, neither underflows nor overflows.
     """
     xp = namespace(gram)
-    trace = xp.sum(xp.astype(_diagonal(gram), xp.float64), axis=-1)
-    power = gram / _divisor(trace, gram)[:, None, None]
+    size, eps = gram.shape[-1], float(xp.finfo(gram.dtype).eps)
+    scale = xp.sum(xp.astype(_diagonal(gram), xp.float64), axis=-1) / size**0.5
+    power = gram / nonzero_divisor(scale, gram)[:, None, None]
     for _ in range(3):
         power = xp.matmul(power, power)
-    squares = xp.sum(squared_norms(power), axis=-1)
-    eps = float(xp.finfo(gram.dtype).eps)
-    bound = xp.minimum(trace * squares ** (1 / 16) * (1 + gram.shape[-1] * eps), energy)
-    power = power / _divisor(xp.sqrt(squares), gram)[:, None, None]
-    column = xp.argmax(_diagonal(power), axis=-1)[:, None, None]
-    vector = xp.take_along_axis(power, column, axis=2)
-    return xp.matmul(power, xp.matmul(power, vector)), bound
+    columns = squared_norms(power)
+    squares = xp.sum(columns, axis=-1)
+    bound = xp.minimum(scale * squares ** (1 / 16) * (1 + size * eps), energy)
+    diagonal = xp.astype(_diagonal(power), xp.float64)
+    counts = diagonal > eps * xp.max(diagonal, axis=-1, keepdims=True)
+    leaning = xp.where(counts, columns / xp.where(counts, diagonal, 1), 0)
+    power = power / nonzero_divisor(xp.sqrt(squares), gram)[:, None, None]
+    vector = xp.take_along_axis(power, xp.argmax(leaning, axis=-1)[:, None, None], axis=2)
+    for _ in range(3):
+        vector = xp.matmul(power, vector)
+    return vector, bound
 
 
 def _diagonal(hermitian: Array) -> Array:
@@ -244,7 +275,7 @@ def _diagonal(hermitian: Array) -> Array:
     return xp.real(diagonal) if is_complex(xp, diagonal.dtype) else diagonal
 
 
-def _replaced(found: RankOne, mask: Array, better: RankOne) -> RankOne:
+def replaced(found: RankOne, mask: Array, better: RankOne) -> RankOne:
     """Put the rows of ``better``, in order, where ``mask`` is true."""
     xp = namespace(mask)
     count = mask.shape[0]
@@ -275,14 +306,14 @@ def _plain_squares(vectors: Array) -> Array:
     return xp.astype(squares, xp.float64)
 
 
-def _adjoint(vectors: Array) -> Array:
+def adjoint(vectors: Array) -> Array:
     """Conjugate transpose of a stack of column or row vectors (a view for real ones)."""
     xp = namespace(vectors)
     transposed = xp.matrix_transpose(vectors)
     return xp.conj(transposed) if is_complex(xp, vectors.dtype) else transposed
 
 
-def _divisor(norms: Array, like: Array) -> Array:
+def nonzero_divisor(norms: Array, like: Array) -> Array:
     """Norms in the dtype of ``like``, with one in place of zero."""
     xp = namespace(norms)
     return xp.astype(xp.where(norms > 0, norms, xp.ones_like(norms)), like.dtype)

@@ -1,0 +1,25 @@
+"""``python -m benchmarks NAME ...`` runs benchmarks by name; without a name, all of them."""
+
+from __future__ import annotations
+
+import argparse
+
+from . import accuracy, growth, peers, read_limit
+
+BENCHMARKS = {"accuracy": accuracy, "growth": growth, "peers": peers, "read_limit": read_limit}
+
+
+def main() -> None:
+    """Parse the names and run."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(BENCHMARKS)}")
+    names = parser.parse_args().names or list(BENCHMARKS)
+    unknown = sorted(set(names) - set(BENCHMARKS))
+    if unknown:
+        parser.error(f"unknown benchmark {', '.join(unknown)}; choose of {', '.join(BENCHMARKS)}")
+    for name in names:
+        BENCHMARKS[name].main()
+
+
+if __name__ == "__main__":
+    main()

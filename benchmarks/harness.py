@@ -1,0 +1,83 @@
+"""What all benchmarks share: the machine they ran on, samples, fresh processes, and one JSON file per benchmark."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, memory and versions of what is measured."""
+    cpu = "unknown"
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        cpu = names[0] if names else cpu
+    versions = {}
+    for name in ("dbutterfly", "numpy", "scipy", "zarr", "zarrs", "dask", "distributed", "lazylinop"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def sample(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """Wall times of several functions, taken in turn so that a drifting machine slows all alike."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, function in functions.items():
+            started = time.perf_counter()
+            function()
+            times[name].append(time.perf_counter() - started)
+    return times
+
+
+def ratios(over: list[float], under: list[float]) -> float:
+    """Median of the ratios of samples taken side by side."""
+    return statistics.median(a / b for a, b in zip(over, under, strict=True))
+
+
+def peak_rss() -> int:
+    """Largest resident size of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def in_process(module: str, *arguments: str, threads: int = 1) -> dict[str, Any]:
+    """Run ``python -m module arguments`` with BLAS held to ``threads``; its last line is JSON."""
+    environment = {**os.environ, **{f"{lib}_NUM_THREADS": str(threads) for lib in ("OMP", "OPENBLAS", "MKL")}}
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments], env=environment, check=True, stdout=subprocess.PIPE, text=True
+    )
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def record(name: str, rows: list[dict[str, Any]]) -> None:
+    """Print the rows and write them, with the machine, to ``results/NAME.json``."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"benchmark": name, "machine": machine(), "rows": rows}, indent=1) + "\n")
+    for row in rows:
+        shown = {key: value for key, value in row.items() if not isinstance(value, list)}
+        print("  ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in shown.items()))
+    print(f"written: {path}")

@@ -1,0 +1,97 @@
+"""From local Zarr against the limit: reading and summing the array once, same reader, same number of workers.
+
+The array is uncompressed, float32, chunks of 1024 x 1024, in the page cache. ``throttled`` puts both behind a reader that
+gives each worker a fixed bandwidth: there arithmetic should hide behind reading.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import dbutterfly as dbf
+from dbutterfly.layout import Axis
+from dbutterfly.plan import Tile
+from dbutterfly.sources import MatrixSource, as_source
+
+from . import harness
+
+
+class Throttled(MatrixSource):
+    """A source that gives every reading thread at most a fixed bandwidth."""
+
+    def __init__(self, inner: MatrixSource, bytes_per_second: float) -> None:
+        self.inner, self.rate = inner, bytes_per_second
+        self.name, self.shape, self.dtype = inner.name, inner.shape, inner.dtype
+        self.shared, self.edges, self.copies, self.decode_bytes = False, inner.edges, True, inner.decode_bytes
+
+    def fingerprint(self) -> dict[str, Any]:
+        """As the source behind it."""
+        return self.inner.fingerprint()
+
+    def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
+        """Read, then wait until the bandwidth allows the next."""
+        return self.inner.read_block(rows, cols)
+
+    def read(self, rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
+        """Read, then wait until the bandwidth allows the next."""
+        started = time.perf_counter()
+        grid = self.inner.read(rows, cols, tile)
+        time.sleep(max(0.0, grid.nbytes / self.rate - (time.perf_counter() - started)))
+        return grid
+
+
+def read_and_sum(source: MatrixSource, planned: dbf.Plan, workers: int) -> float:
+    """Read the tiles of a plan once and sum their entries."""
+    total, lock = 0.0, threading.Lock()
+
+    def add(tile: Tile) -> None:
+        nonlocal total
+        part = float(source.read(planned.rows, planned.cols, tile).sum())
+        with lock:
+            total += part
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(add, planned.tiles))
+    return total
+
+
+def main(n: int = 16384, repeats: int = 5) -> None:
+    """Measure warm and throttled reading with one and two workers."""
+    rows = []
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "z.zarr"
+        butterfly = dbf.matrices.orthogonal_butterfly(n, dtype=np.float32, seed=0)
+        dbf.matrices.write(dbf.matrices.noisy(butterfly, 0.1, seed=1), path, chunks=(1024, 1024))
+        stored = as_source(path)
+        for workers in (1, 2):
+            for bandwidth in (None, 300e6, 100e6):
+                source = stored if bandwidth is None else Throttled(stored, bandwidth)
+                planned = dbf.plan(source, workers=workers)
+                count = repeats if bandwidth is None else 3
+                times = harness.sample(
+                    {
+                        "factorize": lambda s=source, w=workers: dbf.factorize(s, workers=w),
+                        "limit": lambda s=source, p=planned, w=workers: read_and_sum(s, p, w),
+                    },
+                    count,
+                )
+                rows.append(
+                    {
+                        "n": n,
+                        "workers": workers,
+                        "mb_per_s_per_worker": bandwidth and bandwidth / 1e6,
+                        "seconds": float(np.median(times["factorize"])),
+                        "limit_seconds": float(np.median(times["limit"])),
+                        "ratio": harness.ratios(times["factorize"], times["limit"]),
+                        "samples": [times["factorize"], times["limit"]],
+                    }
+                )
+    harness.record("read_limit", rows)

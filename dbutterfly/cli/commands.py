@@ -1,0 +1,224 @@
+"""The commands that plan, factorize and use a factorization."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+
+import dbutterfly as dbf
+
+from ..errors import InputError
+from ..factorization import Factorization
+from ..sources import MatrixSource, as_source
+from ..verify import VerifiedError
+from .options import (
+    AsJson,
+    ChainText,
+    Memory,
+    OrderingsText,
+    Passes,
+    Quiet,
+    Rank,
+    Scheduler,
+    Source,
+    Store,
+    Tolerance,
+    TreeText,
+    Workers,
+)
+from .printing import factorization_json, factorization_lines, print_json, print_lines, verified_json
+from .values import (
+    Interrupted,
+    absolute,
+    connected,
+    load_array,
+    parse_bandwidth,
+    parse_chain,
+    parse_orderings,
+    parse_tree,
+    save_array,
+)
+
+__all__ = ["apply", "factorize", "info", "plan", "verify"]
+
+ABOVE_TOLERANCE = 3
+
+
+def plan(
+    source: Source,
+    chain: ChainText = None,
+    tree: TreeText = "balanced",
+    rank: Rank = 1,
+    passes: Passes = 1,
+    orderings: OrderingsText = None,
+    memory: Memory = None,
+    workers: Workers = None,
+    read_bandwidth: Annotated[
+        str | None, typer.Option(help="What the workers together read, such as 500MB/s, to predict the time.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict what a factorization will cost.
+
+    That is what it reads, writes, holds and takes; nothing of the matrix is read for it.
+    """
+    bandwidth = None if read_bandwidth is None else parse_bandwidth(read_bandwidth)
+    wrapped = as_source(absolute(source))
+    job = _job(wrapped, chain, tree, rank, passes, orderings)
+    planned = dbf.plan(wrapped, **job, memory=memory, workers=workers)
+    predicted = {} if bandwidth is None else {"read_bandwidth": bandwidth, "seconds": planned.seconds(bandwidth)}
+    if as_json:
+        print_json({**planned.to_json(), **predicted})
+        return
+    print(planned)
+    if predicted:
+        print_lines([("predicted", f"{predicted['seconds']:.1f} s for the reading stages at {read_bandwidth}")])
+
+
+def factorize(
+    source: Source,
+    store: Store,
+    chain: ChainText = None,
+    tree: TreeText = "balanced",
+    rank: Rank = 1,
+    passes: Passes = 1,
+    orderings: OrderingsText = None,
+    memory: Memory = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    backend: Annotated[str, typer.Option(help="auto, numpy or cupy.")] = "auto",
+    no_resume: Annotated[bool, typer.Option("--no-resume", help="Compute anew what the store holds.")] = False,
+    tol: Tolerance = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Factorize a matrix into a store.
+
+    A run that was cut off is continued by the same command. The plan goes to stderr.
+    """
+    wrapped = as_source(absolute(source))
+    job = _job(wrapped, chain, tree, rank, passes, orderings)
+    with connected(scheduler) as client:
+        resources: dict[str, Any] = {"client": client, "memory": memory, "workers": workers}
+        planned = dbf.plan(wrapped, **job, **resources)
+        resources["memory"] = planned.budget.memory  # what is free may change, the plan that was shown may not
+        if not quiet:
+            print(planned, file=sys.stderr)
+        started = time.perf_counter()
+        try:
+            found = dbf.factorize(
+                wrapped,
+                **job,
+                **resources,
+                store=absolute(store),
+                backend=backend,
+                resume=not no_resume,
+                progress=not quiet,
+            )
+        except KeyboardInterrupt:
+            same = "the same command without --no-resume" if no_resume else "the same command"
+            raise Interrupted(f"interrupted; finished tasks are kept in {store}, and {same} resumes") from None
+        seconds = time.perf_counter() - started
+        verified = None if tol is None else dbf.verify(found, wrapped, **resources, progress=not quiet)
+    if as_json:
+        error = {} if verified is None else {"verified": verified_json(verified)}
+        print_json({"store": store, "seconds": seconds, **factorization_json(found), **error})
+    else:
+        print_lines(factorization_lines(found))
+        print_lines([] if verified is None else [("verified", f"error {verified}")])
+    _check_tolerance(verified, tol)
+
+
+def apply(
+    store: Store,
+    x: Annotated[str, typer.Argument(help="Vector or matrix: a .npy file or a Zarr array.")],
+    y: Annotated[str, typer.Argument(help="The .npy file for the product; replaced if it is there.")],
+    transpose: Annotated[bool, typer.Option("--transpose", help="Multiply by the transpose.")] = False,
+    adjoint: Annotated[bool, typer.Option("--adjoint", help="Multiply by the conjugate transpose.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Multiply a vector or a matrix by a factorization."""
+    if transpose and adjoint:
+        raise InputError("--transpose and --adjoint exclude each other")
+    stored = dbf.open(store).operator
+    operator = stored.T if transpose else stored.H if adjoint else stored
+    right = load_array(x)
+    if right.ndim not in (1, 2) or right.shape[0] != operator.shape[1]:
+        rows, cols = operator.shape
+        raise InputError(f"{x} has shape {right.shape}; a {rows} x {cols} operator takes {cols} rows")
+    started = time.perf_counter()
+    product = operator @ right
+    seconds = time.perf_counter() - started
+    save_array(y, product)
+    if as_json:
+        print_json({"y": y, "shape": list(product.shape), "dtype": product.dtype.name, "seconds": seconds})
+    else:
+        sides = " x ".join(map(str, product.shape))
+        print_lines([("product", f"{sides} {product.dtype.name} in {y}, computed in {seconds:.3g} s")])
+
+
+def verify(
+    store: Store,
+    source: Source,
+    samples: Annotated[int | None, typer.Option(help="Rows to compare; by default all.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of rows.")] = 0,
+    memory: Memory = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    tol: Tolerance = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the error of a factorization.
+
+    It is relative to the matrix, in the Frobenius norm, exact or estimated from some rows.
+    """
+    found = dbf.open(store)
+    with connected(scheduler) as client:
+        verified = dbf.verify(
+            found,
+            absolute(source),
+            samples=samples,
+            seed=seed,
+            client=client,
+            memory=memory,
+            workers=workers,
+            progress=not quiet,
+        )
+    if as_json:
+        print_json(verified_json(verified))
+    else:
+        print_lines([("verified", f"error {verified}"), ("certificate", str(found.certificate))])
+    _check_tolerance(verified, tol)
+
+
+def info(store: Store, as_json: AsJson = False) -> None:
+    """Show factors, certificate and record of a run."""
+    found: Factorization = dbf.open(store)
+    if as_json:
+        print_json(factorization_json(found))
+    else:
+        print_lines(factorization_lines(found))
+
+
+def _job(
+    source: MatrixSource, chain: str | None, tree: str, rank: int, passes: int, orderings: str | None
+) -> dict[str, Any]:
+    """Arguments that ``plan`` and ``factorize`` of the public interface share."""
+    return {
+        "chain": parse_chain(chain, source.shape),
+        "tree": parse_tree(tree),
+        "rank": rank,
+        "passes": passes,
+        "orderings": parse_orderings(orderings),
+    }
+
+
+def _check_tolerance(verified: VerifiedError | None, tol: float | None) -> None:
+    if verified is None or tol is None or verified <= tol:
+        return
+    print(f"error: the verified error {float(verified):.4g} is above --tol {tol:g}", file=sys.stderr)
+    raise typer.Exit(ABOVE_TOLERANCE)

@@ -1,0 +1,37 @@
+"""The examples that the help texts show. They run in this order, in one directory that holds a vector ``x.npy``."""
+
+from __future__ import annotations
+
+__all__ = ["EXAMPLES", "epilog"]
+
+EXAMPLES = {
+    "demo": ["dbutterfly demo --n 1024"],
+    "generate": [
+        "dbutterfly generate dft z.zarr --n 1024 --noise 0.01",
+        "dbutterfly generate gaussian g.zarr --shape 96,360 --dtype float32",
+    ],
+    "plan": [
+        "dbutterfly plan z.zarr --orderings none,bitreversal --memory 64MiB --read-bandwidth 500MB/s",
+        "dbutterfly plan g.zarr --chain monarch:8,12 --json",
+    ],
+    "factorize": [
+        "dbutterfly factorize z.zarr run.zarr --orderings none,bitreversal --passes 2 --tol 0.02",
+        "dbutterfly factorize g.zarr g-run.zarr --chain '1,8,12,12;12,12,30,1' --json",
+    ],
+    "apply": [
+        "dbutterfly apply run.zarr x.npy y.npy",
+        "dbutterfly apply run.zarr y.npy back.npy --adjoint",
+    ],
+    "verify": [
+        "dbutterfly verify run.zarr z.zarr --tol 0.02",
+        "dbutterfly verify run.zarr z.zarr --samples 100",
+    ],
+    "info": ["dbutterfly info run.zarr", "dbutterfly info g-run.zarr --json"],
+}
+"""Command lines by command."""
+
+
+def epilog(*commands: str) -> str:
+    """End of a help text, exempt from wrapping: the examples of one command, or the first of each of several."""
+    lines = EXAMPLES[commands[0]] if len(commands) == 1 else [EXAMPLES[command][0] for command in commands]
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])

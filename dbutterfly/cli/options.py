@@ -1,0 +1,63 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import typer
+
+__all__ = [
+    "AsJson",
+    "ChainText",
+    "Memory",
+    "OrderingsText",
+    "Passes",
+    "Quiet",
+    "Rank",
+    "Scheduler",
+    "Source",
+    "Store",
+    "Tolerance",
+    "TreeText",
+    "Workers",
+]
+
+Source: TypeAlias = Annotated[str, typer.Argument(help="The matrix: a Zarr array, its URL, or a .npy file.")]
+Store: TypeAlias = Annotated[str, typer.Argument(help="The Zarr group of the factorization, local or a URL.")]
+ChainText: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--chain",
+        help="dyadic, monarch, monarch:p,q, chainable (the default), patterns a,b,c,d;a,b,c,d;..., "
+        "or a JSON list of fours.",
+    ),
+]
+TreeText: TypeAlias = Annotated[
+    str, typer.Option("--tree", help="balanced, left, right, or nested pairs such as [[0,1],[2,3]].")
+]
+Rank: TypeAlias = Annotated[int, typer.Option("--rank", help="Rank of the default chain.")]
+Passes: TypeAlias = Annotated[
+    int, typer.Option("--passes", help="Times that the matrix is read: 2 for an exact certificate.")
+]
+OrderingsText: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--orderings",
+        metavar="ROWS,COLS",
+        help="Each none, bitreversal, or a .npy file of indices; none,bitreversal for a Fourier matrix.",
+    ),
+]
+Memory: TypeAlias = Annotated[
+    str | None, typer.Option("--memory", help="What a task may hold, such as 2GiB; by default a share of what is free.")
+]
+Workers: TypeAlias = Annotated[
+    int | None, typer.Option("--workers", help="Threads; by default as many as there are cores.")
+]
+Scheduler: TypeAlias = Annotated[
+    str | None, typer.Option("--scheduler", help="Address of a Dask scheduler to run on, such as tcp://10.0.0.1:8786.")
+]
+Tolerance: TypeAlias = Annotated[
+    float | None, typer.Option("--tol", help="Exit with code 3 if the verified relative error is above this.")
+]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
+Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", help="Show nothing but results and errors.")]

@@ -1,0 +1,88 @@
+"""Results on stdout: lines of a name and a text, or JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ..certificate import Certificate
+from ..factorization import Factorization
+from ..plan import format_bytes
+from ..verify import VerifiedError
+
+__all__ = [
+    "certificate_json",
+    "factorization_json",
+    "factorization_lines",
+    "print_json",
+    "print_lines",
+    "verified_json",
+]
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document; infinities and NaN, which JSON lacks, become null."""
+    print(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def print_lines(lines: Iterable[tuple[str, str]], *, to_stderr: bool = False) -> None:
+    """Print names and texts in two columns, as plans do."""
+    for name, text in lines:
+        print(f"{name:<13} {text}", file=sys.stderr if to_stderr else sys.stdout)
+
+
+def factorization_lines(factorization: Factorization) -> Iterator[tuple[str, str]]:
+    """What there is to say of a factorization and its run."""
+    (rows, cols), chain = factorization.shape, factorization.chain
+    yield "matrix", f"{rows} x {cols} {factorization.dtype.name}"
+    yield "orderings", factorization.orderings.describe()
+    yield "chain", " ".join(map(repr, chain))
+    yield (
+        "factors",
+        f"{len(chain)}, {format_bytes(factorization.nbytes)}: {factorization.compression:.1f} times smaller",
+    )
+    for stage, done in factorization.record.get("stages", {}).items():
+        resumed = f" and {done['resumed']} of an earlier run" if done["resumed"] else ""
+        read = f", {format_bytes(done['bytes_read'])} read" if done["bytes_read"] else ""
+        yield stage, f"{done['tasks']} tasks{resumed} in {done['seconds']:.2f} s{read}"
+    yield "certificate", str(factorization.certificate)
+
+
+def factorization_json(factorization: Factorization) -> dict[str, Any]:
+    """Return the same as plain values."""
+    return {
+        "shape": list(factorization.shape),
+        "dtype": factorization.dtype.name,
+        "chain": [list(pattern) for pattern in factorization.chain],
+        "orderings": factorization.orderings.describe(),
+        "nbytes": factorization.nbytes,
+        "compression": factorization.compression,
+        "certificate": certificate_json(factorization.certificate),
+        "record": factorization.record,
+    }
+
+
+def certificate_json(certificate: Certificate) -> dict[str, Any]:
+    """Plain values of a certificate, with its ratio."""
+    return {**certificate.to_json(), "ratio": certificate.ratio}
+
+
+def verified_json(verified: VerifiedError) -> dict[str, Any]:
+    """Plain values of a verified error."""
+    return {
+        "error": float(verified),
+        "exact": verified.exact,
+        "deviation": verified.deviation,
+        "samples": verified.samples,
+    }
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

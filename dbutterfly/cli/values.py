@@ -1,0 +1,170 @@
+"""From the texts of the command line to the values that the public interface takes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from distributed import Client
+from numpy.typing import NDArray
+
+from ..chain import Chain
+from ..engine import parse_memory
+from ..errors import InputError
+from ..store import read_array
+
+__all__ = [
+    "Interrupted",
+    "absolute",
+    "connected",
+    "load_array",
+    "parse_bandwidth",
+    "parse_chain",
+    "parse_orderings",
+    "parse_pair",
+    "parse_tree",
+    "save_array",
+]
+
+
+class Interrupted(Exception):
+    """The user pressed Ctrl-C; the message says what is left."""
+
+
+def absolute(place: str) -> str:
+    """Path from the root, by which workers elsewhere and later calls from elsewhere find the same place; URLs stay."""
+    return place if "://" in place else os.path.abspath(place)
+
+
+def parse_chain(text: str | None, shape: tuple[int, int]) -> Chain | None:
+    """Chain of a name, a list of patterns or JSON; None for the default one.
+
+    Raises
+    ------
+    InputError
+        If ``text`` is none of them; ChainError if the chain does not exist.
+    """
+    if text is None or text == "chainable":
+        return None
+    name, _, divisors = text.partition(":")
+    if text == "dyadic":
+        return Chain.square_dyadic(shape)
+    if name == "monarch":
+        return Chain.monarch(shape, *(parse_pair(divisors, "chain monarch:") if divisors else ()))
+    try:
+        patterns = json.loads(text) if text.startswith("[") else [_integers(part) for part in text.split(";")]
+    except ValueError:
+        raise InputError(
+            f"--chain {text!r} is unknown; use dyadic, monarch, monarch:p,q, chainable, patterns such as "
+            "1,2,2,4;2,2,2,2;4,2,2,1, or a JSON list of such fours"
+        ) from None
+    return Chain(patterns)
+
+
+def parse_tree(text: str) -> Any:
+    """Name of a tree, or nested pairs given as JSON."""
+    if not text.startswith("["):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"--tree {text!r} is no JSON: {error}; write nested pairs such as [[0,1],[2,3]]") from None
+
+
+def parse_orderings(text: str | None) -> tuple[Any, Any] | None:
+    """Pair of orderings, each None, a name, or the index array of a ``.npy`` file."""
+    if text is None:
+        return None
+    sides = text.split(",")
+    if len(sides) != 2:
+        raise InputError(f"--orderings {text!r} is not ROWS,COLS; each is none, bitreversal or a .npy file of indices")
+    rows, cols = (_side(side.strip()) for side in sides)
+    return rows, cols
+
+
+def parse_pair(text: str, option: str) -> tuple[int, int]:
+    """Two integers from a text such as ``64,1024``."""
+    try:
+        first, second = _integers(text)
+    except ValueError:
+        raise InputError(f"--{option} {text!r} is not two integers separated by a comma") from None
+    return first, second
+
+
+def parse_bandwidth(text: str) -> float:
+    """Bytes per second from a text such as ``500MB/s``."""
+    try:
+        count = parse_memory(text.removesuffix("/s"))
+    except InputError:
+        count = None
+    if count is None:
+        raise InputError(f"--read-bandwidth {text!r} is no number of bytes per second; write it like 500MB/s")
+    return float(count)
+
+
+def load_array(place: str) -> NDArray[Any]:
+    """Numbers of a ``.npy`` file, memory-mapped, or of a Zarr array.
+
+    Raises
+    ------
+    InputError
+        If there is none; StoreError if it is no Zarr array.
+    """
+    path = Path(place)
+    if "://" not in place and not path.exists():
+        raise InputError(f"{place!r} does not exist; give a .npy file or a Zarr array")
+    if not path.is_file():
+        return read_array(place)
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{place!r} is no readable .npy file of numbers: {error}") from error
+    return array
+
+
+def save_array(place: str, array: NDArray[Any]) -> None:
+    """Write a ``.npy`` file under exactly this name, whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    unfinished = Path(f"{place}.{os.getpid()}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+        unfinished.replace(place)
+    except OSError as error:
+        raise InputError(f"{place!r} cannot be written: {error}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[Client | None]:
+    """Client of the Dask scheduler at ``address``; None without one."""
+    if address is None:
+        yield None
+        return
+    try:
+        client = Client(address)
+    except (OSError, ValueError) as error:
+        raise InputError(f"--scheduler {address!r} cannot be reached: {error}") from error
+    with client:
+        yield client
+
+
+def _integers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+def _side(text: str) -> Any:
+    if text in ("none", ""):
+        return None
+    return load_array(text) if text.endswith(".npy") else text

@@ -1,0 +1,118 @@
+"""The demonstration: a noisy Fourier matrix on disk, its factorization, and what that saves."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import DButterflyError
+from .factorization import Factorization
+from .factorize import factorize, plan
+from .matrices import dft, noisy, write
+from .orderings import BITREVERSAL
+from .plan import format_bytes
+from .sources import MatrixSource, as_source
+from .verify import verify
+
+__all__ = ["Step", "demonstrate"]
+
+REPEATS = 5
+
+
+class Step(NamedTuple):
+    """What one step of the demonstration has to say, for people and for machines."""
+
+    text: str
+    values: dict[str, Any]
+
+
+def demonstrate(n: int, noise: float, directory: Path, *, progress: bool = False) -> Iterator[Step]:
+    """Run the demonstration, step by step.
+
+    Parameters
+    ----------
+    n : int
+        Size of the discrete Fourier transform.
+    noise : float
+        Relative size of the noise in the Frobenius norm.
+    directory : Path
+        Where ``z.zarr`` and ``run.zarr`` are written.
+    progress : bool
+        Whether to show progress on stderr.
+
+    Yields
+    ------
+    Step
+        The matrix, the plan, the factorization, the verified error, and the race between the two products.
+
+    Raises
+    ------
+    StoreError
+        If the directory already holds either.
+    """
+    matrix = noisy(dft(n), noise, seed=0)
+    array = write(matrix, directory / "z.zarr", progress=progress)
+    size = format_bytes(math.prod(matrix.shape) * matrix.dtype.itemsize)
+    yield Step(
+        f"Fourier matrix of size {n}, {matrix.dtype.name}, with noise of relative size {noise:g}: {size} in Zarr "
+        f"chunks of {array.chunks[0]} x {array.chunks[1]}\n",
+        {"n": n, "noise": noise, "chunks": list(array.chunks)},
+    )
+    source, orderings = as_source(array), (None, BITREVERSAL)
+    planned = plan(source, orderings=orderings)
+    yield Step(f"{planned}\n", {"plan": planned.to_json()})
+    started = time.perf_counter()
+    found = factorize(
+        source, orderings=orderings, memory=planned.budget.memory, store=directory / "run.zarr", progress=progress
+    )
+    yield _factorized(found, time.perf_counter() - started)
+    verified = verify(found, source, progress=progress)
+    yield Step(f"verified      error {verified}", {"verified_error": float(verified)})
+    yield _race(found, source)
+
+
+def _factorized(found: Factorization, seconds: float) -> Step:
+    certificate = {**found.certificate.to_json(), "ratio": found.certificate.ratio}
+    return Step(
+        f"factorized    in {seconds:.2f} s: {len(found.chain)} factors, {format_bytes(found.nbytes)}, "
+        f"{found.compression:.1f} times smaller than the matrix\n"
+        f"certificate   {found.certificate}",
+        {"factorize_seconds": seconds, "compression": found.compression, "certificate": certificate},
+    )
+
+
+def _race(found: Factorization, source: MatrixSource) -> Step:
+    """Multiply one vector by the factors and by the matrix, compare the times and the products."""
+    everything = slice(None)
+    dense, rng = source.read_block(everything, everything), np.random.default_rng(1)
+    real, imaginary = rng.standard_normal((2, source.shape[1]))
+    x = real + 1j * imaginary
+    fast, fast_product = _timed(lambda: found.operator @ x)
+    slow, slow_product = _timed(lambda: dense @ x)
+    difference = float(np.linalg.norm(fast_product - slow_product))
+    allowed = found.certificate.error_bound * found.certificate.norm * float(np.linalg.norm(x))
+    if not difference <= allowed:
+        raise DButterflyError(f"op @ x and Z @ x differ by {difference:.4g}; the certificate allows {allowed:.4g}")
+    relative = difference / float(np.linalg.norm(slow_product))
+    return Step(
+        f"op @ x        {fast * 1e3:.3g} ms; Z @ x takes {slow * 1e3:.3g} ms, {slow / fast:.1f} times as long\n"
+        f"products      differ by {relative:.4g} of their norm, as the certificate allows",
+        {"operator_seconds": fast, "dense_seconds": slow, "product_difference": relative},
+    )
+
+
+def _timed(product: Callable[[], NDArray[Any]]) -> tuple[float, NDArray[Any]]:
+    """Median seconds of a product, and the product."""
+    result, seconds = product(), []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        result = product()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds), result

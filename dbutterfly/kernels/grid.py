@@ -1,0 +1,189 @@
+"""Best rank-one approximation of every block of a grid, at the speed of the cache.
+
+A tile of Z is far larger than a cache, and its blocks lie strewn in it. They are copied together a stack at a time, one
+that stays in the second-level cache of a core, and there passed over four times: for the energies of the rows, for ``a = Z r^H`` with
+the largest row r scaled to norm one, for ``b = a^H Z`` and for ``c = Z b^H``. That is one round of the power iteration
+with its scaling left out; norms, energies and bounds follow from a, b and c for all blocks of the grid at once, since a call on a
+few numbers costs as much as a pass over a stack.
+
+Blocks that the round does not settle are copied again: those whose residual cannot be told from rounding, to form it;
+those with more to gain, or with squares out of range, for :func:`dbutterfly.kernels.low_rank.rank_one`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .backend import Array, any_true, is_complex, namespace
+from .low_rank import (
+    RankOne,
+    adjoint,
+    cancels,
+    is_settled,
+    nonzero_divisor,
+    rank_one,
+    replaced,
+    residual_energy,
+    slack_bound,
+    squared_norms,
+)
+
+__all__ = ["rank_one_grid"]
+
+
+class _Round(NamedTuple):
+    """Products of one round for k blocks: energy (k,), a (k, p, 1), b (k, 1, v), c (k, p, 1)."""
+
+    energy: Array
+    a: Array
+    b: Array
+    c: Array
+
+
+def rank_one_grid(grid: Array, *, dtype: Any, stack_bytes: int, certified: bool = True) -> RankOne:
+    """Approximate every block of a grid, a cache-sized stack at a time.
+
+    Parameters
+    ----------
+    grid : array, shape (G, H, p, v)
+        Blocks; any strides, any numeric dtype. Copied stack by stack, never as a whole.
+    dtype : dtype of the namespace
+        Floating or complex dtype in which to compute.
+    stack_bytes : int
+        Size of a stack as computed (at least one block is taken).
+    certified : bool
+        Whether discarded energies below rounding are wanted as well; without, blocks of rank one are read once only.
+
+    Returns
+    -------
+    RankOne
+        With leading axes (G, H). The result for a block does not depend on how the grid is cut into stacks.
+    """
+    xp = namespace(grid)
+    groups, peers, p, v = grid.shape
+    parts = _parts(grid, max(1, stack_bytes // (p * v * _entry_bytes(xp, dtype))))
+    buffer = xp.empty(parts[0].shape, dtype=dtype, device=grid.device)
+
+    def copy(part: Array) -> Array:
+        stack = buffer[: part.shape[0], : part.shape[1], :, :]
+        stack[:, :, :, :] = part if part.dtype == dtype else xp.astype(part, dtype)
+        return xp.reshape(stack, (-1, p, v))
+
+    rounds = [_first_round(copy(part)) for part in parts]
+    ends = _ends(rounds)
+    round_ = _Round(*(_joined(arrays) for arrays in zip(*rounds, strict=True)))
+    found, rise, t2 = _scaled(round_)
+    if certified:
+        small = cancels(found.discarded, found.energy, dtype)
+        residuals = _revisited(parts, ends, small, lambda part, at: _residuals(copy(part), found, at))
+    else:
+        small = found.discarded < float(xp.finfo(dtype).eps) * found.energy
+        residuals = float(xp.finfo(dtype).eps) * found.energy
+    if residuals is not None:
+        found = found._replace(discarded=xp.where(small, residuals, found.discarded))
+    slack = slack_bound(t2, rise, found.discarded)
+    found = found._replace(slack=xp.minimum(slack, found.discarded))
+    doubtful = ~is_settled(found.energy, found.discarded, rise, slack, dtype) | ~_in_range(found.energy, dtype)
+    found = _mended(found, doubtful, parts, ends, copy)
+    return RankOne(*(xp.reshape(array, (groups, peers, *array.shape[1:])) for array in found))
+
+
+def _parts(grid: Array, count: int) -> list[Array]:
+    """Pieces of at most ``count`` blocks, whose blocks in order are those of the grid in row-major order."""
+    groups, peers = grid.shape[:2]
+    across = min(peers, count)
+    down = max(1, min(groups, count // peers))
+    return [
+        grid[g : min(g + down, groups), h : min(h + across, peers), :, :]
+        for g in range(0, groups, down)
+        for h in range(0, peers, across)
+    ]
+
+
+def _first_round(blocks: Array) -> _Round:
+    xp = namespace(blocks)
+    count, p, v = blocks.shape
+    rows = squared_norms(blocks)
+    first = xp.arange(count, dtype=xp.int64, device=blocks.device) * p
+    largest = first + xp.astype(xp.argmax(rows, axis=-1), xp.int64)
+    start = xp.take(xp.reshape(blocks, (count * p, v)), largest, axis=0)
+    norms = xp.sqrt(xp.max(rows, axis=-1))
+    start = (start / nonzero_divisor(norms, blocks)[:, None])[:, None, :]
+    a = xp.matmul(blocks, adjoint(start))
+    b = xp.matmul(adjoint(a), blocks)
+    return _Round(xp.sum(rows, axis=-1), a, b, xp.matmul(blocks, adjoint(b)))
+
+
+def _scaled(round_: _Round) -> tuple[RankOne, Array, Array]:
+    """Left and right parts with energies (slack not yet known), the rise ``|w|^2`` of the round, and ``t^2``."""
+    xp = namespace(round_.a)
+    a, b, c = round_.a[:, :, 0], round_.b[:, 0, :], round_.c[:, :, 0]
+    a2, b2 = squared_norms(a), squared_norms(b)
+    unit = nonzero_divisor(xp.sqrt(b2), b)[:, None]
+    right, left = b / unit, c / unit
+    t2 = b2 / xp.where(a2 > 0, a2, xp.ones_like(a2))
+    rise = squared_norms(left - a * (unit / nonzero_divisor(a2, a)[:, None]))
+    discarded = round_.energy - squared_norms(left)
+    return RankOne(left, right, round_.energy, discarded, discarded), rise, t2
+
+
+def _in_range(energy: Array, dtype: Any) -> Array:
+    """Energies whose power 3/2, that of ``c``, stays in the range of the dtype, and whose square in that of float64."""
+    info = namespace(energy).finfo(dtype)
+    low, high = float(info.smallest_normal) / float(info.eps) ** 2, float(info.max) * float(info.eps)
+    return (energy > max(low ** (2 / 3), 1e-140)) & (energy < min(high ** (2 / 3), 1e140))
+
+
+def _residuals(blocks: Array, found: RankOne, at: slice) -> Array:
+    return residual_energy(blocks, found.left[at, :, None], found.right[at, None, :])
+
+
+def _mended(
+    found: RankOne, doubtful: Array, parts: list[Array], ends: list[int], copy: Callable[[Array], Array]
+) -> RankOne:
+    """Put better approximations in place of the doubtful ones."""
+    xp = namespace(doubtful)
+    better = []
+    for part, at in zip(parts, _spans(ends), strict=True):
+        here = doubtful[at]
+        if any_true(here):
+            (which,) = xp.nonzero(here)
+            better.append(rank_one(xp.take(copy(part), which, axis=0)))
+    if not better:
+        return found
+    return replaced(found, doubtful, RankOne(*(_joined(arrays) for arrays in zip(*better, strict=True))))
+
+
+def _revisited(
+    parts: list[Array], ends: list[int], mask: Array, visit: Callable[[Array, slice], Array]
+) -> Array | None:
+    """What ``visit`` says of the parts that have a block under ``mask``, zero elsewhere; None if there is none."""
+    if not any_true(mask):
+        return None
+    xp = namespace(mask)
+    values = []
+    for part, at in zip(parts, _spans(ends), strict=True):
+        here = mask[at]
+        values.append(visit(part, at) if any_true(here) else xp.zeros(here.shape, dtype=xp.float64, device=mask.device))
+    return _joined(values)
+
+
+def _ends(rounds: list[_Round]) -> list[int]:
+    ends = [0]
+    for round_ in rounds:
+        ends.append(ends[-1] + round_.energy.shape[0])
+    return ends
+
+
+def _spans(ends: list[int]) -> list[slice]:
+    return [slice(first, last) for first, last in zip(ends[:-1], ends[1:], strict=True)]
+
+
+def _joined(arrays: Any) -> Array:
+    arrays = list(arrays)
+    return arrays[0] if len(arrays) == 1 else namespace(arrays[0]).concat(arrays, axis=0)
+
+
+def _entry_bytes(xp: Any, dtype: Any) -> int:
+    return int(xp.finfo(dtype).bits) // (4 if is_complex(xp, dtype) else 8)

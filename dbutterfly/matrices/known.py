@@ -1,0 +1,168 @@
+"""The type of a matrix whose structure is known, and the checks of arguments that all makers of one share."""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ..chain import Chain
+from ..entries import Entries, EntryFunction
+from ..errors import InputError
+from ..orderings import Orderings
+
+__all__ = [
+    "Indices",
+    "KnownMatrix",
+    "Matrix",
+    "Seed",
+    "as_entries",
+    "as_known",
+    "checked_chain",
+    "checked_power",
+    "checked_size",
+    "generator",
+    "square_chain",
+]
+
+Indices: TypeAlias = NDArray[np.int64]
+Seed: TypeAlias = "int | np.random.Generator | None"
+Matrix: TypeAlias = "Entries | NDArray[Any]"
+
+
+class KnownMatrix(Entries):
+    """A matrix given by its entry function, of which the norm and the butterfly structure are known.
+
+    Parameters
+    ----------
+    f : callable
+        Entry function, as for :class:`Entries`.
+    shape : (int, int)
+        Rows M and columns N.
+    dtype : dtype
+        float32, float64, complex64 or complex128.
+    norm : float
+        Frobenius norm.
+    chain : Chain, optional
+        Chain of which the matrix is a product, up to noise; None where there is none.
+    orderings : Orderings or pair, optional
+        Orderings that bring the matrix into the standard order of ``chain``.
+
+    Attributes
+    ----------
+    norm : float
+        Frobenius norm.
+    chain : Chain or None
+        Chain of which the matrix is a product, up to noise.
+    orderings : Orderings
+        ``Z[rows][:, cols]`` is in standard order.
+    """
+
+    def __init__(
+        self,
+        f: EntryFunction,
+        shape: tuple[int, int],
+        dtype: DTypeLike,
+        *,
+        norm: float,
+        chain: Chain | None = None,
+        orderings: Any = None,
+    ) -> None:
+        super().__init__(f, shape, dtype)
+        self.norm = float(norm)
+        self.chain = chain
+        self.orderings = Orderings.from_any(orderings)
+
+
+def as_known(matrix: Matrix) -> KnownMatrix:
+    """Return ``matrix`` as a KnownMatrix; where its norm is not known, that evaluates every entry once."""
+    if isinstance(matrix, KnownMatrix):
+        return matrix
+    entries = as_entries(matrix)
+    return KnownMatrix(entries.f, entries.shape, entries.dtype, norm=_frobenius_norm(entries))
+
+
+def as_entries(matrix: Any) -> Entries:
+    """Return ``matrix`` as an entry function.
+
+    Raises
+    ------
+    InputError
+        If it is neither one nor a two-dimensional NumPy array.
+    """
+    if isinstance(matrix, Entries):
+        return matrix
+    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2:
+        raise InputError(
+            f"matrix of type {type(matrix).__name__} and shape {getattr(matrix, 'shape', None)} is neither a "
+            "two-dimensional NumPy array nor an entry function (dbutterfly.entries)"
+        )
+    return Entries(_Stored(matrix), (matrix.shape[0], matrix.shape[1]), matrix.dtype)
+
+
+def _frobenius_norm(entries: Entries) -> float:
+    step = max((1 << 20) // entries.shape[1], 1)
+    total = 0.0
+    for start in range(0, entries.shape[0], step):
+        panel = entries.block(slice(start, start + step), slice(None))
+        panel = panel.astype(np.result_type(panel, np.float64), copy=False)
+        total += float(np.vdot(panel, panel).real)
+    return math.sqrt(total)
+
+
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    array: NDArray[Any]
+
+    def __repr__(self) -> str:
+        return "array"
+
+    def __call__(self, rows: Indices, cols: Indices) -> NDArray[Any]:
+        return self.array[rows[:, None], cols]
+
+
+def checked_size(n: Any) -> int:
+    """Return ``n`` as a positive int; raise InputError if it is none."""
+    try:
+        size = operator.index(n)
+    except TypeError:
+        raise InputError(f"n={n!r} is not an integer; it is the number of rows and columns") from None
+    if size < 1:
+        raise InputError(f"n={n!r} is not positive; the smallest matrix has one row")
+    return size
+
+
+def checked_power(n: Any, name: str) -> int:
+    """Return ``n`` as an int; raise InputError unless it is a power of two, as the matrix ``name`` needs."""
+    size = checked_size(n)
+    if size & (size - 1):
+        raise InputError(f"n={n!r} is not a power of two; {name} exists for 1, 2, 4, 8, ... rows only")
+    return size
+
+
+def square_chain(n: int) -> Chain:
+    """Square dyadic chain for a power of two, else the longest chain of the prime factors."""
+    return Chain.chainable((n, n)) if n & (n - 1) else Chain.square_dyadic(n)
+
+
+def checked_chain(chain: Any) -> Chain:
+    """Return ``chain`` as a Chain; a size or a shape stands for the chain of such a matrix."""
+    sides = (chain, chain) if isinstance(chain, (int, np.integer)) else chain
+    if isinstance(sides, tuple) and len(sides) == 2 and all(isinstance(side, (int, np.integer)) for side in sides):
+        rows, cols = (checked_size(side) for side in sides)
+        return square_chain(rows) if rows == cols else Chain.chainable((rows, cols))
+    return Chain.from_any(chain)
+
+
+def generator(seed: Any) -> np.random.Generator:
+    """Generator of a seed; raise InputError if it is no seed."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"seed={seed!r} is not usable; give a non-negative integer, a numpy Generator or None"
+        ) from None

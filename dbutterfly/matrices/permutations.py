@@ -1,0 +1,97 @@
+"""Matrices with permuted rows and columns, and the orderings that put them back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..entries import Entries
+from ..errors import InputError
+from ..orderings import Orderings
+from .known import Indices, KnownMatrix, Matrix, Seed, as_known, generator
+
+__all__ = ["shuffled", "stored"]
+
+
+def shuffled(matrix: Matrix, *, seed: Seed = None) -> KnownMatrix:
+    """Permute rows and columns at random.
+
+    Parameters
+    ----------
+    matrix : KnownMatrix, Entries or ndarray
+        The latter two are taken to be in standard order.
+    seed : int, numpy.random.Generator or None
+        None is new at every call.
+
+    Returns
+    -------
+    KnownMatrix
+        Its ``orderings`` are index arrays, the true ones: ``Z[rows][:, cols]`` is in standard order.
+
+    Raises
+    ------
+    InputError
+        If an ordering of ``matrix`` is ``"bitreversal"`` and it has no chain to say in which digits.
+    """
+    known, rng = as_known(matrix), generator(seed)
+    shuffles = tuple(rng.permutation(size).astype(np.int64, copy=False) for size in known.shape)
+    # Z'[i] = Z[shuffle[i]], so the row of Z' that holds row k of Z is shuffle^-1[k].
+    rows, cols = (
+        inverse(shuffle) if side is None else inverse(shuffle)[side]
+        for shuffle, side in zip(shuffles, _permutations(known), strict=True)
+    )
+    return KnownMatrix(
+        _Permuted(known, *shuffles),
+        known.shape,
+        known.dtype,
+        norm=known.norm,
+        chain=known.chain,
+        orderings=(rows, cols),
+    )
+
+
+def stored(matrix: KnownMatrix, orderings: Orderings) -> KnownMatrix:
+    """Store a matrix in standard order such that ``orderings`` bring it back."""
+    orderings.validate(matrix.shape)
+    assert matrix.chain is not None
+    sides = orderings.permutations(matrix.chain)
+    if all(side is None for side in sides):
+        return matrix
+    f = _Permuted(matrix, *(None if side is None else inverse(side) for side in sides))
+    return KnownMatrix(f, matrix.shape, matrix.dtype, norm=matrix.norm, chain=matrix.chain, orderings=orderings)
+
+
+@dataclass(frozen=True, eq=False)
+class _Permuted:
+    matrix: Entries
+    rows: Indices | None
+    cols: Indices | None
+
+    def __repr__(self) -> str:
+        return f"permuted {self.matrix.f!r}"
+
+    def __call__(self, rows: Indices, cols: Indices) -> NDArray[Any]:
+        return self.matrix.block(
+            rows if self.rows is None else self.rows[rows], cols if self.cols is None else self.cols[cols]
+        )
+
+
+def _permutations(known: KnownMatrix) -> tuple[Indices | None, Indices | None]:
+    if known.chain is not None:
+        return known.orderings.permutations(known.chain)
+    rows, cols = known.orderings.rows, known.orderings.cols
+    if isinstance(rows, str) or isinstance(cols, str):
+        raise InputError(
+            f"matrix={known!r} is ordered by bit reversal but has no chain to say in which digits; give it a chain or "
+            "index arrays"
+        )
+    return rows, cols
+
+
+def inverse(permutation: Indices) -> Indices:
+    inverse = np.empty_like(permutation)
+    inverse[permutation] = np.arange(permutation.size)
+    return inverse

@@ -1,0 +1,173 @@
+"""Known transforms: Fourier, Hadamard and cosine, exact to the last place at any size."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ..chain import Chain
+from ..entries import checked_dtype
+from ..errors import InputError
+from ..orderings import BITREVERSAL
+from .known import Indices, KnownMatrix, checked_power, checked_size, square_chain
+
+__all__ = ["dct2", "dft", "hadamard"]
+
+
+def dft(n: int, *, dtype: DTypeLike = np.complex128) -> KnownMatrix:
+    """Discrete Fourier transform, ``Z[k, j] = exp(-2 pi i k j / n)``, unscaled as in :func:`scipy.linalg.dft`.
+
+    Parameters
+    ----------
+    n : int
+        Size, at least 1. For a power of two the chain is square dyadic, else one from the prime factors of ``n``.
+    dtype : dtype
+        complex64 or complex128.
+
+    Returns
+    -------
+    KnownMatrix, shape (n, n)
+        In standard order once its columns are bit-reversed (Cooley and Tukey, 1965).
+
+    Raises
+    ------
+    InputError
+        If ``n`` is not positive or ``dtype`` is not complex.
+
+    Notes
+    -----
+    The phase ``k j mod n`` is exact in integers, and its root of unity is looked up in a table of ``n`` of them.
+    """
+    n, dtype = checked_size(n), checked_dtype(dtype)
+    if dtype.kind != "c":
+        raise InputError(
+            f"dtype={dtype}: a Fourier matrix is complex; use complex64 or complex128, or dct2 for a real one"
+        )
+    return KnownMatrix(_Fourier(n, dtype), (n, n), dtype, norm=n, chain=square_chain(n), orderings=(None, BITREVERSAL))
+
+
+def hadamard(n: int, *, dtype: DTypeLike = np.float64) -> KnownMatrix:
+    """Hadamard matrix in Sylvester's order, ``Z[i, j] = (-1)^popcount(i & j)``, as in :func:`scipy.linalg.hadamard`.
+
+    Parameters
+    ----------
+    n : int
+        Size, a power of two.
+    dtype : dtype
+        Any of the four types.
+
+    Returns
+    -------
+    KnownMatrix, shape (n, n)
+        In standard order as it is.
+
+    Raises
+    ------
+    InputError
+        If ``n`` is not a power of two.
+    """
+    n = checked_power(n, "hadamard")
+    return KnownMatrix(_Hadamard(n, checked_dtype(dtype)), (n, n), dtype, norm=n, chain=Chain.square_dyadic(n))
+
+
+def dct2(n: int, *, dtype: DTypeLike = np.float64) -> KnownMatrix:
+    """Discrete cosine transform, type II, orthonormal, as in ``scipy.fft.dct(type=2, norm="ortho")``.
+
+    Parameters
+    ----------
+    n : int
+        Size, at least 1.
+    dtype : dtype
+        Any of the four types.
+
+    Returns
+    -------
+    KnownMatrix, shape (n, n)
+        ``Z[k, j] = sqrt(2/n) cos(pi (2j+1) k / (2n))``, row 0 divided by ``sqrt(2)``. Its chain is None: it is no
+        butterfly of rank one. (Bit-reversed columns make every block of every cut of rank 4: a cosine is two complex
+        exponentials, and each changes sign with the parity of its row or column.)
+
+    Raises
+    ------
+    InputError
+        If ``n`` is not positive.
+    """
+    n = checked_size(n)
+    return KnownMatrix(_Cosine(n, checked_dtype(dtype)), (n, n), dtype, norm=math.sqrt(n))
+
+
+@dataclass(frozen=True)
+class _Fourier:
+    n: int
+    dtype: np.dtype[Any]
+
+    def __repr__(self) -> str:
+        return f"dft({self.n})"
+
+    def __call__(self, rows: Indices, cols: Indices) -> NDArray[Any]:
+        block: NDArray[Any] = _roots_of_unity(self.n, self.dtype)[_phase(rows, cols, self.n)]
+        return block
+
+
+@dataclass(frozen=True)
+class _Hadamard:
+    n: int
+    dtype: np.dtype[Any]
+
+    def __repr__(self) -> str:
+        return f"hadamard({self.n})"
+
+    def __call__(self, rows: Indices, cols: Indices) -> NDArray[Any]:
+        odd = np.bitwise_count(np.bitwise_and.outer(rows, cols)) & 1
+        signs: NDArray[Any] = np.array([1, -1], self.dtype)[odd]
+        return signs
+
+
+@dataclass(frozen=True)
+class _Cosine:
+    n: int
+    dtype: np.dtype[Any]
+
+    def __repr__(self) -> str:
+        return f"dct2({self.n})"
+
+    def __call__(self, rows: Indices, cols: Indices) -> NDArray[Any]:
+        block: NDArray[Any] = _cosines(self.n, self.dtype)[_phase(rows, 2 * cols + 1, 4 * self.n)]
+        block[rows == 0] = 1 / math.sqrt(self.n)
+        return block
+
+
+def _phase(rows: Indices, cols: Indices, n: int) -> Indices:
+    """``rows[i] * cols[j] mod n``, exact below n = 2^31."""
+    phase: Indices = np.multiply.outer(rows, cols)
+    if n & (n - 1):
+        phase %= n
+    else:
+        phase &= n - 1  # several times faster than the remainder
+    return phase
+
+
+@functools.lru_cache(maxsize=4)
+def _roots_of_unity(n: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """``exp(-2 pi i t / n)`` for t = 0 .. n-1, rounded once: angles are reduced exactly to an eighth of a turn."""
+    t = np.arange(n, dtype=np.int64)
+    quarter = (8 * t + n) // (2 * n)  # nearest quarter turn
+    angle = (4 * t - quarter * n) * (math.pi / (2 * n))
+    unit = np.array([1, -1j, -1, 1j])[quarter % 4]
+    return _frozen((np.cos(angle) - 1j * np.sin(angle)) * unit, dtype)
+
+
+@functools.lru_cache(maxsize=4)
+def _cosines(n: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    return _frozen(_roots_of_unity(4 * n, np.dtype(np.complex128)).real * math.sqrt(2 / n), dtype)
+
+
+def _frozen(table: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    table = table.astype(dtype)
+    table.flags.writeable = False
+    return table

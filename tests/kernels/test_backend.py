@@ -1,0 +1,117 @@
+import importlib.util
+import pickle
+from types import SimpleNamespace
+
+import array_api_compat
+import array_api_strict
+import numpy as np
+import pytest
+
+from dbutterfly.errors import InputError
+from dbutterfly.kernels import backend
+from dbutterfly.kernels.backend import BACKENDS, Backend, any_true, is_complex, namespace, resolve_backend
+
+
+@pytest.fixture
+def fake_cupy(monkeypatch):
+    """A CuPy that is installed and counts its copies, with or without a device."""
+    cupy = SimpleNamespace(device=True, copies=[])
+    cupy.is_available = lambda: cupy.device
+
+    def copied(direction):
+        def copy(array):
+            cupy.copies.append(direction)
+            return np.array(array)
+
+        return copy
+
+    cupy.asarray, cupy.asnumpy = copied("to device"), copied("to host")
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: name == "cupy" or find_spec(name, *a))
+    monkeypatch.setattr(backend, "_cupy", lambda: cupy)
+    return cupy
+
+
+@pytest.fixture
+def no_cupy(monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "cupy" else find_spec(name, *a))
+
+
+def test_numpy_copies_nothing():
+    array = np.ones(3)
+    found = resolve_backend("numpy")
+    assert found.name == "numpy"
+    assert found.to_device(array) is array
+    assert found.to_host(array) is array
+    assert found.to_host(np.float64(2.0)).shape == ()
+
+
+def test_auto_without_cupy_is_numpy(no_cupy):
+    assert resolve_backend() == resolve_backend("numpy")
+
+
+def test_cupy_must_be_installed(no_cupy):
+    with pytest.raises(InputError, match=r'needs CuPy; install it with: pip install "dbutterfly\[gpu\]"'):
+        resolve_backend("cupy")
+
+
+def test_cupy_needs_a_device(fake_cupy):
+    fake_cupy.device = False
+    with pytest.raises(InputError, match='finds no CUDA device in this process; use backend="numpy"'):
+        resolve_backend("cupy")
+    assert resolve_backend("auto").name == "numpy"
+
+
+def test_auto_takes_the_device(fake_cupy):
+    found = resolve_backend()
+    assert found == resolve_backend("cupy")
+    assert found.name == "cupy"
+    assert found.stack_bytes > resolve_backend("numpy").stack_bytes
+    assert resolve_backend("numpy").name == "numpy"
+
+
+def test_arrays_go_to_the_device_and_come_back(fake_cupy):
+    array = np.arange(4.0)
+    found = resolve_backend("cupy")
+    np.testing.assert_array_equal(found.to_host(found.to_device(array)), array)
+    assert fake_cupy.copies == ["to device", "to host"]
+
+
+@pytest.mark.parametrize("name", ["torch", "", "NumPy", None])
+def test_unknown_backend(name):
+    with pytest.raises(InputError, match=r"backend=.* is unknown; use one of \('auto', 'numpy', 'cupy'\)"):
+        resolve_backend(name)
+    assert name not in BACKENDS
+
+
+def test_backend_is_a_value():
+    found = resolve_backend("numpy")
+    assert pickle.loads(pickle.dumps(found)) == found == Backend("numpy", found.stack_bytes)
+    with pytest.raises(AttributeError, match="cannot assign"):
+        found.name = "cupy"
+
+
+def test_namespace_is_that_of_the_array(xp):
+    found = namespace(xp.asarray([1.0]))
+    assert found is namespace(xp.asarray([[2]]))
+    assert found is (array_api_compat.numpy if xp.name == "numpy" else array_api_strict)
+
+
+@pytest.mark.parametrize("stranger", [[1.0], "text"], ids=str)
+def test_namespace_of_no_array(stranger):
+    with pytest.raises(TypeError, match="not a supported array type"):
+        namespace(stranger)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("float32", False), ("complex64", True), ("int8", False), ("bool", False)]
+)
+def test_is_complex(xp, name, expected):
+    array = xp.asarray(np.zeros(2, name))
+    assert is_complex(namespace(array), array.dtype) is expected
+
+
+@pytest.mark.parametrize("values", [[False, False], [False, True], []])
+def test_any_true(xp, values):
+    assert any_true(xp.asarray(np.asarray(values, bool))) is any(values)

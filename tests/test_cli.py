@@ -1,0 +1,489 @@
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from typer.testing import CliRunner
+
+import dbutterfly as dbf
+from dbutterfly.cli import main
+from dbutterfly.cli.app import app
+from dbutterfly.errors import MemoryBudgetError, TaskError
+
+COMMANDS = ["demo", "generate", "plan", "factorize", "apply", "verify", "info"]
+FOURIER = ("--orderings", "none,bitreversal")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run a command line in an empty directory; returns exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(line, *more):
+        capsys.readouterr()
+        code = main([*shlex.split(line), *more])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def done(run):
+    """Run a command line that must succeed; returns stdout, as values where it is JSON."""
+
+    def call(line, *more):
+        code, out, err = run(line, *more)
+        assert code == 0, err
+        return strict_json(out) if "--json" in line else out
+
+    return call
+
+
+def strict_json(text):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def refused(result, message, code=2):
+    """One clear line on stderr, nothing on stdout."""
+    found, out, err = result
+    assert (found, out) == (code, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert re.search(message, err), err
+
+
+def process(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "dbutterfly", *arguments], capture_output=True, text=True, timeout=200, **options
+    )
+
+
+# ---- the program
+
+
+def test_help_version_and_both_ways_to_start_it(tmp_path):
+    listed = process("--help")
+    assert listed.returncode == 0
+    assert all(re.search(rf"^  {command} ", listed.stdout, re.MULTILINE) for command in COMMANDS)
+    script = Path(sys.executable).with_name("dbutterfly")
+    version = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=60)
+    assert (version.returncode, version.stdout) == (0, f"dbutterfly {dbf.__version__}\n")
+    failed = process("plan", "nothing.zarr", cwd=tmp_path)
+    refused((failed.returncode, failed.stdout, failed.stderr), "source=.*nothing.zarr' does not exist")
+
+
+def test_no_arguments_show_the_help(run):
+    assert run("") == run("--help")
+
+
+def test_every_command_is_tested_here():
+    result = CliRunner().invoke(app, ["--help"])
+    assert result.exit_code == 0
+    assert re.findall(r"^  ([a-z]+)  +\S", result.stdout, re.MULTILINE) == COMMANDS
+
+
+def test_the_examples_of_all_help_texts_run_in_order(done, run):
+    np.save("x.npy", np.random.default_rng(0).standard_normal(1024))
+    for command in COMMANDS:
+        out = done(f"{command} --help")
+        examples = re.findall(r"^ +dbutterfly (.*)$", out.partition("Examples:")[2], re.MULTILINE)
+        assert examples
+        for example in examples:
+            assert example.startswith(f"{command} ")
+            assert done(example)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("fly", "No such command 'fly'"),
+        ("plan", "Missing argument"),
+        ("plan z --fast", "No such option"),
+        ("plan z --passes many", "Invalid value for '--passes'"),
+        ("generate haar z.zarr --n 4", "Invalid value for .*haar"),
+    ],
+)
+def test_wrong_use(run, line, message):
+    refused(run(line), message)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (TaskError("tile 0..1 failed:\n OSError: no disk"), 1, r"error: tile 0\.\.1 failed: OSError: no disk\n"),
+        (RuntimeError("odd"), 1, "error: RuntimeError: odd\n"),
+        (KeyboardInterrupt(), 1, "error: interrupted\n"),
+        (MemoryBudgetError("memory=1 is too small"), 2, "error: memory=1 is too small\n"),
+    ],
+)
+def test_errors_become_exit_codes(run, monkeypatch, error, code, message):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(dbf, "plan", fail)
+    np.save("z.npy", np.eye(4))
+    found, out, err = run("plan z.npy")
+    assert (found, out) == (code, "")
+    assert re.fullmatch(message, err)
+
+
+def test_debugging_shows_the_traceback(run, monkeypatch):
+    monkeypatch.setenv("DBUTTERFLY_DEBUG", "1")
+    code, _, err = run("info nothing.zarr")
+    assert code == 2
+    assert "Traceback" in err
+    assert err.splitlines()[-1].startswith("error: ")
+
+
+def test_a_reader_that_stops_reading_is_no_error(done):
+    done("generate dft z.zarr --n 64 --quiet")
+    for arguments in (["plan", "z.zarr", "--json"], ["plan", "z.zarr"]):
+        command = [sys.executable, "-m", "dbutterfly", *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+            started.stdout.close()
+            assert started.stderr.read() == ""
+        assert started.returncode == 1
+
+
+# ---- demo
+
+
+def test_demo_in_small(run, tmp_path):
+    code, out, err = run("demo --n 256 --noise 0.05 --directory kept")
+    assert code == 0
+    for name in ("Fourier matrix of size 256", "reads", "factorized", "certificate", "verified", "op @ x", "products"):
+        assert name in out
+    assert "write" in err
+    assert "tiles" in err
+    assert dbf.open(tmp_path / "kept" / "run.zarr").shape == (256, 256)
+    refused(run("demo --n 256 --directory kept --quiet"), "already holds a Zarr array")
+
+
+@pytest.mark.parametrize(("n", "noise"), [(256, 0.01), (12, 0.0), (1, 0.0)])
+def test_demo_as_json_leaves_nothing_behind(done, monkeypatch, tmp_path, n, noise):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    values = done(f"demo --n {n} --noise {noise} --json --quiet")
+    assert values["verified_error"] <= values["certificate"]["error_bound"]
+    assert values["product_difference"] < 2 * noise + 1e-12
+    assert values["plan"]["shape"] == [n, n]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_demo_in_full_takes_less_than_a_minute():
+    started = time.perf_counter()
+    result = process("demo", "--json")
+    assert time.perf_counter() - started < 60
+    assert result.returncode == 0, result.stderr
+    values = strict_json(result.stdout)
+    assert values["verified_error"] <= values["certificate"]["error_bound"] < 0.011
+    assert values["compression"] > 100
+
+
+# ---- generate
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [
+        ("dft --n 12", lambda: dbf.matrices.dft(12)),
+        ("dft --n 16 --dtype complex64", lambda: dbf.matrices.dft(16, dtype="complex64")),
+        ("hadamard --n 16", lambda: dbf.matrices.hadamard(16)),
+        ("dct2 --n 10", lambda: dbf.matrices.dct2(10)),
+        ("orthogonal --n 16 --seed 3", lambda: dbf.matrices.orthogonal_butterfly(16, seed=3)),
+        ("gaussian --n 16 --seed 3", lambda: dbf.matrices.gaussian_butterfly(16, seed=3)),
+        ("gaussian --shape 6,10 --seed 3", lambda: dbf.matrices.gaussian_butterfly((6, 10), seed=3)),
+    ],
+)
+def test_generate_every_kind(done, kind, wanted):
+    name, _, options = kind.partition(" ")
+    values = done(f"generate {name} z.zarr {options} --chunks 4,5 --quiet --json")
+    stored = zarr.open_array("z.zarr", mode="r")
+    np.testing.assert_array_equal(stored[:], wanted())
+    assert stored.chunks == (4, 5)
+    assert values["shape"] == list(stored.shape)
+    assert values["chunks"] == [4, 5]
+
+
+def test_generate_noise_and_shuffles_from_one_seed(done):
+    for store in ("a.zarr", "b.zarr"):
+        done(f"generate hadamard {store} --n 32 --noise 0.1 --shuffle --seed 5 --quiet")
+    first, second = (zarr.open_array(store, mode="r")[:] for store in ("a.zarr", "b.zarr"))
+    np.testing.assert_array_equal(first, second)
+    distance = np.linalg.norm(np.sort(first, axis=None) - np.sort(np.asarray(dbf.matrices.hadamard(32)), axis=None))
+    assert 0 < distance < 0.2 * 32
+    assert not np.array_equal(np.sign(first), dbf.matrices.hadamard(32))
+
+
+def test_generate_replaces_only_when_asked(done, run):
+    done("generate dft z.zarr --n 4 --quiet")
+    refused(run("generate dft z.zarr --n 8 --quiet"), "already holds a Zarr array")
+    out = done("generate dft z.zarr --n 8 --overwrite")
+    assert "8 x 8 complex128" in out
+    assert zarr.open_array("z.zarr", mode="r").shape == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("dft z.zarr", "--n N"),
+        ("dft z.zarr --n 4 --shape 4,4", "--n N"),
+        ("dft z.zarr --shape 4,4", "dft matrices are square"),
+        ("gaussian z.zarr --shape 4", "--shape '4' is not two integers"),
+        ("hadamard z.zarr --n 12", "n=12 is not a power of two"),
+        ("dft z.zarr --n 4 --dtype float64", "a Fourier matrix is complex"),
+        ("dft z.zarr --n 4 --seed -1", "Invalid value for '--seed'"),
+        ("dft z.zarr --n 4 --chunks 0,4", "chunks="),
+    ],
+)
+def test_generate_refuses(run, tmp_path, line, message):
+    refused(run(f"generate {line}"), message)
+    assert not list(tmp_path.iterdir())
+
+
+# ---- plan
+
+
+def test_plan_prints_what_the_interface_gives(done):
+    np.save("z.npy", np.zeros((16, 16)))
+    options = "--memory 1GiB --workers 2"
+    planned = dbf.plan("z.npy", memory="1GiB", workers=2)
+    assert done(f"plan z.npy {options}") == f"{planned}\n"
+    assert done(f"plan z.npy {options} --json") == json.loads(json.dumps(planned.to_json()))
+    timed = done(f"plan z.npy {options} --read-bandwidth 500MB/s --json")
+    assert (timed["read_bandwidth"], timed["seconds"]) == (5e8, planned.seconds(5e8))
+    assert "predicted" in done(f"plan z.npy {options} --read-bandwidth 500MB/s")
+
+
+@pytest.mark.parametrize(
+    ("option", "chain"),
+    [
+        ("", dbf.Chain.square_dyadic(8)),
+        ("--chain dyadic", dbf.Chain.square_dyadic(8)),
+        ("--chain chainable", dbf.Chain.chainable((8, 8))),
+        ("--chain monarch", dbf.Chain.monarch((8, 8))),
+        ("--chain monarch:4,2", dbf.Chain.monarch((8, 8), 4, 2)),
+        ("--chain '1,2,2,4;2,2,2,2;4,2,2,1'", dbf.Chain.square_dyadic(8)),
+        ("--chain '[[1, 4, 2, 2], [2, 2, 4, 1]]'", dbf.Chain.monarch((8, 8), 4, 2)),
+    ],
+)
+def test_chains(done, option, chain):
+    np.save("z.npy", np.zeros((8, 8)))
+    assert done(f"plan z.npy --json {option}")["chain"] == [list(pattern) for pattern in chain]
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("balanced", "balanced"),
+        ("left", "left"),
+        ("[[0,1],[2,3]]", "balanced"),
+        ("[[[0,1],2],3]", "right"),
+    ],
+)
+def test_trees(done, given, shown):
+    np.save("z.npy", np.zeros((16, 16)))
+    assert shown in done(f"plan z.npy --json --tree {given}")["tree"]
+
+
+def test_orderings(done):
+    np.save("z.npy", np.zeros((16, 16)))
+    np.save("cols.npy", np.arange(16)[::-1])
+    assert done("plan z.npy --json")["orderings"] == "rows standard, columns standard"
+    described = done("plan z.npy --json --orderings bitreversal,cols.npy")["orderings"]
+    assert described == "rows bitreversal, columns permuted (16 indices)"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--chain haar", "--chain 'haar' is unknown; use dyadic"),
+        ("--chain 1,2,2", "is not four positive integers"),
+        ("--chain monarch:3", "--chain monarch: '3' is not two integers"),
+        ("--chain monarch:3,4", "p=3 does not divide 8"),
+        ("--chain dyadic --rank 2", "rank=2 goes with the default chain"),
+        ("--tree up", "tree='up' is unknown"),
+        ("--tree [[0,1]", "is no JSON"),
+        ("--orderings bitreversal", "is not ROWS,COLS"),
+        ("--orderings none,up", "cols='up' is unknown"),
+        ("--orderings none,lost.npy", "'lost.npy' does not exist"),
+        ("--orderings none,short.npy", "cols is not a permutation"),
+        ("--memory lots", "memory='lots' is not a positive number of bytes"),
+        ("--memory 1B", "the least that works is memory="),
+        ("--workers 0", "workers=0 is not a positive"),
+        ("--passes 3", "passes=3 is not possible"),
+        ("--read-bandwidth fast", "--read-bandwidth 'fast'"),
+    ],
+)
+def test_plan_refuses(run, options, message):
+    np.save("z.npy", np.zeros((8, 8)))
+    np.save("short.npy", np.arange(3))
+    refused(run(f"plan z.npy {options}"), message)
+
+
+# ---- factorize, apply, verify, info
+
+
+def test_factorize_apply_verify_info(done, run):
+    done("generate dft z.zarr --n 64 --noise 0.01 --quiet")
+    code, out, err = run("factorize z.zarr run.zarr --workers 2", *FOURIER)
+    assert code == 0
+    assert "root cut" in err
+    assert "tiles" in err
+    assert re.search(r"^certificate +error bound 0\.00\d+", out, re.MULTILINE)
+    assert re.search(r"^factors +6, .*: 5\.3 times smaller$", out, re.MULTILINE)
+    found, z = dbf.open("run.zarr"), zarr.open_array("z.zarr", mode="r")[:]
+
+    info = done("info run.zarr --json")
+    assert info["certificate"]["error_bound"] == found.certificate.error_bound
+    assert info["chain"] == [list(pattern) for pattern in found.chain]
+    assert info["record"]["stages"]["tiles"]["tasks"] >= 1
+    assert done("info run.zarr") == out
+
+    error = np.linalg.norm(z - found.operator.to_dense()) / np.linalg.norm(z)
+    verified = done("verify run.zarr z.zarr --json --quiet")
+    assert verified["error"] == pytest.approx(error)
+    assert verified["exact"]
+    sampled = done("verify run.zarr z.zarr --samples 16 --seed 2 --json --quiet")
+    assert (sampled["samples"], sampled["exact"]) == (16, False)
+    assert sampled["error"] == pytest.approx(error, abs=5 * sampled["deviation"])
+
+    for option, matrix in (("", z), ("--transpose", z.T), ("--adjoint", z.conj().T)):
+        for shape in ((64,), (64, 3)):
+            x = np.random.default_rng(0).standard_normal(shape)
+            np.save("x.npy", x)
+            done(f"apply run.zarr x.npy y.npy {option}")
+            assert np.linalg.norm(np.load("y.npy") - matrix @ x) < 0.02 * 8 * np.linalg.norm(x)
+    product = done("apply run.zarr z.zarr y.npy --adjoint --json")
+    assert (product["shape"], product["dtype"]) == ([64, 64], "complex128")
+
+
+def test_quiet_says_nothing_but_results(run):
+    np.save("z.npy", np.eye(16))
+    code, out, err = run("factorize z.npy run.zarr --quiet --tol 1 --json")
+    assert (code, err) == (0, "")
+    assert strict_json(out)["verified"]["exact"]
+
+
+def test_infinities_are_null_in_json(done):
+    np.save("z.npy", np.asarray(dbf.matrices.hadamard(16)))
+    assert done("factorize z.npy run.zarr --quiet --json")["certificate"]["ratio"] is None
+
+
+def test_apply_to_a_zarr_vector_under_exactly_the_name_given(done, tmp_path):
+    np.save("z.npy", np.asarray(dbf.matrices.hadamard(16)))
+    done("factorize z.npy run.zarr --quiet")
+    zarr.create_array("x.zarr", data=np.ones(16))
+    done("apply run.zarr x.zarr product")
+    np.testing.assert_allclose(np.load(tmp_path / "product"), [16.0] + 15 * [0.0], atol=1e-12)
+    assert not list(tmp_path.glob("*unfinished*"))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("apply run.zarr z.npy y.npy --adjoint --transpose", "exclude each other"),
+        ("apply run.zarr lost.npy y.npy", "'lost.npy' does not exist"),
+        ("apply run.zarr text.npy y.npy", "'text.npy' is no readable .npy file"),
+        ("apply run.zarr run.zarr y.npy", "holds no readable Zarr array"),
+        ("apply run.zarr short.npy y.npy", r"short.npy has shape \(3,\); a 16 x 16 operator takes 16 rows"),
+        ("apply run.zarr z.npy no/where/y.npy", "'no/where/y.npy' cannot be written"),
+        ("apply lost.zarr z.npy y.npy", "holds no dbutterfly factorization"),
+        ("verify run.zarr short.npy", "1 dimension"),
+        ("verify run.zarr other.npy --quiet", "source has shape"),
+        ("verify run.zarr z.npy --samples 0 --quiet", "samples=0 is not positive"),
+        ("info z.npy", "z.npy"),
+        ("factorize other.npy run.zarr --quiet", "another matrix"),
+        ("factorize nan.npy nan.zarr --quiet", "NaN"),
+        ("factorize z.npy new.zarr --backend abacus --quiet", "backend='abacus' is unknown"),
+    ],
+)
+def test_refusals(run, done, line, message):
+    np.save("z.npy", np.eye(16))
+    np.save("other.npy", np.eye(8))
+    np.save("nan.npy", np.full((8, 8), np.nan))
+    np.save("short.npy", np.zeros(3))
+    Path("text.npy").write_text("no numbers")
+    done("factorize z.npy run.zarr --quiet")
+    refused(run(line), message)
+    assert not Path("y.npy").exists()
+
+
+@pytest.mark.parametrize("samples", ["", "--samples 8"])
+def test_an_error_above_the_tolerance(run, done, samples):
+    np.save("z.npy", np.random.default_rng(0).standard_normal((16, 16)))
+    code, out, err = run("factorize z.npy run.zarr --quiet --tol 0.1")
+    assert code == 3
+    assert re.search(r"^verified +error 0\.\d+ \(exact\)$", out, re.MULTILINE)
+    assert re.fullmatch(r"error: the verified error 0\.\d+ is above --tol 0\.1\n", err)
+    code, out, err = run(f"verify run.zarr z.npy --tol 0.1 --json --quiet {samples}")
+    assert code == 3
+    assert strict_json(out)["error"] > 0.1
+    assert "above --tol 0.1" in err
+    assert done(f"verify run.zarr z.npy --tol 1 --quiet {samples}").startswith("verified")
+
+
+def test_a_finished_store_is_returned_unless_it_is_not_to_be_resumed(done):
+    np.save("z.npy", np.eye(16))
+    first = done("factorize z.npy run.zarr --quiet --json")["record"]
+    assert done("factorize z.npy run.zarr --quiet --json")["record"] == first
+    assert done("factorize z.npy run.zarr --quiet --no-resume --json")["record"] != first
+
+
+def test_on_a_dask_cluster(done, client):
+    done("generate dft z.zarr --n 64 --quiet")
+    at = f"--scheduler {client.scheduler.address} --quiet"
+    values = done(f"factorize z.zarr run.zarr {at} --tol 1e-10 --json", *FOURIER)
+    assert values["record"]["engine"] == "DaskEngine"
+    assert values["verified"]["error"] < 1e-12
+    assert done(f"verify run.zarr z.zarr {at} --json")["error"] < 1e-12
+
+
+def test_a_scheduler_that_cannot_be_reached(run):
+    np.save("z.npy", np.eye(8))
+    refused(run("factorize z.npy run.zarr --scheduler nowhere://1"), "--scheduler 'nowhere://1' cannot be reached")
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_finished_tasks_and_the_same_command_resumes(done, tmp_path):
+    done("generate dft z.zarr --n 512 --chunks 32,512 --quiet")
+    with pytest.raises(MemoryBudgetError) as refusal:
+        dbf.plan("z.zarr", orderings=(None, "bitreversal"), memory=1, workers=1)
+    least = int(re.search(r"the least that works is memory=(\d+)", str(refusal.value)).group(1))  # hence many tiles
+    line = ["factorize", "z.zarr", "run.zarr", *FOURIER, "--workers", "1", "--memory", f"{least}"]
+    command = [sys.executable, "-m", "dbutterfly", *line]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        wait_for_finished_tiles(tmp_path / "run.zarr", started)
+        started.send_signal(signal.SIGINT)
+        out, err = started.communicate(timeout=100)
+    assert (started.returncode, out) == (1, "")
+    assert "finished tasks are kept in run.zarr, and the same command resumes" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert process(*line, "--quiet").returncode == 0
+    tiles = done("info run.zarr --json")["record"]["stages"]["tiles"]
+    assert tiles["resumed"] > 0
+    assert tiles["tasks"] > 0
+    assert done("verify run.zarr z.zarr --quiet --json")["error"] < 1e-13
+
+
+def wait_for_finished_tiles(store, started):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert started.poll() is None, started.stderr.read()
+        try:
+            if zarr.open_array(store, path="work/done/tiles", mode="r")[:].any():
+                return
+        except FileNotFoundError:
+            pass
+        time.sleep(0.05)
+    pytest.fail("no tile was finished")

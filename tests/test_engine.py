@@ -1,0 +1,333 @@
+import asyncio
+import os
+import signal
+import threading
+import time
+
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+from distributed import Client, LocalCluster
+from threadpoolctl import threadpool_info, threadpool_limits
+
+import dbutterfly as dbf
+from comparing import assert_same, least_memory, noisy_butterfly, random_matrix
+from counted import Counted, Failing, Signalling, blocks
+from dbutterfly import tasks
+from dbutterfly.engine import DaskEngine, ThreadEngine, choose_engine, parse_memory, single_threaded_blas
+from dbutterfly.errors import InputError, NonFiniteError, SourceError, TaskError
+
+TREE = ((((0, 1), 2), 3), (4, (5, (6, 7))))
+
+
+@pytest.fixture(scope="module")
+def matrix():
+    return noisy_butterfly(256)
+
+
+def sources(matrix, directory):
+    np.save(directory / "z.npy", matrix)
+    dbf.matrices.write(matrix, directory / "z.zarr", chunks=(100, 70))
+    in_memory = zarr.create_array(zarr.storage.MemoryStore(), data=matrix, chunks=(64, 32))
+    return {
+        "array": matrix,
+        "transposed": np.asfortranarray(matrix),
+        "memmap": np.load(directory / "z.npy", mmap_mode="r"),
+        "view of a memmap": np.load(directory / "z.npy", mmap_mode="r")[:, :],
+        ".npy": directory / "z.npy",
+        "zarr": directory / "z.zarr",
+        "zarr in memory": in_memory,
+        "dask": da.from_array(matrix, chunks=(60, 90)),
+        "entries": dbf.entries(Counted(matrix, os.devnull), matrix.shape, matrix.dtype),
+        "known": dbf.entries(lambda rows, cols: matrix[np.ix_(rows, cols)], matrix.shape, matrix.dtype),
+    }
+
+
+@pytest.mark.parametrize("tree", [TREE, "left", "right"])
+@pytest.mark.parametrize("orderings", [None, (None, "bitreversal"), ("bitreversal", None), "permuted"])
+def test_every_source_gives_the_same_on_threads(matrix, tree, orderings, tmp_path):
+    if orderings == "permuted":
+        orderings = tuple(np.random.default_rng(0).permutation(256) for _ in range(2))
+    expected = dbf.factorize(matrix, tree=tree, orderings=orderings, passes=2)
+    for source in sources(matrix, tmp_path).values():
+        assert_same(dbf.factorize(source, tree=tree, orderings=orderings, passes=2), expected)
+
+
+@pytest.mark.parametrize("names", [["array", "zarr", "dask"], ["transposed", ".npy", "zarr in memory", "entries"]])
+def test_every_source_and_store_gives_the_same_on_a_cluster(matrix, names, store, client, tmp_path):
+    expected = dbf.factorize(matrix, tree=TREE, passes=2)
+    found = sources(matrix, tmp_path)
+    for name in names:
+        if isinstance(store, zarr.storage.MemoryStore):
+            place = zarr.storage.MemoryStore()
+        else:
+            place = store and store / name
+        assert_same(dbf.factorize(found[name], tree=TREE, passes=2, client=client, store=place), expected)
+
+
+@pytest.mark.parametrize("tree", ["left", "right"])
+@pytest.mark.parametrize("orderings", [None, (None, "bitreversal"), ("bitreversal", None)])
+def test_threads_and_cluster_agree_for_every_layout(tree, orderings, client):
+    matrix = noisy_butterfly(1024, "float32")
+    expected = dbf.factorize(matrix, tree=tree, orderings=orderings)
+    assert_same(dbf.factorize(matrix, tree=tree, orderings=orderings, client=client), expected)
+
+
+def test_many_tiles_on_a_cluster_do_not_mix(matrix, client):
+    least = least_memory(matrix, tree=TREE)
+    fact = dbf.factorize(matrix, tree=TREE, client=client, memory=least)
+    assert fact.record["stages"]["tiles"]["tasks"] > 32
+    assert_same(fact, dbf.factorize(matrix, tree=TREE))
+
+
+def test_runs_at_the_same_time_do_not_mix(matrix, client):
+    others = [random_matrix((64, 64), seed=seed) for seed in range(4)]
+    found = {}
+
+    def run(index):
+        found[index] = dbf.factorize(others[index], tree="left", client=client)
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for index, other in enumerate(others):
+        assert_same(found[index], dbf.factorize(other, tree="left"))
+
+
+# ---------------------------------------------------------------- failures
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("no such entry"), MemoryError("too much")])
+def test_a_failing_source_is_named(error, engine, tmp_path):
+    matrix = noisy_butterfly(128)
+    source = dbf.entries(Failing(matrix, str(tmp_path / "log"), error=error, row=9, col=40), matrix.shape, matrix.dtype)
+    with pytest.raises(SourceError, match=rf"failed at rows 0\.\.\d+, cols .*{type(error).__name__}: {error}") as caught:
+        dbf.factorize(source, **engine)
+    assert isinstance(caught.value.__cause__, type(error))
+
+
+class Unlucky(tasks.LeftTask):
+    """A task that fails for a reason of its own."""
+
+    def compute(self, job, inputs):
+        raise RuntimeError("out of luck")
+
+
+def test_an_error_of_any_kind_names_the_task_and_its_cause(engine, monkeypatch):
+    monkeypatch.setattr(tasks, "LeftTask", Unlucky)
+    with pytest.raises(TaskError, match=r"left factors of row groups \d+\.\.\d+ failed: RuntimeError: out of luck") as caught:
+        dbf.factorize(noisy_butterfly(64), **engine)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_a_failure_stops_the_others_and_keeps_what_has_ended(engine, tmp_path):
+    matrix = noisy_butterfly(256)
+    log = str(tmp_path / "log")
+    failing = dbf.entries(Failing(matrix, log, 0.01, row=0, col=255), matrix.shape, matrix.dtype)
+    memory = least_memory(failing, tree=TREE)
+    arguments = {"tree": TREE, "memory": memory, "store": tmp_path / "run", **engine}
+    planned = dbf.plan(failing, tree=TREE, memory=memory, **engine)
+    with pytest.raises(SourceError, match="no such entry"):
+        dbf.factorize(failing, **arguments)
+    begun = len(blocks(log)) - 1
+    assert begun < planned.tasks["tiles"]
+    flags = zarr.open_array(tmp_path / "run", path="work/done/tiles", mode="r")[...]
+    assert 0 < flags.sum() < begun
+    again = Counted(matrix, str(tmp_path / "again"))
+    fact = dbf.factorize(dbf.entries(again, matrix.shape, matrix.dtype), **arguments)
+    assert len(blocks(again.log)) - 1 == planned.tasks["tiles"] - flags.sum()
+    assert fact.record["stages"]["tiles"]["resumed"] == flags.sum()
+    assert_same(fact, dbf.factorize(matrix, tree=TREE))
+
+
+def test_the_first_bad_tile_is_the_one_that_is_reported(engine):
+    matrix = noisy_butterfly(64)
+    matrix[0, 63] = matrix[40, 7] = np.nan
+    with pytest.raises(NonFiniteError, match=r"index \((0, 63|40, 7)\)"):
+        dbf.factorize(matrix, **engine)
+
+
+def test_no_more_tasks_are_in_flight_than_workers_take(tmp_path):
+    matrix = noisy_butterfly(256)
+    held, most, lock = 0, 0, threading.Lock()
+
+    def entries(rows, cols):
+        nonlocal held, most
+        with lock:
+            held += 1
+            most = max(most, held)
+        time.sleep(0.005)
+        with lock:
+            held -= 1
+        return matrix[np.ix_(rows, cols)]
+
+    source = dbf.entries(entries, matrix.shape, matrix.dtype)
+    dbf.factorize(source, workers=2, memory=least_memory(source, tree=TREE), tree=TREE)
+    assert most == 2
+
+
+def test_a_cluster_is_sent_a_bounded_number_of_tasks(client, matrix, monkeypatch):
+    submitted, most = [], 0
+    submit = DaskEngine._submit
+
+    def counting(self, *arguments):
+        nonlocal most
+        submitted[:] = [future for future in submitted if not future.done()]
+        submitted.append(submit(self, *arguments))
+        most = max(most, len(submitted))
+        return submitted[-1]
+
+    monkeypatch.setattr(DaskEngine, "_submit", counting)
+    memory = least_memory(matrix, tree=TREE)
+    fact = dbf.factorize(matrix, tree=TREE, client=client, memory=memory)
+    assert fact.record["stages"]["tiles"]["tasks"] > 16
+    assert 2 <= most <= 8
+
+
+# ---------------------------------------------------------------- BLAS
+
+
+def blas_threads():
+    return [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
+
+
+def test_blas_is_held_to_one_thread_and_given_back():
+    matrix = noisy_butterfly(64)
+    seen = []
+
+    def entries(rows, cols):
+        seen.append(blas_threads())
+        return matrix[np.ix_(rows, cols)]
+
+    with threadpool_limits(limits=2):
+        before = blas_threads()
+        dbf.factorize(dbf.entries(entries, matrix.shape, matrix.dtype))
+        assert blas_threads() == before
+        with pytest.raises(NonFiniteError):
+            dbf.factorize(matrix * np.nan)
+        assert blas_threads() == before
+    assert before
+    assert set(before) == {2}
+    assert all(set(counts) == {1} for counts in seen[1:])
+
+
+def test_blas_is_held_until_the_last_run_has_ended():
+    with threadpool_limits(limits=2):
+        with single_threaded_blas():
+            with single_threaded_blas():
+                assert set(blas_threads()) == {1}
+            assert set(blas_threads()) == {1}
+        assert set(blas_threads()) == {2}
+
+
+# ---------------------------------------------------------------- choosing
+
+
+def test_threads_are_the_default():
+    chosen = choose_engine(None)
+    assert isinstance(chosen, ThreadEngine)
+    assert chosen.workers == len(os.sched_getaffinity(0))
+
+
+def test_a_client_is_a_cluster(client):
+    chosen = choose_engine(client)
+    assert isinstance(chosen, DaskEngine)
+    assert chosen.workers == 2
+    assert chosen.budget(None).memory < 2 << 30
+    assert chosen.budget(123).memory == 123
+
+
+@pytest.mark.parametrize("workers", [0, -1, 1.5, "two"])
+def test_workers_must_be_a_positive_number(workers):
+    with pytest.raises(InputError, match=f"workers={workers!r} is not a positive number"):
+        dbf.factorize(np.eye(4), workers=workers)
+
+
+@pytest.mark.parametrize("client", ["tcp://127.0.0.1:8786", 3, object()])
+def test_a_client_must_be_a_client(client):
+    with pytest.raises(InputError, match=f"is a {type(client).__name__}; pass a distributed.Client"):
+        dbf.factorize(np.eye(4), client=client)
+
+
+def test_a_cluster_without_workers_is_refused():
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+        pytest.raises(InputError, match="has no workers yet"),
+    ):
+        dbf.factorize(np.eye(4), client=client)
+
+
+def test_an_asynchronous_client_is_refused(client):
+    async def attempt():
+        async with Client(client.scheduler.address, asynchronous=True) as other:
+            with pytest.raises(InputError, match="asynchronous"):
+                dbf.factorize(np.eye(4), client=other)
+
+    asyncio.run(attempt())
+
+
+@pytest.mark.parametrize(("text", "count"), [("2 GiB", 2 << 30), ("1.5kB", 1500), (4096, 4096), (4e3, 4000), (None, None)])
+def test_memory_is_a_number_or_a_text(text, count):
+    assert parse_memory(text) == count
+
+
+@pytest.mark.parametrize("memory", ["lots", "2 elephants", 0, -1, float("nan"), float("inf"), [], object()])
+def test_memory_that_is_neither_is_refused(memory):
+    with pytest.raises(InputError, match="is not a positive number of bytes"):
+        dbf.factorize(np.eye(4), memory=memory)
+
+
+# ---------------------------------------------------------------- losing workers
+
+
+@pytest.fixture(scope="module")
+def doomed():
+    """A cluster of its own, whose workers may be killed."""
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit="2GiB"
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["array", "entries"])
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_worker_costs_time_only(kind, victim, doomed, matrix, tmp_path):
+    doomed.wait_for_workers(2)
+    pid = sorted(doomed.run(os.getpid).values())[victim]
+    if kind == "array":
+        source = matrix
+        killer = threading.Timer(0.1, os.kill, (pid, signal.SIGKILL))
+        killer.start()
+    else:
+        killing = Signalling(matrix, str(tmp_path / "log"), 0.02, pid=pid, signal=signal.SIGKILL, after=6)
+        source = dbf.entries(killing, matrix.shape, matrix.dtype)
+    fact = dbf.factorize(source, tree=TREE, client=doomed, memory=least_memory(source, tree=TREE), passes=2)
+    if kind == "array":
+        killer.join()
+    assert_same(fact, dbf.factorize(matrix, tree=TREE, passes=2))
+    doomed.wait_for_workers(2)
+
+
+def test_workers_that_cannot_see_the_matrix_say_so(client, tmp_path):
+    matrix = random_matrix((16, 16))
+    dbf.matrices.write(matrix, tmp_path / "z.zarr", chunks=(8, 8))
+    array = zarr.open_array(tmp_path / "z.zarr", mode="r")
+    (tmp_path / "z.zarr").rename(tmp_path / "elsewhere.zarr")
+    with pytest.raises(SourceError, match="a worker cannot open the matrix or the store"):
+        dbf.factorize(array, client=client)
+
+
+def test_a_relative_store_is_found_by_workers_elsewhere(client, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    matrix = random_matrix((16, 16))
+    fact = dbf.factorize(matrix, store="run.zarr", client=client)
+    assert_same(fact, dbf.open("run.zarr"))
+    assert_same(fact, dbf.factorize(matrix, tree=fact.tree))

@@ -1,0 +1,380 @@
+import json
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import zarr
+
+from dbutterfly.errors import StoreError, StoreMismatchError
+from dbutterfly.store import FORMAT, MemoryWorkspace, RunStore, ZarrWorkspace, occupant
+
+MANIFEST = {
+    "format": FORMAT,
+    "version": "0.1",
+    "status": "running",
+    "chain": [[1, 2, 2, 2], [2, 2, 2, 1]],
+    "matrix": {"shape": [4, 4], "dtype": "float32"},
+    "passes": 1,
+}
+EVERYTHING = (slice(None),)
+FACTORS = [np.arange(8, dtype="float32").reshape(1, 2, 2, 2), np.ones((2, 2, 2, 1), "complex64") * (1 + 2j)]
+
+
+@pytest.fixture(params=["directory", "memory", "local store", "subgroup"])
+def place(request, tmp_path):
+    """Places for a run, empty at first."""
+    if request.param == "subgroup":
+        zarr.create_group(tmp_path / "outer.zarr")
+        return str(tmp_path / "outer.zarr" / "run")
+    return {
+        "directory": tmp_path / "run.zarr",
+        "memory": zarr.storage.MemoryStore(),
+        "local store": zarr.storage.LocalStore(tmp_path / "run.zarr"),
+    }[request.param]
+
+
+@pytest.fixture(params=["memory", "zarr in memory", "zarr in a directory", "zarr below a group"])
+def workspace(request, tmp_path):
+    if request.param == "memory":
+        return MemoryWorkspace()
+    if request.param == "zarr in memory":
+        return ZarrWorkspace(zarr.storage.MemoryStore(), "work")
+    path = "work" if request.param == "zarr in a directory" else "deep/down/work"
+    return ZarrWorkspace(zarr.storage.LocalStore(tmp_path / "z"), path)
+
+
+def completed(place):
+    run = RunStore.create(place, MANIFEST)
+    run.write_result(FACTORS, {"cols": np.asarray([2, 0, 3, 1])}, record={"seconds": 1.5})
+    return run
+
+
+def contents(path):
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+# ---------------------------------------------------------------- workspaces
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex128", "uint8"])
+def test_ranges_are_written_and_read(workspace, dtype):
+    workspace.create("A", (4, 6, 3), (2, 3, 3), dtype)
+    assert not np.any(workspace.read("A", EVERYTHING))
+    values = np.arange(2 * 3 * 3).reshape(2, 3, 3).astype(dtype)
+    workspace.write("A", (slice(2, 4), slice(0, 3)), values)
+    expected = np.zeros((4, 6, 3), dtype)
+    expected[2:4, :3] = values
+    whole = workspace.read("A", EVERYTHING)
+    assert isinstance(whole, np.ndarray)
+    assert whole.dtype == dtype
+    np.testing.assert_array_equal(whole, expected)
+    np.testing.assert_array_equal(workspace.read("A", (slice(1, 3), slice(2, 6))), expected[1:3, 2:6])
+
+
+@pytest.mark.parametrize("in_zarr", [False, True])
+def test_values_are_copied(tmp_path, in_zarr):
+    workspace = ZarrWorkspace(zarr.storage.LocalStore(tmp_path / "z"), "work") if in_zarr else MemoryWorkspace()
+    workspace.create("A", (3,), (3,), "f8")
+    values = np.ones(3)
+    workspace.write("A", EVERYTHING, values)
+    values[:] = 7
+    np.testing.assert_array_equal(workspace.read("A", EVERYTHING), 1)
+
+
+def test_creating_again_keeps_what_is_there(workspace):
+    workspace.create("left/0", (2, 2), (1, 2), "f8")
+    workspace.write("left/0", (slice(1, 2),), np.full((1, 2), 5.0))
+    workspace.create("left/0", (2, 2), (1, 2), "f8")
+    np.testing.assert_array_equal(workspace.read("left/0", EVERYTHING), [[0, 0], [5, 5]])
+
+
+def test_arrays_do_not_meet(workspace):
+    for name in ("left/0", "left/1", "right/0"):
+        workspace.create(name, (2,), (2,), "f8")
+    workspace.write("left/1", EVERYTHING, np.ones(2))
+    assert not workspace.read("left/0", EVERYTHING).any()
+    assert not workspace.read("right/0", EVERYTHING).any()
+
+
+def test_pickled_workspace_reaches_the_same_arrays(tmp_path):
+    workspace = ZarrWorkspace(zarr.storage.LocalStore(tmp_path / "z"), "work")
+    workspace.create("A", (4,), (2,), "f8")
+    copy = pickle.loads(pickle.dumps(workspace))
+    assert copy.shared
+    copy.write("A", (slice(0, 2),), np.ones(2))
+    np.testing.assert_array_equal(workspace.read("A", EVERYTHING), [1, 1, 0, 0])
+
+
+def test_memory_is_not_shared_between_processes():
+    assert not MemoryWorkspace().shared
+    assert not ZarrWorkspace(zarr.storage.MemoryStore(), "work").shared
+
+
+def test_write_that_fails_names_the_array(tmp_path):
+    workspace = ZarrWorkspace(zarr.storage.LocalStore(tmp_path / "z"), "work")
+    workspace.create("A", (4,), (2,), "f8")
+    workspace.read("A", EVERYTHING)
+    shutil.rmtree(tmp_path / "z" / "work" / "A")
+    (tmp_path / "z" / "work" / "A").write_text("in the way")
+    with pytest.raises(StoreError, match="cannot write work/A of store"):
+        workspace.write("A", (slice(0, 2),), np.ones(2))
+
+
+# ---------------------------------------------------------------- creating and opening
+
+
+def test_run_is_created_once_and_opened_again(place):
+    assert RunStore.open(place) is None
+    run = RunStore.create(place, MANIFEST)
+    assert not run.is_complete
+    again = RunStore.open(place, mode="r+")
+    assert again.manifest == MANIFEST
+    with pytest.raises(StoreError, match=r"already holds something .*; nothing was changed: choose another place"):
+        RunStore.create(place, MANIFEST)
+
+
+def test_opening_creates_nothing(tmp_path):
+    assert RunStore.open(tmp_path / "nowhere") is None
+    assert RunStore.open(tmp_path / "nowhere", mode="r+") is None
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_empty_directory_is_a_place(tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert occupant(tmp_path / "empty") is None
+    assert RunStore.create(tmp_path / "empty", MANIFEST).manifest == MANIFEST
+
+
+def make_foreign_group(path):
+    zarr.create_group(path, attributes={"owner": "somebody"})
+
+
+def make_array(path):
+    zarr.create_array(path, shape=(4, 4), chunks=(2, 2), dtype="f8")
+
+
+def make_files(path):
+    path.mkdir()
+    (path / "thesis.tex").write_text("chapter 1")
+
+
+def make_file(path):
+    path.write_text("no directory")
+
+
+def make_old_group(path):
+    zarr.create_group(path, zarr_format=2)
+
+
+@pytest.mark.parametrize(
+    "make", [make_foreign_group, make_array, make_files, make_old_group], ids=lambda make: make.__name__
+)
+def test_what_is_there_is_left_alone(tmp_path, make):
+    path = tmp_path / "place"
+    make(path)
+    before = contents(path)
+    assert occupant(path) is not None
+    assert RunStore.open(path) is None
+    with pytest.raises(StoreError, match=r"store=.*place.* already holds something that is no dbutterfly run"):
+        RunStore.create(path, MANIFEST)
+    assert contents(path) == before
+
+
+def test_file_is_left_alone(tmp_path):
+    make_file(tmp_path / "place")
+    with pytest.raises(StoreError, match=r"store=.*place"):
+        RunStore.create(tmp_path / "place", MANIFEST)
+    assert (tmp_path / "place").read_text() == "no directory"
+
+
+def test_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"store=.*file/run.zarr.* cannot be (written|opened): "):
+        RunStore.create(tmp_path / "file" / "run.zarr", MANIFEST)
+
+
+def test_format_of_a_later_version(tmp_path):
+    RunStore.create(tmp_path / "run", {**MANIFEST, "format": FORMAT + 1, "version": "9.9"})
+    with pytest.raises(
+        StoreError, match=rf"has format {FORMAT + 1}, written by dbutterfly 9.9; this version reads format {FORMAT}"
+    ):
+        RunStore.open(tmp_path / "run")
+
+
+def test_unknown_kind_of_node_is_kept(tmp_path):
+    RunStore.create(tmp_path / "run", MANIFEST)
+    (tmp_path / "run" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "lake"}')
+    assert RunStore.open(tmp_path / "run") is None
+    with pytest.raises(StoreError, match="nothing was changed"):
+        RunStore.create(tmp_path / "run", MANIFEST)
+
+
+@pytest.mark.parametrize("damage", ["{", "", "[]"])
+def test_damaged_metadata_is_reported_and_kept(tmp_path, damage):
+    RunStore.create(tmp_path / "run", MANIFEST)
+    (tmp_path / "run" / "zarr.json").write_text(damage)
+    with pytest.raises(StoreError, match=r"store=.*run.* cannot be opened: "):
+        RunStore.open(tmp_path / "run")
+    with pytest.raises(StoreError, match=r"store=.*run"):
+        RunStore.create(tmp_path / "run", MANIFEST)
+    assert (tmp_path / "run" / "zarr.json").read_text() == damage
+
+
+@pytest.mark.parametrize("manifest", ["text", [1], {}, {"status": "complete"}], ids=str)
+def test_manifest_of_another_kind_is_no_run(tmp_path, manifest):
+    zarr.create_group(tmp_path / "run", attributes={"dbutterfly": manifest})
+    assert RunStore.open(tmp_path / "run") is None
+
+
+def test_reading_does_not_write(tmp_path):
+    completed(tmp_path / "run")
+    before = contents(tmp_path / "run")
+    run = RunStore.open(tmp_path / "run")
+    run.factors()
+    with pytest.raises(ValueError, match="read-only"):
+        run.update(status="running")
+    assert contents(tmp_path / "run") == before
+
+
+# ---------------------------------------------------------------- the manifest
+
+
+def test_update_is_kept(place):
+    run = RunStore.create(place, MANIFEST)
+    run.update(passes=2, stages={"tiles": {"seconds": 1.25}})
+    again = RunStore.open(place)
+    assert again.manifest == run.manifest == {**MANIFEST, "passes": 2, "stages": {"tiles": {"seconds": 1.25}}}
+
+
+def test_manifest_is_plain_json_on_disk(tmp_path):
+    RunStore.create(tmp_path / "run", MANIFEST)
+    assert json.loads((tmp_path / "run" / "zarr.json").read_text())["attributes"]["dbutterfly"] == MANIFEST
+
+
+def test_same_run(place):
+    run = RunStore.create(place, MANIFEST)
+    run.check_same({**MANIFEST, "version": "other", "status": "complete"}, ("matrix", "chain", "passes"))
+    run.check_same({**MANIFEST, "passes": 2}, ("matrix", "chain"))
+
+
+def test_another_run_is_refused_with_what_differs(place):
+    run = RunStore.create(place, MANIFEST)
+    other = {**MANIFEST, "passes": 2, "chain": [[1, 4, 4, 1]] * 40}
+    with pytest.raises(
+        StoreMismatchError,
+        match=r"holds the run of another matrix or of other settings \(passes is 1, not 2; chain is \[\[1, 2, 2, 2\], "
+        r"\[2, 2, 2, 1\]\], not \[\[1, 4, 4, 1\].*\.\.\.\); nothing was changed",
+    ) as info:
+        run.check_same(other, ("passes", "matrix", "chain"))
+    assert isinstance(info.value, StoreError)
+    assert len(str(info.value)) < 600
+
+
+def test_missing_entry_differs(place):
+    run = RunStore.create(place, {key: MANIFEST[key] for key in ("format", "chain")})
+    with pytest.raises(StoreMismatchError, match="passes is None, not 1"):
+        run.check_same(MANIFEST, ("chain", "passes"))
+
+
+# ---------------------------------------------------------------- progress
+
+
+def test_flags_of_finished_tasks(place):
+    run = RunStore.create(place, MANIFEST)
+    flags = run.done("tiles", 5)
+    assert flags.dtype == np.bool_
+    assert flags.tolist() == [False] * 5
+    flags[[1, 4]] = True
+    run.mark("tiles", flags)
+    again = RunStore.open(place, mode="r+")
+    assert again.done("tiles", 5).tolist() == [False, True, False, False, True]
+    assert again.done("left", 2).tolist() == [False, False]
+
+
+def test_workspace_of_a_run_is_kept(place):
+    run = RunStore.create(place, MANIFEST)
+    run.workspace.create("A", (2, 3), (1, 3), "complex64")
+    run.workspace.write("A", (slice(1, 2),), np.full((1, 3), 1 + 1j, "complex64"))
+    again = RunStore.open(place, mode="r+").workspace.read("A", EVERYTHING)
+    np.testing.assert_array_equal(again, [[0] * 3, [1 + 1j] * 3])
+
+
+def test_restart_forgets_progress_and_result(place):
+    run = completed(place)
+    run.workspace.create("A", (2,), (2,), "f8")
+    run.workspace.write("A", EVERYTHING, np.ones(2))
+    run.mark("tiles", ~run.done("tiles", 3))
+    run.restart({**MANIFEST, "passes": 2})
+    again = RunStore.open(place, mode="r+")
+    assert again.manifest == {**MANIFEST, "passes": 2}
+    assert not again.is_complete
+    assert list(again.group.keys()) == []
+    assert again.done("tiles", 3).tolist() == [False] * 3
+
+
+# ---------------------------------------------------------------- the result
+
+
+def test_result_is_read_back_and_the_work_dropped(place):
+    run = RunStore.create(place, MANIFEST)
+    run.done("tiles", 3)
+    run.write_result(FACTORS, {"cols": np.asarray([2, 0, 3, 1])}, record={"seconds": 1.5})
+    again = RunStore.open(place)
+    assert run.is_complete
+    assert again.is_complete
+    assert again.manifest["record"] == {"seconds": 1.5}
+    assert "work" not in again.group
+    for stored, values in zip(again.factors(), FACTORS, strict=True):
+        assert stored.dtype == values.dtype
+        np.testing.assert_array_equal(stored, values)
+    np.testing.assert_array_equal(again.side("cols"), [2, 0, 3, 1])
+    assert "orderings/rows" not in again.group
+
+
+def test_result_without_index_arrays(place):
+    run = RunStore.create(place, MANIFEST)
+    run.write_result(FACTORS, {})
+    assert sorted(RunStore.open(place).group.keys()) == ["factors"]
+    with pytest.raises(StoreError, match="orderings/rows is missing or damaged"):
+        run.side("rows")
+
+
+def test_result_may_be_written_again(place):
+    run = completed(place)
+    run.write_result([2 * values for values in FACTORS], {})
+    np.testing.assert_array_equal(RunStore.open(place).factors()[0], 2 * FACTORS[0])
+
+
+def test_zero_factors_are_a_result(place):
+    run = RunStore.create(place, MANIFEST)
+    run.write_result([np.zeros_like(values) for values in FACTORS], {})
+    assert not any(values.any() for values in RunStore.open(place).factors())
+
+
+def damage_array(path):
+    shutil.rmtree(path)
+
+
+def lose_chunk(path):
+    shutil.rmtree(path / "c")
+
+
+def damage_metadata(path):
+    (path / "zarr.json").write_text("{")
+
+
+def damage_chunk(path):
+    (chunk,) = (file for file in (path / "c").rglob("*") if file.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:5])
+
+
+@pytest.mark.parametrize(
+    "damage", [damage_array, lose_chunk, damage_metadata, damage_chunk], ids=lambda damage: damage.__name__
+)
+def test_damaged_factor_is_named(tmp_path, damage):
+    completed(tmp_path / "run")
+    damage(tmp_path / "run" / "factors" / "1")
+    run = RunStore.open(tmp_path / "run")
+    with pytest.raises(StoreError, match=r"store=.*run: factors/1 is missing or damaged: "):
+        run.factors()

@@ -1,0 +1,155 @@
+import pickle
+
+import numpy as np
+import pytest
+
+import dbutterfly as dbf
+from comparing import noisy_butterfly, random_matrix
+from dbutterfly.chain import Chain
+from dbutterfly.kernels.hierarchy import multiply_stack
+from dbutterfly.plan import Budget, make_plan
+from dbutterfly.sources import as_source
+from dbutterfly.store import MemoryWorkspace
+from dbutterfly.tasks import Job, LeftTask, RightTask, TileTask, VerifyTask, finish_task, load_task, stage_tasks
+
+ORDERINGS = [None, (None, "bitreversal"), ("bitreversal", None), (np.arange(36)[::-1], np.roll(np.arange(30), 7))]
+
+
+def job_of(matrix, chain=None, **arguments):
+    source = as_source(matrix)
+    arguments["orderings"] = dbf.Orderings.from_any(arguments.get("orderings"))
+    planned = make_plan(source.info, chain, budget=Budget(1 << 30), **arguments)
+    return Job(source, planned, MemoryWorkspace(), "numpy")
+
+
+def outputs_of(job, task):
+    inputs = load_task(job, task)
+    return {output.name: output for output in finish_task(job, task, inputs, load_seconds=0.0, write=False).outputs}
+
+
+def blocks_of(matrix, job):
+    """Blocks (u, q, p, v) of the root cut, in standard order."""
+    rows, cols = job.plan.orderings.permutations(job.plan.chain)
+    matrix = matrix if rows is None else matrix[rows]
+    matrix = matrix if cols is None else matrix[:, cols]
+    p, u, q, v, _ = job.plan.split
+    return matrix.reshape(p, u, q, v).transpose(1, 2, 0, 3)
+
+
+def in_standard_order(values, *axes):
+    """Groups renumbered from storage to standard order, one axis of the plan for each axis of the array."""
+    for number, axis in enumerate(axes):
+        if axis.group_order is not None:
+            values = np.take(values, axis.group_order, axis=number)
+    return values
+
+
+@pytest.mark.parametrize("orderings", ORDERINGS)
+def test_a_tile_splits_every_block(orderings):
+    matrix = random_matrix((36, 30))
+    job = job_of(matrix, Chain.chainable((36, 30)), orderings=orderings)
+    p, u, q, v, _ = job.plan.split
+    found = outputs_of(job, TileTask((0, u, 0, q) and job.plan.tiles[0]._replace(r0=0, r1=u, c0=0, c1=q)))
+    left = in_standard_order(found["A"].values, job.plan.rows, job.plan.cols)
+    right = in_standard_order(found["B"].values, job.plan.cols, job.plan.rows).swapaxes(0, 1)
+    stats = in_standard_order(found["stats"].values, job.plan.rows, job.plan.cols)
+    blocks = blocks_of(matrix, job)
+    residual = blocks - left[:, :, :, None] * right[:, :, None, :]
+    energy, discarded, slack = np.moveaxis(stats, -1, 0)
+    np.testing.assert_allclose(energy, np.sum(blocks**2, axis=(2, 3)))
+    np.testing.assert_allclose(discarded, np.sum(residual**2, axis=(2, 3)))
+    np.testing.assert_allclose(np.linalg.norm(right, axis=-1), 1)
+    best = np.sum(np.linalg.svd(blocks, compute_uv=False)[..., 1:] ** 2, axis=-1)
+    assert (discarded - slack <= best * (1 + 1e-12)).all()
+    assert (best <= discarded * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize("orderings", ORDERINGS)
+@pytest.mark.parametrize("passes", [1, 2])
+def test_the_stages_fill_the_workspace(orderings, passes):
+    matrix = noisy_butterfly((36, 30), eps=0.2)
+    fact = dbf.factorize(matrix, Chain.chainable((36, 30)), orderings=orderings, passes=passes)
+    job = job_of(matrix, Chain.chainable((36, 30)), orderings=orderings, passes=passes, tree=fact.tree)
+    p, u, q, v, _ = job.plan.split
+    filled = {}
+    shapes = {"A": (u, q, p), "B": (q, u, v), "X": (u, q, p), "scale": (u, q), "stats": (u, q, 3)}
+    for name, shape in shapes.items():
+        job.workspace.create(name, shape, shape, np.float64)
+    for stage, todo in stage_tasks(job.plan).items():
+        for task in todo:
+            for output in outputs_of(job, task).values():
+                if output.name in shapes:
+                    job.workspace.write(*output)
+                filled.setdefault(output.name, []).append(output)
+        assert filled, stage
+    basis = in_standard_order(job.workspace.read("X", (slice(None),)), job.plan.rows, job.plan.cols)
+    np.testing.assert_allclose(np.linalg.norm(basis, axis=-1), 1)
+    left = np.concatenate([output.values for output in filled["left_error"]])
+    right = np.concatenate([output.values for output in filled["right_error"]])
+    assert (left.shape, right.shape) == ((u, q), (q, u))
+    if passes == 2:
+        wanted = np.einsum("uqp,uqpv->uqv", basis, blocks_of(matrix, job))
+        stored = in_standard_order(job.workspace.read("B", (slice(None),)), job.plan.cols, job.plan.rows)
+        np.testing.assert_allclose(stored.swapaxes(0, 1), wanted, atol=1e-14)
+        second = sum(np.sum(output.values) for output in filled["second"])
+        bound = np.sqrt((second + right.sum()) / np.sum(matrix**2))
+        assert fact.certificate.error_bound == pytest.approx(bound, rel=1e-10)
+
+
+def test_factors_of_a_group_multiply_to_what_the_errors_say():
+    matrix = random_matrix((36, 30))
+    job = job_of(matrix, Chain.chainable((36, 30)))
+    p, u, q, v, _ = job.plan.split
+    for name, shape in {"A": (u, q, p), "B": (q, u, v), "scale": (u, q)}.items():
+        job.workspace.create(name, shape, shape, np.float64)
+        job.workspace.write(name, (slice(None),), random_matrix((shape[0], int(np.prod(shape[1:])))).reshape(shape))
+    for side, task, name in ((0, LeftTask(0, u), "A"), (1, RightTask(0, q), "B")):
+        chain, tree = job.halves[side], job.trees[side]
+        found = outputs_of(job, task)
+        factors = [found[f"{('left', 'right')[side]}/{index}"].values for index in range(len(chain))]
+        product = multiply_stack(factors, chain, tree)
+        given = job.workspace.read(name, (slice(None),))
+        if side == 0:
+            columns = product.swapaxes(1, 2)
+            np.testing.assert_allclose(columns, found["X"].values, atol=1e-13)
+            product = columns * found["scale"].values[:, :, None]
+        else:
+            given = given * job.workspace.read("scale", (slice(None),)).T[:, :, None]
+        error = np.sum((given - product) ** 2, axis=-1)
+        np.testing.assert_allclose(found[("left_error", "right_error")[side]].values, error, atol=1e-12)
+
+
+def test_what_is_written_is_not_sent_back():
+    matrix = random_matrix((16, 16))
+    job = job_of(matrix)
+    (task,) = (TileTask(tile) for tile in job.plan.tiles)
+    p, u, q, v, _ = job.plan.split
+    for name, shape in {"A": (u, q, p), "B": (q, u, v), "stats": (u, q, 3)}.items():
+        job.workspace.create(name, shape, shape, np.float64)
+    record = finish_task(job, task, load_task(job, task), load_seconds=1.5)
+    assert (record.outputs, record.load_seconds, record.bytes_read) == ([], 1.5, matrix.nbytes)
+    assert np.sum(job.workspace.read("stats", (slice(None),))[..., 0]) == pytest.approx(np.sum(matrix**2))
+
+
+def test_tasks_have_names_and_can_be_pickled():
+    job = job_of(random_matrix((16, 16)), passes=2)
+    labels = set()
+    for todo in stage_tasks(job.plan).values():
+        for task in todo:
+            assert pickle.loads(pickle.dumps(task)) == task
+            labels.add(task.label)
+    labels.add(VerifyTask(job.plan.tiles[0]).label)
+    assert len(labels) == sum(job.plan.tasks.values()) + 1
+    assert "tile (row groups 0..3, column groups 0..3)" in labels
+    assert "verification of tile (row groups 0..3, column groups 0..3)" in labels
+
+
+def test_a_single_pattern_is_a_copy():
+    matrix = np.arange(35).reshape(7, 5)
+    job = job_of(matrix, Chain([(1, 7, 5, 1)]), orderings=(np.arange(7)[::-1], None))
+    assert list(job.plan.tasks) == list(stage_tasks(job.plan)) == ["tiles"]
+    (task,) = stage_tasks(job.plan)["tiles"]
+    assert task.label == "copy of the matrix"
+    found = outputs_of(job, task)
+    assert np.array_equal(found["left/0"].values[0, 0, :, :, 0], matrix[::-1])
+    assert found["stats"].values.tolist() == [[[np.sum(matrix**2), 0, 0]]]

@@ -1,7 +1,7 @@
 """Errors: exact recovery up to rounding, and noisy targets beside the degrees-of-freedom oracle and the peer.
 
-Noise eps on an N x N butterfly leaves, at the optimum, about ``eps * sqrt(1 - (log2 N + 1) / N) / sqrt(1 + eps^2)`` relative
-to the noisy matrix.
+Noise eps on an N x N butterfly leaves, at the optimum, about ``eps * sqrt(1 - (log2 N + 1) / N) / sqrt(1 + eps^2)``
+relative to the noisy matrix.
 """
 
 from __future__ import annotations

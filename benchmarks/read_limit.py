@@ -1,7 +1,7 @@
 """From local Zarr against the limit: reading and summing the array once, same reader, same number of workers.
 
-The array is uncompressed, float32, chunks of 1024 x 1024, in the page cache. ``throttled`` puts both behind a reader that
-gives each worker a fixed bandwidth: there arithmetic should hide behind reading.
+The array is uncompressed, float32, chunks of 1024 x 1024, in the page cache. ``throttled`` puts both behind a reader
+that gives each worker a fixed bandwidth: there arithmetic should hide behind reading.
 """
 
 from __future__ import annotations

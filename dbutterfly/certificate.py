@@ -9,9 +9,9 @@ disjoint, hence
 
   ``||Z - X B'||^2 = e2^2 + ||(residual of the cut) + X (B - B')||^2``,
 
-  since a residual ``R_b = Z_b - (Z_b v) v^H`` is orthogonal to v, and so to the first term. The cross term of the second
-  one, ``sum Re <R_b, x (b - b')^H>``, is small because x nearly is the left vector u of the block, to which ``R_b`` is
-  nearly orthogonal: with ``sin^2 = ||(I - x x^H) u||^2`` and ``||u^H R_b||^2 <= slack``,
+  since a residual ``R_b = Z_b - (Z_b v) v^H`` is orthogonal to v, and so to the first term. The cross term of the
+  second one, ``sum Re <R_b, x (b - b')^H>``, is small because x nearly is the left vector u of the block, to which
+  ``R_b`` is nearly orthogonal: with ``sin^2 = ||(I - x x^H) u||^2`` and ``||u^H R_b||^2 <= slack``,
 
   ``||x^H R_b|| <= sqrt(slack) + sin ||R_b||``, hence
   ``||Z - X B'||^2 <= e1^2 + e2^2 + e3^2 + 2 sum (sqrt(slack_b) + sin_b ||R_b||) ||b - b'||``;
@@ -132,9 +132,7 @@ def _rounding_of_differences(stats: NDArray[np.float64], eps: float) -> float:
     return SUBTRACTED * eps * math.fsum(energy[discarded >= CANCELS * eps * energy])
 
 
-def _cross_term(
-    stats: NDArray[np.float64], left_error: NDArray[np.float64], right_error: NDArray[np.float64]
-) -> float:
+def _cross_term(stats: NDArray[np.float64], left_error: NDArray[np.float64], right_error: NDArray[np.float64]) -> float:
     """Bound on ``sum |<R_b, x (b - b')^H>|`` (see the module docstring)."""
     energy, discarded, slack = (np.maximum(stats[..., k], 0) for k in range(3))
     captured = energy - discarded

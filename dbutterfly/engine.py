@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import operator
 import os
+import signal
 import threading
 import time
 import uuid
@@ -22,7 +23,7 @@ from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import psutil
@@ -166,29 +167,35 @@ class DaskEngine(Engine):
         def report(outcomes: list[Outcome]) -> None:
             _report(outcomes, lambda number, record: on_done(number, _written(job, record)))
 
-        try:
+        with _Interrupts() as interrupts, contextlib.ExitStack() as stack:
+            stack.callback(self._stop, running, report)
             while todo or running:
                 while todo and len(running) < IN_FLIGHT_PER_WORKER * self.workers:
                     number, task = todo.popleft()
                     future = self._submit(job, there, remote, task)
                     running[future] = number, task
                     completed.add(future)
-                future = next(completed)
+                with interrupts.allowed():
+                    future = next(completed)
                 outcome = _outcome(future)
                 number, task = running.pop(future)
                 if isinstance(outcome, CancelledError):
                     losses[number] += 1
                     if losses[number] > LOSSES:
-                        raise TaskError(f"{task.label} failed: its inputs were lost with a worker each time") from outcome
+                        raise TaskError(
+                            f"{task.label} failed: its inputs were lost with a worker each time"
+                        ) from outcome
                     todo.appendleft((number, task))
                     remote = self._send(packed)
                 else:
                     report([(number, task, outcome)])
-        finally:
-            ended = [future for future in running if future.status == "finished"]
-            self.client.cancel([future for future in running if future not in ended])
-            left = [(*running[future], _outcome(future)) for future in ended]
-            report([outcome for outcome in left if isinstance(outcome[-1], Record)])
+
+    def _stop(self, running: dict[Any, tuple[int, Task]], report: Callable[[list[Outcome]], None]) -> None:
+        """Cancel what has not ended, and report what has."""
+        ended = [future for future in running if future.status == "finished"]
+        self.client.cancel([future for future in running if future not in ended])
+        left = [(*running[future], _outcome(future)) for future in ended]
+        report([outcome for outcome in left if isinstance(outcome[-1], Record)])
 
     def _submit(self, job: Job, there: Job, remote: Any, task: Task) -> Any:
         sent: dict[str, Any] = {}
@@ -206,6 +213,42 @@ class DaskEngine(Engine):
                 return self.client.scatter([value], hash=False)[0]
             time.sleep(0.5)
         return self.client.scatter([value], hash=False)[0]
+
+
+class _Interrupts:
+    """Holds Ctrl-C back until it is allowed: inside a call of a Dask client, it would leave the client unusable.
+
+    A second Ctrl-C is not held back.
+    """
+
+    def __enter__(self) -> Self:
+        self._allowed = self._pending = False
+        in_main = threading.current_thread() is threading.main_thread()
+        self._installed = in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self._installed:
+            signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._installed:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._pending and error[0] is None:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def allowed(self) -> Iterator[None]:
+        self._allowed = True
+        try:
+            if self._pending:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._allowed = False
+
+    def _handle(self, number: int, frame: object) -> None:  # noqa: ARG002
+        if self._allowed or self._pending:
+            raise KeyboardInterrupt
+        self._pending = True
 
 
 @dataclasses.dataclass(frozen=True)

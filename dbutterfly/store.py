@@ -358,7 +358,7 @@ def _put(group: zarr.Group, name: str, values: NDArray[Any]) -> None:
         overwrite=True,
         config={"write_empty_chunks": True},
     )
-    array[...] = values
+    array[...] = values.copy()  # a store in memory keeps what it is given
 
 
 def _join(path: str, name: str) -> str:

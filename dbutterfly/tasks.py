@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from .chain import Chain, Tree
 from .errors import InputError, NonFiniteError
 from .kernels.backend import Backend, namespace, resolve_backend
-from .kernels.hierarchy import Factored, factor_stack, unit_columns
 from .kernels.grid import rank_one_grid
+from .kernels.hierarchy import Factored, factor_stack, unit_columns
 from .kernels.low_rank import residual_energy, squared_norms
 from .layout import Index
 from .plan import Plan, Tile

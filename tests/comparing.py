@@ -63,3 +63,15 @@ def least_memory(source: Any, **arguments: Any) -> int:
 def snapshot(directory: Path) -> dict[str, bytes]:
     """All files below a directory."""
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def memory_for(tiles: int, source: Any, **arguments: Any) -> int:
+    """Memory with which a plan has at most so many tiles, but more than a quarter of them."""
+    least = least_memory(source, **arguments)
+    for extra in range(8, 28):
+        memory = least + (1 << extra)
+        count = dbf.plan(source, memory=memory, **arguments).tasks["tiles"]
+        if count <= tiles:
+            assert count > tiles // 4
+            return memory
+    raise AssertionError(f"no plan has at most {tiles} tiles")

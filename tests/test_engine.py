@@ -12,7 +12,7 @@ from distributed import Client, LocalCluster
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import dbutterfly as dbf
-from comparing import assert_same, least_memory, noisy_butterfly, random_matrix
+from comparing import assert_same, least_memory, memory_for, noisy_butterfly, random_matrix
 from counted import Counted, Failing, Signalling, blocks
 from dbutterfly import tasks
 from dbutterfly.engine import DaskEngine, ThreadEngine, choose_engine, parse_memory, single_threaded_blas
@@ -75,9 +75,8 @@ def test_threads_and_cluster_agree_for_every_layout(tree, orderings, client):
 
 
 def test_many_tiles_on_a_cluster_do_not_mix(matrix, client):
-    least = least_memory(matrix, tree=TREE)
-    fact = dbf.factorize(matrix, tree=TREE, client=client, memory=least)
-    assert fact.record["stages"]["tiles"]["tasks"] > 32
+    fact = dbf.factorize(matrix, tree=TREE, client=client, memory=memory_for(64, matrix, tree=TREE))
+    assert fact.record["stages"]["tiles"]["tasks"] > 16
     assert_same(fact, dbf.factorize(matrix, tree=TREE))
 
 
@@ -127,7 +126,7 @@ def test_a_failure_stops_the_others_and_keeps_what_has_ended(engine, tmp_path):
     matrix = noisy_butterfly(256)
     log = str(tmp_path / "log")
     failing = dbf.entries(Failing(matrix, log, 0.01, row=0, col=255), matrix.shape, matrix.dtype)
-    memory = least_memory(failing, tree=TREE)
+    memory = memory_for(64, failing, tree=TREE)
     arguments = {"tree": TREE, "memory": memory, "store": tmp_path / "run", **engine}
     planned = dbf.plan(failing, tree=TREE, memory=memory, **engine)
     with pytest.raises(SourceError, match="no such entry"):
@@ -181,7 +180,7 @@ def test_a_cluster_is_sent_a_bounded_number_of_tasks(client, matrix, monkeypatch
         return submitted[-1]
 
     monkeypatch.setattr(DaskEngine, "_submit", counting)
-    memory = least_memory(matrix, tree=TREE)
+    memory = memory_for(64, matrix, tree=TREE)
     fact = dbf.factorize(matrix, tree=TREE, client=client, memory=memory)
     assert fact.record["stages"]["tiles"]["tasks"] > 16
     assert 2 <= most <= 8
@@ -270,8 +269,8 @@ def test_an_asynchronous_client_is_refused(client):
     asyncio.run(attempt())
 
 
-@pytest.mark.parametrize(("text", "count"), [("2 GiB", 2 << 30), ("1.5kB", 1500), (4096, 4096), (4e3, 4000), (None, None)])
-def test_memory_is_a_number_or_a_text(text, count):
+@pytest.mark.parametrize(("text", "count"), [("2 GiB", 2 << 30), ("1.5kB", 1500), (4096, 4096), (4e3, 4000), (None,
+None)]) def test_memory_is_a_number_or_a_text(text, count):
     assert parse_memory(text) == count
 
 
@@ -298,7 +297,7 @@ def doomed():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["array", "entries"])
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0, 1], ids=["first", "second"])
 def test_a_killed_worker_costs_time_only(kind, victim, doomed, matrix, tmp_path):
     doomed.wait_for_workers(2)
     pid = sorted(doomed.run(os.getpid).values())[victim]
@@ -309,11 +308,10 @@ def test_a_killed_worker_costs_time_only(kind, victim, doomed, matrix, tmp_path)
     else:
         killing = Signalling(matrix, str(tmp_path / "log"), 0.02, pid=pid, signal=signal.SIGKILL, after=6)
         source = dbf.entries(killing, matrix.shape, matrix.dtype)
-    fact = dbf.factorize(source, tree=TREE, client=doomed, memory=least_memory(source, tree=TREE), passes=2)
+    fact = dbf.factorize(source, tree=TREE, client=doomed, memory=memory_for(32, source, tree=TREE))
     if kind == "array":
         killer.join()
-    assert_same(fact, dbf.factorize(matrix, tree=TREE, passes=2))
-    doomed.wait_for_workers(2)
+    assert_same(fact, dbf.factorize(matrix, tree=TREE))
 
 
 def test_workers_that_cannot_see_the_matrix_say_so(client, tmp_path):

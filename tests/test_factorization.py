@@ -68,8 +68,8 @@ def test_attributes():
     fact = dbf.factorize(dbf.matrices.dft(64, dtype="complex64"), orderings=(None, "bitreversal"))
     assert (fact.shape, fact.dtype, fact.nbytes) == ((64, 64), np.dtype("complex64"), 6 * 128 * 8)
     assert fact.compression == 64 * 64 / (6 * 128)
-    assert repr(fact).startswith("<Factorization of a 64 x 64 complex64 matrix: 6 factors, 5.3 times smaller; error bound ")
-    assert fact.operator is fact.operator
+    assert repr(fact).startswith("<Factorization of a 64 x 64 complex64 matrix: 6 factors, 5.3 times smaller; error
+    bound ") assert fact.operator is fact.operator
 
 
 def test_saving_does_not_overwrite(tmp_path):

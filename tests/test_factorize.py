@@ -91,8 +91,8 @@ def test_every_tree_recovers(tree, passes):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("orderings", [None, (None, "bitreversal"), ("bitreversal", None), ("bitreversal", "bitreversal")])
-def test_every_chain_recovers(chain, orderings):
+@pytest.mark.parametrize("orderings", [None, (None, "bitreversal"), ("bitreversal", None), ("bitreversal",
+"bitreversal")]) def test_every_chain_recovers(chain, orderings):
     known = dbf.matrices.butterfly(random_values(chain), orderings)
     for tree in ("balanced", "left", "right"):
         assert dense_error(recovered(known, tree=tree), known) <= 1e-13
@@ -109,9 +109,9 @@ def test_permuted_rows_and_columns_are_put_back(dtype):
     assert dense_error(recovered(known), known) <= TOLERANCE[dtype]
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (1, 2), (2, 1), (7, 7), (7, 5), (1, 13), (64, 1), (1, 64), (2, 64), (64, 2)])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_small_and_thin_matrices_come_back_exactly(shape, dtype, engine):
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (1, 2), (2, 1), (7, 7), (7, 5), (1, 13), (64, 1), (1, 64), (2, 64),
+(64, 2)]) @pytest.mark.parametrize("dtype", DTYPES) def test_small_and_thin_matrices_come_back_exactly(shape, dtype,
+engine):
     matrix = random_matrix(shape, dtype)
     fact = dbf.factorize(matrix, **engine)
     if min(shape) == 1 or len(fact.chain) == 1:
@@ -199,9 +199,9 @@ def test_the_source_is_left_as_it_is():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("scale", [1e-300, 1e-100, 1e-60, 1e-30, 1e-20, 1e-10, 1e10, 1e15, 1e25, 1e36, 1e60, 1e140, 1e300])
-@pytest.mark.parametrize("passes", [1, 2])
-def test_entries_of_any_size_are_certified_or_refused(dtype, scale, passes):
+@pytest.mark.parametrize("scale", [1e-300, 1e-100, 1e-60, 1e-30, 1e-20, 1e-10, 1e10, 1e15, 1e25, 1e36, 1e60, 1e140,
+1e300]) @pytest.mark.parametrize("passes", [1, 2]) def test_entries_of_any_size_are_certified_or_refused(dtype, scale,
+passes):
     matrix = noisy_butterfly(16, "complex128" if dtype[0] == "c" else "float64", eps=1e-3) * scale
     with np.errstate(all="ignore"):
         matrix = matrix.astype(dtype)

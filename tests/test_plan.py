@@ -132,11 +132,15 @@ def test_peak_is_within_the_budget_or_the_least_budget_is_named(job, workers, me
             planned(source, chain, memory=least - 1, workers=workers, **kwargs)
     else:
         assert 0 < plan.peak_bytes <= memory
-        if plan.split is not None:
-            p, u, q, v, _ = plan.split
-            assert plan.peak_bytes >= GROUP_COPIES * plan.itemsize * max(
-                plan.left_groups * p * q, plan.right_groups * u * v
-            )
+
+
+@pytest.mark.parametrize("tree", ["left", "right"])
+def test_peak_of_a_comb_is_that_of_its_large_groups(tree):
+    """Peeling off a single factor leaves groups of half the side squared, which no tiling makes smaller."""
+    plan = planned(stored((8192, 8192)), tree=tree)
+    assert plan.peak_bytes == GROUP_COPIES * 4096 * 4096 * 4
+    with pytest.raises(MemoryBudgetError, match=f"the least that works is memory={plan.peak_bytes} "):
+        planned(stored((8192, 8192)), tree=tree, memory=plan.peak_bytes - 1)
 
 
 @settings(deadline=None, max_examples=50)

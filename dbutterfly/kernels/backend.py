@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 
-__all__ = ["BACKENDS", "Array", "Backend", "any_true", "contiguous", "is_complex", "namespace", "resolve_backend"]
+__all__ = ["BACKENDS", "Array", "Backend", "any_true", "is_complex", "namespace", "resolve_backend"]
 
 Array = Any
 """An array of any namespace that follows the array API standard."""
@@ -88,12 +88,6 @@ def namespace(array: Array) -> Any:
 def is_complex(xp: Any, dtype: Any) -> bool:
     """Whether ``dtype`` of the namespace ``xp`` is complex floating."""
     return bool(xp.isdtype(dtype, "complex floating"))
-
-
-def contiguous(array: Array) -> Array:
-    """``array`` in row-major order without gaps: itself if it is so already, or if its namespace does not tell."""
-    flags = getattr(array, "flags", None)
-    return array if flags is None or flags.c_contiguous else array.copy(order="C")
 
 
 def any_true(mask: Array) -> bool:

@@ -1,10 +1,10 @@
 """Best rank-one approximation of every block of a grid, at the speed of the cache.
 
 A tile of Z is far larger than a cache, and its blocks lie strewn in it. They are copied together a stack at a time, one
-that stays in the second-level cache of a core, and there passed over four times: for the energies of the rows, for ``a = Z r^H`` with
-the largest row r scaled to norm one, for ``b = a^H Z`` and for ``c = Z b^H``. That is one round of the power iteration
-with its scaling left out; norms, energies and bounds follow from a, b and c for all blocks of the grid at once, since a call on a
-few numbers costs as much as a pass over a stack.
+that stays in the second-level cache of a core, and there passed over four times: for the energies of the rows, for
+``a = Z r^H`` with the largest row r scaled to norm one, for ``b = a^H Z`` and for ``c = Z b^H``. That is one round of
+the power iteration with its scaling left out; norms, energies and bounds follow from a, b and c for all blocks of the
+grid at once, since a call on a few numbers costs as much as a pass over a stack.
 
 Blocks that the round does not settle are copied again: those whose residual cannot be told from rounding, to form it;
 those with more to gain, or with squares out of range, for :func:`dbutterfly.kernels.low_rank.rank_one`.
@@ -12,6 +12,7 @@ those with more to gain, or with squares out of range, for :func:`dbutterfly.ker
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -177,7 +178,7 @@ def _ends(rounds: list[_Round]) -> list[int]:
 
 
 def _spans(ends: list[int]) -> list[slice]:
-    return [slice(first, last) for first, last in zip(ends[:-1], ends[1:], strict=True)]
+    return [slice(first, last) for first, last in itertools.pairwise(ends)]
 
 
 def _joined(arrays: Any) -> Array:

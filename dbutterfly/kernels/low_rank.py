@@ -14,18 +14,32 @@ or not v has converged, which is all the certificate needs. Blocks that are rank
 others (less than half of the energy in one vector, a small gap, a start orthogonal to the top vector) the Gram matrix
 of the short side is raised to a high power: it gives the vector, and the bound ``sigma_1^2 <= trace(G^m)^(1/m)``.
 
-The work is done on stacks that stay in the cache of one core (:func:`rank_one_grid`), where products of all sizes run
-at the speed of that cache. Squares are summed in the precision of the matrix along runs of about 1024 entries, and
-in float64 from there on.
+Squares are summed in the precision of the matrix along runs of about 1024 entries, and in float64 from there on.
+:mod:`dbutterfly.kernels.grid` does the first round for whole tiles.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .backend import Array, any_true, contiguous, is_complex, namespace
+from .backend import Array, any_true, is_complex, namespace
 
-__all__ = ["RankOne", "rank_one", "rank_one_grid", "residual_energy", "squared_norms"]
+__all__ = [
+    "CANCELLING",
+    "RankOne",
+    "adjoint",
+    "cancels",
+    "is_settled",
+    "nonzero_divisor",
+    "rank_one",
+    "replaced",
+    "residual_energy",
+    "slack_bound",
+    "squared_norms",
+]
+
+CANCELLING = 1024
+"""A difference of energies below this many units in the last place is formed from the residual instead."""
 
 RUN = 1024
 """Squares are summed in the precision of the matrix in runs of this length (or one of less than twice that)."""
@@ -59,50 +73,6 @@ class RankOne(NamedTuple):
     energy: Array
     discarded: Array
     slack: Array
-
-
-def rank_one_grid(grid: Array, *, dtype: Any, stack_bytes: int) -> RankOne:
-    """Approximate every block of a grid, a cache-sized stack at a time.
-
-    Parameters
-    ----------
-    grid : array, shape (G, H, p, v)
-        Blocks; any strides, any numeric dtype. Copied stack by stack, never as a whole.
-    dtype : dtype of the namespace
-        Floating or complex dtype in which to compute.
-    stack_bytes : int
-        Size of a stack as computed (at least one block is taken).
-
-    Returns
-    -------
-    RankOne
-        With leading axes (G, H). The result for a block does not depend on how the grid is cut into stacks.
-    """
-    xp = namespace(grid)
-    groups, peers, p, v = grid.shape
-    count = max(1, stack_bytes // (p * v * _entry_bytes(xp, dtype)))
-    across = min(peers, count)
-    down = max(1, min(groups, count // peers))
-    bands = []
-    for g in range(0, groups, down):
-        band = []
-        for h in range(0, peers, across):
-            part = grid[g : min(g + down, groups), h : min(h + across, peers), :, :]
-            found = rank_one(contiguous(xp.astype(xp.reshape(part, (-1, p, v)), dtype, copy=False)))
-            band.append(RankOne(*(xp.reshape(x, (*part.shape[:2], *x.shape[1:])) for x in found)))
-        bands.append(_joined(band, axis=1))
-    return _joined(bands, axis=0)
-
-
-def _entry_bytes(xp: Any, dtype: Any) -> int:
-    return int(xp.finfo(dtype).bits) // (4 if is_complex(xp, dtype) else 8)
-
-
-def _joined(parts: list[RankOne], axis: int) -> RankOne:
-    if len(parts) == 1:
-        return parts[0]
-    xp = namespace(parts[0].left)
-    return RankOne(*(xp.concat(arrays, axis=axis) for arrays in zip(*parts, strict=True)))
 
 
 def rank_one(blocks: Array) -> RankOne:
@@ -203,7 +173,7 @@ def _discarded(blocks: Array, left: Array, right: Array, energy: Array, captured
 
 def cancels(difference: Array, energy: Array, dtype: Any) -> Array:
     """Where a difference of energies of this dtype has lost more than about three digits."""
-    return difference < 1024 * float(namespace(energy).finfo(dtype).eps) * energy
+    return difference < CANCELLING * float(namespace(energy).finfo(dtype).eps) * energy
 
 
 def residual_energy(blocks: Array, left: Array, right: Array) -> Array:

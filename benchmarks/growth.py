@@ -26,8 +26,6 @@ def main(sizes: tuple[int, ...] = (2048, 4096, 8192, 16384), repeats: int = 5) -
     medians = [float(np.median(times[str(n)])) for n in sizes]
     slope = float(np.polyfit(np.log([float(n) ** 2 for n in sizes]), np.log(medians), 1)[0])
     for n, seconds in zip(sizes, medians, strict=True):
-        rows.append(
-            {"n": n, "seconds": seconds, "s_per_gib": seconds * 2**30 / (4 * n * n), "samples": times[str(n)]}
-        )
+        rows.append({"n": n, "seconds": seconds, "s_per_gib": seconds * 2**30 / (4 * n * n), "samples": times[str(n)]})
     rows.append({"exponent_of_entries": slope})
     harness.record("growth", rows)

@@ -79,6 +79,9 @@ def record(name: str, rows: list[dict[str, Any]]) -> None:
     path.write_text(json.dumps({"benchmark": name, "machine": machine(), "rows": rows}, indent=1) + "\n")
     for row in rows:
         shown = {key: value for key, value in row.items() if not isinstance(value, list)}
-        print("  ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in
-        shown.items()))
+        print(
+            "  ".join(
+                f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in shown.items()
+            )
+        )
     print(f"written: {path}")

@@ -36,7 +36,7 @@ from .errors import DButterflyError, InputError, SourceError, TaskError
 from .plan import Budget
 from .tasks import Job, Record, Task, finish_task, load_task
 
-__all__ = ["DaskEngine", "Engine", "ThreadEngine", "choose_engine", "parse_memory"]
+__all__ = ["DaskEngine", "Engine", "ThreadEngine", "choose_engine", "connect", "parse_memory"]
 
 OnDone: TypeAlias = Callable[[int, Record], None]
 
@@ -276,7 +276,8 @@ def _can_be_sent(value: Any) -> bool:
 
 def _packed(job: Job) -> bytes:
     """The job in bytes, so that what fails to open it is a task; with an identity, so that no run gets another's."""
-    return serialize_bytes((uuid.uuid4().hex, job), on_error="raise")
+    packed: bytes = serialize_bytes((uuid.uuid4().hex, job), on_error="raise")
+    return packed
 
 
 @functools.lru_cache(maxsize=2)
@@ -302,6 +303,20 @@ def choose_engine(client: Any, workers: int | None = None) -> Engine:
             f"client={client!r} is a {type(client).__name__}; pass a distributed.Client, or None for threads"
         )
     return DaskEngine(client)
+
+
+def connect(address: str) -> Client:
+    """Client of the Dask scheduler at ``address``, such as ``tcp://10.0.0.1:8786``.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    try:
+        return Client(address)
+    except (OSError, ValueError) as error:
+        raise InputError(f"no Dask scheduler can be reached at {address!r}: {error}") from error
 
 
 def parse_memory(memory: int | float | str | None) -> int | None:
@@ -351,7 +366,7 @@ def _run_on_worker(packed: bytes, task: Task, sent: dict[str, Any]) -> Record:
         job = _unpacked(packed)
         started = time.perf_counter()
         # Received arrays may lie at odd addresses, where sums are taken in another order than everywhere else.
-        inputs = {name: np.require(array, requirements="CA") for name, array in sent.items()}
+        inputs = {name: np.require(array, requirements=["C", "A"]) for name, array in sent.items()}
         if not isinstance(job.source, _Elsewhere):
             inputs |= task.read_source(job)
         if not isinstance(job.workspace, _Elsewhere):

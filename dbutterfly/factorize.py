@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from .chain import Chain, split_tree
 from .engine import Engine, choose_engine, parse_memory
 from .errors import InputError
 from .factorization import Factorization, as_lists, index_arrays, load, manifest_of
-from .kernels.backend import BACKENDS
+from .kernels.backend import BACKENDS, resolve_backend
 from .kernels.hierarchy import join_left, join_right
 from .orderings import Orderings
 from .plan import Layout, Plan, make_plan
@@ -64,7 +66,7 @@ def plan(
     """
     wrapped = as_source(source)
     engine = choose_engine(client, workers)
-    return _planned(wrapped, engine, chain, tree, rank, passes, orderings, memory)
+    return _Settings(chain, tree, rank, passes, orderings, memory).plan(wrapped, engine)
 
 
 def factorize(
@@ -149,11 +151,11 @@ def factorize(
     >>> len(fact.ks_values), fact.compression
     (8, 16.0)
     """
-    if backend not in BACKENDS:
-        raise InputError(f"backend={backend!r} is unknown; use one of {BACKENDS}")
+    _check_backend(backend, client)
     wrapped = as_source(source)
     engine = choose_engine(client, workers)
-    planned = _planned(wrapped, engine, chain, tree, rank, passes, orderings, memory)
+    settings = _Settings(chain, tree, rank, passes, orderings, memory)
+    planned = settings.plan(wrapped, engine)
     store = _absolute(store)
     run = None if store is None else RunStore.open(store, mode="r+")
     manifest = _manifest(wrapped, planned)
@@ -162,8 +164,7 @@ def factorize(
     if run is not None and resume:
         if run.is_complete:
             return load(run)
-        layout = Layout(*run.manifest["layout"])
-        planned = _planned(wrapped, engine, chain, tree, rank, passes, orderings, memory, layout)
+        planned = settings.plan(wrapped, engine, earlier=run)
     elif run is not None:
         run.restart(manifest)
     elif store is not None:
@@ -179,32 +180,42 @@ def factorize(
     return result
 
 
-def _planned(
-    source: MatrixSource,
-    engine: Engine,
-    chain: Any,
-    tree: Any,
-    rank: int,
-    passes: int,
-    orderings: Any,
-    memory: int | str | None,
-    layout: Layout | None = None,
-) -> Plan:
-    if rank < 1:
-        raise InputError(f"rank={rank} is not positive; the smallest rank is 1")
-    if chain is None:
-        chain = Chain.chainable(source.shape, rank)
-    elif rank != 1:
-        raise InputError(f"rank={rank} goes with the default chain; the chain given has its own rank")
-    return make_plan(
-        source.info,
-        Chain.from_any(chain),
-        tree=tree,
-        orderings=Orderings.from_any(orderings),
-        passes=passes,
-        budget=engine.budget(parse_memory(memory)),
-        layout=layout,
-    )
+@dataclass(frozen=True)
+class _Settings:
+    """What a caller asks of a plan, unchecked."""
+
+    chain: Any
+    tree: Any
+    rank: int
+    passes: int
+    orderings: Any
+    memory: int | str | None
+
+    def plan(self, source: MatrixSource, engine: Engine, earlier: RunStore | None = None) -> Plan:
+        """Plan the job; with an earlier run of it, by the choices that were made then."""
+        if self.rank < 1:
+            raise InputError(f"rank={self.rank} is not positive; the smallest rank is 1")
+        if self.chain is not None and self.rank != 1:
+            raise InputError(f"rank={self.rank} goes with the default chain; the chain given has its own rank")
+        chain = Chain.chainable(source.shape, self.rank) if self.chain is None else Chain.from_any(self.chain)
+        budget, layout = engine.budget(parse_memory(self.memory)), None
+        if earlier is not None:
+            layout = Layout(*earlier.manifest["layout"])
+            if self.memory is None:  # less may be free than then: what was planned then is still to be done
+                needed = int(earlier.manifest["plan"]["peak_bytes"])
+                budget = dataclasses.replace(budget, memory=max(budget.memory, needed))
+        orderings = Orderings.from_any(self.orderings)
+        return make_plan(
+            source.info, chain, tree=self.tree, orderings=orderings, passes=self.passes, budget=budget, layout=layout
+        )
+
+
+def _check_backend(backend: str, client: Any) -> None:
+    """Refuse what no worker can have; what a worker of a cluster lacks shows itself there."""
+    if backend not in BACKENDS:
+        raise InputError(f"backend={backend!r} is unknown; use one of {BACKENDS}")
+    if client is None:
+        resolve_backend(backend)
 
 
 def _absolute(store: Any) -> Any:

@@ -203,8 +203,7 @@ class RunStore:
 
     def update(self, **changes: Any) -> None:
         """Change entries of the manifest."""
-        self.manifest = {**self.manifest, **changes}
-        self.group.attrs[KEY] = self.manifest
+        self._put_manifest({**self.manifest, **changes})
 
     def done(self, stage: str, tasks: int) -> NDArray[np.bool_]:
         """Flags of the finished tasks of a stage."""
@@ -231,11 +230,17 @@ class RunStore:
     def restart(self, manifest: dict[str, Any]) -> None:
         """Forget the progress of a run that was not completed, or is to be computed anew."""
         self.update(status="running")
-        for name in ("work", "factors", "orderings"):
+        for name in ("work/done", "work", "factors", "orderings"):  # flags first: they vouch for the rest
             if name in self.group:
                 del self.group[name]
+        self._put_manifest(manifest)
+
+    def _put_manifest(self, manifest: dict[str, Any]) -> None:
+        try:
+            self.group.attrs[KEY] = manifest
+        except OSError as error:
+            raise StoreError(f"cannot write the manifest of store {self.group.store_path}: {error}") from error
         self.manifest = manifest
-        self.group.attrs[KEY] = manifest
 
     def factors(self) -> list[NDArray[Any]]:
         """``ks_values`` of a complete run.

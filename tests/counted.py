@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ class Signalling(Counted):
 class Failing(Counted):
     """Raises, when a certain entry is asked for."""
 
-    error: BaseException = ZeroDivisionError("no such entry")
+    error: BaseException = field(default_factory=lambda: ZeroDivisionError("no such entry"))
     row: int = 0
     col: int = 0
 

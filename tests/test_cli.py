@@ -451,7 +451,9 @@ def test_on_a_dask_cluster(done, client):
 
 def test_a_scheduler_that_cannot_be_reached(run):
     np.save("z.npy", np.eye(8))
-    refused(run("factorize z.npy run.zarr --scheduler nowhere://1"), "--scheduler 'nowhere://1' cannot be reached")
+    refused(
+        run("factorize z.npy run.zarr --scheduler nowhere://1"), "no Dask scheduler can be reached at 'nowhere://1'"
+    )
 
 
 @pytest.mark.slow

@@ -2,9 +2,9 @@ import re
 
 import numpy as np
 import pytest
+from comparing import noisy_butterfly
 
 import dbutterfly as dbf
-from comparing import noisy_butterfly
 from dbutterfly.progress import ProgressBar
 
 

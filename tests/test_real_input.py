@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.linalg
 import zarr
+from comparing import assert_same, dense_error, noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
-from comparing import assert_same, dense_error, noisy_butterfly, random_matrix
 from dbutterfly.chain import Chain
 
 TREE = (((0, 1), (2, 3)), ((4, 5), (6, (7, (8, 9)))))
@@ -104,6 +104,7 @@ def test_shapes_that_are_no_powers_of_two(shape, engine):
 @pytest.mark.parametrize(
     "make", [lambda lz: lz.Chain.square_dyadic((64, 64)), lambda lz: lz.Chain.monarch((64, 64), p=4, q=8)]
 )
+@pytest.mark.filterwarnings("ignore:PyWavelets is not installed")
 def test_a_chain_of_lazylinop(make):
     butterfly = pytest.importorskip("lazylinop.butterfly")
     chain = make(butterfly)
@@ -113,7 +114,7 @@ def test_a_chain_of_lazylinop(make):
     assert dense_error(fact, matrix) < 1e-3
 
 
-@pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "int64", "float16"])
+@pytest.mark.parametrize("dtype", ["bool", "uint16", "int64", "float16"])
 def test_integers_and_booleans_are_taken_as_floats(dtype, engine, tmp_path):
     matrix = np.random.default_rng(0).integers(0, 2, (64, 64)).astype(dtype)
     work = "float32" if dtype == "float16" else "float64"

@@ -2,12 +2,12 @@ import pickle
 
 import numpy as np
 import pytest
+from comparing import noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
-from comparing import noisy_butterfly, random_matrix
 from dbutterfly.chain import Chain
 from dbutterfly.kernels.hierarchy import multiply_stack
-from dbutterfly.plan import Budget, make_plan
+from dbutterfly.plan import Budget, Tile, make_plan
 from dbutterfly.sources import as_source
 from dbutterfly.store import MemoryWorkspace
 from dbutterfly.tasks import Job, LeftTask, RightTask, TileTask, VerifyTask, finish_task, load_task, stage_tasks
@@ -48,8 +48,8 @@ def in_standard_order(values, *axes):
 def test_a_tile_splits_every_block(orderings):
     matrix = random_matrix((36, 30))
     job = job_of(matrix, Chain.chainable((36, 30)), orderings=orderings)
-    p, u, q, v, _ = job.plan.split
-    found = outputs_of(job, TileTask((0, u, 0, q) and job.plan.tiles[0]._replace(r0=0, r1=u, c0=0, c1=q)))
+    _, u, q, _, _ = job.plan.split
+    found = outputs_of(job, TileTask(Tile(0, u, 0, q)))
     left = in_standard_order(found["A"].values, job.plan.rows, job.plan.cols)
     right = in_standard_order(found["B"].values, job.plan.cols, job.plan.rows).swapaxes(0, 1)
     stats = in_standard_order(found["stats"].values, job.plan.rows, job.plan.cols)

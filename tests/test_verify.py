@@ -4,9 +4,9 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
+from comparing import dense_error, noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
-from comparing import DTYPES, dense_error, noisy_butterfly, random_matrix
 from dbutterfly.chain import Chain
 from dbutterfly.verify import VerifiedError
 
@@ -14,7 +14,7 @@ TREES = ["balanced", "left", "right", ((0, (1, 2)), ((3, 4), 5))]
 ORDERINGS = [None, (None, "bitreversal"), ("bitreversal", None), (np.arange(64)[::-1], np.roll(np.arange(64), 5))]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
 @pytest.mark.parametrize("tree", TREES)
 @pytest.mark.parametrize("orderings", ORDERINGS, ids=["standard", "cols", "rows", "arrays"])
 def test_it_equals_the_dense_error(tree, orderings, dtype):

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from distributed import Client
 from numpy.typing import NDArray
 
 from ..chain import Chain
-from ..engine import parse_memory
+from ..engine import connect, parse_memory
 from ..errors import InputError
 from ..store import read_array
 
@@ -147,16 +146,12 @@ def save_array(place: str, array: NDArray[Any]) -> None:
 
 
 @contextlib.contextmanager
-def connected(address: str | None) -> Iterator[Client | None]:
+def connected(address: str | None) -> Iterator[Any]:
     """Client of the Dask scheduler at ``address``; None without one."""
     if address is None:
         yield None
         return
-    try:
-        client = Client(address)
-    except (OSError, ValueError) as error:
-        raise InputError(f"--scheduler {address!r} cannot be reached: {error}") from error
-    with client:
+    with connect(address) as client:
         yield client
 
 

@@ -106,8 +106,8 @@ def _first_round(blocks: Array) -> _Round:
     xp = namespace(blocks)
     count, p, v = blocks.shape
     rows = squared_norms(blocks)
-    first = xp.arange(count, dtype=xp.int64, device=blocks.device) * p
-    largest = first + xp.astype(xp.argmax(rows, axis=-1), xp.int64)
+    first = xp.arange(0, count * p, p, dtype=xp.int64, device=blocks.device)
+    largest = first + xp.astype(xp.argmax(rows, axis=-1), xp.int64, copy=False)
     start = xp.take(xp.reshape(blocks, (count * p, v)), largest, axis=0)
     norms = xp.sqrt(xp.max(rows, axis=-1))
     start = (start / nonzero_divisor(norms, blocks)[:, None])[:, None, :]

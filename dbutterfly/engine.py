@@ -45,6 +45,8 @@ Outcome: TypeAlias = "tuple[int, Task, Record | BaseException]"
 
 IN_FLIGHT_PER_WORKER = 4
 
+SECONDS_FOR_WORKERS = 5
+
 LOSSES = 3
 """Times that a task is submitted again because what it had been sent was lost with a worker."""
 
@@ -137,12 +139,14 @@ class DaskEngine(Engine):
         if client.asynchronous:
             raise InputError("client is asynchronous; pass a synchronous distributed.Client")
         self.client = client
-        infos = client.scheduler_info(n_workers=-1)["workers"].values()
-        self.workers = sum(info["nthreads"] for info in infos)
-        if not self.workers:
+        try:  # the workers of a cluster that was only just started may still be arriving
+            client.wait_for_workers(1, timeout=SECONDS_FOR_WORKERS)
+        except TimeoutError:
             raise InputError(
                 f"client={client!r} has no workers yet; start some, or wait for them with wait_for_workers"
-            )
+            ) from None
+        infos = client.scheduler_info(n_workers=-1)["workers"].values()
+        self.workers = sum(info["nthreads"] for info in infos)
         limits = [info["memory_limit"] / info["nthreads"] for info in infos if info["memory_limit"]]
         self._limit = int(0.6 * min(limits)) if limits else None
 

@@ -13,7 +13,7 @@ those with more to gain, or with squares out of range, for :func:`dbutterfly.ker
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from .backend import Array, any_true, is_complex, namespace
@@ -31,6 +31,9 @@ from .low_rank import (
 )
 
 __all__ = ["rank_one_grid"]
+
+SMALL_BLOCK = 64
+"""Entries of a block up to which a call of BLAS for each would cost more than its arithmetic."""
 
 
 class _Round(NamedTuple):
@@ -103,6 +106,8 @@ def _parts(grid: Array, count: int) -> list[Array]:
 
 
 def _first_round(blocks: Array) -> _Round:
+    if blocks.shape[1] * blocks.shape[2] <= SMALL_BLOCK:
+        return _first_round_across(blocks)
     xp = namespace(blocks)
     count, p, v = blocks.shape
     rows = squared_norms(blocks)
@@ -114,6 +119,44 @@ def _first_round(blocks: Array) -> _Round:
     a = xp.matmul(blocks, adjoint(start))
     b = xp.matmul(adjoint(a), blocks)
     return _Round(xp.sum(rows, axis=-1), a, b, xp.matmul(blocks, adjoint(b)))
+
+
+def _first_round_across(blocks: Array) -> _Round:
+    """The same for small blocks: entry by entry across the stack, whose axis comes last.
+
+    Sums are taken term by term, for the order of ``xp.sum`` depends on the size of the stack.
+    """
+    xp = namespace(blocks)
+    count, p, v = blocks.shape
+    z = xp.reshape(xp.reshape(xp.permute_dims(blocks, (1, 2, 0)), (p * v, count)), (p, v, count))
+    conjugate = xp.conj if is_complex(xp, blocks.dtype) else _itself
+    rows = _total(_squares(z[:, j, :]) for j in range(v))
+    largest = xp.argmax(rows, axis=0)
+    start = xp.take_along_axis(z, largest[None, None, :], axis=0)[0, :, :]
+    start = conjugate(start / nonzero_divisor(xp.sqrt(xp.max(rows, axis=0)), blocks))
+    a = _total(z[:, j, :] * start[j, :] for j in range(v))
+    b = _total(z[i, :, :] * conjugate(a[i, :]) for i in range(p))
+    adjoint_b = conjugate(b)
+    c = _total(z[:, j, :] * adjoint_b[j, :] for j in range(v))
+    energy = _total(xp.astype(rows[i, :], xp.float64) for i in range(p))
+    a, b, c = (xp.matrix_transpose(array) for array in (a, b, c))
+    return _Round(energy, a[:, :, None], b[:, None, :], c[:, :, None])
+
+
+def _squares(entries: Array) -> Array:
+    xp = namespace(entries)
+    return xp.real(entries * xp.conj(entries)) if is_complex(xp, entries.dtype) else entries * entries
+
+
+def _itself(array: Array) -> Array:
+    return array
+
+
+def _total(terms: Iterator[Array]) -> Array:
+    total = next(terms)
+    for term in terms:
+        total = total + term
+    return total
 
 
 def _scaled(round_: _Round) -> tuple[RankOne, Array, Array]:

@@ -35,6 +35,9 @@ __all__ = ["rank_one_grid"]
 SMALL_BLOCK = 64
 """Entries of a block up to which a call of BLAS for each would cost more than its arithmetic."""
 
+VECTOR = 16
+"""Entries that the widest vector instruction of a processor takes, or a multiple."""
+
 
 class _Round(NamedTuple):
     """Products of one round for k blocks: energy (k,), a (k, p, 1), b (k, 1, v), c (k, p, 1)."""
@@ -124,11 +127,13 @@ def _first_round(blocks: Array) -> _Round:
 def _first_round_across(blocks: Array) -> _Round:
     """The same for small blocks: entry by entry across the stack, whose axis comes last.
 
-    Sums are taken term by term, for the order of ``xp.sum`` depends on the size of the stack.
+    For the result not to depend on the size of the stack, sums are taken term by term and the stack is filled up with
+    zeros to whole vectors of the processor: the rest of a complex product would be rounded otherwise.
     """
     xp = namespace(blocks)
     count, p, v = blocks.shape
-    z = xp.reshape(xp.reshape(xp.permute_dims(blocks, (1, 2, 0)), (p * v, count)), (p, v, count))
+    z = xp.zeros((p, v, -(-count // VECTOR) * VECTOR), dtype=blocks.dtype, device=blocks.device)
+    z[:, :, :count] = xp.permute_dims(blocks, (1, 2, 0))
     conjugate = xp.conj if is_complex(xp, blocks.dtype) else _itself
     rows = _total(_squares(z[:, j, :]) for j in range(v))
     largest = xp.argmax(rows, axis=0)
@@ -139,8 +144,16 @@ def _first_round_across(blocks: Array) -> _Round:
     adjoint_b = conjugate(b)
     c = _total(z[:, j, :] * adjoint_b[j, :] for j in range(v))
     energy = _total(xp.astype(rows[i, :], xp.float64) for i in range(p))
-    a, b, c = (xp.matrix_transpose(array) for array in (a, b, c))
-    return _Round(energy, a[:, :, None], b[:, None, :], c[:, :, None])
+    a, b, c = (_stack_first(array, count) for array in (a, b, c))
+    return _Round(energy[:count], a[:, :, None], b[:, None, :], c[:, :, None])
+
+
+def _stack_first(vectors: Array, count: int) -> Array:
+    """Contiguous (count, n) from (n, at least count)."""
+    xp = namespace(vectors)
+    stacked = xp.empty((count, vectors.shape[0]), dtype=vectors.dtype, device=vectors.device)
+    stacked[:, :] = xp.matrix_transpose(vectors[:, :count])
+    return stacked
 
 
 def _squares(entries: Array) -> Array:

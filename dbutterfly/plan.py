@@ -365,11 +365,16 @@ def make_plan(
         trees = [split_tree(len(chain), tree, root) for root in range(1, len(chain))]
     if layout is not None:
         trees = [candidate for candidate in trees if _root(candidate) == layout.root]
-    choices = list(itertools.chain.from_iterable(_choices(source, chain, t, orderings, budget, layout) for t in trees))
-    fitting = [choice for choice in choices if choice.peak <= budget.memory]
-    if not fitting:
-        raise MemoryBudgetError(_too_small(budget.memory, min(choice.peak for choice in choices), source))
-    best = min(fitting, key=lambda choice: choice.score)
+    best, least = None, None
+    for candidate in sorted(trees, key=lambda tree: _halves(chain, tree)):
+        if best is not None and best.score <= 1 + _halves(chain, candidate):
+            break  # reading Z once and moving these halves costs more already
+        for choice in _choices(source, chain, candidate, orderings, budget, layout):
+            least = choice.peak if least is None else min(least, choice.peak)
+            if choice.peak <= budget.memory and (best is None or choice.score < best.score):
+                best = choice
+    if best is None:
+        raise MemoryBudgetError(_too_small(budget.memory, least or 0, source))
     return Plan(
         source, chain, best.tree, orderings, passes, budget, best.split, best.rows, best.cols, best.row.per_tile,
         best.col.per_tile, best.left_groups, best.right_groups, passes * best.bytes_read, best.peak, notes, not free,
@@ -425,11 +430,17 @@ def _root(tree: Tree) -> int:
     return len(tree_leaves(tree[0])) if isinstance(tree, tuple) else 0
 
 
+def _halves(chain: Chain, tree: Tree) -> float:
+    """Cost of moving the halves of a root cut: written, read, and factorized, relative to reading Z."""
+    split = chain.cut(_root(tree))[0]
+    return 3 * (split.p + split.v) / (split.p * split.v)
+
+
 def _choices(
     source: SourceInfo, chain: Chain, tree: Tree, orderings: Orderings, budget: Budget, layout: Layout | None
 ) -> Iterator[_Choice]:
     """Every sensible tiling of one root cut (or the given one), with its cost relative to reading Z once."""
-    position = _root(tree)
+    position, halves = _root(tree), _halves(chain, tree)
     split = chain.cut(position)[0]
     rows, cols = axes_of_cut(chain, position, orderings, source.edges)
     item = np.dtype(source.work_dtype).itemsize
@@ -446,20 +457,19 @@ def _choices(
             GROUP_COPIES * right * split.u * split.v * item,
         )
         read = row.touched * col.touched * np.dtype(source.dtype).itemsize
-        score = _score(source, split, row, col, budget.workers)
+        score = halves + _score(source, split, row, col, budget.workers)
         yield _Choice(score, peak, read, tree, split, rows, cols, row, col, left, right)
 
 
 def _score(source: SourceInfo, split: Split, row: _Side, col: _Side, workers: int) -> float:
-    """Cost of a tiling: bytes moved over bytes of Z, plus what idle workers and odd tile sizes cost."""
+    """Cost of a tiling: bytes read over bytes of Z, plus what idle workers and odd tile sizes cost."""
     entries, stored = math.prod(source.shape), np.dtype(source.dtype).itemsize
     read = row.touched * col.touched / entries
-    halves = 3 * (split.p + split.v) * split.u * split.q / entries
     tiles = math.ceil(split.u / row.per_tile) * math.ceil(split.q / col.per_tile)
     wanted = min(TASKS_PER_WORKER * workers, max(1, entries * stored // SMALLEST_TILE))
     target = min(LARGEST_TARGET, max(entries * stored // (4 * wanted), min(SMALLEST_TILE, entries * stored)))
     odd = abs(math.log2(row.widest * col.widest * stored / target))
-    return read + halves + 0.5 * max(0.0, 1 - tiles / wanted) + 0.01 * odd
+    return read + 0.5 * max(0.0, 1 - tiles / wanted) + 0.01 * odd
 
 
 def _tile_peak(source: SourceInfo, split: Split, row: _Side, col: _Side) -> int:

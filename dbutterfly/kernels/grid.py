@@ -117,9 +117,8 @@ def _first_round(blocks: Array) -> _Round:
     first = xp.arange(0, count * p, p, dtype=xp.int64, device=blocks.device)
     largest = first + xp.astype(xp.argmax(rows, axis=-1), xp.int64, copy=False)
     start = xp.take(xp.reshape(blocks, (count * p, v)), largest, axis=0)
-    norms = xp.sqrt(xp.max(rows, axis=-1))
-    start = (start / nonzero_divisor(norms, blocks)[:, None])[:, None, :]
-    a = xp.matmul(blocks, adjoint(start))
+    norms = xp.sqrt(xp.maximum(xp.max(rows, axis=-1), float(xp.finfo(blocks.dtype).smallest_normal)))
+    a = xp.matmul(blocks, adjoint((start / xp.astype(norms, blocks.dtype)[:, None])[:, None, :]))
     b = xp.matmul(adjoint(a), blocks)
     return _Round(xp.sum(rows, axis=-1), a, b, xp.matmul(blocks, adjoint(b)))
 

@@ -64,7 +64,7 @@ def one(package: str, path: str) -> dict[str, Any]:
     return {"seconds": elapsed, "peak_over_z": peak / matrix.nbytes, "error_on_probes": error}
 
 
-def main(sizes: tuple[int, ...] = (1024, 4096, 8192), repeats: int = 3) -> None:
+def main(sizes: tuple[int, ...] = (2048, 8192), repeats: int = 3) -> None:
     """Run all targets and record the ratios."""
     targets = [("orthogonal", "float32"), ("orthogonal + noise 0.01", "float32"), ("gaussian + noise 0.1", "float32")]
     targets += [("dft", "complex128"), ("orthogonal + noise 0.01", "complex128")]

@@ -43,20 +43,20 @@ def one(package: str, path: str) -> dict[str, Any]:
     if package == "dbutterfly":
         import dbutterfly as dbf
 
-        before = max(harness.peak_rss(), matrix.nbytes)
+        memory = harness.PeakMemory()
         started = time.perf_counter()
         found = dbf.factorize(matrix, workers=1)
         elapsed = time.perf_counter() - started
-        peak = harness.peak_rss() - before
+        peak = memory.beyond()
         operator: Any = found.operator
     else:
         from lazylinop.butterfly import Chain, ksd
 
-        before = max(harness.peak_rss(), matrix.nbytes)
+        memory = harness.PeakMemory()
         started = time.perf_counter()
         operator = ksd(matrix, Chain.square_dyadic((n, n)), order="l2r")
         elapsed = time.perf_counter() - started
-        peak = harness.peak_rss() - before
+        peak = memory.beyond()
     rng = np.random.default_rng(0)
     probe = rng.standard_normal((n, 16)).astype(matrix.dtype)
     exact = matrix @ probe

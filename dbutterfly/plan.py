@@ -27,9 +27,11 @@ from .errors import ChainError, InputError, MemoryBudgetError
 from .layout import Axis, Edges, axes_of_cut
 from .orderings import Orderings
 
-__all__ = ["Budget", "Layout", "Plan", "SourceInfo", "Tile", "format_bytes", "make_plan"]
+__all__ = ["STACK_BYTES", "Budget", "Layout", "Plan", "SourceInfo", "Tile", "format_bytes", "make_plan"]
 
 STACK_BYTES = 1 << 20
+"""Bytes of blocks handed to a kernel at a time: what stays in the second-level cache of a core."""
+
 LARGEST_TARGET = 1 << 28
 """Most bytes of Z that a tile should have where the grid and the budget leave the choice: some tenths of a second."""
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..plan import STACK_BYTES
 
 __all__ = ["BACKENDS", "Array", "Backend", "any_true", "is_complex", "namespace", "resolve_backend"]
 
@@ -70,7 +71,7 @@ def resolve_backend(name: str = "auto") -> Backend:
     available = installed and name != "numpy" and bool(_cupy().is_available())
     if name == "cupy" and not available:
         raise InputError('backend="cupy" finds no CUDA device in this process; use backend="numpy" or a GPU worker')
-    return Backend("cupy", 1 << 28) if available else Backend("numpy", 1 << 20)
+    return Backend("cupy", 1 << 28) if available else Backend("numpy", STACK_BYTES)
 
 
 def namespace(array: Array) -> Any:

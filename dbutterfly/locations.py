@@ -1,0 +1,142 @@
+"""Places of matrices, runs and factors: local paths, URLs of object storage, and Zarr stores.
+
+A URL of object storage becomes a :class:`RemoteStore`; what zarr-python opens by itself is left to it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from typing import Any, NamedTuple
+
+import zarr
+from zarr.storage import FsspecStore, ObjectStore, StorePath
+
+from .errors import InputError
+from .remote_store import RemoteStore
+from .retries import may_pass, reason, retried
+
+__all__ = ["as_store", "holds_objects", "is_remote", "may_pass", "reason", "retried"]
+
+
+class Scheme(NamedTuple):
+    """A kind of URL: its usual name, what comes first in it, and the fsspec package that opens it without obstore."""
+
+    name: str
+    root: str
+    package: str
+
+
+S3, GS = Scheme("s3", "bucket", "s3fs"), Scheme("gs", "bucket", "gcsfs")
+AZ, ABFS = Scheme("az", "container", "adlfs"), Scheme("abfs", "container", "adlfs")
+HTTP, HTTPS = Scheme("http", "host", "aiohttp"), Scheme("https", "host", "aiohttp")
+SCHEMES = {
+    "s3": S3, "s3a": S3, "gs": GS, "gcs": GS, "az": AZ, "azure": AZ, "abfs": ABFS, "abfss": ABFS,
+    "http": HTTP, "https": HTTPS,
+}  # fmt: skip
+
+
+def as_store(place: Any, *, read_only: bool = False, argument: str = "place") -> Any:
+    """Turn what the user gave into something that every ``zarr.open`` function takes.
+
+    Parameters
+    ----------
+    place : str, path, or Zarr store
+        A URL of object storage (``s3://bucket/path``, ``gs://``, ``az://container/path``, ``https://``) becomes a
+        :class:`RemoteStore`; a local path or ``file://`` URL becomes an absolute path; other URLs that fsspec knows
+        stay what they are, and so do Zarr stores.
+    read_only : bool
+        Whether the store of a URL refuses writing.
+    argument : str
+        What error messages call the place.
+
+    Returns
+    -------
+    RemoteStore, str or object
+
+    Raises
+    ------
+    InputError
+        If a URL is malformed, of no known kind, or cannot be used with the settings in the environment.
+    """
+    if not isinstance(place, (str, os.PathLike)):
+        return place
+    given = os.fspath(place)
+    scheme, separator, rest = given.partition("://")
+    if not separator:
+        return os.path.abspath(given)
+    if "::" in scheme:
+        return given
+    if scheme.lower() in ("file", "local"):
+        return os.path.abspath(rest)
+    kind = SCHEMES.get(scheme.lower())
+    if kind is None:
+        return _checked_fsspec(given, scheme, argument)
+    url = f"{kind.name}://{_checked_rest(rest, kind, argument)}"
+    if importlib.util.find_spec("obstore") is None:
+        if importlib.util.find_spec(kind.package) is not None:
+            return given
+        raise InputError(f'{argument}={url!r} needs the package obstore; run: pip install "dbutterfly[s3]"')
+    try:
+        return RemoteStore(url, read_only=read_only)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{argument}={url!r} cannot be used with the settings in the environment: {reason(error)}; see "
+            "AWS_ENDPOINT_URL, AZURE_STORAGE_ACCOUNT_NAME and the like"
+        ) from error
+
+
+def is_remote(store: Any) -> bool:
+    """Whether a Zarr store, array, group or place is reached over a network, so that reading is worth trying again."""
+    if isinstance(store, (zarr.Array, zarr.Group, StorePath)):
+        store = store.store
+    if isinstance(store, ObjectStore):
+        return type(store.store).__name__ not in ("LocalStore", "MemoryStore")
+    if isinstance(store, FsspecStore):
+        files = getattr(store.fs, "sync_fs", store.fs)
+        protocols = (files.protocol,) if isinstance(files.protocol, str) else files.protocol
+        return not {"file", "local", "memory"} & set(protocols)
+    if isinstance(store, (str, os.PathLike)):
+        return os.fspath(store).split("://")[0].split("::")[-1].lower() in SCHEMES and "://" in os.fspath(store)
+    return False
+
+
+def holds_objects(store: Any) -> bool:
+    """Whether any object is below the URL of a store: what is there must not be deleted for a new array.
+
+    False for stores that are not obstore's, and for ``https://``, which cannot be listed.
+    """
+    if not isinstance(store, ObjectStore) or type(store.store).__name__ == "HTTPStore":
+        return False
+    import obstore
+
+    return any(len(batch) > 0 for batch in obstore.list(store.store, chunk_size=1))
+
+
+def _checked_rest(rest: str, kind: Scheme, argument: str) -> str:
+    """Part of a URL after ``://``, without ending slashes; every name in it means what it says."""
+    root, _, path = rest.rstrip("/").partition("/")
+    shown = f"{argument}={f'{kind.name}://{rest}'!r}"
+    if "@" in root and kind is not ABFS:
+        shown = f"{argument}={kind.name + '://...@' + rest.split('@', 1)[1]!r}"  # it may be a password
+        raise InputError(f"{shown} has a user name or a key; take them out and set AWS_ACCESS_KEY_ID and the like")
+    if not root:
+        raise InputError(f"{shown} names no {kind.root}; write {kind.name}://{kind.root}/path")
+    if {"", ".", ".."} & set(path.split("/") if path else ()) or "?" in rest or "#" in rest:
+        raise InputError(f"{shown} has an empty name, '.', '..', '?' or '#' in its path; write it without")
+    return f"{root}/{path}" if path else root
+
+
+def _checked_fsspec(url: str, scheme: str, argument: str) -> str:
+    import fsspec
+
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except ValueError:
+        known = ", ".join(f"{name}://" for name in SCHEMES)
+        raise InputError(f"{argument}={url!r} has an unknown scheme; use a local path or one of {known}") from None
+    except ImportError as error:
+        raise InputError(f"{argument}={url!r} cannot be opened: {error}") from error
+    return url

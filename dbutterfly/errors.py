@@ -6,11 +6,15 @@ Each message names the argument, the value received and the remedy. Errors about
 
 __all__ = [
     "ChainError",
+    "CheckpointError",
     "DButterflyError",
     "InputError",
     "MemoryBudgetError",
+    "MissingChunksError",
+    "MissingChunksWarning",
     "NonFiniteError",
     "SourceError",
+    "StoreBusyError",
     "StoreError",
     "StoreMismatchError",
     "TaskError",
@@ -50,12 +54,46 @@ class SourceError(InputError):
     """The matrix cannot be opened or read."""
 
 
+class MissingChunksError(SourceError):
+    """Chunks of the matrix are not in its storage, and the caller does not take them for their fill value."""
+
+
+class MissingChunksWarning(UserWarning):
+    """Chunks of the matrix are not in its storage and read as its fill value.
+
+    Zarr need not store a chunk that holds the fill value only, so this may be right; or files were lost.
+    """
+
+
 class MemoryBudgetError(DButterflyError, MemoryError):
     """The memory budget is too small for the job; the message gives the least one that works."""
 
 
 class StoreError(DButterflyError):
     """A run's store cannot be opened, written, or understood."""
+
+
+class StoreBusyError(StoreError):
+    """Another run that is alive works on the store."""
+
+
+class CheckpointError(StoreError):
+    """A piece that a run has stored is damaged or missing; it is not used.
+
+    Attributes
+    ----------
+    name : str
+        Array of the run's workspace.
+    selection : tuple of slice
+        Range of the array that is affected.
+    """
+
+    def __init__(self, message: str, name: str, selection: tuple[slice, ...]) -> None:
+        super().__init__(message, name, selection)
+        self.name, self.selection = name, selection
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class StoreMismatchError(StoreError):

@@ -1,7 +1,6 @@
-"""Matrices to factorize: one interface over arrays in memory, Zarr and Dask arrays, and entry functions.
+"""Matrices to factorize: arrays in memory, Zarr and Dask arrays, and entry functions behind one interface.
 
-A source knows its shape, dtype and chunk grid, and reads one tile of a cut at a time as a grid of blocks. Reading is
-all it does: conversion to the computing dtype and every check of the entries happen where the tile is worked on.
+The interface is :class:`~dbutterfly.matrix_source.MatrixSource`, which can be imported from here too.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import hashlib
 import mmap
 import os
 import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,13 @@ import zarr.abc.store
 from numpy.typing import NDArray
 
 from .entries import Entries
-from .errors import DButterflyError, InputError, SourceError
-from .layout import Axis, Edges, Index, Part
-from .plan import SourceInfo, Tile
+from .errors import InputError, MissingChunksError, MissingChunksWarning, SourceError
+from .layout import Axis, Index
+from .locations import as_store, is_remote
+from .matrix_source import MatrixSource, unfold, work_dtype
+from .plan import Tile
+from .retries import reason, retried
+from .zarr_source import ZarrSource
 
 __all__ = [
     "ArraySource",
@@ -32,89 +34,11 @@ __all__ = [
     "MatrixSource",
     "ZarrSource",
     "as_source",
+    "check_missing",
     "first_bad_entry",
     "unfold",
     "work_dtype",
 ]
-
-
-class MatrixSource(ABC):
-    """A matrix that can be read tile by tile.
-
-    Attributes
-    ----------
-    name : str
-        What error messages call it.
-    shape : (int, int)
-        Rows and columns.
-    dtype : numpy.dtype
-        As stored.
-    shared : bool
-        Whether a pickled copy can read the matrix in another process.
-    """
-
-    name: str
-    shape: tuple[int, int]
-    dtype: np.dtype[Any]
-    shared = True
-    edges: tuple[Edges, Edges] = (None, None)
-    copies = True
-    decode_bytes = 0
-
-    @property
-    def info(self) -> SourceInfo:
-        """What the plan needs to know."""
-        work = work_dtype(self.dtype, self.name)
-        return SourceInfo(self.shape, self.dtype.name, work.name, self.edges, self.copies, self.decode_bytes)
-
-    @abstractmethod
-    def fingerprint(self) -> dict[str, Any]:
-        """Plain values that differ between matrices, so that a store is not continued with another one."""
-
-    @abstractmethod
-    def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
-        """Read a contiguous range of rows and columns."""
-
-    def read(self, rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
-        """Read one tile as a grid of blocks.
-
-        Returns
-        -------
-        array, shape (r1 - r0, c1 - c0, p, v)
-            A view of the tile's buffer: row groups and column groups numbered as in storage, members likewise.
-
-        Raises
-        ------
-        SourceError
-            If the storage fails; the message names the range.
-        """
-        row_parts, col_parts = rows.parts(tile.r0, tile.r1), cols.parts(tile.c0, tile.c1)
-        if len(row_parts) == len(col_parts) == 1 and _whole(row_parts[0]) and _whole(col_parts[0]):
-            return unfold(self._read_part(row_parts[0], col_parts[0]), rows, cols, tile)
-        buffer = np.empty(
-            ((tile.r1 - tile.r0) * rows.members, (tile.c1 - tile.c0) * cols.members), self.dtype.newbyteorder("=")
-        )
-        for row in row_parts:
-            for col in col_parts:
-                _place(buffer, row, col, self._read_part(row, col))
-        return unfold(buffer, rows, cols, tile)
-
-    def _read_part(self, row: Part, col: Part) -> NDArray[Any]:
-        try:
-            block = np.asarray(self.read_block(slice(row.start, row.stop), slice(col.start, col.stop)))
-        except (DButterflyError, MemoryError):
-            raise
-        except Exception as error:
-            raise SourceError(
-                f"{self.name}: cannot read rows {row.start}..{row.stop - 1}, columns {col.start}..{col.stop - 1}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        if block.shape != (row.stop - row.start, col.stop - col.start):
-            raise SourceError(
-                f"{self.name}: rows {row.start}..{row.stop - 1}, columns {col.start}..{col.stop - 1} came back with "
-                f"shape {block.shape}"
-            )
-        return block
 
 
 class ArraySource(MatrixSource):
@@ -212,77 +136,6 @@ class DaskSource(MatrixSource):
         return np.asarray(self.array[rows, cols].compute(scheduler="synchronous"))
 
 
-class ZarrSource(MatrixSource):
-    """A two-dimensional Zarr array, version 2 or 3, on any store that zarr-python opens."""
-
-    def __init__(self, array: zarr.Array[Any]) -> None:
-        self.array = array
-        self.shape = (array.shape[0], array.shape[1])
-        self.dtype = np.dtype(array.dtype)
-        self.name = f"Zarr array {array.store_path}"
-        self.shared = not isinstance(array.store, zarr.storage.MemoryStore)
-        chunks = array.shards or array.chunks
-        rows, cols = (
-            np.append(np.arange(0, size, chunk, dtype=np.int64), np.int64(size))
-            for size, chunk in zip(self.shape, chunks, strict=True)
-        )
-        self.edges = (rows, cols)
-        self.decode_bytes = 2 * chunks[0] * chunks[1] * self.dtype.itemsize
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen_zarr, (self.array.store, self.array.path)
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Place and metadata of the array; its chunks are not read for this."""
-        metadata = repr(sorted(self.array.metadata.to_dict().items(), key=lambda item: item[0]))
-        digest = hashlib.blake2b(metadata.encode(), digest_size=16).hexdigest()
-        return {"kind": "zarr", "path": str(self.array.store_path), "metadata": digest}
-
-    def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
-        """Read a range of rows and columns."""
-        return np.asarray(self.array[rows, cols])
-
-
-def unfold(buffer: NDArray[Any], rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
-    """Grid of blocks, shape (row groups, column groups, p, v), as a view of a tile's buffer."""
-    grid = buffer.reshape(rows.buffer_shape(tile.r0, tile.r1) + cols.buffer_shape(tile.c0, tile.c1))
-    row_axes = (1, 0) if rows.strided else (0, 1)
-    col_axes = (3, 2) if cols.strided else (2, 3)
-    return grid.transpose(row_axes[0], col_axes[0], row_axes[1], col_axes[1])
-
-
-def _whole(part: Part) -> bool:
-    return part.keep == slice(None) if isinstance(part.keep, slice) else False
-
-
-def _place(buffer: NDArray[Any], row: Part, col: Part, block: NDArray[Any]) -> None:
-    kept = block[row.keep][:, col.keep]
-    if isinstance(row.dest, slice) or isinstance(col.dest, slice):
-        buffer[row.dest, col.dest] = kept
-    else:
-        buffer[np.ix_(row.dest, col.dest)] = kept
-
-
-def work_dtype(dtype: np.dtype[Any], name: str) -> np.dtype[Any]:
-    """Dtype in which a matrix of ``dtype`` is computed.
-
-    Raises
-    ------
-    InputError
-        If the dtype is not numeric, or wider than complex128.
-    """
-    if dtype.kind in "biu":
-        return np.dtype(np.float64)
-    if dtype == np.float16:
-        return np.dtype(np.float32)
-    if dtype.kind in "fc" and dtype.itemsize <= (8 if dtype.kind == "f" else 16):
-        return dtype.newbyteorder("=")
-    raise InputError(
-        f"{name} has dtype {dtype}; use float32, float64, complex64 or complex128 (float16, integers and booleans are "
-        "converted)"
-    )
-
-
 def as_source(source: Any) -> MatrixSource:
     """Wrap anything that holds a matrix.
 
@@ -313,7 +166,7 @@ def _wrapped(source: Any) -> MatrixSource:
         return _from_path(os.fspath(source))
     if isinstance(source, zarr.Array):
         _check_matrix(source.shape, f"Zarr array {source.store_path}")
-        return ZarrSource(_reopened(source.store, source.path, source))
+        return ZarrSource(source)
     if isinstance(source, zarr.Group):
         raise SourceError(f"source is the Zarr group {source.store_path}; name one of its arrays: {_arrays(source)}")
     if isinstance(source, zarr.abc.store.Store):
@@ -361,13 +214,12 @@ def _from_path(path: str) -> MatrixSource:
             raise SourceError(f"source={path!r} is no readable .npy file of numbers: {error}") from error
         _check_matrix(array.shape, f"source={path!r}")
         return ArraySource(array)
-    # Absolute, so that workers in other directories find it, and a resumed run knows it again.
-    found = _open_zarr_array(path if "://" in path else local.absolute())
+    found = _open_zarr_array(path)
     _check_matrix(found.shape, f"source={path!r}")
     return ZarrSource(found)
 
 
-def _open_zarr_array(store: Any) -> zarr.Array[Any]:
+def _open_zarr_array(place: Any) -> zarr.Array[Any]:
     """Open a Zarr array for reading.
 
     Raises
@@ -375,43 +227,26 @@ def _open_zarr_array(store: Any) -> zarr.Array[Any]:
     SourceError
         If there is none; for a group, the message lists its arrays.
     """
+    store = as_store(place, read_only=True, argument="source")  # absolute: workers elsewhere and later runs know it
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            node = zarr.open(store, mode="r")
+        node = retried(lambda: _open_quietly(store), describe=f"open source={place!r}", remote=is_remote(store))
     except Exception as error:
-        raise SourceError(
-            f"source={store!r} cannot be opened as a Zarr array: {type(error).__name__}: {error}"
-        ) from error
+        raise SourceError(f"source={place!r} cannot be opened as a Zarr array: {reason(error)}") from error
     if isinstance(node, zarr.Group):
-        raise SourceError(f"source={store!r} is a Zarr group; name one of its arrays: {_arrays(node)}")
-    return _reopened(node.store, node.path, node)
+        raise SourceError(f"source={place!r} is a Zarr group; name one of its arrays: {_arrays(node)}")
+    found: zarr.Array[Any] = node
+    return found
+
+
+def _open_quietly(store: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return zarr.open(store, mode="r")
 
 
 def _arrays(group: zarr.Group) -> str:
     names = [name for name, _ in group.arrays()]
     return ", ".join(names[:8]) if names else "it has none"
-
-
-def _reopened(store: Any, path: str, fallback: zarr.Array[Any]) -> zarr.Array[Any]:
-    """Open an array again with the compiled codec pipeline, where that knows its codecs and its store.
-
-    It reads uncompressed chunks about twice as fast as zarr's own (benchmarks/read_limit.py); ``fallback`` is used for
-    what it cannot open. It falls back to zarr's own codecs by itself where it lacks one.
-    """
-    if not np.dtype(fallback.dtype).isnative:
-        return fallback
-    try:
-        with warnings.catch_warnings(), zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
-            warnings.simplefilter("ignore")
-            return zarr.open_array(store, path=path, mode="r")
-    except (TypeError, ValueError, NotImplementedError, ImportError):
-        return fallback
-
-
-def _reopen_zarr(store: Any, path: str) -> ZarrSource:
-    plain = zarr.open_array(store, path=path, mode="r")
-    return ZarrSource(_reopened(store, path, plain))
 
 
 def _is_whole_memmap(array: NDArray[Any]) -> bool:
@@ -422,6 +257,55 @@ def _is_whole_memmap(array: NDArray[Any]) -> bool:
 
 def _reopen_memmap(path: str, dtype: Any, offset: int, shape: tuple[int, int], order: Any) -> ArraySource:
     return ArraySource(np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape, order=order))
+
+
+def check_missing(source: MatrixSource, missing: str) -> None:
+    """Say, or refuse, that chunks of a matrix are not in its storage.
+
+    Parameters
+    ----------
+    source : MatrixSource
+        The matrix.
+    missing : {"fill", "error"}
+        Whether they are taken for their fill value, with a warning, or refused.
+
+    Warns
+    -----
+    MissingChunksWarning
+        If chunks are missing and are taken for their fill value, or if the storage does not tell which chunks it holds.
+
+    Raises
+    ------
+    MissingChunksError
+        If chunks are missing and refused, or if the storage does not tell which chunks it holds and they must be known.
+    InputError
+        If ``missing`` is neither of the two.
+    """
+    if missing not in ("fill", "error"):
+        raise InputError(
+            f"missing={missing!r} is unknown; use 'fill' (take missing chunks for their fill value) or 'error'"
+        )
+    fill = f"the fill value {source.fill_value}"
+    if not source.lists_chunks:
+        text = f"{source.name}: its store cannot be listed, so that missing chunks, read as {fill}, go unnoticed"
+        if missing == "error":
+            raise MissingChunksError(f"{text}; pass missing='fill' to accept that, or name a store that can be listed")
+        warnings.warn(text, MissingChunksWarning, stacklevel=2)
+    elif source.missing_chunks:
+        count = f"{source.missing_chunks} of {source.chunk_count} chunks are not stored"
+        keys = source.missing_keys(5)
+        if missing == "error":
+            listed = ", ".join(keys) + (", ..." if source.missing_chunks > len(keys) else "")
+            raise MissingChunksError(
+                f"{source.name}: {count}: {listed}; restore them, or pass missing='fill' to take them for {fill} "
+                "(Zarr need not store chunks that hold nothing else)"
+            )
+        warnings.warn(
+            f"{source.name}: {count} and are taken for {fill}, the first being {keys[0]}; this is right if they were "
+            "never written, and wrong if they were lost: pass missing='error' to refuse them",
+            MissingChunksWarning,
+            stacklevel=2,
+        )
 
 
 def first_bad_entry(grid: NDArray[Any], rows: Axis, cols: Axis, tile: Tile) -> tuple[int, int] | None:

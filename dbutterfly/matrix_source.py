@@ -1,0 +1,253 @@
+"""The interface of a matrix that can be read: shape, dtype, chunk grid, and one tile of a cut at a time.
+
+Reading is all a source does: conversion to the computing dtype and every check of the entries happen where the tile is
+worked on.
+"""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import DButterflyError, InputError, SourceError
+from .layout import Axis, Edges, Part
+from .plan import SourceInfo, Tile
+
+__all__ = ["MatrixSource", "unfold", "work_dtype"]
+
+
+class MatrixSource(ABC):
+    """A matrix that can be read tile by tile.
+
+    Attributes
+    ----------
+    name : str
+        What error messages call it.
+    shape : (int, int)
+        Rows and columns.
+    dtype : numpy.dtype
+        As stored.
+    shared : bool
+        Whether a pickled copy can read the matrix in another process.
+    edges : pair of arrays of int or None
+        Chunk boundaries of both sides; None where any range costs what it holds.
+    copies : bool
+        Whether reading a tile copies it.
+    decode_bytes : int
+        Most bytes held besides the tile and its parts while a range is read.
+    chunk_count : int
+        Chunks of the stored array, whether stored or not; 0 where nothing is stored in chunks.
+    lists_chunks : bool
+        Whether the storage tells which chunks it holds; if not, none counts as missing.
+    fill_value : scalar or None
+        What a missing chunk reads as.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    shared = True
+    edges: tuple[Edges, Edges] = (None, None)
+    copies = True
+    decode_bytes = 0
+    chunk_count = 0
+    fill_value: Any = None
+
+    @property
+    def info(self) -> SourceInfo:
+        """What the plan needs to know."""
+        work = work_dtype(self.dtype, self.name)
+        return SourceInfo(
+            self.shape,
+            self.dtype.name,
+            work.name,
+            self.edges,
+            self.copies,
+            self.decode_bytes,
+            chunk_count=self.chunk_count,
+            missing_chunks=self.missing_chunks,
+        )
+
+    @property
+    def lists_chunks(self) -> bool:
+        """Whether the storage tells which chunks it holds."""
+        return True
+
+    @property
+    def missing_chunks(self) -> int:
+        """Number of chunks that the storage did not hold when they were first counted."""
+        return 0
+
+    def missing_keys(self, limit: int) -> list[str]:  # noqa: ARG002
+        """Names in the storage of the first ``limit`` missing chunks, in row-major order."""
+        return []
+
+    def recount(self) -> int:
+        """Number of chunks that the storage does not hold now; it differs from ``missing_chunks`` if some were lost."""
+        return 0
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, Any]:
+        """Plain values that differ between matrices, so that a store is not continued with another one."""
+
+    @abstractmethod
+    def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
+        """Read a contiguous range of rows and columns."""
+
+    def read(self, rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
+        """Read one tile as a grid of blocks.
+
+        Returns
+        -------
+        array, shape (r1 - r0, c1 - c0, p, v)
+            A view of the tile's buffer: row groups and column groups numbered as in storage, members likewise.
+
+        Raises
+        ------
+        SourceError
+            If the storage fails; the message names the range.
+        """
+        row_parts, col_parts = rows.parts(tile.r0, tile.r1), cols.parts(tile.c0, tile.c1)
+        if len(row_parts) == len(col_parts) == 1 and _is_all(row_parts[0]) and _is_all(col_parts[0]):
+            return unfold(self._read_part(row_parts[0], col_parts[0]), rows, cols, tile)
+        buffer = np.empty(
+            ((tile.r1 - tile.r0) * rows.members, (tile.c1 - tile.c0) * cols.members), self.dtype.newbyteorder("=")
+        )
+        if cols.index is not None:
+            self._gather(buffer, row_parts, col_parts)
+            return unfold(buffer, rows, cols, tile)
+        for row in row_parts:
+            for col in col_parts:
+                self._fill(buffer, row, col)
+        return unfold(buffer, rows, cols, tile)
+
+    def bytes_touched(self, rows: Axis, cols: Axis, tile: Tile) -> int:
+        """Bytes that reading a tile costs: those of the chunks that it requests, as :meth:`read` requests them.
+
+        They are the bytes of the entries that these chunks hold inside the matrix, before compression, so that all
+        tiles of a plan together cost what the plan says. What passes the wire differs: compressed chunks are smaller,
+        Zarr stores chunks at the far edges in full size, and of an uncompressed chunk wanted in part only that part
+        may be read. A chunk that two requests want counts twice. Where nothing is stored in chunks, they are the bytes
+        of the tile.
+        """
+        sides = ((rows, self.edges[0], tile.r0, tile.r1), (cols, self.edges[1], tile.c0, tile.c1))
+        height, width = (_touched(*side) for side in sides)
+        return height * width * self.dtype.itemsize
+
+    def _gather(self, buffer: NDArray[Any], row_parts: list[Part], col_parts: list[Part]) -> None:
+        """Read a tile whose columns are scattered, a strip of rows at a time.
+
+        The columns of a strip are first put side by side as they lie in storage, and then taken in order: reading at
+        random places within a row is several times faster than writing there.
+        """
+        width = buffer.shape[1]
+        ends = list(itertools.accumulate(map(_wanted, col_parts), initial=0))
+        order = np.empty(width, np.int64)
+        for col, (first, last) in zip(col_parts, itertools.pairwise(ends), strict=True):
+            order[col.dest] = np.arange(first, last)
+        whole = width == self.shape[1]
+        for row in row_parts:
+            for strip in _strips(row, self.edges[0]):
+                if whole:  # every column of the matrix, in one request
+                    panel = self._read_part(strip, Part(0, width, slice(None), slice(None)))[strip.keep]
+                else:
+                    panel = np.empty((_wanted(strip), width), buffer.dtype)
+                    for col, (first, last) in zip(col_parts, itertools.pairwise(ends), strict=True):
+                        panel[:, first:last] = self._read_part(strip, col)[strip.keep][:, col.keep]
+                if isinstance(strip.dest, slice):
+                    np.take(panel, order, axis=1, out=buffer[strip.dest], mode="clip")
+                else:
+                    buffer[strip.dest] = np.take(panel, order, axis=1)
+
+    def _fill(self, buffer: NDArray[Any], row: Part, col: Part) -> None:
+        """Read one part of a tile into the tile's buffer."""
+        place_part(buffer, row, col, self._read_part(row, col))
+
+    def _read_part(self, row: Part, col: Part) -> NDArray[Any]:
+        try:
+            block = np.asarray(self.read_block(slice(row.start, row.stop), slice(col.start, col.stop)))
+        except (DButterflyError, MemoryError):
+            raise
+        except Exception as error:
+            raise SourceError(
+                f"{self.name}: cannot read rows {row.start}..{row.stop - 1}, columns {col.start}..{col.stop - 1}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if block.shape != (row.stop - row.start, col.stop - col.start):
+            raise SourceError(
+                f"{self.name}: rows {row.start}..{row.stop - 1}, columns {col.start}..{col.stop - 1} came back with "
+                f"shape {block.shape}"
+            )
+        return block
+
+
+def unfold(buffer: NDArray[Any], rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
+    """Grid of blocks, shape (row groups, column groups, p, v), as a view of a tile's buffer."""
+    grid = buffer.reshape(rows.buffer_shape(tile.r0, tile.r1) + cols.buffer_shape(tile.c0, tile.c1))
+    row_axes = (1, 0) if rows.strided else (0, 1)
+    col_axes = (3, 2) if cols.strided else (2, 3)
+    return grid.transpose(row_axes[0], col_axes[0], row_axes[1], col_axes[1])
+
+
+def place_part(buffer: NDArray[Any], row: Part, col: Part, block: NDArray[Any]) -> None:
+    """Copy what a tile wants of a range that was read to its place in the tile's buffer."""
+    kept = block[row.keep][:, col.keep]
+    if isinstance(row.dest, slice) or isinstance(col.dest, slice):
+        buffer[row.dest, col.dest] = kept
+    else:
+        buffer[np.ix_(row.dest, col.dest)] = kept
+
+
+def _wanted(part: Part) -> int:
+    """Entries of a part that are wanted."""
+    return part.stop - part.start if isinstance(part.keep, slice) else int(part.keep.size)
+
+
+def _strips(part: Part, edges: Edges) -> Iterator[Part]:
+    """Cut a part of the rows at the chunk boundaries."""
+    if edges is None or not (isinstance(part.keep, slice) and isinstance(part.dest, slice)):
+        yield part  # rows picked one by one: these are of one chunk
+        return
+    inner = edges[(edges > part.start) & (edges < part.stop)].tolist()
+    first = 0 if part.dest.start is None else part.dest.start
+    for start, stop in itertools.pairwise([part.start, *inner, part.stop]):
+        yield Part(start, stop, slice(0, stop - start), slice(first + start - part.start, first + stop - part.start))
+
+
+def _is_all(part: Part) -> bool:
+    return part.keep == slice(None) if isinstance(part.keep, slice) else False
+
+
+def _touched(axis: Axis, edges: Edges, first: int, last: int) -> int:
+    """Entries of one side that the chunks wanted by its parts hold, summed over the parts."""
+    if edges is None:
+        return (last - first) * axis.members
+    parts: Sequence[Part] = axis.parts(first, last)
+    starts = edges[np.searchsorted(edges, [part.start for part in parts], side="right") - 1]
+    stops = edges[np.searchsorted(edges, [part.stop for part in parts], side="left")]
+    return int(np.sum(stops - starts))
+
+
+def work_dtype(dtype: np.dtype[Any], name: str) -> np.dtype[Any]:
+    """Dtype in which a matrix of ``dtype`` is computed.
+
+    Raises
+    ------
+    InputError
+        If the dtype is not numeric, or wider than complex128.
+    """
+    if dtype.kind in "biu":
+        return np.dtype(np.float64)
+    if dtype == np.float16:
+        return np.dtype(np.float32)
+    if dtype.kind in "fc" and dtype.itemsize <= (8 if dtype.kind == "f" else 16):
+        return dtype.newbyteorder("=")
+    raise InputError(
+        f"{name} has dtype {dtype}; use float32, float64, complex64 or complex128 (float16, integers and booleans are "
+        "converted)"
+    )

@@ -1,0 +1,177 @@
+"""The chunks of a Zarr array as its store holds them: their keys, which are there, whether their files can be whole.
+
+A shard counts as one chunk here, since it is what a store holds.
+"""
+
+from __future__ import annotations
+
+import stat
+import warnings
+from collections.abc import AsyncIterator, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+import zarr.abc.store
+import zarr.storage
+from numpy.typing import NDArray
+
+from .locations import is_remote
+from .retries import retried
+
+__all__ = ["ChunkFault", "ChunkFiles", "absent_chunks", "chunk_key", "chunk_shape", "chunks_of", "codec_names"]
+
+METADATA_KEYS = frozenset({"zarr.json", ".zarray"})
+
+UNCOMPRESSED = frozenset({"bytes", "transpose"})
+
+
+class ChunkFault(Exception):
+    """A chunk cannot be read; the message says why."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(key, reason)
+        self.key, self.reason = key, reason
+
+    def __str__(self) -> str:
+        return f"chunk {self.key} {self.reason}"
+
+
+def chunk_shape(array: zarr.Array[Any]) -> tuple[int, int]:
+    """Shape of what the store holds under one key: a shard, or a chunk."""
+    rows, cols = array.shards or array.chunks
+    return rows, cols
+
+
+def chunk_key(array: zarr.Array[Any], row: int, col: int) -> str:
+    """Key of a chunk below that of its array, such as ``c/3/17``, or ``3.17`` in version 2."""
+    return str(array.metadata.encode_chunk_key((row, col)))
+
+
+def chunks_of(array: zarr.Array[Any], rows: slice, cols: slice) -> Iterator[tuple[int, int]]:
+    """Grid positions of the chunks that hold a range, in row-major order."""
+    height, width = chunk_shape(array)
+    for row in range(rows.start // height, -(-rows.stop // height)):
+        for col in range(cols.start // width, -(-cols.stop // width)):
+            yield row, col
+
+
+def codec_names(array: zarr.Array[Any]) -> list[str]:
+    """Names of the codecs of an array, from the entries to the bytes, those inside shards too."""
+    metadata = array.metadata.to_dict()
+    if "codecs" in metadata:
+        return list(_names(metadata["codecs"]))
+    stages = [*(metadata.get("filters") or ()), metadata.get("compressor")]  # type: ignore[misc]
+    return ["bytes", *_names(stages)]
+
+
+def _names(codecs: Any) -> Iterator[str]:
+    for codec in codecs:
+        if codec is not None:
+            yield str(codec.get("name", codec.get("id")))
+            yield from _names((codec.get("configuration") or {}).get("codecs", ()))
+
+
+# ---------------------------------------------------------------- which are there
+
+
+class _Listing(zarr.storage.WrapperStore[zarr.abc.store.Store]):
+    """A store that keeps the keys it lists, and hands none of them on.
+
+    Zarr lists a store in the event loop that the store belongs to, and counts the chunks itself, but its count takes
+    quadratic time: it is used for the first alone.
+    """
+
+    def __init__(self, store: zarr.abc.store.Store) -> None:
+        super().__init__(store)
+        self.keys: set[str] = set()
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        async for key in super().list_prefix(prefix):
+            self.keys.add(key)
+        for _ in ():
+            yield ""
+
+
+def _listed(array: zarr.Array[Any]) -> set[str]:
+    """Every key below an array."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        opened = zarr.open_array(_Listing(array.store), path=array.path, mode="r")
+        _ = opened.nchunks_initialized
+    assert isinstance(opened.store, _Listing)  # not always the one given: of a writable store, a wrapper that reads
+    return opened.store.keys
+
+
+def absent_chunks(array: zarr.Array[Any]) -> NDArray[np.int64] | None:
+    """List the store once; return the row-major numbers of the chunks that it does not hold.
+
+    None if the store cannot be listed: if it says so, fails, or does not even list the metadata of the array (as a
+    web server would that has no index pages).
+    """
+    if not array.store.supports_listing:
+        return None
+    try:
+        listed = retried(lambda: _listed(array), describe=f"list {array.store_path}", remote=is_remote(array))
+    except Exception:
+        return None
+    start = len(array.path) + 1 if array.path else 0
+    found = {key[start:] for key in listed}
+    if found.isdisjoint(METADATA_KEYS):
+        return None
+    everything = (slice(0, size) for size in array.shape)
+    held = np.fromiter((chunk_key(array, *at) in found for at in chunks_of(array, *everything)), np.bool_)
+    return np.flatnonzero(~held).astype(np.int64)
+
+
+# ---------------------------------------------------------------- whether their files can be whole
+
+
+class ChunkFiles:
+    """The files of an array in a local directory, looked at before they are read.
+
+    Zarr reads a directory in place of a chunk as a missing chunk, and the compiled pipeline takes what it wants from
+    an uncompressed file of any length.
+    """
+
+    def __init__(self, array: zarr.Array[Any]) -> None:
+        assert isinstance(array.store, zarr.storage.LocalStore)
+        self.array = array
+        self.directory = Path(array.store.root) / array.path
+        self.size = _stored_size(array)
+
+    def check(self, chunks: Iterable[tuple[int, int]]) -> str | None:
+        """Return the key of the first chunk that is not there.
+
+        Raises
+        ------
+        ChunkFault
+            If a chunk is no file, cannot be reached, is empty, or is uncompressed and has not the length it must have.
+        """
+        absent = None
+        for row, col in chunks:
+            key = chunk_key(self.array, row, col)
+            try:
+                found = (self.directory / key).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                absent = absent or key
+                continue
+            except OSError as error:
+                raise ChunkFault(key, f"cannot be reached: {type(error).__name__}: {error}") from error
+            if not stat.S_ISREG(found.st_mode):
+                raise ChunkFault(key, "is no file")
+            if found.st_size == 0 or (self.size is not None and found.st_size != self.size):
+                expected = "" if self.size is None else f" instead of {self.size}"
+                raise ChunkFault(key, f"holds {found.st_size} bytes{expected}")
+        return absent
+
+
+def _stored_size(array: zarr.Array[Any]) -> int | None:
+    """Length of every stored chunk; None where it depends on the entries."""
+    names = codec_names(array)
+    checksums = names.count("crc32c")
+    if not set(names) <= UNCOMPRESSED | {"crc32c"}:
+        return None
+    height, width = chunk_shape(array)
+    return height * width * np.dtype(array.dtype).itemsize + 4 * checksums

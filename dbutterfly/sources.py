@@ -285,27 +285,29 @@ def check_missing(source: MatrixSource, missing: str) -> None:
         raise InputError(
             f"missing={missing!r} is unknown; use 'fill' (take missing chunks for their fill value) or 'error'"
         )
+    if source.lists_chunks and not source.missing_chunks:
+        return
+    warning, refusal = _missing_texts(source)
+    if missing == "error":
+        raise MissingChunksError(f"{source.name}: {refusal}")
+    warnings.warn(f"{source.name}: {warning}", MissingChunksWarning, stacklevel=2)
+
+
+def _missing_texts(source: MatrixSource) -> tuple[str, str]:
+    """What is said of missing chunks where they are taken for their fill value, and where they are refused."""
     fill = f"the fill value {source.fill_value}"
     if not source.lists_chunks:
-        text = f"{source.name}: its store cannot be listed, so that missing chunks, read as {fill}, go unnoticed"
-        if missing == "error":
-            raise MissingChunksError(f"{text}; pass missing='fill' to accept that, or name a store that can be listed")
-        warnings.warn(text, MissingChunksWarning, stacklevel=2)
-    elif source.missing_chunks:
-        count = f"{source.missing_chunks} of {source.chunk_count} chunks are not stored"
-        keys = source.missing_keys(5)
-        if missing == "error":
-            listed = ", ".join(keys) + (", ..." if source.missing_chunks > len(keys) else "")
-            raise MissingChunksError(
-                f"{source.name}: {count}: {listed}; restore them, or pass missing='fill' to take them for {fill} "
-                "(Zarr need not store chunks that hold nothing else)"
-            )
-        warnings.warn(
-            f"{source.name}: {count} and are taken for {fill}, the first being {keys[0]}; this is right if they were "
-            "never written, and wrong if they were lost: pass missing='error' to refuse them",
-            MissingChunksWarning,
-            stacklevel=2,
-        )
+        text = f"its store cannot be listed, so that missing chunks, read as {fill}, go unnoticed"
+        return text, f"{text}; pass missing='fill' to accept that, or name a store that can be listed"
+    count = f"{source.missing_chunks} of {source.chunk_count} chunks are not stored"
+    keys = source.missing_keys(5)
+    listed = ", ".join(keys) + (", ..." if source.missing_chunks > len(keys) else "")
+    return (
+        f"{count} and are taken for {fill}, the first being {keys[0]}; this is right if they were never written, and "
+        "wrong if they were lost: pass missing='error' to refuse them",
+        f"{count}: {listed}; restore them, or pass missing='fill' to take them for {fill} (Zarr need not store chunks "
+        "that hold nothing else)",
+    )
 
 
 def first_bad_entry(grid: NDArray[Any], rows: Axis, cols: Axis, tile: Tile) -> tuple[int, int] | None:

@@ -1,8 +1,8 @@
 """Where tasks run: threads of this process, or the workers of a Dask cluster, behind one call.
 
 Both engines run the same task objects, so results are equal to the bit. Submission is by waves: a bounded number of
-tasks is in flight, however many there are. The first failure stops the run after the tasks that already run have
-ended, and what has ended is reported to the caller before the error is raised; so it is with Ctrl-C.
+tasks is in flight, however many there are. A task that fails is tried again, and if it fails each time it is reported
+when the others have ended. What has ended is reported to the caller before an error is raised, or Ctrl-C.
 
 BLAS is held to one thread while tasks run: parallelism is over tasks, and BLAS threads times worker threads must not
 exceed the cores.
@@ -13,42 +13,62 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import logging
 import operator
 import os
+import queue
 import signal
 import threading
 import time
 import uuid
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
-from typing import Any, Self, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import psutil
 from dask.utils import parse_bytes
-from distributed import Client, as_completed
+from distributed import Client, KilledWorker, get_worker, secede
+from distributed.client import ClosedClientError
 from distributed.protocol import deserialize_bytes, serialize_bytes
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
-from .errors import DButterflyError, InputError, SourceError, TaskError
+from . import resident
+from .errors import CheckpointError, DButterflyError, InputError, SourceError, StoreError, TaskError
 from .plan import Budget
-from .tasks import Job, Record, Task, finish_task, load_task
+from .tasks import Job, Output, Record, Task, done_name, finish_task, load_task, write_outputs
 
 __all__ = ["DaskEngine", "Engine", "ThreadEngine", "choose_engine", "connect", "parse_memory"]
 
 OnDone: TypeAlias = Callable[[int, Record], None]
 
-Outcome: TypeAlias = "tuple[int, Task, Record | BaseException]"
-"""Number, task, and what it returned or raised."""
-
 IN_FLIGHT_PER_WORKER = 4
+LARGEST_MESSAGE = 1 << 16
+"""Bytes up to which what all tasks share goes with each of them; more is put on a worker once."""
+
+SHARE_OF_LIMIT = 0.55
+"""Part of a worker's memory limit that tasks may hold by default; the rest is for Python, its libraries and Dask."""
 
 SECONDS_FOR_WORKERS = 5
+SECONDS_BETWEEN_LOOKS = 2.0
+SECONDS_WITHOUT_WORKERS = 600.0
+"""Time for which a run waits when all workers, or the scheduler, are gone."""
 
-LOSSES = 3
-"""Times that a task is submitted again because what it had been sent was lost with a worker."""
+SECONDS_FOR_RESULT = 10.0
+"""Time within which the result of a task that has ended arrives, unless it was lost with its worker meanwhile."""
+
+LOSSES = 8
+"""Times that a task is submitted again because it was lost with a worker or the scheduler."""
+ATTEMPTS = 3
+"""Times that a task may fail before it is reported."""
+IN_A_ROW = 8
+"""Failures per worker, with no task ending well in between, that end a stage."""
+
+CALL_AGAIN = "what was finished is kept if the run has a store, and the same call continues it"
+
+_log = logging.getLogger("dbutterfly")
 
 
 class Engine(ABC):
@@ -64,20 +84,126 @@ class Engine(ABC):
     def run(self, job: Job, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
         """Run numbered tasks, in any order, and report each in the calling thread.
 
+        A task that fails is tried again after the others; one that fails each time is raised at the end, when the rest
+        has ended and is kept. What the other tasks would not escape is raised at once: entries that cannot be
+        factorized, a store that cannot be written, tasks that fail one after the other.
+
         Raises
         ------
         TaskError
             If a task fails for a reason that is no dbutterfly error; the cause is chained.
         DButterflyError
-            If a task raises one.
+            If a task raises one. The message names the task, and the worker of a cluster.
         """
+
+
+class Returned(NamedTuple):
+    """What a worker sends back: the record of a task, and the outputs that it could not write itself."""
+
+    record: Record
+    outputs: list[Output]
+
+
+class _Stage:
+    """Book-keeping of one stage: what is to do, what runs, what has failed how often."""
+
+    def __init__(self, tasks: Sequence[tuple[int, Task]], deliver: Callable[[int, Returned], None]) -> None:
+        self.todo = deque(tasks)
+        self.running: dict[Any, tuple[int, Task]] = {}
+        self.ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._deliver = deliver
+        self._attempts, self._losses = Counter[int](), Counter[int]()
+        self._failed: dict[int, Exception] = {}
+        self._suspects: dict[int, tuple[Task, KilledWorker]] = {}
+        self._alone = False
+        self._in_a_row = 0
+
+    def goes_on(self) -> bool:
+        """Whether something is to do. When all else has ended, tasks that shared dying workers are tried one by one."""
+        if self.todo or self.running:
+            return True
+        if len(self._suspects) == 1 and not self._alone:  # no other task can have been the cause
+            number, (task, cause) = self._suspects.popitem()
+            self._give_up(number, _named(task, cause, 1))
+        self._alone = bool(self._suspects)
+        if self._alone:
+            number = min(self._suspects)
+            self.todo.append((number, self._suspects.pop(number)[0]))
+        return self._alone
+
+    def started(self, future: Any, number: int, task: Task) -> None:
+        """Account for a future that will end."""
+        self.running[future] = number, task
+        future.add_done_callback(self.ended.put)
+
+    def settle(self, future: Any, workers: int) -> bool:
+        """Account for a future that has ended; False if it was lost with a worker or the scheduler."""
+        outcome = _outcome(future)
+        if outcome is None:
+            future.add_done_callback(self.ended.put)
+            return True
+        number, task = self.running.pop(future)
+        if isinstance(outcome, CancelledError):
+            self._losses[number] += 1
+            if self._losses[number] > LOSSES:
+                raise TaskError(f"{task.label} failed: it was lost with a worker {LOSSES} times") from outcome
+            self.todo.appendleft((number, task))
+            return False
+        if isinstance(outcome, Returned):
+            self._in_a_row = 0
+            self._deliver(number, outcome)
+        elif isinstance(outcome, Exception):
+            self._fail(number, task, outcome, workers)
+        else:
+            raise outcome
+        return True
+
+    def _fail(self, number: int, task: Task, cause: Exception, workers: int) -> None:
+        if isinstance(cause, KilledWorker) and not self._alone:
+            _log.warning("%s: workers that had it died", task.label)
+            self._suspects[number] = task, cause
+            return
+        self._attempts[number] += 1
+        self._in_a_row += 1
+        attempts = self._attempts[number]
+        error = _named(task, cause, attempts)
+        if _is_hopeless(cause) or self._in_a_row > IN_A_ROW * workers:
+            raise error
+        if attempts < ATTEMPTS and not isinstance(cause, KilledWorker):
+            _log.warning("%s; it will be tried again", error)
+            self.todo.append((number, task))
+            return
+        self._give_up(number, error)
+
+    def _give_up(self, number: int, error: Exception) -> None:
+        _log.error("%s; the other tasks go on", error)
+        self._failed[number] = error
+
+    def salvage(self) -> None:
+        """Deliver what has ended, of a stage that is given up."""
+        for future, (number, _) in list(self.running.items()):
+            if future.done() and not future.cancelled():
+                outcome = _outcome(future)
+                if isinstance(outcome, Returned):
+                    self._deliver(number, outcome)
+        self.running.clear()
+
+    def close(self) -> None:
+        """Raise the failure of the first task, by number, that failed each time."""
+        if not self._failed:
+            return
+        first, *others = sorted(self._failed)
+        error = self._failed[first]
+        also = f", and {len(others)} others," if others else ""
+        error.args = (f"{error.args[0]} (this task{also} failed; the rest of the stage is kept)", *error.args[1:])
+        raise error
 
 
 class ThreadEngine(Engine):
     """Threads of this process; no scheduler to start.
 
-    While a worker computes, a second thread of it reads the next tile: at most ``workers`` tasks read and at most
-    ``workers`` tasks compute at a time.
+    While a worker computes, a second thread of it reads the next tile, if the plan reads ahead: at most ``workers``
+    tasks read and at most ``workers`` tasks compute at a time.
 
     Parameters
     ----------
@@ -91,43 +217,48 @@ class ThreadEngine(Engine):
         self._computing = threading.BoundedSemaphore(self.workers)
 
     def budget(self, memory: int | None) -> Budget:
-        """Given memory is for one task; by default two tasks per worker share 80 % of what is free."""
-        free = int(0.8 * psutil.virtual_memory().available / (2 * self.workers))
+        """Given memory is for one worker; by default they share 80 % of what is free."""
+        free = int(0.8 * psutil.virtual_memory().available / self.workers)
         return Budget(free if memory is None else memory, self.workers)
 
     def run(self, job: Job, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
         """See :meth:`Engine.run`."""
-        todo = iter(tasks)
-        running: dict[Future[Record], tuple[int, Task]] = {}
-        pool = ThreadPoolExecutor(2 * self.workers, thread_name_prefix="dbutterfly")
+        stage = _Stage(tasks, lambda number, returned: on_done(number, returned.record))
+        threads = self.workers * (2 if job.plan.layout.prefetch else 1)
+        resident.reset_peak()
+        idle = resident.size()
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="dbutterfly")
         with single_threaded_blas():
             try:
-                while True:
-                    for number, task in _next(todo, 2 * self.workers + 1 - len(running)):
-                        running[pool.submit(self._run_one, job, task)] = number, task
-                    if not running:
-                        return
-                    done, _ = wait(running, return_when=FIRST_COMPLETED)
-                    _report([(*running.pop(future), _outcome(future)) for future in done], on_done)
+                while stage.goes_on():
+                    while stage.todo and len(stage.running) <= threads:
+                        number, task = stage.todo.popleft()
+                        stage.started(pool.submit(self._run_one, job, number, task, idle), number, task)
+                    stage.settle(stage.ended.get(), self.workers)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
-                left = [(*running[future], _outcome(future)) for future in running if not future.cancelled()]
-                _report([outcome for outcome in left if isinstance(outcome[-1], Record)], on_done)
+                stage.salvage()
+        stage.close()
 
-    def _run_one(self, job: Job, task: Task) -> Record:
+    def _run_one(self, job: Job, number: int, task: Task, idle: int) -> Returned:
         with self._reading:
             started = time.perf_counter()
             inputs = load_task(job, task)
             elapsed = time.perf_counter() - started
         with self._computing:
-            return finish_task(job, task, inputs, load_seconds=elapsed)
+            outputs, record = finish_task(
+                job, number, task, inputs, bytes_read=task.bytes_read(job), load_seconds=elapsed, idle_bytes=idle
+            )
+            write_outputs(job, outputs)
+        return Returned(record, [])
 
 
 class DaskEngine(Engine):
-    """Workers of a Dask cluster.
+    """Workers of a Dask cluster, which may come and go.
 
     Sources and workspaces that another process can open are opened on the workers; of an array in the memory of this
-    process, each task is sent its tile, and without a store the results come back here.
+    process, each task is sent its tile, and without a store the results come back here. Through the scheduler go small
+    messages only.
 
     Parameters
     ----------
@@ -148,10 +279,10 @@ class DaskEngine(Engine):
         infos = client.scheduler_info(n_workers=-1)["workers"].values()
         self.workers = sum(info["nthreads"] for info in infos)
         limits = [info["memory_limit"] / info["nthreads"] for info in infos if info["memory_limit"]]
-        self._limit = int(0.6 * min(limits)) if limits else None
+        self._limit = int(SHARE_OF_LIMIT * min(limits)) if limits else None
 
     def budget(self, memory: int | None) -> Budget:
-        """Given memory is for one task; by default 60 % of a worker's limit, shared by its threads."""
+        """Given memory is for one thread of a worker; by default they share half of the worker's limit."""
         if memory is None:
             memory = self._limit or int(0.5 * psutil.virtual_memory().available / self.workers)
         return Budget(memory, self.workers)
@@ -160,63 +291,125 @@ class DaskEngine(Engine):
         """See :meth:`Engine.run`.
 
         What the scheduler can run again after the loss of a worker, it does. What was sent from here and lost with its
-        only holder is sent again.
+        only holder, or with the scheduler, is sent again.
         """
+
+        def deliver(number: int, returned: Returned) -> None:
+            write_outputs(job, returned.outputs)
+            on_done(number, returned.record)
+
+        stage = _Stage(tasks, deliver)
         there = _reachable(job)
         packed = _packed(there)
-        remote = self._send(packed)
-        todo, running = deque(tasks), dict[Any, tuple[int, Task]]()
-        completed, losses = as_completed(), Counter[int]()
-
-        def report(outcomes: list[Outcome]) -> None:
-            _report(outcomes, lambda number, record: on_done(number, _written(job, record)))
-
         with _Interrupts() as interrupts, contextlib.ExitStack() as stack:
-            stack.callback(self._stop, running, report)
-            while todo or running:
-                while todo and len(running) < IN_FLIGHT_PER_WORKER * self.workers:
-                    number, task = todo.popleft()
-                    future = self._submit(job, there, remote, task)
-                    running[future] = number, task
-                    completed.add(future)
-                with interrupts.allowed():
-                    future = next(completed)
-                outcome = _outcome(future)
-                number, task = running.pop(future)
-                if isinstance(outcome, CancelledError):
-                    losses[number] += 1
-                    if losses[number] > LOSSES:
-                        raise TaskError(
-                            f"{task.label} failed: its inputs were lost with a worker each time"
-                        ) from outcome
-                    todo.appendleft((number, task))
-                    remote = self._send(packed)
-                else:
-                    report([(number, task, outcome)])
+            watch = _Watch(self.client, stage, interrupts)
+            stack.callback(self._stop, stage)
+            remote = self._sent(packed, watch)
+            while stage.goes_on():
+                while stage.todo and len(stage.running) < IN_FLIGHT_PER_WORKER * self.workers:
+                    number, task = stage.todo[0]
+                    future = self._submit(job, there, remote, number, task, watch)
+                    stage.todo.popleft()
+                    stage.started(future, number, task)
+                try:
+                    with interrupts.allowed():
+                        future = stage.ended.get(timeout=SECONDS_BETWEEN_LOOKS)
+                except queue.Empty:
+                    self.workers = watch.look(self.workers)
+                    continue
+                if not stage.settle(future, self.workers):
+                    remote = self._sent(packed, watch)
+                del future  # an error that is kept would keep it, and its task on the cluster
+                self.workers = watch.look(self.workers)
+        stage.close()
 
-    def _stop(self, running: dict[Any, tuple[int, Task]], report: Callable[[list[Outcome]], None]) -> None:
-        """Cancel what has not ended, and report what has."""
-        ended = [future for future in running if future.status == "finished"]
-        self.client.cancel([future for future in running if future not in ended])
-        left = [(*running[future], _outcome(future)) for future in ended]
-        report([outcome for outcome in left if isinstance(outcome[-1], Record)])
+    def _stop(self, stage: _Stage) -> None:
+        """Deliver what has ended, and cancel the rest."""
+        rest = [future for future in stage.running if not future.done()]
+        stage.salvage()
+        if rest and not _is_closed(self.client):
+            self.client.cancel(rest)
 
-    def _submit(self, job: Job, there: Job, remote: Any, task: Task) -> Any:
+    def _submit(self, job: Job, there: Job, remote: Any, number: int, task: Task, watch: _Watch) -> Any:
+        source, bytes_read = task.source_of(there), None
         sent: dict[str, Any] = {}
-        if not there.source.shared:
+        if source is not None and not source.shared:
             sent |= task.read_source(job)
+            bytes_read = task.bytes_read(job)
         if not there.workspace.shared:
             sent |= task.read_workspace(job)
-        inputs = {name: self._send(np.ascontiguousarray(array)) for name, array in sent.items()}
-        return self.client.submit(_run_on_worker, remote, task, inputs, pure=False)
+        inputs = {name: self._scattered(np.ascontiguousarray(array), watch) for name, array in sent.items()}
+        key = f"{task.stage}-{number}-{uuid.uuid4().hex[:8]}"
+        try:
+            return self.client.submit(_run_on_worker, remote, number, task, inputs, bytes_read, key=key, pure=False)
+        except ClosedClientError as error:
+            raise watch.gone() from error
 
-    def _send(self, value: Any) -> Any:
+    def _sent(self, packed: bytes, watch: _Watch) -> Any:
+        """The packed job as an argument of a task: itself, or on a worker where it is large."""
+        return packed if len(packed) <= LARGEST_MESSAGE else self._scattered(packed, watch)
+
+    def _scattered(self, value: Any, watch: _Watch) -> Any:
         """Put a value on a worker; in a list, since the keys of a scattered dict would be names on the cluster."""
-        for _ in range(LOSSES):
-            with contextlib.suppress(OSError):  # a worker that has just gone: the scheduler is about to notice
+        while True:
+            try:
                 return self.client.scatter([value], hash=False)[0]
+            except Exception as error:
+                if _is_closed(self.client):
+                    raise watch.gone() from error
+                if not isinstance(error, OSError):  # a worker that has just gone, or none at all (TimeoutError)
+                    raise
+            self.workers = watch.wait(self.workers)
+
+
+class _Watch:
+    """Looks after the cluster while tasks run: how many threads there are, and whether there is still somebody."""
+
+    def __init__(self, client: Client, stage: _Stage, interrupts: _Interrupts) -> None:
+        self._client, self._stage, self._interrupts = client, stage, interrupts
+        self._looked = self._seen = time.monotonic()
+
+    def wait(self, workers: int) -> int:
+        """Wait a moment, and look."""
+        with self._interrupts.allowed():
             time.sleep(0.5)
-        return self.client.scatter([value], hash=False)[0]
+        return self.look(workers)
+
+    def gone(self) -> TaskError:
+        """The error of a client that has given up its scheduler."""
+        return TaskError(f"{self._label()} was not finished: the scheduler is gone; connect a new client: {CALL_AGAIN}")
+
+    def _label(self) -> str:
+        waiting = [*self._stage.running.values(), *self._stage.todo]
+        return min(waiting, key=operator.itemgetter(0))[1].label if waiting else "the run"
+
+    def look(self, workers: int) -> int:
+        """Threads of all workers, asked for every few seconds.
+
+        Raises
+        ------
+        TaskError
+            If the scheduler is gone for good, or no worker has been there for long.
+        """
+        now = time.monotonic()
+        if now - self._looked < SECONDS_BETWEEN_LOOKS:
+            return workers
+        self._looked = now
+        if _is_closed(self._client):
+            raise self.gone()
+        try:
+            found = sum(self._client.nthreads().values()) if self._client.status == "running" else 0
+        except OSError:  # the scheduler cannot be reached at the moment
+            found = 0
+        if found:
+            self._seen = now
+        elif now - self._seen > SECONDS_WITHOUT_WORKERS:
+            raise TaskError(
+                f"{self._label()} was not finished: there has been no worker for {now - self._seen:.0f} s; {CALL_AGAIN}"
+            )
+        elif now - self._seen > 2 * SECONDS_BETWEEN_LOOKS:
+            _log.warning("no worker since %.0f s; waiting for one", now - self._seen)
+        return found or workers
 
 
 class _Interrupts:
@@ -344,7 +537,13 @@ def parse_memory(memory: int | float | str | None) -> int | None:
 
 _blas_lock = threading.Lock()
 _blas_users = 0
-_blas_limits: list[threadpool_limits] = []
+_blas_limits: list[Any] = []
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    """The BLAS libraries of this process; to find them takes longer than many a task."""
+    return ThreadpoolController()
 
 
 @contextlib.contextmanager
@@ -354,7 +553,7 @@ def single_threaded_blas() -> Iterator[None]:
     with _blas_lock:
         _blas_users += 1
         if _blas_users == 1:
-            _blas_limits.append(threadpool_limits(limits=1))
+            _blas_limits.append(_blas().limit(limits=1))
     try:
         yield
     finally:
@@ -364,27 +563,74 @@ def single_threaded_blas() -> Iterator[None]:
                 _blas_limits.pop().restore_original_limits()
 
 
-def _run_on_worker(packed: bytes, task: Task, sent: dict[str, Any]) -> Record:
-    """Read what the client did not send, compute, and write if the workspace can be reached."""
+_gates: dict[str, threading.BoundedSemaphore] = {}
+_idle: dict[bytes, int] = {}
+
+
+def _run_on_worker(packed: bytes, number: int, task: Task, sent: dict[str, Any], bytes_read: int | None) -> Returned:
+    """Read what the client did not send, compute, and write if the workspace can be reached.
+
+    Where the plan reads ahead, the task leaves its place in the worker's queue as soon as it has read and may compute:
+    the worker starts the next one, which reads meanwhile and then waits for this one to end.
+    """
+    worker = get_worker()
+    gate = _gates.setdefault(worker.id, threading.BoundedSemaphore(worker.state.nthreads))
     try:
         job = _unpacked(packed)
+        if (record := _finished(job, number, task)) is not None:
+            return Returned(record, [])
+        idle = _idle_bytes(packed)
         started = time.perf_counter()
         # Received arrays may lie at odd addresses, where sums are taken in another order than everywhere else.
         inputs = {name: np.require(array, requirements=["C", "A"]) for name, array in sent.items()}
-        if not isinstance(job.source, _Elsewhere):
+        if bytes_read is None:
             inputs |= task.read_source(job)
-        if not isinstance(job.workspace, _Elsewhere):
+            bytes_read = task.bytes_read(job)
+        if job.workspace.shared:
             inputs |= task.read_workspace(job)
-        with single_threaded_blas():
-            elapsed = time.perf_counter() - started
-            return finish_task(job, task, inputs, load_seconds=elapsed, write=job.workspace.shared)
+        elapsed = time.perf_counter() - started
+        with gate, single_threaded_blas():
+            if job.plan.layout.prefetch:
+                secede()
+            outputs, record = finish_task(
+                job, number, task, inputs, bytes_read=bytes_read, load_seconds=elapsed, idle_bytes=idle
+            )
+            if not job.workspace.shared:
+                return Returned(record, outputs)
+            write_outputs(job, outputs)
+            return Returned(record, [])
     except DButterflyError as error:
-        _make_portable(error)
+        _make_portable(error, worker.address)
         raise
 
 
-def _make_portable(error: DButterflyError) -> None:
-    """Leave of the causes of an error what any process can unpickle: with others (Zarr's) it would not arrive."""
+def _finished(job: Job, number: int, task: Task) -> Record | None:
+    """Record of a task that has ended already: its worker was lost before it could say so."""
+    if not job.workspace.shared:
+        return None
+    try:
+        row = job.workspace.read(done_name(task.stage), (slice(number, number + 1),))
+    except CheckpointError:
+        return None
+    return Record(*row[0].tolist())
+
+
+def _idle_bytes(packed: bytes) -> int:
+    """Resident memory of this worker when it first heard of the run."""
+    with _idle_lock:
+        if packed not in _idle:
+            _idle.clear()
+            resident.reset_peak()
+            _idle[packed] = resident.size()
+        return _idle[packed]
+
+
+_idle_lock = threading.Lock()
+
+
+def _make_portable(error: DButterflyError, address: str) -> None:
+    """Say where it was, and leave of its causes what any process can unpickle: Zarr's own would not arrive."""
+    error.args = (f"{error.args[0]} (on worker {address})", *error.args[1:])
     cause = error.__cause__
     if cause is not None and type(cause).__module__ != "builtins":
         cause = RuntimeError(f"{type(cause).__name__}: {cause}")
@@ -394,35 +640,48 @@ def _make_portable(error: DButterflyError) -> None:
         cause.__cause__ = cause.__context__ = None
 
 
-def _written(job: Job, record: Record) -> Record:
-    for output in record.outputs:
-        job.workspace.write(*output)
-    return record._replace(outputs=[])
+def _is_closed(client: Client) -> bool:
+    return client.status in ("closed", "closing")
 
 
-def _outcome(future: Any) -> Record | BaseException:
-    """What a future returned or raised; CancelledError where its data were lost with a worker."""
+def _outcome(future: Any) -> Returned | BaseException | None:
+    """What a future returned or raised; CancelledError where it was lost with a worker or the scheduler.
+
+    None where that cannot be told now: it was lost after it had ended, and may be computed again.
+    """
     try:
-        error: BaseException | None = future.exception()
-        return future.result() if error is None else error
+        error: BaseException | None = future.exception(timeout=SECONDS_FOR_RESULT)
+        return future.result(timeout=SECONDS_FOR_RESULT) if error is None else error
     except CancelledError as error:
         return error
+    except OSError:  # also TimeoutError
+        return None
 
 
-def _report(outcomes: Iterable[Outcome], on_done: OnDone) -> None:
-    """Hand on what has ended; raise the failure of the first task, by number, that failed."""
-    failed: tuple[Task, BaseException] | None = None
-    for number, task, outcome in sorted(outcomes, key=operator.itemgetter(0)):
-        if isinstance(outcome, Record):
-            on_done(number, outcome)
-        elif failed is None:
-            failed = task, outcome
-    if failed is None:
-        return
-    task, error = failed
-    if isinstance(error, DButterflyError) or not isinstance(error, Exception):
-        raise error
-    raise TaskError(f"{task.label} failed: {type(error).__name__}: {error}") from error
+def _named(task: Task, cause: Exception, attempts: int) -> Exception:
+    """The error that a failed task is reported by: it names the task, and the worker where the cause does not."""
+    times = f" {attempts} times" if attempts > 1 else ""
+    if isinstance(cause, KilledWorker):
+        last = cause.last_worker
+        where = f", the last one {last.address}" if last is not None else ""
+        error: Exception = TaskError(
+            f"{task.label} failed: {cause.allowed_failures + 1} workers that computed it died{where}, perhaps for want "
+            f"of memory: give workers more of it, or a smaller memory= here; {CALL_AGAIN}"
+        )
+    elif isinstance(cause, DButterflyError):
+        cause.args = (f"{task.label} failed{times}: {cause.args[0]}", *cause.args[1:])
+        return cause
+    else:
+        error = TaskError(f"{task.label} failed{times}: {type(cause).__name__}: {cause}")
+    error.__cause__ = cause
+    return error
+
+
+def _is_hopeless(cause: Exception) -> bool:
+    """Whether the other tasks cannot escape it either, or the run cannot end well without this one."""
+    if isinstance(cause, SourceError):
+        return False
+    return isinstance(cause, (InputError, StoreError))
 
 
 def _checked_workers(workers: Any) -> int:
@@ -433,8 +692,3 @@ def _checked_workers(workers: Any) -> int:
     if count < 1:
         raise InputError(f"workers={workers!r} is not a positive number of threads; the default is the number of cores")
     return count
-
-
-def _next(tasks: Iterator[tuple[int, Task]], count: int) -> Iterator[tuple[int, Task]]:
-    for _, item in zip(range(count), tasks, strict=False):
-        yield item

@@ -140,7 +140,10 @@ def open_factorization(store: Any) -> Factorization:
     if run is None:
         raise StoreError(f"store={_shown(store)} holds no dbutterfly factorization")
     if not run.is_complete:
-        raise StoreError(f"store={_shown(store)} holds a run that has not ended; call factorize as before to resume it")
+        done = ", ".join(f"{ended} of {tasks} {stage}" for stage, (ended, tasks) in run.progress().items())
+        raise StoreError(
+            f"store={_shown(store)} holds a run that has not ended ({done} done); call factorize as before to resume it"
+        )
     return load(run)
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,17 +15,20 @@ from numpy.typing import NDArray
 from .certificate import Certificate, certify
 from .chain import Chain, split_tree
 from .engine import Engine, choose_engine, parse_memory
-from .errors import InputError
+from .errors import CheckpointError, InputError, SourceError, StoreError, StoreMismatchError
 from .factorization import Factorization, as_lists, index_arrays, load, manifest_of
 from .kernels.backend import BACKENDS, resolve_backend
 from .kernels.hierarchy import join_left, join_right
+from .lease import Lease
 from .orderings import Orderings
-from .plan import Layout, Plan, make_plan
+from .plan import Layout, Plan
+from .planning import make_plan
 from .progress import ProgressBar
-from .sources import MatrixSource, as_source
-from .store import MemoryWorkspace, RunStore, Workspace
-from .tasks import Job, Record, Task, stage_tasks
+from .sources import MatrixSource, as_source, check_missing
+from .store import RunStore
+from .tasks import Job, Record, Task, done_name, stage_tasks, writers
 from .version import __version__
+from .workspace import MemoryWorkspace
 
 __all__ = ["factorize", "plan"]
 
@@ -36,8 +37,6 @@ SAME_RUN = ("dtype", "chain", "tree", "orderings", "matrix", "passes")
 
 SMALLEST_ENTRIES = {"float32": 1e-12, "complex64": 1e-12, "float64": 1e-70, "complex128": 1e-70}
 """Least root mean square of the entries of which the squares of rounding errors are still normal numbers."""
-
-FLUSH_SECONDS = 0.5
 
 
 def plan(
@@ -48,6 +47,7 @@ def plan(
     rank: int = 1,
     passes: int = 1,
     orderings: Any = None,
+    store: Any = None,
     client: Any = None,
     memory: int | str | None = None,
     workers: int | None = None,
@@ -56,8 +56,9 @@ def plan(
 
     Parameters
     ----------
-    source, chain, tree, rank, passes, orderings, client, memory, workers
-        As for :func:`factorize`.
+    source, chain, tree, rank, passes, orderings, store, client, memory, workers
+        As for :func:`factorize`. Of ``store``, only whether there is one matters: it has room for a copy of the matrix
+        in another order, which arbitrary orderings of both sides of a chunked matrix call for.
 
     Returns
     -------
@@ -66,7 +67,7 @@ def plan(
     """
     wrapped = as_source(source)
     engine = choose_engine(client, workers)
-    return _Settings(chain, tree, rank, passes, orderings, memory).plan(wrapped, engine)
+    return _Settings(chain, tree, rank, passes, orderings, memory, store is not None).plan(wrapped, engine)
 
 
 def factorize(
@@ -82,6 +83,7 @@ def factorize(
     memory: int | str | None = None,
     workers: int | None = None,
     backend: str = "auto",
+    missing: str = "fill",
     resume: bool = True,
     progress: bool = False,
 ) -> Factorization:
@@ -105,16 +107,20 @@ def factorize(
         Orderings that bring Z to the standard order of the chain: each None, ``"bitreversal"`` or an index array. The
         discrete Fourier transform needs ``(None, "bitreversal")``.
     store : str, path, or Zarr store, optional
-        Where the run keeps its progress and its result. A run that was cut off is resumed by the same call. Without a
-        store, everything is held in memory.
+        Where the run keeps its progress and its result: a path, or a URL such as ``s3://bucket/run``. A run that was
+        cut off, by whatever, is resumed by the same call. Without a store, everything is held in memory.
     client : distributed.Client, optional
         Dask cluster to run on; by default threads of this process.
     memory : int or str, optional
-        Bytes that a task may hold at its peak, such as ``"2 GiB"``; by default a share of what is there.
+        Bytes that a worker may hold at its peak beyond what it holds idle, such as ``"2 GiB"``: its task and the one
+        that it reads ahead. By default a share of what is free, or half of a Dask worker's limit.
     workers : int, optional
         Threads, without a client; by default as many as cores.
     backend : {"auto", "numpy", "cupy"}
         Array library of the workers.
+    missing : {"fill", "error"}
+        What to do about chunks of Z that its store does not hold: take their entries as the fill value, with a
+        :class:`~dbutterfly.errors.MissingChunksWarning`, or refuse them.
     resume : bool
         Whether to continue, or return, what ``store`` holds of the same job; False computes it anew.
     progress : bool
@@ -133,9 +139,11 @@ def factorize(
     MemoryBudgetError
         If ``memory`` is too small; the message gives the least that works.
     StoreError
-        If ``store`` cannot be written, or (StoreMismatchError) holds another run. Nothing in it is changed.
+        If ``store`` cannot be written, (StoreMismatchError) holds another run, or (StoreBusyError) another run is at
+        work in it; nothing in it is changed. CheckpointError if something that the run had stored is damaged or lost:
+        the same call computes it again.
     TaskError
-        If a task fails on a worker.
+        If a task fails, each time that it is tried; the message names task and worker.
 
     References
     ----------
@@ -154,30 +162,91 @@ def factorize(
     _check_backend(backend, client)
     wrapped = as_source(source)
     engine = choose_engine(client, workers)
-    settings = _Settings(chain, tree, rank, passes, orderings, memory)
+    settings = _Settings(chain, tree, rank, passes, orderings, memory, store is not None)
     planned = settings.plan(wrapped, engine)
-    store = _absolute(store)
-    run = None if store is None else RunStore.open(store, mode="r+")
+    if store is None:
+        check_missing(wrapped, missing)
+        return _finished(Job(wrapped, planned, MemoryWorkspace(), backend), engine, None, progress)
     manifest = _manifest(wrapped, planned)
+    run = RunStore.open(store, mode="r+")
     if run is not None:
-        run.check_same(manifest | {"tree": _tree_of_run(planned, run)}, SAME_RUN)
-    if run is not None and resume:
-        if run.is_complete:
+        _check_same(run, manifest, planned)
+        if run.is_complete and resume:
             return load(run)
-        planned = settings.plan(wrapped, engine, earlier=run)
-    elif run is not None:
-        run.restart(manifest)
-    elif store is not None:
-        run = RunStore.create(store, manifest)
-    workspace: Workspace = MemoryWorkspace() if run is None else run.workspace
-    job = Job(wrapped, planned, workspace, backend)
+    check_missing(wrapped, missing)
+    if run is None:
+        run = _created(store, manifest)
+    with run.lease() as lease:
+        # What was found may have been changed, or ended, before the lease was taken.
+        run = RunStore.open(store, mode="r+") or run
+        _check_same(run, manifest, planned)
+        if not resume:
+            run.restart(manifest)
+        elif run.is_complete:
+            return load(run)
+        else:
+            _check_chunks(wrapped, run)
+            planned = settings.plan(wrapped, engine, earlier=run)
+        return _finished(Job(wrapped, planned, run.workspace, backend), engine, _Run(run, lease), progress)
+
+
+def _created(store: Any, manifest: dict[str, Any]) -> RunStore:
+    """A new run, or that of another call which has begun it at the same moment: the lease decides."""
+    try:
+        return RunStore.create(store, manifest)
+    except StoreError:
+        run = RunStore.open(store, mode="r+")
+        if run is None:
+            raise
+        return run
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run's store, with the right to write into it."""
+
+    store: RunStore
+    lease: Lease
+
+
+def _finished(job: Job, engine: Engine, run: _Run | None, progress: bool) -> Factorization:
+    """Run what is left to do, and put the result together."""
     _create_arrays(job)
-    stages = _run_stages(job, engine, run, progress)
-    result = _assembled(job, {"plan": planned.to_json(), "engine": type(engine).__name__, "stages": stages})
+    try:
+        stages = _run_stages(job, engine, run, progress)
+        recount = job.source.recount()
+        if recount != job.plan.source.missing_chunks:
+            raise SourceError(
+                f"{job.source.name}: {job.plan.source.missing_chunks} chunks were missing at the start of the run and "
+                f"{recount} are at its end; begin anew (resume=False) with a matrix that nobody changes"
+            )
+        result = _assembled(job, {"plan": job.plan.to_json(), "engine": type(engine).__name__, "stages": stages})
+    except CheckpointError as error:
+        if run is None:
+            raise
+        raise _forgotten(job, error) from error
     if run is not None:
-        arrays = index_arrays(planned.orderings)
-        run.write_result(result.ks_values, arrays, certificate=result.certificate.to_json(), record=result.record)
+        run.lease.confirm()
+        arrays = index_arrays(job.plan.orderings)
+        run.store.write_result(result.ks_values, arrays, certificate=result.certificate.to_json(), record=result.record)
     return result
+
+
+def _forgotten(job: Job, error: CheckpointError) -> CheckpointError:
+    """Forget that the tasks have ended that wrote what is damaged, and say so."""
+    stage, numbers = writers(job.plan, error.name, error.selection)
+    _forget(job, stage, numbers)
+    message = f"{error}; it was not used, and the same call computes it again ({len(numbers)} of the {stage} tasks)"
+    return CheckpointError(message, error.name, error.selection)
+
+
+def _forget(job: Job, stage: str, numbers: list[int]) -> None:
+    """Take back that tasks have ended, where they have."""
+    rows = job.workspace.read_rows(done_name(stage))
+    for number in numbers:
+        if not np.isnan(rows[number]).all():
+            row = np.full((1, len(Record._fields)), np.nan)
+            job.workspace.write(done_name(stage), (slice(number, number + 1),), row)
 
 
 @dataclass(frozen=True)
@@ -190,6 +259,7 @@ class _Settings:
     passes: int
     orderings: Any
     memory: int | str | None
+    can_copy: bool
 
     def plan(self, source: MatrixSource, engine: Engine, earlier: RunStore | None = None) -> Plan:
         """Plan the job; with an earlier run of it, by the choices that were made then."""
@@ -200,13 +270,20 @@ class _Settings:
         chain = Chain.chainable(source.shape, self.rank) if self.chain is None else Chain.from_any(self.chain)
         budget, layout = engine.budget(parse_memory(self.memory)), None
         if earlier is not None:
-            layout = Layout(*earlier.manifest["layout"])
+            layout = _layout(earlier)
             if self.memory is None:  # less may be free than then: what was planned then is still to be done
                 needed = int(earlier.manifest["plan"]["peak_bytes"])
                 budget = dataclasses.replace(budget, memory=max(budget.memory, needed))
         orderings = Orderings.from_any(self.orderings)
         return make_plan(
-            source.info, chain, tree=self.tree, orderings=orderings, passes=self.passes, budget=budget, layout=layout
+            source.info,
+            chain,
+            tree=self.tree,
+            orderings=orderings,
+            passes=self.passes,
+            budget=budget,
+            layout=layout,
+            can_copy=self.can_copy,
         )
 
 
@@ -218,18 +295,27 @@ def _check_backend(backend: str, client: Any) -> None:
         resolve_backend(backend)
 
 
-def _absolute(store: Any) -> Any:
-    """A local path from the root, since workers may have another working directory."""
-    if isinstance(store, (str, os.PathLike)) and "://" not in os.fspath(store):
-        return os.path.abspath(store)
-    return store
+def _check_same(run: RunStore, manifest: dict[str, Any], planned: Plan) -> None:
+    """Refuse a store of another job; where the arguments leave the root cut free, that of the stored run is asked."""
+    root, factors = _layout(run).root, len(planned.chain)
+    if not planned.tree_is_given and 1 <= root < factors:
+        manifest = manifest | {"tree": as_lists(split_tree(factors, "balanced", root))}
+    run.check_same(manifest, SAME_RUN)
 
 
-def _tree_of_run(planned: Plan, run: RunStore) -> Any:
-    """Tree that the arguments ask of a stored run: where the plan is free to choose the root cut, that of the run."""
-    root, factors = run.manifest["layout"][0], len(planned.chain)
-    free = not planned.tree_is_given and 1 <= root < factors
-    return as_lists(split_tree(factors, "balanced", root) if free else planned.tree)
+def _layout(run: RunStore) -> Layout:
+    root, tile_rows, tile_cols, left, right, prefetch, copy = run.manifest["layout"]
+    return Layout(root, tile_rows, tile_cols, left, right, prefetch, copy and (copy[0], copy[1], copy[2]))
+
+
+def _check_chunks(source: MatrixSource, run: RunStore) -> None:
+    """Refuse to go on with a matrix that has lost or gained chunks since the run began."""
+    before = run.manifest["plan"]["chunks"]["missing"]
+    if before != source.missing_chunks:
+        raise StoreMismatchError(
+            f"{source.name} had {before} missing chunks when the run in store={run.group.store_path} began, and has "
+            f"{source.missing_chunks} now; put the matrix back as it was, or begin anew with resume=False"
+        )
 
 
 def _manifest(source: MatrixSource, planned: Plan) -> dict[str, Any]:
@@ -252,15 +338,31 @@ def _manifest(source: MatrixSource, planned: Plan) -> dict[str, Any]:
 
 def _create_arrays(job: Job) -> None:
     """Make the arrays of :mod:`dbutterfly.tasks`, chunked so that a task writes whole chunks."""
-    planned, create = job.plan, job.workspace.create
+    planned = job.plan
     dtype, f8 = planned.source.work_dtype, np.float64
+    fields = len(Record._fields)
+    begun = {
+        stage
+        for stage, tasks in planned.tasks.items()
+        if not job.workspace.create(done_name(stage), (tasks, fields), (1, fields), f8)
+    }
+
+    def create(name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any) -> None:
+        made = job.workspace.create(name, shape, chunks, dtype)
+        if made and begun:  # an array that an earlier run had written to is gone
+            stage, numbers = writers(planned, name, (slice(None),))
+            if stage in begun:
+                _forget(job, stage, numbers)
+
+    if planned.copy is not None:
+        create("copy", planned.source.shape, planned.copy.chunks, dtype)
     if planned.split is None:
         shape = (1, *planned.chain.patterns[0])
         create("left/0", shape, shape, dtype)
         create("stats", (1, 1, 3), (1, 1, 3), f8)
         return
     p, u, q, v, _ = planned.split
-    rows, cols, lg, rg = planned.tile_rows, planned.tile_cols, planned.left_groups, planned.right_groups
+    _, rows, cols, lg, rg, *_ = planned.layout
     create("A", (u, q, p), (min(lg, rows), cols, p), dtype)
     create("B", (q, u, v), (min(rg, cols), rows, v), dtype)
     create("stats", (u, q, 3), (rows, cols, 3), f8)
@@ -275,51 +377,56 @@ def _create_arrays(job: Job) -> None:
             create(f"{side}/{index}", (groups, *pattern), (per_task, *pattern), dtype)
 
 
-def _run_stages(job: Job, engine: Engine, run: RunStore | None, progress: bool) -> dict[str, Any]:
+def _run_stages(job: Job, engine: Engine, run: _Run | None, progress: bool) -> dict[str, Any]:
     """Run what is left to do of every stage, and record it."""
-    records: dict[str, Any] = {} if run is None else dict(run.manifest.get("stages", {}))
+    found: dict[str, Any] = {} if run is None else dict(run.store.manifest.get("stages", {}))
     with ProgressBar(progress) as bar:
         for stage, tasks in stage_tasks(job.plan).items():
-            done = np.zeros(len(tasks), np.bool_) if run is None else run.done(stage, len(tasks))
-            if done.all():
+            rows = job.workspace.read_rows(done_name(stage))
+            todo = [(number, task) for number, task in enumerate(tasks) if np.isnan(rows[number]).any()]
+            if not todo and stage in found:
                 continue
-            bar.start(stage, len(tasks), int(done.sum()))
-            records[stage] = _run_stage(job, engine, run, bar, stage, tasks, done)
+            bar.start(stage, len(tasks), len(tasks) - len(todo))
+            started = time.perf_counter()
+            _run_stage(job, engine, run, bar, todo, rows)
+            found[stage] = _summary(rows, time.perf_counter() - started, len(tasks) - len(todo))
             if run is not None:
-                run.update(stages=records)
-    return records
+                run.store.update(stages=found)
+    return found
 
 
 def _run_stage(
     job: Job,
     engine: Engine,
-    run: RunStore | None,
+    run: _Run | None,
     bar: ProgressBar,
-    stage: str,
-    tasks: Sequence[Task],
-    done: NDArray[np.bool_],
-) -> dict[str, Any]:
-    todo = [(number, task) for number, task in enumerate(tasks) if not done[number]]
-    started = flushed = time.perf_counter()
-    totals = {"tasks": 0, "bytes_read": 0, "load_seconds": 0.0, "compute_seconds": 0.0}
-
+    todo: list[tuple[int, Task]],
+    rows: NDArray[np.float64],
+) -> None:
     def on_done(number: int, record: Record) -> None:
-        nonlocal flushed
-        done[number] = True
-        totals["tasks"] += 1
-        for key in ("bytes_read", "load_seconds", "compute_seconds"):
-            totals[key] += getattr(record, key)
-        bar.advance(record.bytes_read)
-        if run is not None and time.perf_counter() - flushed > FLUSH_SECONDS:
-            run.mark(stage, done)
-            flushed = time.perf_counter()
+        rows[number] = record
+        bar.advance(int(record.bytes_read))
+        if run is not None:
+            run.lease.check()
 
-    try:
+    if todo:
         engine.run(job, todo, on_done)
-    finally:
-        if run is not None and totals["tasks"]:
-            run.mark(stage, done)
-    return {**totals, "seconds": time.perf_counter() - started, "resumed": len(tasks) - len(todo)}
+
+
+def _summary(rows: NDArray[np.float64], seconds: float, resumed: int) -> dict[str, Any]:
+    """Record of a stage: sums over its tasks, of this run and of those that it continues."""
+    fields = dict(zip(Record._fields, rows.T, strict=True))
+    return {
+        "tasks": len(rows) - resumed,
+        "resumed": resumed,
+        "seconds": seconds,
+        "bytes_read": int(fields["bytes_read"].sum()),
+        "load_seconds": float(fields["load_seconds"].sum()),
+        "compute_seconds": float(fields["compute_seconds"].sum()),
+        "idle_bytes": int(fields["idle_bytes"].max()),
+        "peak_bytes": int(fields["peak_bytes"].max()),
+        "peak_beyond_idle": int((fields["peak_bytes"] - fields["idle_bytes"]).max()),
+    }
 
 
 def _assembled(job: Job, record: dict[str, Any]) -> Factorization:

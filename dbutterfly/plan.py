@@ -5,15 +5,21 @@ from the chunk grid and the memory budget, and predicts what the run will read, 
 does later is decided here; results do not depend on the tiles chosen, only cost does.
 
     stage        task                      reads                      writes
+    copy         panel (see below)         its part of Z              the same entries, groups of one side together
     tiles        row range x column range  its part of Z              left parts A, right parts B, energies
     left         range of row groups       A of all column groups     left factors, unit columns X, scales
     project      tile (``passes=2`` only)  its part of Z, X           B = X^H Z
     right        range of column groups    B of all row groups        right factors
+
+Where orderings of both sides scatter every group over all chunks, a copy of Z comes first, in which the groups of one
+side lie together. Tiles of the copy take the other side whole, so that its order does not matter: Z is read once,
+written once and the copy read once, in tiles of about N^1.5 entries.
+
+The budget holds for one worker with all that it does at a time: while it computes a task, it reads the next.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Iterator
@@ -22,29 +28,33 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .chain import Chain, Split, Tree, format_tree, split_tree, tree_leaves
-from .errors import ChainError, InputError, MemoryBudgetError
-from .layout import Axis, Edges, axes_of_cut
+from .chain import Chain, Split, Tree, format_tree
+from .layout import Axis, Edges
 from .orderings import Orderings
 
-__all__ = ["STACK_BYTES", "Budget", "Layout", "Plan", "SourceInfo", "Tile", "format_bytes", "make_plan"]
+__all__ = ["STACK_BYTES", "Budget", "Copy", "Layout", "Plan", "SourceInfo", "Tile", "format_bytes"]
 
 STACK_BYTES = 1 << 20
 """Bytes of blocks handed to a kernel at a time: what stays in the second-level cache of a core."""
 
-LARGEST_TARGET = 1 << 28
-"""Most bytes of Z that a tile should have where the grid and the budget leave the choice: some tenths of a second."""
 
-SMALLEST_TILE = 1 << 22
-TARGET_GROUPS = 1 << 24
-TASKS_PER_WORKER = 4
-"""Fewer tiles than this leave workers idle at the end; four times as many let reading and arithmetic overlap."""
-MAX_TILES_PER_SIDE = 4096
-GROUP_COPIES = 7
-"""Arrays of the size of its input that factorizing a range of groups holds at its peak."""
+def _rates(float32: float, float64: float, complex64: float, complex128: float) -> dict[str, float]:
+    return {"float32": float32, "float64": float64, "complex64": complex64, "complex128": complex128}
 
-ARITHMETIC_SECONDS_PER_GIB = 0.45
-"""Measured for one core and noisy float32 blocks of 128 x 128 (benchmarks/growth.py)."""
+
+SECONDS_PER_GIB = {
+    "copy": _rates(0.6, 0.6, 0.6, 0.6),
+    "tiles": _rates(0.40, 0.40, 0.40, 0.40),
+    "project": _rates(0.40, 0.40, 0.40, 0.40),
+    "left": _rates(10, 6, 8, 5),
+    "right": _rates(10, 6, 8, 5),
+}
+"""Arithmetic of one core on the bytes that a stage works on."""
+
+DECODE_SECONDS_PER_GIB = 0.58
+"""Time of one core to bring what is read into a tile."""
+
+SECONDS_PER_TASK = 0.005
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,8 @@ class SourceInfo:
         Whether reading a tile copies it (False for arrays in memory, of which a tile is a view).
     decode_bytes : int
         Bytes held besides its result while a range is read.
+    chunk_count, missing_chunks : int
+        Chunks of the grid, and those of them that the storage does not hold.
     """
 
     shape: tuple[int, int]
@@ -73,6 +85,8 @@ class SourceInfo:
     edges: tuple[Edges, Edges] = (None, None)
     copies: bool = False
     decode_bytes: int = 0
+    chunk_count: int = 0
+    missing_chunks: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,9 +96,9 @@ class Budget:
     Attributes
     ----------
     memory : int
-        Bytes that one task may hold at its peak.
+        Bytes that one worker may hold at its peak, the task that it computes and the next one that it reads.
     workers : int
-        Tasks that run at a time.
+        Tasks that are computed at a time.
     """
 
     memory: int
@@ -99,6 +113,9 @@ class Layout(NamedTuple):
     tile_cols: int
     left_groups: int
     right_groups: int
+    prefetch: bool = True
+    copy: tuple[int, int, int] | None = None
+    """Side that is laid together, and groups and entries of the two sides that a panel takes."""
 
 
 class Tile(NamedTuple):
@@ -110,29 +127,24 @@ class Tile(NamedTuple):
     c1: int
 
 
-class _Side(NamedTuple):
-    """A way to cut one side into tiles: groups per tile, entries of touched chunks in all, widest tile and range."""
+@dataclass(frozen=True, eq=False)
+class Copy:
+    """A copy of the matrix in which the groups of one side lie together.
 
-    per_tile: int
-    touched: int
-    widest: int
-    longest: int
+    Attributes
+    ----------
+    rows, cols : Axis
+        Sides of the matrix as the panels of the copy take them: one by groups, the other entry by entry.
+    chunks : (int, int)
+        Chunk of the copy.
+    bytes_read : int
+        Bytes of the chunks of the matrix that the panels touch.
+    """
 
-
-class _Choice(NamedTuple):
-    """One root cut with one tiling of both sides."""
-
-    score: float
-    peak: int
-    bytes_read: int
-    tree: Tree
-    split: Split
     rows: Axis
     cols: Axis
-    row: _Side
-    col: _Side
-    left_groups: int
-    right_groups: int
+    chunks: tuple[int, int]
+    bytes_read: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,15 +168,15 @@ class Plan:
     split : Split or None
         Blocks of the root cut; None for a chain of one pattern, whose factor is the matrix itself.
     rows, cols : Axis
-        Sides of the matrix under the root cut (one group each for a single pattern).
-    tile_rows, tile_cols : int
-        Row and column groups of a tile.
-    left_groups, right_groups : int
-        Row groups of a left task and column groups of a right task.
-    bytes_read : int
-        Bytes of the chunks that the tiles touch, over all passes.
+        Sides of the matrix, or of its copy, under the root cut (one group each for a single pattern).
+    copy : Copy or None
+        Copy that the tiles are read from.
+    layout : Layout
+        The choices: tile and group sizes, and whether a worker reads ahead.
+    tile_bytes_read : int
+        Bytes of the chunks of the matrix, or of its copy, that the tiles touch, over all passes.
     peak_bytes : int
-        Predicted peak of the largest task.
+        Predicted peak of a worker.
     notes : tuple of str
         What else the caller should know.
     tree_is_given : bool
@@ -180,19 +192,12 @@ class Plan:
     split: Split | None
     rows: Axis
     cols: Axis
-    tile_rows: int
-    tile_cols: int
-    left_groups: int
-    right_groups: int
-    bytes_read: int
+    copy: Copy | None
+    layout: Layout
+    tile_bytes_read: int
     peak_bytes: int
     notes: tuple[str, ...] = ()
     tree_is_given: bool = True
-
-    @property
-    def layout(self) -> Layout:
-        """What the plan chose."""
-        return Layout(_root(self.tree), self.tile_rows, self.tile_cols, self.left_groups, self.right_groups)
 
     @property
     def itemsize(self) -> int:
@@ -206,57 +211,108 @@ class Plan:
 
     @property
     def amplification(self) -> float:
-        """Bytes read per pass over bytes of Z: 1.00 where every chunk is read once."""
+        """Bytes read per pass over bytes of Z: 1.00 where every chunk is read once, 2.00 with a copy."""
         return self.bytes_read / (self.passes * self.source_bytes)
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of chunks that the run asks the storage for: of the matrix, and of its copy."""
+        return self.tile_bytes_read + (0 if self.copy is None else self.copy.bytes_read)
+
+    @property
+    def panels(self) -> list[Tile]:
+        """Tiles of the copying tasks."""
+        if self.copy is None or self.layout.copy is None:
+            return []
+        side, groups, width = self.layout.copy
+        steps = (groups, width) if side == 0 else (width, groups)
+        return _tiles((self.copy.rows.groups, self.copy.cols.groups), steps)
 
     @property
     def tiles(self) -> list[Tile]:
         """Tiles in the order in which they are submitted; they cover every entry exactly once."""
         if self.split is None:
             return [Tile(0, 1, 0, 1)]
-        rows, cols = _ranges(self.split.u, self.tile_rows), _ranges(self.split.q, self.tile_cols)
-        return [Tile(r0, r1, c0, c1) for (r0, r1), (c0, c1) in itertools.product(rows, cols)]
+        return _tiles((self.split.u, self.split.q), (self.layout.tile_rows, self.layout.tile_cols))
 
     @property
     def left_ranges(self) -> list[tuple[int, int]]:
         """Ranges of row groups of the left tasks."""
-        return [] if self.split is None else list(_ranges(self.split.u, self.left_groups))
+        return [] if self.split is None else list(_ranges(self.split.u, self.layout.left_groups))
 
     @property
     def right_ranges(self) -> list[tuple[int, int]]:
         """Ranges of column groups of the right tasks."""
-        return [] if self.split is None else list(_ranges(self.split.q, self.right_groups))
+        return [] if self.split is None else list(_ranges(self.split.q, self.layout.right_groups))
 
     @property
     def tasks(self) -> dict[str, int]:
         """Number of tasks of every stage."""
         tiles = len(self.tiles)
-        stages = {"tiles": tiles, "left": len(self.left_ranges), "project": tiles, "right": len(self.right_ranges)}
-        if self.passes == 1 or self.split is None:
-            del stages["project"]
+        stages = {
+            "copy": len(self.panels),
+            "tiles": tiles,
+            "left": len(self.left_ranges),
+            "project": 0 if self.passes == 1 or self.split is None else tiles,
+            "right": len(self.right_ranges),
+        }
         return {stage: count for stage, count in stages.items() if count}
 
     @property
     def bytes_written(self) -> int:
-        """Bytes that the run stores: halves, energies and factors."""
+        """Bytes that the run stores: copy, halves, energies and factors."""
         factors = self.chain.nnz * self.itemsize
         if self.split is None:
             return factors
         p, u, q, v, _ = self.split
         halves = (2 * p + self.passes * v) * u * q * self.itemsize
-        return halves + 5 * 8 * u * q + factors
+        copy = 0 if self.copy is None else math.prod(self.source.shape) * self.itemsize
+        return copy + halves + 5 * 8 * u * q + factors
 
-    def seconds(self, read_bandwidth: float) -> float:
-        """Predicted time of the reading stages.
+    def stage_seconds(self, read_bandwidth: float) -> dict[str, float]:
+        """Predicted time of every stage.
+
+        A stage takes as long as its reading, or as its arithmetic, of which decoding what is read is a part, whichever
+        is longer; and what a worker cannot overlap: its first task where it reads ahead, all where it does not.
 
         Parameters
         ----------
         read_bandwidth : float
-            Bytes per second that all workers together read.
+            Bytes per second that the storage gives to all workers together.
+
+        Notes
+        -----
+        The speeds of arithmetic were measured on one core (``python -m benchmarks cost_model``).
         """
-        reading = self.bytes_read / read_bandwidth
-        arithmetic = ARITHMETIC_SECONDS_PER_GIB * self.passes * self.source_bytes / 2**30 / self.budget.workers
-        return max(reading, arithmetic) + min(reading, arithmetic) / max(len(self.tiles), 1)
+        found = {}
+        for stage, tasks in self.tasks.items():
+            read, work = self._stage_bytes(stage)
+            rate = SECONDS_PER_GIB[stage][self.source.work_dtype]
+            seconds = (DECODE_SECONDS_PER_GIB * read + rate * work) / 2**30
+            workers = min(self.budget.workers, tasks)
+            computing = (seconds / tasks + SECONDS_PER_TASK) * math.ceil(tasks / workers)
+            reading = read / read_bandwidth
+            if self.layout.prefetch:
+                found[stage] = max(reading, computing) + min(reading, computing) * workers / tasks
+            else:
+                found[stage] = reading + computing
+        return found
+
+    def _stage_bytes(self, stage: str) -> tuple[int, int]:
+        """Bytes that a stage reads of the matrix or of its copy, and bytes that it works on."""
+        work = math.prod(self.source.shape) * self.itemsize
+        if stage == "copy":
+            assert self.copy is not None
+            return self.copy.bytes_read, work
+        if stage in ("tiles", "project"):
+            return self.tile_bytes_read // self.passes, work
+        assert self.split is not None
+        p, u, q, v, _ = self.split
+        return 0, (p if stage == "left" else v) * u * q * self.itemsize
+
+    def seconds(self, read_bandwidth: float) -> float:
+        """Predicted time of all stages; see :meth:`stage_seconds`."""
+        return sum(self.stage_seconds(read_bandwidth).values())
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain numbers, strings and lists."""
@@ -269,7 +325,12 @@ class Plan:
             "orderings": self.orderings.describe(),
             "passes": self.passes,
             "split": None if self.split is None else self.split._asdict(),
-            "tile_groups": [self.tile_rows, self.tile_cols],
+            "tile_groups": [self.layout.tile_rows, self.layout.tile_cols],
+            "prefetch": self.layout.prefetch,
+            "copy": None
+            if self.copy is None
+            else {"chunks": list(self.copy.chunks), "bytes_read": self.copy.bytes_read},
+            "chunks": {"count": self.source.chunk_count, "missing": self.source.missing_chunks},
             "tasks": self.tasks,
             "source_bytes": self.source_bytes,
             "bytes_read": self.bytes_read,
@@ -295,223 +356,34 @@ class Plan:
         yield "tree", format_tree(self.tree)
         if self.split is not None:
             p, u, q, v, _ = self.split
-            yield "root cut", f"after factor {_root(self.tree)}: {u} x {q} blocks of {p} x {v}"
-            yield "tile", f"{self.tile_rows} x {self.tile_cols} blocks, {format_bytes(self._tile_bytes())}"
+            yield "root cut", f"after factor {self.layout.root}: {u} x {q} blocks of {p} x {v}"
+            yield (
+                "tile",
+                f"{self.layout.tile_rows} x {self.layout.tile_cols} blocks, {format_bytes(self._tile_bytes())}",
+            )
         yield "tasks", ", ".join(f"{count} {stage}" for stage, count in self.tasks.items())
         passes = f" in {self.passes} passes" if self.passes > 1 else ""
-        yield "reads", f"{format_bytes(self.bytes_read)}{passes}, amplification {self.amplification:.2f}"
+        copied = (
+            "" if self.copy is None else f", {format_bytes(self.copy.bytes_read)} of it for a copy in another order"
+        )
+        yield "reads", f"{format_bytes(self.bytes_read)}{passes}{copied}, amplification {self.amplification:.2f}"
         yield "writes", format_bytes(self.bytes_written)
         budget = f"{format_bytes(self.budget.memory)} allowed, {self.budget.workers} at a time"
-        yield "memory", f"{format_bytes(self.peak_bytes)} per task at its peak ({budget})"
-        yield "time", f"{self.seconds(1e9):.1f} s for the reading stages at 1 GB/s"
+        ahead = "the next task read ahead" if self.layout.prefetch else "nothing read ahead"
+        yield "memory", f"{format_bytes(self.peak_bytes)} per worker at its peak, {ahead} ({budget})"
+        yield "time", f"{self.seconds(1e9):.1f} s if 1 GB/s are read"
         for note in self.notes:
             yield "note", note
 
     def _tile_bytes(self) -> int:
         assert self.split is not None
-        blocks = min(self.tile_rows, self.split.u) * min(self.tile_cols, self.split.q)
+        blocks = min(self.layout.tile_rows, self.split.u) * min(self.layout.tile_cols, self.split.q)
         return blocks * self.split.p * self.split.v * np.dtype(self.source.dtype).itemsize
 
 
-def make_plan(
-    source: SourceInfo,
-    chain: Chain | None,
-    *,
-    tree: Any = "balanced",
-    orderings: Orderings | None = None,
-    passes: int = 1,
-    budget: Budget,
-    layout: Layout | None = None,
-) -> Plan:
-    """Choose root cut, tiles and groups.
-
-    Parameters
-    ----------
-    source : SourceInfo
-        The matrix.
-    chain : Chain or None
-        Patterns of the factors; None takes ``Chain.chainable(shape)``, which is ``square_dyadic`` for powers of two.
-    tree : str or nested pairs
-        See :func:`dbutterfly.chain.split_tree`. ``"balanced"`` leaves the root cut to the plan: the one nearest to the
-        middle unless the chunk grid or the budget makes another cheaper.
-    orderings : Orderings, optional
-        Orderings of both sides, by default the standard order.
-    passes : {1, 2}
-        Times that Z is read.
-    budget : Budget
-        Memory of a task and number of workers.
-    layout : Layout, optional
-        Choices of an earlier plan of the same job, to be taken over.
-
-    Raises
-    ------
-    ChainError
-        If the chain does not fit the matrix, or its product is not a full matrix of rank-one blocks.
-    InputError
-        If ``passes`` or an ordering cannot be used.
-    MemoryBudgetError
-        If no choice fits the budget; the message gives the least memory that does.
-    """
-    if passes not in (1, 2):
-        raise InputError(f"passes={passes!r} is not possible; use 1, or 2 to read the matrix a second time")
-    chain = Chain.chainable(source.shape) if chain is None else chain
-    _check_chain(chain, source.shape)
-    orderings = Orderings() if orderings is None else orderings
-    orderings.validate(source.shape)
-    notes = _notes(source)
-    if len(chain) == 1:
-        return _single_factor_plan(source, chain, orderings, budget, notes)
-    trees = [split_tree(len(chain), tree)]
-    free = isinstance(tree, str) and tree == "balanced"
-    if free:
-        trees = [split_tree(len(chain), tree, root) for root in range(1, len(chain))]
-    if layout is not None:
-        trees = [candidate for candidate in trees if _root(candidate) == layout.root]
-    best, least = None, None
-    for candidate in sorted(trees, key=lambda tree: _halves(chain, tree)):
-        if best is not None and best.score <= 1 + _halves(chain, candidate):
-            break  # reading Z once and moving these halves costs more already
-        for choice in _choices(source, chain, candidate, orderings, budget, layout):
-            least = choice.peak if least is None else min(least, choice.peak)
-            if choice.peak <= budget.memory and (best is None or choice.score < best.score):
-                best = choice
-    if best is None:
-        raise MemoryBudgetError(_too_small(budget.memory, least or 0, source))
-    return Plan(
-        source, chain, best.tree, orderings, passes, budget, best.split, best.rows, best.cols, best.row.per_tile,
-        best.col.per_tile, best.left_groups, best.right_groups, passes * best.bytes_read, best.peak, notes, not free,
-    )  # fmt: skip
-
-
-def _check_chain(chain: Chain, shape: tuple[int, int]) -> None:
-    if chain.shape != tuple(shape):
-        raise ChainError(
-            f"chain has shape {chain.shape[0]} x {chain.shape[1]} but the matrix is {shape[0]} x {shape[1]}; "
-            f"the nearest chain that fits is {Chain.chainable(shape)!r}"
-        )
-    if not chain.is_dense:
-        raise ChainError(
-            f"{chain!r} does not multiply to a full matrix; a factorization needs a chainable chain that starts with "
-            f"a = 1 and ends with d = 1, such as {Chain.chainable(shape)!r}"
-        )
-    if chain.rank > 1:
-        raise ChainError(f"{chain!r} has rank {chain.rank}; this version factorizes chains of rank 1")
-
-
-def _notes(source: SourceInfo) -> tuple[str, ...]:
-    if source.dtype == source.work_dtype:
-        return ()
-    return (f"entries are stored as {source.dtype} and taken as {source.work_dtype}",)
-
-
-def _too_small(memory: int, least: int, source: SourceInfo) -> str:
-    rows, cols = source.shape
-    return (
-        f"memory={format_bytes(memory)} is too small for a {rows} x {cols} {source.dtype} matrix with this chain, tree "
-        f"and chunk grid; the least that works is memory={least} ({format_bytes(least)}) per task"
-    )
-
-
-def _single_factor_plan(
-    source: SourceInfo, chain: Chain, orderings: Orderings, budget: Budget, notes: tuple[str, ...]
-) -> Plan:
-    stored = math.prod(source.shape) * np.dtype(source.dtype).itemsize
-    peak = stored * 2 + math.prod(source.shape) * np.dtype(source.work_dtype).itemsize
-    if peak > budget.memory:
-        raise MemoryBudgetError(_too_small(budget.memory, peak, source))
-    notes = (*notes, "a chain of one pattern: its factor is the matrix itself")
-    sides = zip(source.shape, orderings.permutations(chain), source.edges, strict=True)
-    rows, cols = (Axis(size, 1, False, index=index, edges=edges) for size, index, edges in sides)
-    return Plan(
-        source, chain, split_tree(1), orderings, 1, budget, None, rows, cols, 1, 1, 0, 0, stored, peak, notes
-    )  # fmt: skip
-
-
-def _root(tree: Tree) -> int:
-    """Number of factors to the left of the root cut, 0 for a single factor."""
-    return len(tree_leaves(tree[0])) if isinstance(tree, tuple) else 0
-
-
-def _halves(chain: Chain, tree: Tree) -> float:
-    """Cost of moving the halves of a root cut: written, read, and factorized, relative to reading Z."""
-    split = chain.cut(_root(tree))[0]
-    return 3 * (split.p + split.v) / (split.p * split.v)
-
-
-def _choices(
-    source: SourceInfo, chain: Chain, tree: Tree, orderings: Orderings, budget: Budget, layout: Layout | None
-) -> Iterator[_Choice]:
-    """Every sensible tiling of one root cut (or the given one), with its cost relative to reading Z once."""
-    position, halves = _root(tree), _halves(chain, tree)
-    split = chain.cut(position)[0]
-    rows, cols = axes_of_cut(chain, position, orderings, source.edges)
-    item = np.dtype(source.work_dtype).itemsize
-    row_sides = list(_side_choices(rows, layout and layout.tile_rows))
-    col_sides = list(_side_choices(cols, layout and layout.tile_cols))
-    for row, col in itertools.product(row_sides, col_sides):
-        left = _groups_per_task(split.u, row.per_tile, split.p * split.q * item, budget)
-        right = _groups_per_task(split.q, col.per_tile, split.u * split.v * item, budget)
-        if layout is not None:
-            left, right = layout.left_groups, layout.right_groups
-        peak = max(
-            _tile_peak(source, split, row, col),
-            GROUP_COPIES * left * split.p * split.q * item,
-            GROUP_COPIES * right * split.u * split.v * item,
-        )
-        read = row.touched * col.touched * np.dtype(source.dtype).itemsize
-        score = halves + _score(source, split, row, col, budget.workers)
-        yield _Choice(score, peak, read, tree, split, rows, cols, row, col, left, right)
-
-
-def _score(source: SourceInfo, split: Split, row: _Side, col: _Side, workers: int) -> float:
-    """Cost of a tiling: bytes read over bytes of Z, plus what idle workers and odd tile sizes cost."""
-    entries, stored = math.prod(source.shape), np.dtype(source.dtype).itemsize
-    read = row.touched * col.touched / entries
-    tiles = math.ceil(split.u / row.per_tile) * math.ceil(split.q / col.per_tile)
-    wanted = min(TASKS_PER_WORKER * workers, max(1, entries * stored // SMALLEST_TILE))
-    target = min(LARGEST_TARGET, max(entries * stored // (4 * wanted), min(SMALLEST_TILE, entries * stored)))
-    odd = abs(math.log2(row.widest * col.widest * stored / target))
-    return read + 0.5 * max(0.0, 1 - tiles / wanted) + 0.01 * odd
-
-
-def _tile_peak(source: SourceInfo, split: Split, row: _Side, col: _Side) -> int:
-    stored, item = np.dtype(source.dtype).itemsize, np.dtype(source.work_dtype).itemsize
-    buffer = row.widest * col.widest * stored if source.copies else 0
-    gathered = buffer and (row.longest != row.widest or col.longest != col.widest)
-    transient = row.longest * col.longest * stored if gathered else 0
-    blocks = min(row.per_tile, split.u) * min(col.per_tile, split.q)
-    results = 2 * blocks * (split.p + split.v) * item + 2 * 3 * 8 * blocks
-    workspace = 6 * max(STACK_BYTES, split.p * split.v * item)
-    return buffer + transient + source.decode_bytes + results + workspace
-
-
-def _side_choices(axis: Axis, given: int | None = None) -> Iterator[_Side]:
-    """Tilings of one side: powers of two, multiples of the chunk, and the whole; or the given one."""
-    sizes = {axis.groups}
-    bases = [1]
-    if axis.edges is not None and axis.edges.size > 2:
-        chunk = int(np.max(np.diff(axis.edges)))
-        bases.append(max(1, chunk if axis.strided else math.lcm(chunk, axis.members) // axis.members))
-    for base in bases:
-        sizes.update(itertools.takewhile(lambda size: size < axis.groups, (base << k for k in range(64))))
-    for per_tile in [given] if given else sorted(sizes):
-        if axis.groups > per_tile * MAX_TILES_PER_SIDE:
-            continue
-        touched, longest = axis.tiling_cost(per_tile)
-        yield _Side(per_tile, touched, per_tile * axis.members, longest)
-
-
-@functools.lru_cache(maxsize=4096)
-def _groups_per_task(groups: int, per_tile: int, group_bytes: int, budget: Budget) -> int:
-    """Most groups that fit target and budget and leave every worker a task.
-
-    A divisor or a multiple of a tile's groups, so that what a tile writes is whole chunks of what a task reads.
-    """
-    most = min(TARGET_GROUPS, budget.memory // GROUP_COPIES) // group_bytes
-    most = max(1, min(most, math.ceil(groups / (2 * budget.workers))))
-    if most >= per_tile:
-        return most // per_tile * per_tile
-    return max(k for k in range(1, most + 1) if per_tile % k == 0)
+def _tiles(groups: tuple[int, int], steps: tuple[int, int]) -> list[Tile]:
+    rows, cols = (list(_ranges(size, step)) for size, step in zip(groups, steps, strict=True))
+    return [Tile(r0, r1, c0, c1) for (r0, r1), (c0, c1) in itertools.product(rows, cols)]
 
 
 def _ranges(size: int, step: int) -> Iterator[tuple[int, int]]:

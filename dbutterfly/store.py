@@ -1,122 +1,42 @@
 """The run's store: a Zarr group with manifest, intermediate arrays, finished tasks and factors.
 
-    /                     attributes["dbutterfly"]: manifest (format, matrix, chain, tree, status, certificate, record)
-    /factors/0 .. J-1     ks_values, once the run is complete
-    /orderings/rows,cols  index arrays, where a side has one
-    /work/...             halves A and B, energies and factors by group, of a run under way
-    /work/done/STAGE      one flag per finished task, written by the client alone
+    /                         attributes["dbutterfly"]: manifest (format, matrix, chain, status, certificate, record)
+    /factors/0 .. J-1         ks_values, once the run is complete
+    /orderings/rows,cols      index arrays, where a side has one
+    /lease                    who works on the run (see :mod:`dbutterfly.lease`)
+    /work/EPOCH/...           halves A and B, energies and factors by group, of a run under way
+    /work/EPOCH/done/STAGE    one row per finished task, written by the task after all else
 
-Tasks write whole chunks that no other task writes, so workers need no lock; the manifest and the flags have one
-writer. A :class:`Workspace` is the part of this that tasks see, with a twin in memory for runs that keep no store.
+The manifest is written by the client alone, which holds the lease. An epoch is one beginning of the run: what a task
+of a run that was given up may still write goes to a place that nobody reads.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal, Protocol, TypeAlias
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import zarr
 from numpy.typing import DTypeLike, NDArray
 
 from .errors import StoreError, StoreMismatchError
+from .lease import Lease
+from .locations import as_store, holds_objects, is_remote
+from .retries import reason, retried
+from .workspace import CHECKSUM, ZarrWorkspace
 
-__all__ = [
-    "FORMAT",
-    "MemoryWorkspace",
-    "RunStore",
-    "Selection",
-    "Workspace",
-    "ZarrWorkspace",
-    "create_array",
-    "occupant",
-]
+__all__ = ["FORMAT", "RunStore", "create_array", "occupant", "read_array"]
 
-FORMAT = 1
+FORMAT = 2
 KEY = "dbutterfly"
 
-Selection: TypeAlias = tuple[slice, ...]
+_log = logging.getLogger("dbutterfly")
 
-
-class Workspace(Protocol):
-    """Named arrays that the tasks of a run read and write by ranges.
-
-    Attributes
-    ----------
-    shared : bool
-        Whether a pickled copy reaches the same arrays from another process.
-    """
-
-    shared: bool
-
-    def create(self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any) -> None:
-        """Make a zero array, unless it is there already."""
-
-    def read(self, name: str, selection: Selection) -> NDArray[Any]:
-        """Read a range."""
-
-    def write(self, name: str, selection: Selection, values: NDArray[Any]) -> None:
-        """Write a range of whole chunks."""
-
-
-class MemoryWorkspace:
-    """Arrays of this process, for runs without a store."""
-
-    shared = False
-
-    def __init__(self) -> None:
-        self._arrays: dict[str, NDArray[Any]] = {}
-
-    def create(self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any) -> None:  # noqa: ARG002
-        """Make a zero array, unless it is there already."""
-        self._arrays.setdefault(name, np.zeros(shape, dtype))
-
-    def read(self, name: str, selection: Selection) -> NDArray[Any]:
-        """View of a range."""
-        return self._arrays[name][selection]
-
-    def write(self, name: str, selection: Selection, values: NDArray[Any]) -> None:
-        """Copy values into a range."""
-        self._arrays[name][selection] = values
-
-
-class ZarrWorkspace:
-    """Arrays under one group of a Zarr store."""
-
-    def __init__(self, store: Any, path: str) -> None:
-        self._store, self._path = store, path
-        self._arrays: dict[str, zarr.Array[Any]] = {}
-        self.shared = not isinstance(store, zarr.storage.MemoryStore)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return ZarrWorkspace, (self._store, self._path)
-
-    def create(self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any) -> None:
-        """Make a zero array, unless it is there already."""
-        path = f"{self._path}/{name}"
-        try:
-            zarr.open_array(self._store, path=path, mode="r")
-        except FileNotFoundError:
-            zarr.create_array(
-                self._store, name=path, shape=shape, chunks=chunks, dtype=dtype, compressors=None, fill_value=0
-            )
-
-    def read(self, name: str, selection: Selection) -> NDArray[Any]:
-        """Read a range."""
-        return np.asarray(self._array(name)[selection])
-
-    def write(self, name: str, selection: Selection, values: NDArray[Any]) -> None:
-        """Write a range of whole chunks."""
-        try:
-            self._array(name)[selection] = values
-        except OSError as error:
-            raise StoreError(f"cannot write {self._path}/{name} of store {self._store}: {error}") from error
-
-    def _array(self, name: str) -> zarr.Array[Any]:
-        if name not in self._arrays:
-            self._arrays[name] = zarr.open_array(self._store, path=f"{self._path}/{name}", mode="r+")
-        return self._arrays[name]
+T = TypeVar("T")
 
 
 class RunStore:
@@ -137,7 +57,11 @@ class RunStore:
     @property
     def workspace(self) -> ZarrWorkspace:
         """Intermediate arrays of the run."""
-        return ZarrWorkspace(self.group.store, _join(self.group.path, "work"))
+        return ZarrWorkspace(self.group.store, _join(self.group.path, f"work/{self.manifest['epoch']}"))
+
+    def lease(self) -> Lease:
+        """Take the right to write into this store, until it is released."""
+        return Lease(self.group.store, self.group.path)
 
     @property
     def is_complete(self) -> bool:
@@ -158,10 +82,11 @@ class RunStore:
                 f"store={store!r} already holds something that is no dbutterfly run; nothing was changed: choose "
                 "another place or remove it yourself"
             )
+        place, manifest = as_store(store, argument="store"), {**manifest, "epoch": _epoch()}
         try:
-            group = zarr.open_group(store, mode="a", attributes={KEY: manifest})
+            group = _retried(place, "create", lambda: zarr.open_group(place, mode="a", attributes={KEY: manifest}))
         except Exception as error:
-            raise StoreError(f"store={store!r} cannot be written: {type(error).__name__}: {error}") from error
+            raise StoreError(f"store={store!r} cannot be written: {reason(error)}") from error
         return cls(group, manifest)
 
     @classmethod
@@ -173,12 +98,13 @@ class RunStore:
         StoreError
             If the run was written by a later version.
         """
+        place = as_store(store, read_only=mode == "r", argument="store")
         try:
-            group = zarr.open_group(store, mode=mode)
+            group = _retried(place, "open", lambda: zarr.open_group(place, mode=mode))
         except (FileNotFoundError, zarr.errors.ContainsArrayError, KeyError):
             return None
         except Exception as error:
-            raise StoreError(f"store={store!r} cannot be opened: {type(error).__name__}: {error}") from error
+            raise StoreError(f"store={store!r} cannot be opened: {reason(error)}") from error
         manifest = group.attrs.asdict().get(KEY)
         if not isinstance(manifest, dict) or "format" not in manifest:
             return None
@@ -188,6 +114,17 @@ class RunStore:
                 f"this version reads format {FORMAT}"
             )
         return cls(group, manifest)
+
+    def progress(self) -> dict[str, tuple[int, int]]:
+        """Tasks that have ended, and tasks in all, of every stage of a run that has not ended."""
+        found = {}
+        for stage, tasks in self.manifest["plan"]["tasks"].items():
+            try:
+                rows = self.workspace.read_rows(f"done/{stage}")
+            except FileNotFoundError:
+                rows = np.full((tasks, 1), np.nan)
+            found[stage] = int(tasks - np.isnan(rows).any(axis=1).sum()), tasks
+        return found
 
     def check_same(self, manifest: dict[str, Any], keys: Iterable[str]) -> None:
         """Raise StoreMismatchError unless the run is of the same matrix with the same settings."""
@@ -205,42 +142,71 @@ class RunStore:
         """Change entries of the manifest."""
         self._put_manifest({**self.manifest, **changes})
 
-    def done(self, stage: str, tasks: int) -> NDArray[np.bool_]:
-        """Flags of the finished tasks of a stage."""
-        self.workspace.create(f"done/{stage}", (tasks,), (tasks,), np.uint8)
-        return self.workspace.read(f"done/{stage}", (slice(None),)).astype(np.bool_)
-
-    def mark(self, stage: str, flags: NDArray[np.bool_]) -> None:
-        """Record which tasks of a stage are finished."""
-        self.workspace.write(f"done/{stage}", (slice(None),), flags.astype(np.uint8))
-
     def write_result(self, ks_values: Sequence[NDArray[Any]], orderings: dict[str, NDArray[Any]], **final: Any) -> None:
         """Store factors and index arrays, then declare the run complete and drop what it no longer needs."""
-        factors = self.group.require_group("factors")
         for index, values in enumerate(ks_values):
-            _put(factors, str(index), values)
-        if orderings:
-            sides = self.group.require_group("orderings")
-            for name, side in orderings.items():
-                _put(sides, name, side)
+            self._put("factors", str(index), values)
+        for name, side in orderings.items():
+            self._put("orderings", name, side)
         self.update(status="complete", **final)
-        if "work" in self.group:
-            del self.group["work"]
+        self.clean()
+
+    def clean(self) -> None:
+        """Drop what a complete run no longer needs."""
+        self._delete("work")
 
     def restart(self, manifest: dict[str, Any]) -> None:
         """Forget the progress of a run that was not completed, or is to be computed anew."""
-        self.update(status="running")
-        for name in ("work/done", "work", "factors", "orderings"):  # flags first: they vouch for the rest
+        self._put_manifest({**manifest, "epoch": _epoch()})
+        for name in ("work", "factors", "orderings"):
+            self._delete(name)
+
+    def _delete(self, name: str) -> None:
+        """Delete what nobody reads any more; it only takes room if that fails, as where a task still writes into it."""
+
+        def delete() -> None:
             if name in self.group:
                 del self.group[name]
-        self._put_manifest(manifest)
+
+        try:
+            self._write(f"delete {name} of", delete)
+        except StoreError as error:
+            _log.warning("%s; it is of no use any more, and can be deleted by hand", error)
+
+    def _write(self, what: str, call: Callable[[], None]) -> None:
+        """Change the store.
+
+        Raises
+        ------
+        StoreError
+            If that fails, again and again where the store is remote.
+        """
+        try:
+            _retried(self.group.store, what, call)
+        except Exception as error:
+            raise StoreError(f"cannot {what} store {self.group.store_path}: {reason(error)}") from error
 
     def _put_manifest(self, manifest: dict[str, Any]) -> None:
-        try:
+        def put() -> None:
             self.group.attrs[KEY] = manifest
-        except OSError as error:
-            raise StoreError(f"cannot write the manifest of store {self.group.store_path}: {error}") from error
+
+        self._write("write the manifest of", put)
         self.manifest = manifest
+
+    def _put(self, group: str, name: str, values: NDArray[Any]) -> None:
+        def put() -> None:
+            array = self.group.require_group(group).create_array(
+                name,
+                shape=values.shape,
+                chunks=values.shape,
+                dtype=values.dtype,
+                compressors=CHECKSUM,
+                overwrite=True,
+                config={"write_empty_chunks": True},
+            )
+            array[...] = values.copy()  # a store in memory keeps what it is given
+
+        self._write(f"write {group}/{name} of", put)
 
     def factors(self) -> list[NDArray[Any]]:
         """``ks_values`` of a complete run.
@@ -258,11 +224,7 @@ class RunStore:
 
     def _read(self, name: str) -> NDArray[Any]:
         try:
-            node = self.group[name]
-            assert isinstance(node, zarr.Array)
-            if node.nchunks_initialized < node.nchunks:  # Zarr would read them as zeros
-                raise FileNotFoundError("its chunks are not there")
-            return np.asarray(node[...])
+            return _retried(self.group.store, f"read {name} of", lambda: _whole(self.group[name]))
         except Exception as error:
             raise StoreError(
                 f"store={self.group.store_path}: {name} is missing or damaged: {type(error).__name__}: {error}"
@@ -305,12 +267,18 @@ def create_array(
         )
     if found is not None and not overwrite:
         raise StoreError(f"store={store!r} already holds a Zarr {found}; pass overwrite=True to replace it")
+    place = as_store(store, argument="store")
     try:
         return zarr.create_array(
-            store, shape=shape, dtype=np.dtype(dtype), chunks=chunks, compressors=compressors, overwrite=overwrite
+            place,
+            shape=shape,
+            dtype=np.dtype(dtype),
+            chunks=chunks,
+            compressors=compressors,
+            overwrite=overwrite,
         )
-    except (OSError, ValueError, TypeError) as error:
-        raise StoreError(f"no array can be created at store={store!r}: {error}") from error
+    except Exception as error:
+        raise StoreError(f"no array can be created at store={store!r}: {reason(error)}") from error
 
 
 def read_array(store: Any) -> NDArray[Any]:
@@ -321,10 +289,11 @@ def read_array(store: Any) -> NDArray[Any]:
     StoreError
         If there is none or it cannot be read.
     """
+    place = as_store(store, read_only=True, argument="store")
     try:
-        return np.asarray(zarr.open_array(store, mode="r")[...])
+        return _retried(place, "read", lambda: np.asarray(zarr.open_array(place, mode="r")[...]))
     except Exception as error:
-        raise StoreError(f"store={store!r} holds no readable Zarr array: {type(error).__name__}: {error}") from error
+        raise StoreError(f"store={store!r} holds no readable Zarr array: {reason(error)}") from error
 
 
 def occupant(store: Any) -> Literal["array", "group", "other files"] | None:
@@ -335,35 +304,41 @@ def occupant(store: Any) -> Literal["array", "group", "other files"] | None:
     StoreError
         If that cannot be told.
     """
+    place = as_store(store, read_only=True, argument="store")
     try:
-        node = zarr.open(store, mode="r")
+        node = _retried(place, "open", lambda: zarr.open(place, mode="r"))
     except FileNotFoundError:  # also the parent of Zarr's own errors of a missing node
         return "other files" if _holds_files(store) else None
     except Exception as error:
         raise StoreError(
-            f"store={store!r} cannot be opened: {type(error).__name__}: {error}; name a path, a URL or a Zarr store"
+            f"store={store!r} cannot be opened: {reason(error)}; name a path, a URL or a Zarr store"
         ) from error
     return "array" if isinstance(node, zarr.Array) else "group"
 
 
 def _holds_files(store: Any) -> bool:
-    if not isinstance(store, (str, os.PathLike)) or "://" in os.fspath(store):
+    """Whether there is anything at a place where no Zarr array or group is."""
+    place = as_store(store, argument="store")
+    if is_remote(place):
+        return holds_objects(place)
+    if not isinstance(place, (str, os.PathLike)) or "://" in os.fspath(place):
         return False
-    path = os.fspath(store)
+    path = os.fspath(place)
     return bool(os.listdir(path)) if os.path.isdir(path) else os.path.exists(path)
 
 
-def _put(group: zarr.Group, name: str, values: NDArray[Any]) -> None:
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        chunks=values.shape,
-        dtype=values.dtype,
-        compressors=None,
-        overwrite=True,
-        config={"write_empty_chunks": True},
-    )
-    array[...] = values.copy()  # a store in memory keeps what it is given
+def _whole(node: Any) -> NDArray[Any]:
+    if node.nchunks_initialized < node.nchunks:  # Zarr would read them as zeros
+        raise FileNotFoundError("its chunks are not there")
+    return np.asarray(node[...])
+
+
+def _retried(place: Any, what: str, call: Callable[[], T]) -> T:
+    return retried(call, describe=f"{what} store {place}", remote=is_remote(place))
+
+
+def _epoch() -> str:
+    return uuid.uuid4().hex[:8]
 
 
 def _join(path: str, name: str) -> str:

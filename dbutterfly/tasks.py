@@ -6,7 +6,7 @@ the outputs name the ranges of the workspace they fill.
 
     array      shape            by             what
     A          (u, q, p)        storage order  left parts of the blocks, ``Z v``
-    B          (q, u, v)        storage order  right parts ``v^H``, or ``X^H Z`` after a second read
+    B          (q, u, v)        storage order  right parts ``v^H``, or ``X^H Z`` where Z is read twice
     stats      (u, q, 3)        storage order  energy, discarded energy and slack of each block
     X          (u, q, p)        storage order  unit columns of the product of the left factors
     scale      (u, q)           storage order  ``X^H (Z v)``, by which the one-read B is scaled
@@ -15,6 +15,11 @@ the outputs name the ranges of the workspace they fill.
     right_error (q, u)          storage order  ``||B - product of right factors||^2`` of each block
     left/l     (u, a, b, c, d)  storage order  factors of the row groups
     right/l    (q, a, b, c, d)  storage order  factors of the column groups
+    done/STAGE (tasks, 6)       task number    that the task has ended, with the fields of :class:`Record`
+
+The row of ``done`` is the last thing that a task writes. "Storage order" is that of the copy where the plan makes one:
+
+    copy       (M, N)           groups         the matrix with the groups of one side laid together
 """
 
 from __future__ import annotations
@@ -23,11 +28,12 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import resident
 from .chain import Chain, Tree
 from .errors import InputError, NonFiniteError
 from .kernels.backend import Backend, namespace, resolve_backend
@@ -37,9 +43,11 @@ from .kernels.low_rank import residual_energy, squared_norms
 from .layout import Index
 from .plan import Plan, Tile
 from .sources import MatrixSource, first_bad_entry
-from .store import Selection, Workspace
+from .workspace import Selection, Workspace
 
 __all__ = [
+    "CopySource",
+    "CopyTask",
     "Job",
     "LeftTask",
     "Output",
@@ -49,9 +57,12 @@ __all__ = [
     "Task",
     "TileTask",
     "VerifyTask",
+    "done_name",
     "finish_task",
     "load_task",
     "stage_tasks",
+    "write_outputs",
+    "writers",
 ]
 
 
@@ -80,6 +91,11 @@ class Job:
     backend: str = "auto"
 
     @property
+    def tile_source(self) -> MatrixSource:
+        """What the tiles are read from: the matrix, or its copy in another order."""
+        return self.source if self.plan.copy is None else CopySource(self.plan, self.workspace)
+
+    @property
     def halves(self) -> tuple[Chain, Chain]:
         """Chains of the left and right parts of the blocks."""
         _, left, right = self.plan.chain.cut(self.root)
@@ -97,6 +113,24 @@ class Job:
         return self.plan.layout.root
 
 
+class CopySource(MatrixSource):
+    """The copy of the matrix in a workspace."""
+
+    def __init__(self, plan: Plan, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self.name, self.shape, self.dtype = "copy of the matrix", plan.source.shape, np.dtype(plan.source.work_dtype)
+        edges = plan.rows.edges, plan.cols.edges
+        self.edges, self.shared = edges, workspace.shared
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Nothing: a copy lives no longer than its run."""
+        return {"kind": "copy"}
+
+    def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
+        """Read a range of rows and columns."""
+        return self._workspace.read("copy", (rows, cols))
+
+
 class Output(NamedTuple):
     """Values for a range of an array of the workspace."""
 
@@ -106,12 +140,28 @@ class Output(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What a task reports: bytes of Z read, seconds of reading and of the rest, and outputs it did not write itself."""
+    """What a task reports, and leaves in the row of ``done`` that says that it has ended.
 
-    bytes_read: int
+    Attributes
+    ----------
+    bytes_read : float
+        Bytes of the chunks of Z that it asked the storage for.
+    load_seconds, compute_seconds : float
+        Time of reading, and of everything after it.
+    ended : float
+        When, in seconds since the epoch.
+    idle_bytes : float
+        Resident memory of the worker before the first task of the run.
+    peak_bytes : float
+        Most that the worker has held since then.
+    """
+
+    bytes_read: float
     load_seconds: float
     compute_seconds: float
-    outputs: list[Output]
+    ended: float
+    idle_bytes: float
+    peak_bytes: float
 
 
 Inputs: TypeAlias = "dict[str, NDArray[Any]]"
@@ -120,14 +170,24 @@ Inputs: TypeAlias = "dict[str, NDArray[Any]]"
 class Task(ABC):
     """One unit of work."""
 
+    stage: ClassVar[str]
+
     @property
     @abstractmethod
     def label(self) -> str:
         """What error messages call it."""
 
+    def source_of(self, job: Job) -> MatrixSource | None:  # noqa: ARG002
+        """What :meth:`read_source` reads: the matrix or its copy, None for neither."""
+        return None
+
     def read_source(self, job: Job) -> Inputs:  # noqa: ARG002
         """Read what it needs of Z."""
         return {}
+
+    def bytes_read(self, job: Job) -> int:  # noqa: ARG002
+        """Bytes of the chunks of Z that :meth:`read_source` asks the storage for."""
+        return 0
 
     def read_workspace(self, job: Job) -> Inputs:  # noqa: ARG002
         """Read what it needs of what earlier tasks wrote."""
@@ -139,9 +199,48 @@ class Task(ABC):
 
 
 @dataclass(frozen=True)
+class CopyTask(Task):
+    """Copy a panel of Z, with the groups of one side laid together."""
+
+    stage: ClassVar[str] = "copy"
+    panel: Tile
+
+    @property
+    def label(self) -> str:
+        """Name with the range covered."""
+        return _tile_label("copy of panel", self.panel)
+
+    def source_of(self, job: Job) -> MatrixSource:
+        """The matrix."""
+        return job.source
+
+    def read_source(self, job: Job) -> Inputs:
+        """Read the panel."""
+        return {"grid": _read_panel(job, self.panel)}
+
+    def bytes_read(self, job: Job) -> int:
+        """Bytes of the chunks of Z that the panel touches."""
+        assert job.plan.copy is not None
+        return job.source.bytes_touched(job.plan.copy.rows, job.plan.copy.cols, self.panel)
+
+    def compute(self, job: Job, inputs: Inputs) -> list[Output]:
+        """Unfold the groups; refuse NaN and infinities, which in the copy would mean what is not there."""
+        copy, panel = job.plan.copy, self.panel
+        assert copy is not None
+        grid = inputs["grid"]
+        if not all(np.isfinite(group).all() for group in grid):
+            raise _non_finite(job, first_bad_entry(grid, copy.rows, copy.cols, panel))
+        rows, cols = ((panel.r1 - panel.r0) * copy.rows.members, (panel.c1 - panel.c0) * copy.cols.members)
+        values = grid.transpose(0, 2, 1, 3).reshape(rows, cols).astype(job.plan.source.work_dtype, copy=False)
+        at = (panel.r0 * copy.rows.members, panel.c0 * copy.cols.members)
+        return [Output("copy", (slice(at[0], at[0] + rows), slice(at[1], at[1] + cols)), values)]
+
+
+@dataclass(frozen=True)
 class TileTask(Task):
     """Read a tile of Z and split each of its blocks."""
 
+    stage: ClassVar[str] = "tiles"
     tile: Tile
 
     @property
@@ -149,9 +248,17 @@ class TileTask(Task):
         """Name with the groups covered."""
         return _tile_label("tile", self.tile)
 
+    def source_of(self, job: Job) -> MatrixSource:
+        """The matrix or its copy."""
+        return job.tile_source
+
     def read_source(self, job: Job) -> Inputs:
         """Read the tile."""
         return {"grid": _read_tile(job, self.tile)}
+
+    def bytes_read(self, job: Job) -> int:
+        """Bytes of the chunks that the tile touches."""
+        return _tile_bytes(job, self.tile)
 
     def compute(self, job: Job, inputs: Inputs) -> list[Output]:
         """Approximate each block; refuse NaN and infinities."""
@@ -166,14 +273,18 @@ class TileTask(Task):
         rows, cols = job.plan.rows, job.plan.cols
         r, c = slice(self.tile.r0, self.tile.r1), slice(self.tile.c0, self.tile.c1)
         left = _take(backend.to_host(found.left), rows.member_order, axis=2)
-        right = _take(backend.to_host(found.right), cols.member_order, axis=2)
-        return [Output("A", (r, c), left), Output("B", (c, r), right.swapaxes(0, 1)), Output("stats", (r, c), stats)]
+        outputs = [Output("A", (r, c), left), Output("stats", (r, c), stats)]
+        if job.plan.passes == 1:  # else B is what the second read gives, over which a tile done again must not write
+            right = _take(backend.to_host(found.right), cols.member_order, axis=2)
+            outputs.append(Output("B", (c, r), right.swapaxes(0, 1)))
+        return outputs
 
 
 @dataclass(frozen=True)
 class LeftTask(Task):
     """Factorize the left parts of a range of row groups, and scale the product to unit columns."""
 
+    stage: ClassVar[str] = "left"
     first: int
     last: int
 
@@ -210,6 +321,7 @@ class LeftTask(Task):
 class ProjectTask(Task):
     """Read a tile of Z a second time and project it on the product of the left factors."""
 
+    stage: ClassVar[str] = "project"
     tile: Tile
 
     @property
@@ -217,9 +329,17 @@ class ProjectTask(Task):
         """Name with the groups covered."""
         return _tile_label("second read of tile", self.tile)
 
+    def source_of(self, job: Job) -> MatrixSource:
+        """The matrix or its copy."""
+        return job.tile_source
+
     def read_source(self, job: Job) -> Inputs:
         """Read the tile."""
         return {"grid": _read_tile(job, self.tile)}
+
+    def bytes_read(self, job: Job) -> int:
+        """Bytes of the chunks that the tile touches."""
+        return _tile_bytes(job, self.tile)
 
     def read_workspace(self, job: Job) -> Inputs:
         """Read X of its groups."""
@@ -242,6 +362,7 @@ class ProjectTask(Task):
 class RightTask(Task):
     """Factorize the right parts of a range of column groups."""
 
+    stage: ClassVar[str] = "right"
     first: int
     last: int
 
@@ -278,6 +399,7 @@ class RightTask(Task):
 class VerifyTask(Task):
     """Compare a tile of Z with the product of the factors."""
 
+    stage: ClassVar[str] = "verify"
     tile: Tile
 
     @property
@@ -285,9 +407,17 @@ class VerifyTask(Task):
         """Name with the groups covered."""
         return _tile_label("verification of tile", self.tile)
 
+    def source_of(self, job: Job) -> MatrixSource:
+        """The matrix or its copy."""
+        return job.tile_source
+
     def read_source(self, job: Job) -> Inputs:
         """Read the tile."""
         return {"grid": _read_tile(job, self.tile)}
+
+    def bytes_read(self, job: Job) -> int:
+        """Bytes of the chunks that the tile touches."""
+        return _tile_bytes(job, self.tile)
 
     def read_workspace(self, job: Job) -> Inputs:
         """Read the columns and rows whose products are the blocks."""
@@ -316,14 +446,24 @@ class VerifyTask(Task):
 class WholeTask(Task):
     """Take the matrix itself as the factor of a chain of one pattern."""
 
+    stage: ClassVar[str] = "tiles"
+
     @property
     def label(self) -> str:
         """Name."""
         return "copy of the matrix"
 
+    def source_of(self, job: Job) -> MatrixSource:
+        """The matrix or its copy."""
+        return job.tile_source
+
     def read_source(self, job: Job) -> Inputs:
         """Read all of Z."""
         return {"grid": _read_tile(job, WHOLE)}
+
+    def bytes_read(self, job: Job) -> int:
+        """Bytes of all chunks."""
+        return _tile_bytes(job, WHOLE)
 
     def compute(self, job: Job, inputs: Inputs) -> list[Output]:
         """Check and convert."""
@@ -341,6 +481,7 @@ def stage_tasks(plan: Plan) -> dict[str, Sequence[Task]]:
     if plan.split is None:
         return {"tiles": [WholeTask()]}
     stages: dict[str, Sequence[Task]] = {
+        "copy": [CopyTask(panel) for panel in plan.panels],
         "tiles": [TileTask(tile) for tile in plan.tiles],
         "left": [LeftTask(*span) for span in plan.left_ranges],
         "project": [ProjectTask(tile) for tile in plan.tiles],
@@ -354,34 +495,112 @@ def load_task(job: Job, task: Task) -> Inputs:
     return {**task.read_source(job), **task.read_workspace(job)}
 
 
-def finish_task(job: Job, task: Task, inputs: Inputs, *, load_seconds: float, write: bool = True) -> Record:
-    """Compute a task whose inputs are at hand, and write its outputs.
+def finish_task(
+    job: Job, number: int, task: Task, inputs: Inputs, *, bytes_read: int, load_seconds: float, idle_bytes: int
+) -> tuple[list[Output], Record]:
+    """Compute a task whose inputs are at hand.
 
     Parameters
     ----------
     job : Job
         What the tasks share.
+    number : int
+        Number of the task in its stage.
     task : Task
         What to do.
     inputs : dict of array
         What :func:`load_task` returns.
+    bytes_read : int
+        What reading them from Z cost (:meth:`Task.bytes_read`), for the record.
     load_seconds : float
         Time that reading them took, for the record.
-    write : bool
-        Whether to write the outputs to the workspace; else the record carries them.
+    idle_bytes : int
+        Resident memory of this process before the run, for the record.
+
+    Returns
+    -------
+    outputs : list of Output
+        What the task writes; the last one, which says that it has ended, must be written last.
+    record : Record
+        The same as the last output.
     """
     started = time.perf_counter()
     with np.errstate(all="ignore"):  # non-finite results are looked for, and reported with their place
         outputs = task.compute(job, inputs)
-    if write:
-        for output in outputs:
-            job.workspace.write(*output)
-    bytes_read = inputs["grid"].nbytes if "grid" in inputs else 0
-    return Record(bytes_read, load_seconds, time.perf_counter() - started, [] if write else outputs)
+    elapsed = time.perf_counter() - started
+    peak = max(idle_bytes, resident.peak())  # counted in two ways, which differ by some pages
+    record = Record(bytes_read, load_seconds, elapsed, time.time(), idle_bytes, peak)
+    row = np.array([record], np.float64)
+    return [*outputs, Output(done_name(task.stage), (slice(number, number + 1),), row)], record
+
+
+def write_outputs(job: Job, outputs: list[Output]) -> None:
+    """Write what a task gives, in order; NaN would mean what is not there, and is refused."""
+    for output in outputs:
+        if np.isnan(output.values).any():
+            raise InputError(
+                f"{job.source.name} has entries of which {output.name} cannot be computed in "
+                f"{job.plan.source.work_dtype}; scale the matrix, or convert it to double precision"
+            )
+    for output in outputs:
+        job.workspace.write(*output)
+
+
+def done_name(stage: str) -> str:
+    """Name of the array that says which tasks of a stage have ended."""
+    return f"done/{stage}"
+
+
+def writers(plan: Plan, name: str, selection: Selection) -> tuple[str, list[int]]:
+    """Stage and numbers of the tasks that wrote into a range of an array of the workspace."""
+    if name.startswith("done/"):
+        return name.removeprefix("done/"), list(range(plan.tasks[name.removeprefix("done/")]))[selection[0]]
+    stage = _stage_of(plan, name)
+    spans = [_span(plan, name, task) for task in stage_tasks(plan)[stage]]
+    return stage, [number for number, span in enumerate(spans) if _overlap(span, selection)]
+
+
+def _stage_of(plan: Plan, name: str) -> str:
+    if plan.split is None:
+        return "tiles"
+    stages = {"A": "tiles", "stats": "tiles", "second": "project", "copy": "copy", "right_error": "right"}
+    stages["B"] = "tiles" if plan.passes == 1 else "project"
+    if name in stages:
+        return stages[name]
+    return "right" if name.startswith("right/") else "left"
+
+
+def _span(plan: Plan, name: str, task: Task) -> Selection:
+    """Range of an array that a task writes, as far as it is needed to tell the tasks apart."""
+    if isinstance(task, CopyTask):
+        assert plan.copy is not None
+        t, p, v = task.panel, plan.copy.rows.members, plan.copy.cols.members
+        return slice(t.r0 * p, t.r1 * p), slice(t.c0 * v, t.c1 * v)
+    if isinstance(task, (TileTask, ProjectTask)):
+        rows, cols = slice(task.tile.r0, task.tile.r1), slice(task.tile.c0, task.tile.c1)
+        return (cols, rows) if name == "B" else (rows, cols)
+    if isinstance(task, (LeftTask, RightTask)):
+        return (slice(task.first, task.last),)
+    return (slice(0, 1),)
+
+
+def _overlap(span: Selection, selection: Selection) -> bool:
+    return all(
+        (b.start or 0) < a.stop and (b.stop is None or a.start < b.stop) for a, b in zip(span, selection, strict=False)
+    )
 
 
 def _read_tile(job: Job, tile: Tile) -> NDArray[Any]:
-    return job.source.read(job.plan.rows, job.plan.cols, tile)
+    return job.tile_source.read(job.plan.rows, job.plan.cols, tile)
+
+
+def _tile_bytes(job: Job, tile: Tile) -> int:
+    return job.tile_source.bytes_touched(job.plan.rows, job.plan.cols, tile)
+
+
+def _read_panel(job: Job, panel: Tile) -> NDArray[Any]:
+    assert job.plan.copy is not None
+    return job.source.read(job.plan.copy.rows, job.plan.copy.cols, panel)
 
 
 def _stacks(grid: Any, job: Job, backend: Backend) -> Iterator[tuple[int, int, Any]]:
@@ -415,14 +634,17 @@ def _check_finite(job: Job, grid: NDArray[Any], tile: Tile, stats: NDArray[np.fl
         return
     bad = first_bad_entry(grid, job.plan.rows, job.plan.cols, tile)
     if bad is not None:
-        row, col = bad
-        raise NonFiniteError(
-            f"{job.source.name} holds a NaN or an infinity at index ({row}, {col}); mask or replace such entries first",
-            bad,
-        )
+        raise _non_finite(job, bad)
     raise InputError(
         f"{job.source.name} has entries of modulus {np.max(np.abs(grid)):.3g}, too large to be squared in "
         f"{job.plan.source.work_dtype}; scale the matrix"
+    )
+
+
+def _non_finite(job: Job, index: tuple[int, int] | None) -> NonFiniteError:
+    assert index is not None
+    return NonFiniteError(
+        f"{job.source.name} holds a NaN or an infinity at index {index}; mask or replace such entries first", index
     )
 
 

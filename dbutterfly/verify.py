@@ -13,11 +13,12 @@ from .errors import InputError, NonFiniteError
 from .factorization import Factorization
 from .kernels.hierarchy import multiply_stack, part_left, part_right
 from .layout import Axis
-from .plan import Plan, Tile, make_plan
+from .plan import Plan, Tile
+from .planning import make_plan
 from .progress import ProgressBar
 from .sources import MatrixSource, as_source
-from .store import MemoryWorkspace
-from .tasks import Job, Record, VerifyTask
+from .tasks import Job, Record, VerifyTask, done_name
+from .workspace import MemoryWorkspace
 
 __all__ = ["VerifiedError", "verify"]
 
@@ -120,12 +121,14 @@ def _streamed(
         budget=engine.budget(memory),
     )
     job = Job(source, planned, _products(factorization, planned))
+    fields = len(Record._fields)
+    job.workspace.create(done_name("verify"), (len(planned.tiles), fields), (1, fields), np.float64)
     tasks = [(number, VerifyTask(tile)) for number, tile in enumerate(planned.tiles)]
     with ProgressBar(progress) as bar:
         bar.start("verify", len(tasks), 0)
 
         def on_done(number: int, record: Record) -> None:  # noqa: ARG001
-            bar.advance(record.bytes_read)
+            bar.advance(int(record.bytes_read))
 
         engine.run(job, tasks, on_done)
     errors = job.workspace.read("errors", (slice(None),))

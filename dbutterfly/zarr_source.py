@@ -17,7 +17,6 @@ An uncompressed chunk that was overwritten by other bytes is seen by nobody: sto
 from __future__ import annotations
 
 import hashlib
-import threading
 import warnings
 from collections.abc import Iterator
 from functools import cached_property
@@ -29,6 +28,7 @@ import zarr.buffer.cpu
 import zarr.storage
 from numpy.typing import NDArray
 
+from .compiled import compiled_codecs
 from .errors import SourceError
 from .layout import Axis, Index, Part
 from .locations import is_remote
@@ -59,17 +59,6 @@ PIECE_BYTES = 1 << 23
 
 REQUEST_BYTES = 1 << 26
 """Most bytes of chunks (or one chunk) that zarr-python's own pipeline is given at a time."""
-
-ONE_THREAD = {
-    "codec_pipeline.path": "zarrs.ZarrsCodecPipeline",
-    "threading.max_workers": 1,
-    "codec_pipeline.chunk_concurrent_minimum": 1,  # four by default, whatever the number of threads
-    "codec_pipeline.chunk_concurrent_maximum": 1,
-}
-
-
-_OPENING = threading.Lock()
-"""Zarr's configuration belongs to the process, and is left as it was found."""
 
 
 class _Route(NamedTuple):
@@ -331,8 +320,7 @@ def _compiled(array: zarr.Array[Any]) -> zarr.Array[Any] | None:
     if not isinstance(array.store, zarr.storage.LocalStore) or not np.dtype(array.dtype).isnative:
         return None
     try:
-        with _OPENING, warnings.catch_warnings(), zarr.config.set(ONE_THREAD):
-            warnings.simplefilter("ignore")
+        with compiled_codecs():
             warnings.filterwarnings("error", message="Array is unsupported by ZarrsCodecPipeline")
             return zarr.open_array(array.store, path=array.path, mode="r")
     except (TypeError, ValueError, NotImplementedError, ImportError, UserWarning):

@@ -61,16 +61,20 @@ class Signalling(Counted):
 
 @dataclass(frozen=True, eq=False)
 class Failing(Counted):
-    """Raises, when a certain entry is asked for."""
+    """Raises, when a certain entry, or one of ``more``, is asked for: always, or the first few ``times``."""
 
     error: BaseException = field(default_factory=lambda: ZeroDivisionError("no such entry"))
     row: int = 0
     col: int = 0
+    more: tuple[tuple[int, int], ...] = ()
+    times: int | None = None
 
     def __call__(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[Any]:
         block = super().__call__(rows, cols)
-        if self.row in rows and self.col in cols and not self.is_sample(rows):
-            raise self.error
+        if any(row in rows and col in cols for row, col in ((self.row, self.col), *self.more)):
+            asked = blocks(self.log).count(f"{rows.size * cols.size} {rows[0]} {cols[0]}")
+            if not self.is_sample(rows) and (self.times is None or asked <= self.times):
+                raise self.error
         return block
 
     def is_sample(self, rows: NDArray[np.int64]) -> bool:

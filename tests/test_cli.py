@@ -16,6 +16,7 @@ import dbutterfly as dbf
 from dbutterfly.cli import main
 from dbutterfly.cli.app import app
 from dbutterfly.errors import MemoryBudgetError, TaskError
+from dbutterfly.store import RunStore
 
 COMMANDS = ["demo", "generate", "plan", "factorize", "apply", "verify", "info"]
 FOURIER = ("--orderings", "none,bitreversal")
@@ -483,7 +484,8 @@ def wait_for_finished_tiles(store, started):
     while time.monotonic() < deadline:
         assert started.poll() is None, started.stderr.read()
         try:
-            if zarr.open_array(store, path="work/done/tiles", mode="r")[:].any():
+            run = RunStore.open(store, mode="r+")
+            if run is not None and not np.isnan(run.workspace.read_rows("done/tiles")).all():
                 return
         except FileNotFoundError:
             pass

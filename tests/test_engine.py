@@ -1,8 +1,10 @@
 import asyncio
 import os
+import re
 import signal
 import threading
 import time
+from dataclasses import dataclass
 
 import dask.array as da
 import numpy as np
@@ -15,8 +17,18 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import dbutterfly as dbf
 from dbutterfly import tasks
-from dbutterfly.engine import DaskEngine, ThreadEngine, choose_engine, parse_memory, single_threaded_blas
-from dbutterfly.errors import InputError, NonFiniteError, SourceError, TaskError
+from dbutterfly.engine import (
+    ATTEMPTS,
+    IN_A_ROW,
+    IN_FLIGHT_PER_WORKER,
+    DaskEngine,
+    ThreadEngine,
+    choose_engine,
+    parse_memory,
+    single_threaded_blas,
+)
+from dbutterfly.errors import InputError, MissingChunksWarning, NonFiniteError, SourceError, TaskError
+from dbutterfly.store import RunStore
 
 TREE = ((((0, 1), 2), 3), (4, (5, (6, 7))))
 
@@ -117,30 +129,116 @@ class Unlucky(tasks.LeftTask):
 def test_an_error_of_any_kind_names_the_task_and_its_cause(engine, monkeypatch):
     monkeypatch.setattr(tasks, "LeftTask", Unlucky)
     with pytest.raises(
-        TaskError, match=r"left factors of row groups \d+\.\.\d+ failed: RuntimeError: out of luck"
+        TaskError, match=r"left factors of row groups \d+\.\.\d+ failed 3 times: RuntimeError: out of luck"
     ) as caught:
         dbf.factorize(noisy_butterfly(64), **engine)
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
-def test_a_failure_stops_the_others_and_keeps_what_has_ended(engine, tmp_path):
-    matrix = noisy_butterfly(256)
-    log = str(tmp_path / "log")
-    failing = dbf.entries(Failing(matrix, log, 0.01, row=0, col=255), matrix.shape, matrix.dtype)
-    memory = memory_for(64, failing, tree=TREE)
-    arguments = {"tree": TREE, "memory": memory, "store": tmp_path / "run", **engine}
-    planned = dbf.plan(failing, tree=TREE, memory=memory, **engine)
-    with pytest.raises(SourceError, match="no such entry"):
-        dbf.factorize(failing, **arguments)
-    begun = len(blocks(log)) - 1
-    assert begun < planned.tasks["tiles"]
-    flags = zarr.open_array(tmp_path / "run", path="work/done/tiles", mode="r")[...]
-    assert 0 < flags.sum() < begun
-    again = Counted(matrix, str(tmp_path / "again"))
-    fact = dbf.factorize(dbf.entries(again, matrix.shape, matrix.dtype), **arguments)
-    assert len(blocks(again.log)) - 1 == planned.tasks["tiles"] - flags.sum()
-    assert fact.record["stages"]["tiles"]["resumed"] == flags.sum()
+def ended(store, stage):
+    return ~np.isnan(RunStore.open(store, mode="r+").workspace.read_rows(f"done/{stage}")).any(axis=1)
+
+
+@pytest.fixture
+def trying(matrix, engine, tmp_path):
+    """Factorize a source that fails at an entry, and then one that does not; how many tiles each has read."""
+
+    def attempt(kind, **options):
+        log = tmp_path / kind.__name__
+        source = dbf.entries(kind(matrix, str(log), **options), matrix.shape, matrix.dtype)
+        memory = memory_for(64, source, tree=TREE)
+        try:
+            fact = dbf.factorize(source, tree=TREE, memory=memory, store=tmp_path / "run", **engine)
+        except Exception as error:
+            fact = error
+        return fact, len(blocks(log)) - 1  # one block is the sample of the fingerprint
+
+    return attempt
+
+
+def test_a_task_that_fails_each_time_is_reported_when_the_others_have_ended(trying, matrix, engine, tmp_path, caplog):
+    error, read = trying(Failing, row=0, col=255)
+    where = r" \(on worker tcp://[\d.:]+\)" if "client" in engine else ""
+    assert isinstance(error, SourceError)
+    assert re.fullmatch(
+        r"tile \(row groups 0\.\.\d+, column groups \d+\.\.\d+\) failed 3 times: the entry function failed at rows "
+        rf"0\.\..*no such entry.*{where} \(this task failed; the rest of the stage is kept\)",
+        str(error),
+    )
+    assert sum("it will be tried again" in message for message in caplog.messages) == ATTEMPTS - 1
+    done = ended(tmp_path / "run", "tiles")
+    assert (done.size, done.sum(), read) == (64, 63, 63 + ATTEMPTS)
+    fact, read = trying(Counted)
+    assert read == 1
+    assert fact.record["stages"]["tiles"]["resumed"] == 63
     assert_same(fact, dbf.factorize(matrix, tree=TREE))
+
+
+def test_of_several_failing_tasks_the_first_is_named_and_the_others_counted(trying, matrix, tmp_path):
+    error, read = trying(Failing, row=200, col=10, more=((0, 255), (100, 100)))
+    assert isinstance(error, SourceError)
+    assert str(error).startswith("tile (row groups 0..")
+    assert "(this task, and 2 others, failed; the rest of the stage is kept)" in str(error)
+    assert (ended(tmp_path / "run", "tiles").sum(), read) == (61, 61 + 3 * ATTEMPTS)
+    fact, read = trying(Counted)
+    assert read == 3
+    assert_same(fact, dbf.factorize(matrix, tree=TREE))
+
+
+def test_a_failure_that_passes_is_only_logged(trying, matrix, caplog):
+    fact, read = trying(Failing, row=200, col=10, times=ATTEMPTS - 1)
+    assert read == 64 + ATTEMPTS - 1
+    assert sum("it will be tried again" in message for message in caplog.messages) == ATTEMPTS - 1
+    assert_same(fact, dbf.factorize(matrix, tree=TREE))
+
+
+@dataclass(frozen=True, eq=False)
+class Broken(Failing):
+    """Fails for every tile."""
+
+    def __call__(self, rows, cols):
+        block = Counted.__call__(self, rows, cols)
+        if not self.is_sample(rows):
+            raise self.error
+        return block
+
+
+def test_failures_in_a_row_end_a_stage(trying):
+    error, read = trying(Broken)
+    assert isinstance(error, SourceError)
+    assert "no such entry" in str(error)
+    assert IN_A_ROW * 2 < read <= IN_A_ROW * 2 + 1 + 2 * IN_FLIGHT_PER_WORKER
+
+
+def test_what_no_task_would_escape_ends_a_stage_at_once(matrix, engine, tmp_path):
+    bad = matrix.copy()
+    bad[0, 0] = np.nan
+    log = tmp_path / "log"
+    source = dbf.entries(Counted(bad, str(log), 0.01), matrix.shape, matrix.dtype)
+    with pytest.raises(NonFiniteError, match=r"^tile \(.*\) failed: .*NaN or an infinity at index \(0, 0\)"):
+        dbf.factorize(source, tree=TREE, memory=memory_for(64, source, tree=TREE), store=tmp_path / "run", **engine)
+    assert len(blocks(log)) - 1 < 32
+    assert ended(tmp_path / "run", "tiles").sum() < len(blocks(log)) - 1
+
+
+def test_the_record_of_a_stage_tells_of_all_its_tasks(trying, matrix, engine, tmp_path):
+    """Those of the run that was cut off, too."""
+    trying(Failing, row=0, col=255)
+    rows = RunStore.open(tmp_path / "run", mode="r+").workspace.read_rows("done/tiles")
+    before = dict(zip(tasks.Record._fields, np.delete(rows, np.flatnonzero(np.isnan(rows[:, 0])), 0).T, strict=True))
+    fact, _ = trying(Counted)
+    assert list(fact.record["stages"]) == ["tiles", "left", "right"]
+    for name, stage in fact.record["stages"].items():
+        assert stage["tasks"] + stage["resumed"] == fact.record["plan"]["tasks"][name]
+        assert stage["seconds"] > 0
+        assert stage["bytes_read"] == (fact.record["plan"]["bytes_read"] if name == "tiles" else 0)
+        assert 1 << 20 < stage["idle_bytes"] <= stage["peak_bytes"] < 1 << 34
+        assert 0 <= stage["peak_beyond_idle"] <= stage["peak_bytes"]
+    tiles = fact.record["stages"]["tiles"]
+    assert before["bytes_read"].sum() == matrix.nbytes * 63 // 64
+    for field in ("load_seconds", "compute_seconds"):
+        assert tiles[field] > before[field].sum() > 0
+    assert tiles["peak_bytes"] >= before["peak_bytes"].max()
 
 
 def test_the_first_bad_tile_is_the_one_that_is_reported(engine):
@@ -322,7 +420,10 @@ def test_workers_that_cannot_see_the_matrix_say_so(client, tmp_path):
     dbf.matrices.write(matrix, tmp_path / "z.zarr", chunks=(8, 8))
     array = zarr.open_array(tmp_path / "z.zarr", mode="r")
     (tmp_path / "z.zarr").rename(tmp_path / "elsewhere.zarr")
-    with pytest.raises(SourceError, match="a worker cannot open the matrix or the store"):
+    with (
+        pytest.warns(MissingChunksWarning, match="cannot be listed"),
+        pytest.raises(SourceError, match="a worker cannot open the matrix or the store"),
+    ):
         dbf.factorize(array, client=client)
 
 

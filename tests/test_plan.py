@@ -5,14 +5,16 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from dbutterfly import planning
 from dbutterfly.chain import Chain, tree_leaves
 from dbutterfly.errors import ChainError, InputError, MemoryBudgetError
 from dbutterfly.layout import Axis
 from dbutterfly.orderings import Orderings
-from dbutterfly.plan import GROUP_COPIES, Budget, Layout, SourceInfo, Tile, format_bytes, make_plan
+from dbutterfly.plan import Budget, SourceInfo, Tile, format_bytes
+from dbutterfly.planning import GROUP_COPIES, GROUP_READING, make_plan
 
 GIB = 1 << 30
 WORK = {"float32": "float32", "complex128": "complex128", "int16": "float64", "float16": "float32"}
@@ -84,19 +86,17 @@ def test_tiles_and_groups_cover_everything_once(job, workers, memory):
     assert (p * u, q * v) == source.shape
     covered = np.zeros((u, q), int)
     for r0, r1, c0, c1 in plan.tiles:
-        assert 0 < r1 - r0 <= plan.tile_rows
-        assert 0 < c1 - c0 <= plan.tile_cols
+        assert 0 < r1 - r0 <= plan.layout.tile_rows
+        assert 0 < c1 - c0 <= plan.layout.tile_cols
         covered[r0:r1, c0:c1] += 1
     assert (covered == 1).all()
     for ranges, groups, per_task, per_tile in (
-        (plan.left_ranges, u, plan.left_groups, plan.tile_rows),
-        (plan.right_ranges, q, plan.right_groups, plan.tile_cols),
+        (plan.left_ranges, u, plan.layout.left_groups, plan.layout.tile_rows),
+        (plan.right_ranges, q, plan.layout.right_groups, plan.layout.tile_cols),
     ):
         assert [k for first, last in ranges for k in range(first, last)] == list(range(groups))
         assert per_task % per_tile == 0 or per_tile % per_task == 0
-    assert plan.layout == Layout(
-        len(tree_leaves(plan.tree[0])), plan.tile_rows, plan.tile_cols, plan.left_groups, plan.right_groups
-    )
+    assert plan.layout.root == len(tree_leaves(plan.tree[0]))
     assert tree_leaves(plan.tree) == list(range(len(chain)))
 
 
@@ -138,9 +138,12 @@ def test_peak_is_within_the_budget_or_the_least_budget_is_named(job, workers, me
 def test_peak_of_a_comb_is_that_of_its_large_groups(tree):
     """Peeling off a single factor leaves groups of half the side squared, which no tiling makes smaller."""
     plan = planned(stored((8192, 8192)), tree=tree)
-    assert plan.peak_bytes == GROUP_COPIES * 4096 * 4096 * 4
-    with pytest.raises(MemoryBudgetError, match=f"the least that works is memory={plan.peak_bytes} "):
-        planned(stored((8192, 8192)), tree=tree, memory=plan.peak_bytes - 1)
+    assert plan.peak_bytes == (GROUP_COPIES + GROUP_READING) * 4096 * 4096 * 4
+    least = GROUP_COPIES * 4096 * 4096 * 4
+    by_turns = planned(stored((8192, 8192)), tree=tree, memory=plan.peak_bytes - 1)
+    assert (by_turns.peak_bytes, by_turns.layout.prefetch, plan.layout.prefetch) == (least, False, True)
+    with pytest.raises(MemoryBudgetError, match=f"the least that works is memory={least} "):
+        planned(stored((8192, 8192)), tree=tree, memory=least - 1)
 
 
 @settings(deadline=None, max_examples=50)
@@ -165,6 +168,86 @@ def test_layout_of_an_earlier_plan_is_taken_over(job, before, after):
         assert second.layout == first.layout
         assert second.tree == first.tree
         assert second.tiles == first.tiles
+
+
+# ---------------------------------------------------------------- copying in another order
+
+
+@st.composite
+def copies(draw):
+    """Plans of matrices with both sides scattered, such that a copy is worth its while; and the matrix."""
+    radices = st.lists(st.sampled_from([2, 3, 4, 5]), min_size=1, max_size=4)
+    shape = math.prod(draw(radices)), math.prod(draw(radices))
+    source = stored(shape, tuple(draw(st.integers(1, size + 3)) for size in shape), draw(st.sampled_from(sorted(WORK))))
+    job = {
+        "orderings": Orderings(*(np.random.default_rng(0).permutation(size) for size in shape)),
+        "tree": draw(st.sampled_from(["balanced", "left", "right"])),
+        "passes": draw(st.sampled_from([1, 2])),
+        "can_copy": True,
+    }
+    settled = {"memory": draw(st.sampled_from([3 << 21, 1 << 23, 1 << 28])), "workers": draw(st.integers(1, 4))}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planning, "WRITE_COST", -100.0)
+        patch.setattr(planning, "COPY_WIDTH", draw(st.sampled_from([1, 8, 1024])))
+        patch.setattr(planning, "COPY_STRIP", draw(st.sampled_from([64, 1 << 12, 1 << 26])))
+        patch.setattr(planning, "STACK_BYTES", 1 << 10)
+        try:
+            plan = planned(source, Chain.chainable(shape), **job, **settled)
+        except MemoryBudgetError:
+            assume(False)
+        assume(plan.copy is not None)
+        assert planned(source, plan.chain, layout=plan.layout, **job, **settled).panels == plan.panels
+    return source, plan
+
+
+@settings(deadline=None, max_examples=150)
+@given(copies())
+def test_panels_cover_the_matrix_once_and_write_whole_chunks(found):
+    source, plan = found
+    copy, itemsize = plan.copy, np.dtype(source.dtype).itemsize
+    stored_, written, read = np.zeros(source.shape, int), np.zeros(source.shape, int), 0
+    grid = [math.ceil(size / chunk) for size, chunk in zip(source.shape, copy.chunks, strict=True)]
+    writers = np.zeros(grid, int)
+    for r0, r1, c0, c1 in plan.panels:
+        stored_[np.ix_(copy.rows.positions(r0, r1), copy.cols.positions(c0, c1))] += 1
+        read += touched(copy.rows, r0, r1) * touched(copy.cols, c0, c1) * itemsize
+        span, chunks = [], []
+        for first, last, axis, size, chunk in zip(
+            (r0, c0), (r1, c1), (copy.rows, copy.cols), source.shape, copy.chunks, strict=True
+        ):
+            start, stop = first * axis.members, last * axis.members
+            assert start % chunk == 0
+            assert stop % chunk == 0 or stop == size
+            span.append(slice(start, stop))
+            chunks.append(slice(start // chunk, math.ceil(stop / chunk)))
+        written[tuple(span)] += 1
+        writers[tuple(chunks)] += 1
+    assert (stored_ == 1).all()
+    assert (written == 1).all()
+    assert (writers == 1).all()
+    assert read == copy.bytes_read
+
+
+@settings(deadline=None, max_examples=150)
+@given(copies())
+def test_tiles_of_a_copy_cover_it_once_and_are_read_as_they_were_written(found):
+    source, plan = found
+    itemsize, read = np.dtype(plan.source.work_dtype).itemsize, 0
+    for axis, size, chunk in zip((plan.rows, plan.cols), source.shape, plan.copy.chunks, strict=True):
+        assert axis.edges.tolist() == [*range(0, size, chunk), size]
+    covered = np.zeros(source.shape, int)
+    for r0, r1, c0, c1 in plan.tiles:
+        covered[np.ix_(plan.rows.positions(r0, r1), plan.cols.positions(c0, c1))] += 1
+        read += touched(plan.rows, r0, r1) * touched(plan.cols, c0, c1) * itemsize
+    assert (covered == 1).all()
+    assert plan.tile_bytes_read == plan.passes * read
+    assert plan.bytes_read == plan.tile_bytes_read + plan.copy.bytes_read
+    assert plan.peak_bytes <= plan.budget.memory
+    for per_task, per_tile in (
+        (plan.layout.left_groups, plan.layout.tile_rows),
+        (plan.layout.right_groups, plan.layout.tile_cols),
+    ):
+        assert per_task % per_tile == 0 or per_tile % per_task == 0
 
 
 # ---------------------------------------------------------------- reading every chunk once
@@ -277,8 +360,9 @@ def test_printed_plan():
     assert re.fullmatch(r"\d+ tiles, \d+ left, \d+ project, \d+ right", lines["tasks"])
     assert lines["reads"] == "64.00 MiB in 2 passes, amplification 1.00"
     assert re.fullmatch(r"[\d.]+ [KM]iB", lines["writes"])
-    assert re.fullmatch(r"[\d.]+ MiB per task at its peak \(1.00 GiB allowed, 3 at a time\)", lines["memory"])
-    assert re.fullmatch(r"\d+\.\d s for the reading stages at 1 GB/s", lines["time"])
+    peak = r"[\d.]+ MiB per worker at its peak, the next task read ahead"
+    assert re.fullmatch(rf"{peak} \(1.00 GiB allowed, 3 at a time\)", lines["memory"])
+    assert re.fullmatch(r"\d+\.\d s if 1 GB/s are read", lines["time"])
     assert lines["note"] == "entries are stored as int16 and taken as float64"
 
 
@@ -358,7 +442,9 @@ def test_orderings_that_are_no_permutation(shape):
 
 def test_budget_too_small_is_also_a_memory_error():
     for shape in ((16, 16), (7, 13)):
-        with pytest.raises(MemoryError, match=r"memory=100 B is too small for a \d+ x \d+ float32 matrix .* per task"):
+        with pytest.raises(
+            MemoryError, match=r"memory=100 B is too small for a \d+ x \d+ float32 matrix .* per worker"
+        ):
             planned(stored(shape, (4, 4)), memory=100)
 
 

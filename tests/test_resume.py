@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from counted import Counted, Failing, Signalling, blocks
 
 import dbutterfly as dbf
 from dbutterfly.chain import Chain
-from dbutterfly.errors import SourceError, StoreError, StoreMismatchError
+from dbutterfly.errors import SourceError, StoreBusyError, StoreError, StoreMismatchError
+from dbutterfly.store import RunStore
 
 TREE = (((0, 1), (2, 3)), (4, (5, (6, 7))))
 
@@ -41,7 +43,8 @@ def many_tiles(matrix):
 
 
 def flags(store, stage):
-    return zarr.open_array(store, path=f"work/done/{stage}", mode="r")[...].astype(bool)
+    """Which tasks have ended."""
+    return ~np.isnan(RunStore.open(store, mode="r+").workspace.read_rows(f"done/{stage}")).any(axis=1)
 
 
 def resumed(matrix, store, log, **arguments):
@@ -86,33 +89,111 @@ def test_an_interrupted_second_read_does_not_repeat_the_first(matrix, expected, 
 
 
 KILLED = """
-import signal, sys
+import signal
 import numpy as np
 import dbutterfly as dbf
-from counted import Signalling
+from counted import Counted, Signalling
 array = np.load("matrix.npy")
-source = Signalling(array, "log", 0.05, signal=signal.SIGKILL, once_there="run/work/done/tiles/c/0")
-dbf.factorize(dbf.entries(source, array.shape, array.dtype), tree={tree!r}, memory={memory}, store="run", workers=2)
+source = dbf.entries({source}, array.shape, array.dtype)
+dbf.factorize(source, tree={tree!r}, memory={memory}, passes={passes}, store="run", workers=2)
 """
 
 
-def test_a_killed_process_loses_no_more_than_a_moment(matrix, expected, many_tiles, tmp_path):
-    np.save(tmp_path / "matrix.npy", matrix)
-    ended = subprocess.run(
-        [sys.executable, "-c", KILLED.format(**many_tiles)],
-        cwd=tmp_path,
+def run_elsewhere(source, directory, matrix, passes=1, **arguments):
+    """The same run in a process that may be killed; how it ended, once it has."""
+    np.save(directory / "matrix.npy", matrix)
+    return subprocess.Popen(
+        [sys.executable, "-c", KILLED.format(source=source, passes=passes, **arguments)],
+        cwd=directory,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
-        capture_output=True,
-        timeout=120,
-        check=False,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
-    done = int(flags(tmp_path / "run", "tiles").sum())
-    tiles = flags(tmp_path / "run", "tiles").size
-    assert 0 < done < tiles
-    fact, read = resumed(matrix, tmp_path / "run", tmp_path / "again", **many_tiles)
-    assert read == tiles - done
+
+
+def test_a_run_that_is_killed_again_and_again_repeats_nothing_that_had_ended(matrix, expected, many_tiles, tmp_path):
+    store, ended, begun = tmp_path / "run", np.zeros(64, bool), 0
+    for kill, after in enumerate((5, 12, 3)):
+        source = f"Signalling(array, 'log{kill}', 0.02, signal=signal.SIGKILL, after={after})"
+        with run_elsewhere(source, tmp_path, matrix, **many_tiles) as killed:
+            _, told = killed.communicate(timeout=120)
+        assert killed.returncode == -signal.SIGKILL, told
+        read, now = len(blocks(tmp_path / f"log{kill}")) - 1, flags(store, "tiles")
+        assert (now | ~ended).all()
+        assert now.sum() - ended.sum() <= read
+        ended, begun = now, begun + read
+    assert begun - 3 * 5 <= ended.sum() < 64  # lost is no more than what two workers had in hand, and the next tasks
+    assert ended.any()
+    fact, read = resumed(matrix, store, tmp_path / "again", **many_tiles)
+    assert read == 64 - ended.sum()
+    assert fact.record["stages"]["tiles"]["resumed"] == ended.sum()
     assert_same(fact, expected[1])
+    assert_same(dbf.open(store), fact)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_run_that_is_killed_at_any_moment_ends_the_same(matrix, expected, many_tiles, passes, tmp_path):
+    rng = np.random.default_rng(passes)
+    for _ in range(5):
+        source = "Counted(array, 'log', 0.002)"
+        with run_elsewhere(source, tmp_path, matrix, passes, **many_tiles) as killed:
+            until = time.monotonic() + 60
+            while killed.poll() is None and not (tmp_path / "log").exists() and time.monotonic() < until:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.3))
+            killed.kill()
+            killed.communicate()
+        (tmp_path / "log").unlink(missing_ok=True)
+    fact, _ = resumed(matrix, tmp_path / "run", tmp_path / "again", passes=passes, **many_tiles)
+    assert_same(fact, expected[passes])
+
+
+def test_a_second_call_is_refused_while_the_first_one_works(matrix, expected, many_tiles, tmp_path):
+    source = entries(Counted, matrix, tmp_path / "mine")
+    with run_elsewhere("Counted(array, 'log', 0.05)", tmp_path, matrix, **many_tiles) as other:
+        until = time.monotonic() + 60
+        while len(blocks(tmp_path / "log")) < 4 and time.monotonic() < until:
+            time.sleep(0.01)
+        for resume in (True, False):
+            with pytest.raises(StoreBusyError, match=rf"in use by another run \(process {other.pid} on "):
+                dbf.factorize(source, store=tmp_path / "run", resume=resume, **many_tiles)
+        _, told = other.communicate(timeout=120)
+    assert other.returncode == 0, told
+    assert len(blocks(tmp_path / "log")) - 1 == 64
+    fact, read = resumed(matrix, tmp_path / "run", tmp_path / "again", **many_tiles)
+    assert read == 0
+    assert_same(fact, expected[1])
+
+
+def test_of_calls_at_the_same_moment_one_works(matrix, expected, many_tiles, tmp_path):
+    source = "Counted(array, 'log', 0.01)"
+    others = [run_elsewhere(source, tmp_path, matrix, **many_tiles) for _ in range(2)]
+    told = [other.communicate(timeout=120)[1] for other in others]
+    codes = [other.returncode for other in others]
+    assert 0 in codes, told
+    assert all(code == 0 or "StoreBusyError" in text for code, text in zip(codes, told, strict=True)), told
+    fact, read = resumed(matrix, tmp_path / "run", tmp_path / "again", **many_tiles)
+    assert read == 0
+    assert_same(fact, expected[1])
+
+
+def test_calls_in_two_threads_take_turns_or_are_refused(matrix, expected, many_tiles, tmp_path):
+    def call(number):
+        source = entries(Counted, matrix, tmp_path / f"log{number}", seconds=0.002)
+        try:
+            return dbf.factorize(source, store=tmp_path / "run", **many_tiles)
+        except StoreBusyError as error:
+            return error
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(call, range(4)))
+    ended = [fact for fact in found if not isinstance(fact, StoreBusyError)]
+    assert ended
+    for fact in ended:
+        assert_same(fact, expected[1])
+    read = sum(len(blocks(tmp_path / f"log{number}")) - 1 for number in range(4))
+    assert read == 64
 
 
 def test_a_run_may_be_continued_elsewhere(matrix, expected, many_tiles, client, tmp_path):

@@ -7,10 +7,21 @@ from comparing import noisy_butterfly, random_matrix
 import dbutterfly as dbf
 from dbutterfly.chain import Chain
 from dbutterfly.kernels.hierarchy import multiply_stack
-from dbutterfly.plan import Budget, Tile, make_plan
+from dbutterfly.plan import Budget, Tile
+from dbutterfly.planning import make_plan
 from dbutterfly.sources import as_source
-from dbutterfly.store import MemoryWorkspace
-from dbutterfly.tasks import Job, LeftTask, RightTask, TileTask, VerifyTask, finish_task, load_task, stage_tasks
+from dbutterfly.tasks import (
+    Job,
+    LeftTask,
+    RightTask,
+    TileTask,
+    VerifyTask,
+    finish_task,
+    load_task,
+    stage_tasks,
+    write_outputs,
+)
+from dbutterfly.workspace import MemoryWorkspace
 
 ORDERINGS = [None, (None, "bitreversal"), ("bitreversal", None), (np.arange(36)[::-1], np.roll(np.arange(30), 7))]
 
@@ -24,7 +35,8 @@ def job_of(matrix, chain=None, **arguments):
 
 def outputs_of(job, task):
     inputs = load_task(job, task)
-    return {output.name: output for output in finish_task(job, task, inputs, load_seconds=0.0, write=False).outputs}
+    outputs, _ = finish_task(job, 0, task, inputs, bytes_read=0, load_seconds=0.0, idle_bytes=0)
+    return {output.name: output for output in outputs}
 
 
 def blocks_of(matrix, job):
@@ -119,15 +131,21 @@ def test_factors_of_a_group_multiply_to_what_the_errors_say():
         np.testing.assert_allclose(found[("left_error", "right_error")[side]].values, error, atol=1e-12)
 
 
-def test_what_is_written_is_not_sent_back():
+def test_the_record_of_a_task_is_what_it_writes_last():
     matrix = random_matrix((16, 16))
     job = job_of(matrix)
     (task,) = (TileTask(tile) for tile in job.plan.tiles)
     p, u, q, v, _ = job.plan.split
     for name, shape in {"A": (u, q, p), "B": (q, u, v), "stats": (u, q, 3)}.items():
         job.workspace.create(name, shape, shape, np.float64)
-    record = finish_task(job, task, load_task(job, task), load_seconds=1.5)
-    assert (record.outputs, record.load_seconds, record.bytes_read) == ([], 1.5, matrix.nbytes)
+    job.workspace.create("done/tiles", (1, 6), (1, 6), np.float64)
+    outputs, record = finish_task(
+        job, 0, task, load_task(job, task), bytes_read=matrix.nbytes, load_seconds=1.5, idle_bytes=7
+    )
+    write_outputs(job, outputs)
+    assert (record.load_seconds, record.bytes_read, record.idle_bytes) == (1.5, matrix.nbytes, 7)
+    assert outputs[-1].name == "done/tiles"
+    assert job.workspace.read_rows("done/tiles").tolist() == [list(record)]
     assert np.sum(job.workspace.read("stats", (slice(None),))[..., 0]) == pytest.approx(np.sum(matrix**2))
 
 

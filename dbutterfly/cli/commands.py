@@ -18,6 +18,7 @@ from .options import (
     AsJson,
     ChainText,
     Memory,
+    Missing,
     OrderingsText,
     Passes,
     Quiet,
@@ -54,6 +55,9 @@ def plan(
     rank: Rank = 1,
     passes: Passes = 1,
     orderings: OrderingsText = None,
+    store: Annotated[
+        str | None, typer.Option(help="The run's store, which has room for a copy in another order.")
+    ] = None,
     memory: Memory = None,
     workers: Workers = None,
     read_bandwidth: Annotated[
@@ -68,14 +72,16 @@ def plan(
     bandwidth = None if read_bandwidth is None else parse_bandwidth(read_bandwidth)
     wrapped = as_source(absolute(source))
     job = _job(wrapped, chain, tree, rank, passes, orderings)
-    planned = dbf.plan(wrapped, **job, memory=memory, workers=workers)
-    predicted = {} if bandwidth is None else {"read_bandwidth": bandwidth, "seconds": planned.seconds(bandwidth)}
+    planned = dbf.plan(wrapped, **job, store=store, memory=memory, workers=workers)
+    stages = {} if bandwidth is None else planned.stage_seconds(bandwidth)
     if as_json:
-        print_json({**planned.to_json(), **predicted})
+        predicted = {"read_bandwidth": bandwidth, "seconds": sum(stages.values()), "stage_seconds": stages}
+        print_json({**planned.to_json(), **(predicted if stages else {})})
         return
     print(planned)
-    if predicted:
-        print_lines([("predicted", f"{predicted['seconds']:.1f} s for the reading stages at {read_bandwidth}")])
+    if stages:
+        each = ", ".join(f"{stage} {seconds:.3g} s" for stage, seconds in stages.items())
+        print_lines([("predicted", f"{sum(stages.values()):.3g} s at {read_bandwidth}: {each}")])
 
 
 def factorize(
@@ -90,6 +96,7 @@ def factorize(
     workers: Workers = None,
     scheduler: Scheduler = None,
     backend: Annotated[str, typer.Option(help="auto, numpy or cupy.")] = "auto",
+    missing: Missing = "fill",
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Compute anew what the store holds.")] = False,
     tol: Tolerance = None,
     quiet: Quiet = False,
@@ -103,7 +110,7 @@ def factorize(
     job = _job(wrapped, chain, tree, rank, passes, orderings)
     with connected(scheduler) as client:
         resources: dict[str, Any] = {"client": client, "memory": memory, "workers": workers}
-        planned = dbf.plan(wrapped, **job, **resources)
+        planned = dbf.plan(wrapped, **job, **resources, store=store)
         resources["memory"] = planned.budget.memory  # what is free may change, the plan that was shown may not
         if not quiet:
             print(planned, file=sys.stderr)
@@ -115,6 +122,7 @@ def factorize(
                 **resources,
                 store=absolute(store),
                 backend=backend,
+                missing=missing,
                 resume=not no_resume,
                 progress=not quiet,
             )

@@ -10,6 +10,7 @@ __all__ = [
     "AsJson",
     "ChainText",
     "Memory",
+    "Missing",
     "OrderingsText",
     "Passes",
     "Quiet",
@@ -48,7 +49,11 @@ OrderingsText: TypeAlias = Annotated[
     ),
 ]
 Memory: TypeAlias = Annotated[
-    str | None, typer.Option("--memory", help="What a task may hold, such as 2GiB; by default a share of what is free.")
+    str | None, typer.Option("--memory", help="What a worker may hold, such as 2GiB; by default a share of its own.")
+]
+Missing: TypeAlias = Annotated[
+    str,
+    typer.Option("--missing", help="Chunks that are not in the store: fill (take the fill value, warn) or error."),
 ]
 Workers: TypeAlias = Annotated[
     int | None, typer.Option("--workers", help="Threads; by default as many as there are cores.")

@@ -1,0 +1,301 @@
+"""Who works on a run's store: a lease with a heartbeat, so that two runs never write the same place.
+
+The lease is one small object beside the run. It is taken by put-if-absent where the store has it, renewed every few
+seconds, and given back at the end. A run that finds a lease tells whether its holder is alive: at once on the same
+host, by watching whether the heartbeat goes on elsewhere. Of a dead holder it takes the lease over, by writing its own
+over it and looking, a moment later, whether it is still there: of two that try, one stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
+
+import psutil
+import zarr
+from zarr.abc.store import Store
+from zarr.buffer import default_buffer_prototype
+
+from .errors import StoreBusyError, StoreError
+from .locations import is_remote
+from .retries import reason, retried
+
+__all__ = ["Lease"]
+
+BEAT_SECONDS = 5.0
+PATIENCE_SECONDS = 45.0
+"""Time for which the heartbeat of a holder on another host must have stopped for it to be taken as dead."""
+SETTLE_SECONDS = 1.0
+
+KEY = "lease"
+NOBODY = {"token": "", "beat": 0, "pid": 0, "started": None, "host": "nowhere", "host_id": None}
+
+T = TypeVar("T")
+_of_this_process: set[Any] = set()
+"""Tokens of the leases that runs of this process hold."""
+
+_log = logging.getLogger("dbutterfly")
+
+
+class Lease:
+    """The right to write into a run's store, held until :meth:`release` or the end of this process.
+
+    Parameters
+    ----------
+    store : Zarr store
+        Where the run is.
+    path : str
+        Path of its group in the store.
+
+    Raises
+    ------
+    StoreBusyError
+        If another run holds the lease and is alive.
+    StoreError
+        If the store cannot be written.
+    """
+
+    def __init__(self, store: Any, path: str) -> None:
+        self._object = _object_of(store, path)
+        self._name = f"{store}/{path}".rstrip("/")
+        self._mine = {"token": uuid.uuid4().hex, "pid": os.getpid(), "started": _started(os.getpid()), **_host()}
+        self._beats = 0
+        self._lost = threading.Event()
+        self._ended = threading.Event()
+        _of_this_process.add(self._mine["token"])
+        try:
+            self._acquire()
+        except StoreError:
+            _of_this_process.discard(self._mine["token"])
+            raise
+        except Exception as error:
+            raise StoreError(f"store {self._name} cannot be written: {reason(error)}") from error
+        self._thread = threading.Thread(target=self._keep, name="dbutterfly-lease", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+    def check(self) -> None:
+        """Raise StoreBusyError if another run has taken the lease over."""
+        if self._lost.is_set():
+            raise StoreBusyError(
+                f"another run has taken over store {self._name}, since this one gave no sign of life for "
+                f"{PATIENCE_SECONDS:.0f} s; what was finished is kept, and the other run goes on with it"
+            )
+
+    def confirm(self) -> None:
+        """Look whether the lease is still there, and raise as :meth:`check` does if it is not.
+
+        It comes before what cannot be undone: after a long sleep, this may run before the heart beats again.
+        """
+        try:
+            held = self._object.read()
+        except Exception as error:
+            raise StoreError(f"store {self._name} cannot be read: {reason(error)}") from error
+        if held is None or held["token"] != self._mine["token"]:
+            self._lost.set()
+        self.check()
+
+    def release(self) -> None:
+        """Give the lease back."""
+        _of_this_process.discard(self._mine["token"])
+        self._ended.set()
+        self._thread.join()
+        if self._lost.is_set():
+            return
+        try:
+            held = self._object.read()
+            if held is not None and held["token"] == self._mine["token"]:
+                self._object.delete()
+        except Exception as error:
+            _log.warning("the lease of store %s could not be given back: %s", self._name, reason(error))
+
+    def _acquire(self) -> None:
+        if self._object.create(self._value()):
+            return
+        held = self._object.read()
+        while held is not None:
+            if not self._is_dead(held):
+                raise StoreBusyError(
+                    f"store {self._name} is in use by another run (process {held['pid']} on {held['host']}); wait for "
+                    "it to end or stop it, or name another store"
+                )
+            judged, held = held, self._object.read()
+            if held == judged:
+                break
+        self._object.write(self._value())
+        time.sleep(SETTLE_SECONDS)
+        held = self._object.read()
+        if held is None or held["token"] != self._mine["token"]:
+            raise StoreBusyError(f"store {self._name} was taken by another run that started at the same moment")
+
+    def _is_dead(self, held: dict[str, Any]) -> bool:
+        if held["host_id"] == self._mine["host_id"]:
+            if (held["pid"], held["started"]) == (self._mine["pid"], self._mine["started"]):
+                return held["token"] not in _of_this_process  # the store was out of reach when it was to be given back
+            return bool(_started(held["pid"]) != held["started"])
+        _log.warning("store %s: waiting to see whether the run on %s is alive", self._name, held["host"])
+        until = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < until:
+            time.sleep(BEAT_SECONDS / 2)
+            now = self._object.read()
+            if now is None:
+                return True
+            if (now["token"], now["beat"]) != (held["token"], held["beat"]):
+                return False
+        return True
+
+    def _keep(self) -> None:
+        while not self._ended.wait(BEAT_SECONDS):
+            try:
+                held = self._object.read()
+                if held is None or held["token"] != self._mine["token"]:
+                    self._lost.set()
+                    return
+                self._object.write(self._value())
+            except Exception as error:  # a store may be out of reach for a while: the next beat tries again
+                _log.warning("the lease of store %s could not be renewed: %s", self._name, reason(error))
+
+    def _value(self) -> dict[str, Any]:
+        self._beats += 1
+        return {**self._mine, "beat": self._beats}
+
+
+class _Object(Protocol):
+    """A small JSON object in a store."""
+
+    def create(self, value: dict[str, Any]) -> bool:
+        """Write it unless it is there; False if it was."""
+
+    def read(self) -> dict[str, Any] | None:
+        """Value, or None."""
+
+    def write(self, value: dict[str, Any]) -> None:
+        """Write it, whatever is there."""
+
+    def delete(self) -> None:
+        """Remove it."""
+
+
+class _Key:
+    """An object of its own in a store that has put-if-absent."""
+
+    def __init__(self, store: Store, path: str) -> None:
+        self._store, self._key = store, f"{path}/{KEY}".lstrip("/")
+        self._prototype = default_buffer_prototype()
+
+    def create(self, value: dict[str, Any]) -> bool:
+        self._do(lambda: self._store.set_if_not_exists(self._key, self._bytes(value)))
+        return self.read() == value
+
+    def read(self) -> dict[str, Any] | None:
+        found = self._do(lambda: self._store.get(self._key, self._prototype))
+        return None if found is None else _parsed(found.to_bytes())
+
+    def write(self, value: dict[str, Any]) -> None:
+        self._do(lambda: self._store.set(self._key, self._bytes(value)))
+
+    def delete(self) -> None:
+        self._do(lambda: self._store.delete(self._key))
+
+    def _do(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return retried(lambda: _run(make()), describe=f"lease of store {self._store}", remote=is_remote(self._store))
+
+    def _bytes(self, value: dict[str, Any]) -> Any:
+        return self._prototype.buffer.from_bytes(json.dumps(value).encode())
+
+
+class _Attributes:
+    """The attributes of a group, for stores that only Zarr can reach: there put-if-absent is to look and then put."""
+
+    def __init__(self, store: Any, path: str) -> None:
+        self._store, self._path = store, f"{path}/{KEY}".lstrip("/")
+
+    def create(self, value: dict[str, Any]) -> bool:
+        if self.read() is not None:
+            return False
+        self.write(value)
+        time.sleep(SETTLE_SECONDS)
+        return self.read() == value
+
+    def read(self) -> dict[str, Any] | None:
+        try:
+            found = zarr.open_group(self._store, path=self._path, mode="r").attrs.asdict()
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            return NOBODY
+        return {**NOBODY, **found} if "token" in found else None
+
+    def write(self, value: dict[str, Any]) -> None:
+        try:
+            zarr.open_group(self._store, path=self._path, mode="a", attributes=value).attrs.put(value)
+        except zarr.errors.ContainsGroupError:  # another run has made it at the same moment
+            zarr.open_group(self._store, path=self._path, mode="r+").attrs.put(value)
+        except ValueError:  # what is there cannot be read, and so it counts as nothing
+            zarr.create_group(self._store, path=self._path, attributes=value)
+
+    def delete(self) -> None:
+        self.write({})
+
+
+def _object_of(store: Any, path: str) -> _Object:
+    if isinstance(store, Store) and not isinstance(store, zarr.storage.FsspecStore):
+        return _Key(store, path)
+    return _Attributes(store, path)  # the connections of fsspec belong to the event loop of Zarr
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    """Value of a lease; one that cannot be read is nobody's."""
+    try:
+        value = json.loads(content)
+    except ValueError:
+        value = {}
+    return {**NOBODY, **value} if isinstance(value, dict) else NOBODY
+
+
+def _host() -> dict[str, str]:
+    """Name of this host, and an identity of the space in which its process numbers hold."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return {"host": parts[0], "host_id": " ".join(parts)}
+
+
+def _started(pid: int) -> float | None:
+    """When a process of this host was started; None if there is none.
+
+    On Linux it is counted in ticks since the host was: the time of day at which that was moves when the clock is set.
+    """
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        try:
+            return float(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        except OSError:
+            return float(process.create_time())
+    except (psutil.Error, ValueError):
+        return None
+
+
+def _run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, from whatever thread: that of a notebook has a loop already."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()

@@ -1,0 +1,290 @@
+"""Intermediate arrays of a run: named arrays that its tasks read and write by ranges.
+
+In a store, every chunk carries a checksum, and a chunk that is not there reads as NaN, which no task ever writes: what
+is damaged or lost is told, and never used. Tasks write whole chunks that no other task writes, so they need no lock;
+the row of ``done/STAGE`` that vouches for the chunks of a task is written after them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+from collections.abc import Iterator
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import Crc32cCodec
+
+from .compiled import compiled_codecs, own_codecs
+from .errors import CheckpointError, StoreError
+from .locations import is_remote
+from .retries import may_pass, reason, retried
+
+__all__ = ["CHECKSUM", "MemoryWorkspace", "Selection", "Workspace", "ZarrWorkspace"]
+
+Selection: TypeAlias = tuple[slice, ...]
+
+_log = logging.getLogger("dbutterfly")
+
+_DAMAGE = (ValueError, TypeError, AttributeError, LookupError, RuntimeError, FileNotFoundError)
+"""What Zarr's two codec pipelines raise for a chunk that is not what was written, and for an array that is gone."""
+
+CALL_AGAIN = "what was finished is kept, and the same call continues the run once the store is well again"
+
+CHECKSUM = (Crc32cCodec(),)
+"""Codecs of every chunk of a run's store: four bytes that tell a chunk damaged or half written."""
+
+
+class Workspace(Protocol):
+    """Named arrays that the tasks of a run read and write by ranges.
+
+    Attributes
+    ----------
+    shared : bool
+        Whether a pickled copy reaches the same arrays from another process.
+    """
+
+    shared: bool
+
+    def create(self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any) -> bool:
+        """Make an array of NaN, unless it is there already; whether it was made."""
+
+    def read(self, name: str, selection: Selection) -> NDArray[Any]:
+        """Read a range, all of which has been written."""
+
+    def read_rows(self, name: str) -> NDArray[Any]:
+        """Read a two-dimensional array of one chunk per row; rows that are missing or damaged come back as NaN."""
+
+    def write(self, name: str, selection: Selection, values: NDArray[Any]) -> None:
+        """Write a range of whole chunks."""
+
+
+class MemoryWorkspace:
+    """Arrays of this process, for runs without a store."""
+
+    shared = False
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, NDArray[Any]] = {}
+
+    def create(self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any) -> bool:  # noqa: ARG002
+        """Make an array, unless it is there already; whether it was made."""
+        if name in self._arrays:
+            return False
+        self._arrays[name] = np.full(shape, np.nan, dtype)
+        return True
+
+    def read(self, name: str, selection: Selection) -> NDArray[Any]:
+        """View of a range."""
+        return self._arrays[name][selection]
+
+    def read_rows(self, name: str) -> NDArray[Any]:
+        """Copy of an array."""
+        return self._arrays[name].copy()
+
+    def write(self, name: str, selection: Selection, values: NDArray[Any]) -> None:
+        """Copy values into a range."""
+        self._arrays[name][selection] = values
+
+
+class ZarrWorkspace:
+    """Arrays under one group of a Zarr store.
+
+    Parameters
+    ----------
+    store : Zarr store
+        Where they are.
+    path : str
+        Path of the group in the store.
+    """
+
+    def __init__(self, store: Any, path: str) -> None:
+        self._store, self._path = store, path
+        self._arrays: dict[tuple[str, bool], zarr.Array[Any]] = {}
+        self._remote = is_remote(store)
+        self.shared = not isinstance(store, zarr.storage.MemoryStore)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ZarrWorkspace, (self._store, self._path)
+
+    def create(self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any) -> bool:
+        """Make an array of NaN, unless it is there already; whether it was made.
+
+        Raises
+        ------
+        CheckpointError
+            If what is there is damaged, or was not made by this run; it is left as it is.
+        """
+        path = f"{self._path}/{name}"
+
+        def create() -> zarr.Array[Any] | None:
+            try:
+                return zarr.open_array(self._store, path=path, mode="r")
+            except FileNotFoundError:
+                zarr.create_array(
+                    self._store,
+                    name=path,
+                    shape=shape,
+                    chunks=chunks,
+                    dtype=dtype,
+                    compressors=CHECKSUM,
+                    fill_value=np.array(np.nan, dtype)[()],
+                )
+                return None
+
+        try:
+            found = retried(create, describe=f"creating {self._name(name)}", remote=self._remote, attempts=8)
+        except Exception as error:
+            if _is_damage(error):
+                raise self._foreign(name, reason(error)) from error
+            raise StoreError(f"cannot create {self._name(name)}: {reason(error)}; {CALL_AGAIN}") from error
+        if found is None:
+            return True
+        is_ours = (found.shape, found.chunks, found.dtype, found.compressors) == (shape, chunks, dtype, CHECKSUM)
+        if not is_ours or not np.isnan(found.fill_value):
+            raise self._foreign(name, f"an array of shape {found.shape}, chunks {found.chunks}, {found.dtype}")
+        return False
+
+    def _foreign(self, name: str, what: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self._name(name)} is damaged, or was not made by this run ({what}); it was not used: delete it, and the "
+            "same call computes it again, or begin anew with resume=False",
+            name,
+            (slice(None),),
+        )
+
+    def read(self, name: str, selection: Selection) -> NDArray[Any]:
+        """Read a range, all of which has been written.
+
+        Raises
+        ------
+        CheckpointError
+            If a chunk is damaged or missing; ``selection`` of the error is the range of the first such chunk.
+        """
+        try:
+            values = np.asarray(self._read(name, selection))
+        except Exception as error:
+            if not _is_damage(error):
+                raise StoreError(f"cannot read {self._name(name)}: {reason(error)}; {CALL_AGAIN}") from error
+            raise self._damage(name, selection) from error
+        if np.isnan(values).any():
+            raise self._damage(name, selection)
+        return values
+
+    def read_rows(self, name: str) -> NDArray[Any]:
+        """Read an array that has one chunk per row; rows that are missing or damaged come back as NaN."""
+        try:
+            return np.asarray(self._read(name, (slice(None),)))
+        except Exception as error:
+            if not _is_damage(error):
+                raise StoreError(f"cannot read {self._name(name)}: {reason(error)}; {CALL_AGAIN}") from error
+        array = self._array(name)
+        rows = np.full(array.shape, np.nan)
+        for row in range(array.shape[0]):
+            try:
+                rows[row] = np.asarray(self._read(name, (slice(row, row + 1),)))
+            except Exception as error:
+                if not _is_damage(error):
+                    raise StoreError(f"cannot read {self._name(name)}: {reason(error)}; {CALL_AGAIN}") from error
+                _log.warning(
+                    "row %d of %s is damaged (%s): its task is done again", row, self._name(name), reason(error)
+                )
+        return rows
+
+    def write(self, name: str, selection: Selection, values: NDArray[Any]) -> None:
+        """Write a range of whole chunks, the last of which may reach over the end of the array.
+
+        Such a chunk the compiled codecs would read before they write it, and not write it if it is damaged.
+        """
+
+        def write() -> None:
+            self._fitting(name, selection)[selection] = values
+
+        try:
+            retried(write, describe=f"writing {self._name(name)}", remote=self._remote)
+        except Exception as error:
+            raise StoreError(f"cannot write {self._name(name)}: {reason(error)}; {CALL_AGAIN}") from error
+
+    def _read(self, name: str, selection: Selection) -> Any:
+        """Read a range, and compare the checksums of its chunks.
+
+        The compiled codecs do so for whole chunks only: what is wanted in part, or reaches over the end of the array,
+        is read by those of Zarr.
+        """
+
+        def read() -> Any:
+            return self._fitting(name, selection)[selection]
+
+        return retried(read, describe=f"reading {self._name(name)}", remote=self._remote)
+
+    def _fitting(self, name: str, selection: Selection) -> zarr.Array[Any]:
+        """Array with the codecs that a range calls for."""
+        array = self._array(name)
+        return array if _is_whole(array, selection) else self._array(name, compiled=False)
+
+    def _array(self, name: str, *, compiled: bool = True) -> zarr.Array[Any]:
+        if (name, compiled) not in self._arrays:
+
+            def open_() -> zarr.Array[Any]:
+                with compiled_codecs() if compiled else own_codecs():
+                    mode: Any = "r" if self._store.read_only else "r+"
+                    return zarr.open_array(self._store, path=f"{self._path}/{name}", mode=mode)
+
+            found = retried(open_, describe=f"opening {self._name(name)}", remote=self._remote)
+            self._arrays[name, compiled] = found
+        return self._arrays[name, compiled]
+
+    def _name(self, name: str) -> str:
+        return f"{self._path}/{name} of store {self._store}"
+
+    def _damage(self, name: str, selection: Selection) -> CheckpointError:
+        """Error that names the first chunk of a range that is damaged or missing."""
+        try:
+            array = self._array(name, compiled=False)
+        except _DAMAGE as error:
+            return CheckpointError(f"{self._name(name)} is missing or damaged: {error}", name, selection)
+        for at, span in _chunks(array, selection):
+            what = "missing"
+            try:
+                if not np.isnan(np.asarray(array[span])).any():
+                    continue
+            except _DAMAGE as error:
+                what = f"damaged ({error})"
+            key = "/".join(("c", *map(str, at)))
+            return CheckpointError(f"chunk {key} of {self._name(name)} is {what}", name, span)
+        return CheckpointError(f"{self._name(name)} was damaged, or is now being changed", name, selection)
+
+
+def _is_whole(array: zarr.Array[Any], selection: Selection) -> bool:
+    """Whether a range is made of chunks that lie in the array from end to end."""
+    parts = (*selection, *[slice(None)] * (array.ndim - len(selection)))
+    for size, chunk, part in zip(array.shape, array.chunks, parts, strict=True):
+        start, stop, _ = part.indices(size)
+        if start % chunk or stop % chunk:
+            return False
+    return True
+
+
+def _is_damage(error: Exception) -> bool:
+    return isinstance(error, _DAMAGE) and not may_pass(error)
+
+
+def _chunks(array: zarr.Array[Any], selection: Selection) -> Iterator[tuple[tuple[int, ...], Selection]]:
+    """Grid position and range of every chunk that a selection touches."""
+    spans = [part.indices(size) for part, size in zip(selection, array.shape, strict=False)]
+    spans += [(0, size, 1) for size in array.shape[len(spans) :]]
+    grid = [
+        range(start // chunk, math.ceil(stop / chunk))
+        for (start, stop, _), chunk in zip(spans, array.chunks, strict=True)
+    ]
+    for at in itertools.product(*grid):
+        yield (
+            at,
+            tuple(
+                slice(index * chunk, min((index + 1) * chunk, size))
+                for index, chunk, size in zip(at, array.chunks, array.shape, strict=True)
+            ),
+        )

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import argparse
 
-from . import accuracy, growth, peers, read_limit
+from . import accuracy, growth, kills, peers, read_limit
 
-BENCHMARKS = {"accuracy": accuracy, "growth": growth, "peers": peers, "read_limit": read_limit}
+BENCHMARKS = {"accuracy": accuracy, "growth": growth, "kills": kills, "peers": peers, "read_limit": read_limit}
 
 
 def main() -> None:
     """Parse the names and run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(BENCHMARKS)}")
-    names = parser.parse_args().names or list(BENCHMARKS)
+    parser.add_argument("--kills", type=int, default=100, help="kills of the benchmark kills")
+    arguments = parser.parse_args()
+    names = arguments.names or list(BENCHMARKS)
     unknown = sorted(set(names) - set(BENCHMARKS))
     if unknown:
         parser.error(f"unknown benchmark {', '.join(unknown)}; choose of {', '.join(BENCHMARKS)}")
     for name in names:
-        BENCHMARKS[name].main()
+        if name == "kills":
+            kills.main(arguments.kills)
+        else:
+            BENCHMARKS[name].main()
 
 
 if __name__ == "__main__":

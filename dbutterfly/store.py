@@ -36,6 +36,9 @@ KEY = "dbutterfly"
 
 _log = logging.getLogger("dbutterfly")
 
+UNFINISHED = ".partial"
+"""End of the names under which Zarr writes files: of a process that was killed at that moment, they stay behind."""
+
 T = TypeVar("T")
 
 
@@ -324,7 +327,9 @@ def _holds_files(store: Any) -> bool:
     if not isinstance(place, (str, os.PathLike)) or "://" in os.fspath(place):
         return False
     path = os.fspath(place)
-    return bool(os.listdir(path)) if os.path.isdir(path) else os.path.exists(path)
+    if not os.path.isdir(path):
+        return os.path.exists(path)
+    return any(not name.endswith(UNFINISHED) for name in os.listdir(path))
 
 
 def _whole(node: Any) -> NDArray[Any]:

@@ -197,11 +197,11 @@ class ZarrWorkspace:
     def write(self, name: str, selection: Selection, values: NDArray[Any]) -> None:
         """Write a range of whole chunks, the last of which may reach over the end of the array.
 
-        Such a chunk the compiled codecs would read before they write it, and not write it if it is damaged.
+        Zarr's own codecs put a chunk in place as a whole, so that nobody meets half of one; the compiled ones do not.
         """
 
         def write() -> None:
-            self._fitting(name, selection)[selection] = values
+            self._array(name, compiled=False)[selection] = values
 
         try:
             retried(write, describe=f"writing {self._name(name)}", remote=self._remote)

@@ -196,7 +196,7 @@ def test_of_tasks_that_shared_dying_workers_each_is_tried_by_itself(trial):
     delivered = []
     stage = engine._Stage(
         [(number, TileTask(tile)) for number, tile in enumerate(trial.plan().tiles[:3])],
-        lambda number, returned: delivered.append(number),
+        lambda number, _: delivered.append(number),
     )
     outcomes = {0: [Returned(None, [])], 1: [KILLED, Returned(None, [])], 2: [KILLED, KILLED]}
     most = []

@@ -102,7 +102,7 @@ def test_opening_a_run_that_has_not_ended(tmp_path):
     matrix[3, 4] = np.nan
     with pytest.raises(dbf.errors.NonFiniteError):
         dbf.factorize(matrix, store=tmp_path / "run")
-    with pytest.raises(StoreError, match=r"holds a run that has not ended; call factorize as before"):
+    with pytest.raises(StoreError, match=r"has not ended \(0 of 1 tiles, .* done\); call factorize as before"):
         dbf.open(tmp_path / "run")
 
 

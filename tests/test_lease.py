@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -210,6 +211,45 @@ def test_of_many_threads_one_gets_it(store, dead, quick):
     assert held(store)["token"] == taken[0]._mine["token"]
     taken[0].confirm()
     taken[0].release()
+
+
+@pytest.fixture
+def left_behind(tmp_path, quick):
+    """A store with the lease of a dead process, and the lease of another that lives."""
+    store = zarr.storage.LocalStore(tmp_path)
+    zarr.create_group(store, path="run")
+    dead = {"token": "t", "beat": 1, "pid": 0, "started": 1.0, **lease._host()}
+    lease._object_of(store, "run").write(dead)
+    return store, dead | {"token": "theirs", "pid": os.getppid(), "started": lease._started(os.getppid())}
+
+
+def test_of_two_that_take_over_at_once_the_last_one_stays(left_behind, monkeypatch):
+    store, theirs = left_behind
+    write = lease._Key.write
+
+    def write_both(self, value):
+        write(self, value)
+        threading.Timer(lease.SETTLE_SECONDS / 2, write, (self, theirs)).start()
+
+    monkeypatch.setattr(lease._Key, "write", write_both)
+    with pytest.raises(StoreBusyError, match="taken by another run that started at the same moment"):
+        Lease(store, "run")
+    assert held(store) == theirs
+
+
+def test_a_lease_that_changes_while_it_is_judged_is_judged_again(left_behind, monkeypatch):
+    store, theirs = left_behind
+    is_dead = Lease._is_dead
+
+    def slow(self, held):
+        if held["token"] != "theirs":
+            lease._object_of(store, "run").write(theirs)
+        return is_dead(self, held)
+
+    monkeypatch.setattr(Lease, "_is_dead", slow)
+    with pytest.raises(StoreBusyError, match=f"in use by another run \\(process {os.getppid()} on"):
+        Lease(store, "run")
+    assert held(store) == theirs
 
 
 # ---------------------------------------------------------------- other hosts

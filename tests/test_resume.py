@@ -53,6 +53,15 @@ def resumed(matrix, store, log, **arguments):
     return fact, len(blocks(log)) - 1  # one block is the sample of the fingerprint
 
 
+def until_idle(client=None, workers=None):
+    """Wait for the tasks that workers had begun: they run to their end."""
+    idle = 0
+    while client is not None and idle < 3:
+        busy = client.run(lambda dask_worker: len(dask_worker.state.executing) + len(dask_worker.state.long_running))
+        idle = 0 if any(busy.values()) else idle + 1
+        time.sleep(0.1)
+
+
 @pytest.mark.parametrize("passes", [1, 2])
 def test_ctrl_c_keeps_what_is_finished(matrix, expected, many_tiles, passes, engine, tmp_path):
     store, log = tmp_path / "run", tmp_path / "log"
@@ -60,7 +69,7 @@ def test_ctrl_c_keeps_what_is_finished(matrix, expected, many_tiles, passes, eng
     slow = Signalling(matrix, str(log), 0.01, pid=os.getpid(), signal=signal.SIGINT, after=10)
     with pytest.raises(KeyboardInterrupt):
         dbf.factorize(dbf.entries(slow, matrix.shape, matrix.dtype), store=store, **arguments)
-    time.sleep(0.1 if "client" in engine else 0)  # tasks that a worker has begun run to their end
+    until_idle(**engine)
     begun, done = len(blocks(log)) - 1, int(flags(store, "tiles").sum())
     tiles = flags(store, "tiles").size
     assert 0 < done <= begun < tiles
@@ -79,6 +88,7 @@ def test_an_interrupted_second_read_does_not_repeat_the_first(matrix, expected, 
     slow = Signalling(matrix, str(log), 0.01, pid=os.getpid(), signal=signal.SIGINT, after=tiles + 8)
     with pytest.raises(KeyboardInterrupt):
         dbf.factorize(dbf.entries(slow, matrix.shape, matrix.dtype), store=store, **arguments)
+    until_idle(**engine)
     assert flags(store, "tiles").all()
     assert flags(store, "left").all()
     done = int(flags(store, "project").sum())

@@ -389,9 +389,12 @@ def test_the_bytes_read_from_a_directory_are_those_counted(tmp_path, kind, sides
     stored = chunk_file(tmp_path / "z.zarr", 0, 0).stat().st_size / (8 * 16 * 8)
     source.read_block(np.s_[:], np.s_[:])  # modules that are loaded on first use
     for rows, cols, tile in tiles_of(source, sides):
-        before = characters_read()
-        values = source.read(rows, cols, tile)
-        read = characters_read() - before - 100  # about what the counters themselves are
+        counts = []
+        for _ in range(5):  # other threads of this process, those of a cluster's client, read now and then
+            before = characters_read()
+            values = source.read(rows, cols, tile)
+            counts.append(characters_read() - before - 100)  # about what the counters themselves are
+        read = min(counts)
         counted = source.bytes_touched(rows, cols, tile) * stored
         if kind in ("plain", "v2"):  # of chunks wanted in part, the part
             assert values.nbytes - 300 <= read <= counted + 300

@@ -318,3 +318,14 @@ def test_damaged_factor_is_named(tmp_path, damage):
     run = RunStore.open(tmp_path / "run")
     with pytest.raises(StoreError, match=r"store=.*run: factors/1 is missing or damaged: "):
         run.factors()
+
+
+def test_what_a_killed_process_left_of_its_first_file_is_no_obstacle(tmp_path):
+    place = tmp_path / "run"
+    place.mkdir()
+    (place / "zarr.0123456789abcdef.partial").write_text('{"zarr_fo')
+    assert occupant(place) is None
+    assert RunStore.create(place, {"format": FORMAT}).manifest["format"] == FORMAT
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "precious.txt").write_text("keep me")
+    assert occupant(tmp_path / "other") == "other files"

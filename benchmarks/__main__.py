@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from . import accuracy, growth, kills, peers, read_limit
+from . import accuracy, entry_function, growth, kills, out_of_core, peers, read_limit, scheduler
 
-BENCHMARKS = {"accuracy": accuracy, "growth": growth, "kills": kills, "peers": peers, "read_limit": read_limit}
+BENCHMARKS = {
+    "accuracy": accuracy,
+    "entry_function": entry_function,
+    "growth": growth,
+    "kills": kills,
+    "out_of_core": out_of_core,
+    "peers": peers,
+    "read_limit": read_limit,
+    "scheduler": scheduler,
+}
 
 
 def main() -> None:

@@ -326,9 +326,11 @@ class DaskEngine(Engine):
     def _stop(self, stage: _Stage) -> None:
         """Deliver what has ended, and cancel the rest."""
         rest = [future for future in stage.running if not future.done()]
-        stage.salvage()
-        if rest and not _is_closed(self.client):
-            self.client.cancel(rest)
+        try:
+            stage.salvage()
+        finally:
+            if rest and not _is_closed(self.client):
+                self.client.cancel(rest)
 
     def _submit(self, job: Job, there: Job, remote: Any, number: int, task: Task, watch: _Watch) -> Any:
         source, bytes_read = task.source_of(there), None

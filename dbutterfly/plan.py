@@ -46,12 +46,12 @@ SECONDS_PER_GIB = {
     "copy": _rates(0.6, 0.6, 0.6, 0.6),
     "tiles": _rates(0.40, 0.40, 0.40, 0.40),
     "project": _rates(0.40, 0.40, 0.40, 0.40),
-    "left": _rates(10, 6, 8, 5),
-    "right": _rates(10, 6, 8, 5),
+    "left": _rates(20, 12, 16, 10),
+    "right": _rates(13, 8, 10, 7),
 }
 """Arithmetic of one core on the bytes that a stage works on."""
 
-DECODE_SECONDS_PER_GIB = 0.58
+DECODE_SECONDS_PER_GIB = 1.25
 """Time of one core to bring what is read into a tile."""
 
 SECONDS_PER_TASK = 0.005
@@ -265,7 +265,7 @@ class Plan:
         if self.split is None:
             return factors
         p, u, q, v, _ = self.split
-        halves = (2 * p + self.passes * v) * u * q * self.itemsize
+        halves = (2 * p + v) * u * q * self.itemsize
         copy = 0 if self.copy is None else math.prod(self.source.shape) * self.itemsize
         return copy + halves + 5 * 8 * u * q + factors
 
@@ -282,7 +282,7 @@ class Plan:
 
         Notes
         -----
-        The speeds of arithmetic were measured on one core (``python -m benchmarks cost_model``).
+        The speeds of arithmetic were measured on one core (``python -m benchmarks out_of_core``).
         """
         found = {}
         for stage, tasks in self.tasks.items():

@@ -56,8 +56,10 @@ def resumed(matrix, store, log, **arguments):
 def until_idle(client=None, workers=None):
     """Wait for the tasks that workers had begun: they run to their end."""
     idle = 0
-    while client is not None and idle < 3:
-        busy = client.run(lambda dask_worker: len(dask_worker.state.executing) + len(dask_worker.state.long_running))
+    while client is not None and idle < 5:
+        busy = client.run(
+            lambda dask_worker: [ts for ts in dask_worker.state.tasks.values() if ts.state != "memory"] != []
+        )
         idle = 0 if any(busy.values()) else idle + 1
         time.sleep(0.1)
 

@@ -282,7 +282,7 @@ class DaskEngine(Engine):
         self._limit = int(SHARE_OF_LIMIT * min(limits)) if limits else None
 
     def budget(self, memory: int | None) -> Budget:
-        """Given memory is for one thread of a worker; by default they share half of the worker's limit."""
+        """Given memory is for one thread of a worker; by default they share 55 % of the worker's limit."""
         if memory is None:
             memory = self._limit or int(0.5 * psutil.virtual_memory().available / self.workers)
         return Budget(memory, self.workers)

@@ -113,7 +113,7 @@ def factorize(
         Dask cluster to run on; by default threads of this process.
     memory : int or str, optional
         Bytes that a worker may hold at its peak beyond what it holds idle, such as ``"2 GiB"``: its task and the one
-        that it reads ahead. By default a share of what is free, or half of a Dask worker's limit.
+        that it reads ahead. By default a share of what is free, or 55 % of a Dask worker's limit.
     workers : int, optional
         Threads, without a client; by default as many as cores.
     backend : {"auto", "numpy", "cupy"}

@@ -290,7 +290,7 @@ def check_missing(source: MatrixSource, missing: str) -> None:
     warning, refusal = _missing_texts(source)
     if missing == "error":
         raise MissingChunksError(f"{source.name}: {refusal}")
-    warnings.warn(f"{source.name}: {warning}", MissingChunksWarning, stacklevel=2)
+    warnings.warn(f"{source.name}: {warning}", MissingChunksWarning, stacklevel=3)
 
 
 def _missing_texts(source: MatrixSource) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import dbutterfly as dbf
 from dbutterfly.cli import main
 from dbutterfly.cli.app import app
-from dbutterfly.errors import MemoryBudgetError, TaskError
+from dbutterfly.errors import MemoryBudgetError, MissingChunksWarning, TaskError
 from dbutterfly.store import RunStore
 
 COMMANDS = ["demo", "generate", "plan", "factorize", "apply", "verify", "info"]
@@ -491,3 +491,24 @@ def wait_for_finished_tiles(store, started):
             pass
         time.sleep(0.05)
     pytest.fail("no tile was finished")
+
+
+def test_missing_chunks_are_said_or_refused(run, done, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done("generate orthogonal z.zarr --n 64 --chunks 16,16 --quiet")
+    (tmp_path / "z.zarr" / "c" / "1" / "2").unlink()
+    assert "1 of 16 chunks are not in the store" in done("plan z.zarr")
+    refused(run("factorize z.zarr run.zarr --quiet --missing error"), r"1 of 16 chunks are not stored: c/1/2; restore")
+    assert not (tmp_path / "run.zarr").exists()
+    with pytest.warns(MissingChunksWarning, match=r"the first being c/1/2"):
+        out = done("factorize z.zarr run.zarr --quiet")
+    assert re.search(r"^missing +1 of 16 chunks, taken as the fill value$", out, re.M)
+    assert done("info run.zarr --json")["record"]["plan"]["chunks"] == {"count": 16, "missing": 1}
+
+
+def test_an_unfinished_run_says_how_far_it_is(run, done, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done("generate orthogonal z.zarr --n 64 --chunks 16,16 --quiet")
+    (tmp_path / "z.zarr" / "c" / "3" / "3").write_bytes(b"short")
+    refused(run("factorize z.zarr run.zarr --quiet --workers 1"), r"c/3/3")
+    refused(run("info run.zarr"), r"has not ended \(\d+ of \d+ tiles, 0 of \d+ left, 0 of \d+ right done\)")

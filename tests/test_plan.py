@@ -453,3 +453,15 @@ def test_every_tree_of_a_matrix_is_planned_alike():
     source, chain = stored((64, 64)), Chain.square_dyadic(64)
     for tree, passes in itertools.product(["balanced", "left", "right", ((0, 1), (2, (3, (4, 5))))], (1, 2)):
         assert planned(source, chain, tree=tree, passes=passes).bytes_read == passes * 64 * 64 * 4
+
+
+def test_times_of_the_stages_follow_reading_workers_and_arithmetic():
+    source = stored((65536, 65536), (1024, 1024))
+    one, four = (planned(source, workers=workers, memory=GIB).stage_seconds(1e12) for workers in (1, 4))
+    assert list(one) == ["tiles", "left", "right"]
+    assert all(3.5 * four[stage] < one[stage] <= 4.2 * four[stage] for stage in one)
+    slow = planned(source, workers=4, memory=GIB)
+    assert slow.stage_seconds(1e8)["tiles"] == pytest.approx(slow.tile_bytes_read / 1e8, rel=0.02)
+    ahead, by_turns = (planned(source, workers=1, memory=memory) for memory in (GIB, 400 << 20))
+    assert (ahead.layout.prefetch, by_turns.layout.prefetch) == (True, False)
+    assert by_turns.stage_seconds(1e9)["tiles"] > 1.5 * ahead.stage_seconds(1e9)["tiles"]

@@ -44,6 +44,9 @@ def factorization_lines(factorization: Factorization) -> Iterator[tuple[str, str
         "factors",
         f"{len(chain)}, {format_bytes(factorization.nbytes)}: {factorization.compression:.1f} times smaller",
     )
+    chunks = factorization.record.get("plan", {}).get("chunks", {})
+    if chunks.get("missing"):
+        yield "missing", f"{chunks['missing']} of {chunks['count']} chunks, taken as the fill value"
     for stage, done in factorization.record.get("stages", {}).items():
         resumed = f" and {done['resumed']} of an earlier run" if done["resumed"] else ""
         read = f", {format_bytes(done['bytes_read'])} read" if done["bytes_read"] else ""

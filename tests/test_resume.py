@@ -53,12 +53,19 @@ def resumed(matrix, store, log, **arguments):
     return fact, len(blocks(log)) - 1  # one block is the sample of the fingerprint
 
 
+RUNNING = ("ready", "executing", "long-running", "cancelled", "resumed")
+
+
 def until_idle(client=None, workers=None):
     """Wait for the tasks that workers had begun: they run to their end."""
-    idle = 0
-    while client is not None and idle < 5:
+    idle, until = 0, time.monotonic() + 20
+    while client is not None and idle < 5 and time.monotonic() < until:
         busy = client.run(
-            lambda dask_worker: [ts for ts in dask_worker.state.tasks.values() if ts.state != "memory"] != []
+            lambda states, dask_worker: any(
+                ts.state in states and str(ts.key).startswith(("copy-", "tiles-", "left-", "project-", "right-"))
+                for ts in dask_worker.state.tasks.values()
+            ),
+            RUNNING,
         )
         idle = 0 if any(busy.values()) else idle + 1
         time.sleep(0.1)

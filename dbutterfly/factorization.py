@@ -142,7 +142,8 @@ def open_factorization(store: Any) -> Factorization:
     if not run.is_complete:
         done = ", ".join(f"{ended} of {tasks} {stage}" for stage, (ended, tasks) in run.progress().items())
         raise StoreError(
-            f"store={_shown(store)} holds a run that has not ended ({done} done); call factorize as before to resume it"
+            f"store={_shown(store)} holds a run that has not ended ({done or 'nothing'} done); call factorize as "
+            "before to resume it"
         )
     return load(run)
 

@@ -297,7 +297,8 @@ def _check_backend(backend: str, client: Any) -> None:
 
 def _check_same(run: RunStore, manifest: dict[str, Any], planned: Plan) -> None:
     """Refuse a store of another job; where the arguments leave the root cut free, that of the stored run is asked."""
-    root, factors = _layout(run).root, len(planned.chain)
+    factors = len(planned.chain)
+    root = _layout(run).root if "layout" in run.manifest else 0  # what was saved was not run here, and has none
     if not planned.tree_is_given and 1 <= root < factors:
         manifest = manifest | {"tree": as_lists(split_tree(factors, "balanced", root))}
     run.check_same(manifest, SAME_RUN)

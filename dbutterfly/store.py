@@ -119,9 +119,9 @@ class RunStore:
         return cls(group, manifest)
 
     def progress(self) -> dict[str, tuple[int, int]]:
-        """Tasks that have ended, and tasks in all, of every stage of a run that has not ended."""
+        """Tasks that have ended, and tasks in all, of every stage; none of what is being saved."""
         found = {}
-        for stage, tasks in self.manifest["plan"]["tasks"].items():
+        for stage, tasks in self.manifest.get("plan", {}).get("tasks", {}).items():
             try:
                 rows = self.workspace.read_rows(f"done/{stage}")
             except FileNotFoundError:

@@ -8,7 +8,8 @@ from comparing import DTYPES, assert_same, noisy_butterfly, random_matrix, snaps
 
 import dbutterfly as dbf
 from dbutterfly.chain import Chain
-from dbutterfly.errors import StoreError
+from dbutterfly.errors import StoreError, StoreMismatchError
+from dbutterfly.store import RunStore
 
 ORDERINGS = {
     "standard": None,
@@ -104,6 +105,17 @@ def test_opening_a_run_that_has_not_ended(tmp_path):
         dbf.factorize(matrix, store=tmp_path / "run")
     with pytest.raises(StoreError, match=r"has not ended \(0 of 1 tiles, .* done\); call factorize as before"):
         dbf.open(tmp_path / "run")
+
+
+def test_what_was_saved_is_no_run(tmp_path):
+    matrix = np.asarray(dbf.matrices.dft(64))
+    dbf.factorize(matrix, orderings=(None, "bitreversal")).save(tmp_path / "saved")
+    with pytest.raises(StoreMismatchError, match="matrix is None, not"):
+        dbf.factorize(matrix, orderings=(None, "bitreversal"), store=tmp_path / "saved")
+    half = RunStore.open(tmp_path / "saved", mode="r+")
+    half.update(status="running")
+    with pytest.raises(StoreError, match=r"has not ended \(nothing done\)"):
+        dbf.open(tmp_path / "saved")
 
 
 @pytest.fixture

@@ -88,6 +88,11 @@ class SourceInfo:
     chunk_count: int = 0
     missing_chunks: int = 0
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the matrix as stored, uncompressed."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -207,7 +212,7 @@ class Plan:
     @property
     def source_bytes(self) -> int:
         """Bytes of Z as stored, uncompressed."""
-        return math.prod(self.source.shape) * np.dtype(self.source.dtype).itemsize
+        return self.source.nbytes
 
     @property
     def amplification(self) -> float:
@@ -267,7 +272,7 @@ class Plan:
         p, u, q, v, _ = self.split
         halves = (2 * p + v) * u * q * self.itemsize
         copy = 0 if self.copy is None else math.prod(self.source.shape) * self.itemsize
-        return copy + halves + 5 * 8 * u * q + factors
+        return copy + halves + (4 + self.passes) * 8 * u * q + factors
 
     def stage_seconds(self, read_bandwidth: float) -> dict[str, float]:
         """Predicted time of every stage.

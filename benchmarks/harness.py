@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dbutterfly import resident
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -60,17 +62,12 @@ class PeakMemory:
     """Bytes that this process came to hold beyond what it held at the start (Linux: the high-water mark is reset)."""
 
     def __init__(self) -> None:
-        Path("/proc/self/clear_refs").write_text("5")
-        self._before = self._status("VmRSS")
+        resident.reset_peak()
+        self._before = resident.size()
 
     def beyond(self) -> int:
         """Peak since the start, less the size at the start."""
-        return self._status("VmHWM") - self._before
-
-    @staticmethod
-    def _status(name: str) -> int:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+        return resident.peak() - self._before
 
 
 def in_process(module: str, *arguments: str, threads: int = 1) -> dict[str, Any]:

@@ -8,44 +8,17 @@ from __future__ import annotations
 
 import tempfile
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import dbutterfly as dbf
-from dbutterfly.layout import Axis
 from dbutterfly.plan import Tile
 from dbutterfly.sources import MatrixSource, as_source
 
 from . import harness
-
-
-class Throttled(MatrixSource):
-    """A source that gives every reading thread at most a fixed bandwidth."""
-
-    def __init__(self, inner: MatrixSource, bytes_per_second: float) -> None:
-        self.inner, self.rate = inner, bytes_per_second
-        self.name, self.shape, self.dtype = inner.name, inner.shape, inner.dtype
-        self.shared, self.edges, self.copies, self.decode_bytes = False, inner.edges, True, inner.decode_bytes
-
-    def fingerprint(self) -> dict[str, Any]:
-        """As the source behind it."""
-        return self.inner.fingerprint()
-
-    def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
-        """Read, then wait until the bandwidth allows the next."""
-        return self.inner.read_block(rows, cols)
-
-    def read(self, rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
-        """Read, then wait until the bandwidth allows the next."""
-        started = time.perf_counter()
-        grid = self.inner.read(rows, cols, tile)
-        time.sleep(max(0.0, grid.nbytes / self.rate - (time.perf_counter() - started)))
-        return grid
+from .throttled import Throttled
 
 
 def read_and_sum(source: MatrixSource, planned: dbf.Plan, workers: int) -> float:

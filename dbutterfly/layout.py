@@ -22,12 +22,22 @@ from numpy.typing import NDArray
 from .chain import Chain
 from .orderings import Orderings, Side, digit_reversal
 
-__all__ = ["Axis", "Edges", "Index", "Part", "axes_of_cut"]
+__all__ = ["Axis", "Edges", "Index", "Part", "axes_of_cut", "chunk_edges", "largest_divisor"]
 
 Index: TypeAlias = NDArray[np.int64]
 
 Edges: TypeAlias = "Index | None"
 """Chunk boundaries of a side, from 0 to its length; None where any range costs what it holds (an array in memory)."""
+
+
+def chunk_edges(length: int, chunk: int) -> Index:
+    """Boundaries of a side cut into chunks, the last of which may be shorter."""
+    return np.append(np.arange(0, length, chunk, dtype=np.int64), np.int64(length))
+
+
+def largest_divisor(number: int, limit: int) -> int:
+    """Largest divisor of ``number`` up to ``limit``."""
+    return next(k for k in range(min(number, limit), 0, -1) if number % k == 0)
 
 
 @dataclass(frozen=True, eq=False)

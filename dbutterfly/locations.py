@@ -14,9 +14,9 @@ from zarr.storage import FsspecStore, ObjectStore, StorePath
 
 from .errors import InputError
 from .remote_store import RemoteStore
-from .retries import may_pass, reason, retried
+from .retries import reason
 
-__all__ = ["as_store", "holds_objects", "is_remote", "may_pass", "reason", "retried"]
+__all__ = ["as_store", "holds_objects", "is_remote"]
 
 
 class Scheme(NamedTuple):

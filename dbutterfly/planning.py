@@ -17,7 +17,7 @@ import numpy as np
 
 from .chain import Chain, Split, Tree, split_tree, tree_leaves
 from .errors import ChainError, InputError, MemoryBudgetError
-from .layout import Axis, axes_of_cut
+from .layout import Axis, axes_of_cut, chunk_edges, largest_divisor
 from .orderings import Orderings
 from .plan import STACK_BYTES, Budget, Copy, Layout, Plan, SourceInfo, format_bytes
 
@@ -198,7 +198,7 @@ def _too_small(memory: int, least: int, source: SourceInfo) -> str:
 def _single_factor_plan(
     source: SourceInfo, chain: Chain, orderings: Orderings, budget: Budget, notes: tuple[str, ...]
 ) -> Plan:
-    stored = math.prod(source.shape) * np.dtype(source.dtype).itemsize
+    stored = source.nbytes
     peak = stored * 2 + math.prod(source.shape) * np.dtype(source.work_dtype).itemsize
     if peak > budget.memory:
         raise MemoryBudgetError(_too_small(budget.memory, peak, source))
@@ -307,10 +307,10 @@ def _copies_of_side(
         return
     width = _panel_width(other)
     across = source.shape[1] if side == 0 else width
-    chunk = _largest_divisor(per_tile * axis.members, max(1, COPY_STRIP // (across * item)))
-    laid = Axis(axis.length, axis.groups, False, edges=_edges(axis.length, chunk))
-    kept = replace(other, edges=_edges(other.length, width))
-    side_choice = _Side(per_tile, *_sized(laid.tiling_cost(per_tile), per_tile * axis.members))
+    chunk = largest_divisor(per_tile * axis.members, max(1, COPY_STRIP // (across * item)))
+    laid = Axis(axis.length, axis.groups, False, edges=chunk_edges(axis.length, chunk))
+    kept = replace(other, edges=chunk_edges(other.length, width))
+    side_choice = _side(laid, per_tile)
     panels = Axis(other.length, other.length, False, edges=other.edges)
     chunks = (chunk, width) if side == 0 else (width, chunk)
     for groups in [layout.copy[1]] if layout and layout.copy else _heights(axis, per_tile):
@@ -319,7 +319,7 @@ def _copies_of_side(
         read = touched * across * np.dtype(source.dtype).itemsize
         pair = (axis, panels) if side == 0 else (panels, axis)
         copy = Copy(*pair, chunks, read)
-        cost = read / _bytes(source) + WRITE_COST
+        cost = read / source.nbytes + WRITE_COST
         footprint = _copy_footprint(source, min(groups, axis.groups) * axis.members, width, longest, chunk)
         choice = _CopyChoice(copy, (side, groups, width), cost, footprint)
         copied = cut._replace(rows=laid, cols=kept) if side == 0 else cut._replace(rows=kept, cols=laid)
@@ -397,7 +397,7 @@ def _side_choices(axis: Axis, given: int | None = None) -> Iterator[_Side]:
     for per_tile in [given] if given else sorted(sizes):
         if axis.groups > per_tile * MAX_TILES_PER_SIDE:
             continue
-        yield _Side(per_tile, *_sized(axis.tiling_cost(per_tile), per_tile * axis.members))
+        yield _side(axis, per_tile)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -411,26 +411,14 @@ def _groups_per_task(groups: int, per_tile: int, group_bytes: int, budget: Budge
     most = max(1, min(most, math.ceil(groups / (2 * budget.workers))))
     if most >= per_tile:
         return most // per_tile * per_tile
-    return _largest_divisor(per_tile, most)
+    return largest_divisor(per_tile, most)
 
 
-def _sized(cost: tuple[int, int], widest: int) -> tuple[int, int, int]:
-    touched, longest = cost
-    return touched, widest, longest
+def _side(axis: Axis, per_tile: int) -> _Side:
+    touched, longest = axis.tiling_cost(per_tile)
+    return _Side(per_tile, touched, per_tile * axis.members, longest)
 
 
 def _powers(limit: int, base: int = 1) -> list[int]:
     """``base`` times the powers of two below ``limit``, and ``limit`` itself."""
     return [*itertools.takewhile(lambda size: size < limit, (base << k for k in range(64))), limit]
-
-
-def _largest_divisor(number: int, limit: int) -> int:
-    return next(k for k in range(min(number, limit), 0, -1) if number % k == 0)
-
-
-def _edges(length: int, step: int) -> Any:
-    return np.append(np.arange(0, length, step, dtype=np.int64), np.int64(length))
-
-
-def _bytes(source: SourceInfo) -> int:
-    return math.prod(source.shape) * np.dtype(source.dtype).itemsize

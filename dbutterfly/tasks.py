@@ -55,6 +55,7 @@ __all__ = [
     "Record",
     "RightTask",
     "Task",
+    "TileReader",
     "TileTask",
     "VerifyTask",
     "done_name",
@@ -216,7 +217,8 @@ class CopyTask(Task):
 
     def read_source(self, job: Job) -> Inputs:
         """Read the panel."""
-        return {"grid": _read_panel(job, self.panel)}
+        assert job.plan.copy is not None
+        return {"grid": job.source.read(job.plan.copy.rows, job.plan.copy.cols, self.panel)}
 
     def bytes_read(self, job: Job) -> int:
         """Bytes of the chunks of Z that the panel touches."""
@@ -237,16 +239,21 @@ class CopyTask(Task):
 
 
 @dataclass(frozen=True)
-class TileTask(Task):
-    """Read a tile of Z and split each of its blocks."""
+class TileReader(Task):
+    """A task that reads a tile of Z, or of its copy in another order."""
 
-    stage: ClassVar[str] = "tiles"
+    kind: ClassVar[str]
     tile: Tile
 
     @property
     def label(self) -> str:
         """Name with the groups covered."""
-        return _tile_label("tile", self.tile)
+        return _tile_label(self.kind, self.tile)
+
+    @property
+    def groups(self) -> tuple[slice, slice]:
+        """Row groups and column groups of the tile."""
+        return slice(self.tile.r0, self.tile.r1), slice(self.tile.c0, self.tile.c1)
 
     def source_of(self, job: Job) -> MatrixSource:
         """The matrix or its copy."""
@@ -254,11 +261,19 @@ class TileTask(Task):
 
     def read_source(self, job: Job) -> Inputs:
         """Read the tile."""
-        return {"grid": _read_tile(job, self.tile)}
+        return {"grid": job.tile_source.read(job.plan.rows, job.plan.cols, self.tile)}
 
     def bytes_read(self, job: Job) -> int:
         """Bytes of the chunks that the tile touches."""
-        return _tile_bytes(job, self.tile)
+        return job.tile_source.bytes_touched(job.plan.rows, job.plan.cols, self.tile)
+
+
+@dataclass(frozen=True)
+class TileTask(TileReader):
+    """Read a tile of Z and split each of its blocks."""
+
+    stage: ClassVar[str] = "tiles"
+    kind: ClassVar[str] = "tile"
 
     def compute(self, job: Job, inputs: Inputs) -> list[Output]:
         """Approximate each block; refuse NaN and infinities."""
@@ -271,7 +286,7 @@ class TileTask(Task):
         _check_finite(job, grid, self.tile, stats)
         _mark_nonzero(grid, stats)
         rows, cols = job.plan.rows, job.plan.cols
-        r, c = slice(self.tile.r0, self.tile.r1), slice(self.tile.c0, self.tile.c1)
+        r, c = self.groups
         left = _take(backend.to_host(found.left), rows.member_order, axis=2)
         outputs = [Output("A", (r, c), left), Output("stats", (r, c), stats)]
         if job.plan.passes == 1:  # else B is what the second read gives, over which a tile done again must not write
@@ -318,32 +333,15 @@ class LeftTask(Task):
 
 
 @dataclass(frozen=True)
-class ProjectTask(Task):
+class ProjectTask(TileReader):
     """Read a tile of Z a second time and project it on the product of the left factors."""
 
     stage: ClassVar[str] = "project"
-    tile: Tile
-
-    @property
-    def label(self) -> str:
-        """Name with the groups covered."""
-        return _tile_label("second read of tile", self.tile)
-
-    def source_of(self, job: Job) -> MatrixSource:
-        """The matrix or its copy."""
-        return job.tile_source
-
-    def read_source(self, job: Job) -> Inputs:
-        """Read the tile."""
-        return {"grid": _read_tile(job, self.tile)}
-
-    def bytes_read(self, job: Job) -> int:
-        """Bytes of the chunks that the tile touches."""
-        return _tile_bytes(job, self.tile)
+    kind: ClassVar[str] = "second read of tile"
 
     def read_workspace(self, job: Job) -> Inputs:
         """Read X of its groups."""
-        r, c = slice(self.tile.r0, self.tile.r1), slice(self.tile.c0, self.tile.c1)
+        r, c = self.groups
         return {"X": job.workspace.read("X", (r, c))}
 
     def compute(self, job: Job, inputs: Inputs) -> list[Output]:
@@ -353,7 +351,7 @@ class ProjectTask(Task):
         basis = backend.to_device(_take(inputs["X"], _inverse(rows.member_order), axis=2))
         grid = backend.to_device(inputs["grid"])
         right, residual = _projected(grid, basis, job, backend)
-        r, c = slice(self.tile.r0, self.tile.r1), slice(self.tile.c0, self.tile.c1)
+        r, c = self.groups
         right = _take(right, cols.member_order, axis=2)
         return [Output("B", (c, r), right.swapaxes(0, 1)), Output("second", (r, c), residual[:, :, None])]
 
@@ -396,32 +394,15 @@ class RightTask(Task):
 
 
 @dataclass(frozen=True)
-class VerifyTask(Task):
+class VerifyTask(TileReader):
     """Compare a tile of Z with the product of the factors."""
 
     stage: ClassVar[str] = "verify"
-    tile: Tile
-
-    @property
-    def label(self) -> str:
-        """Name with the groups covered."""
-        return _tile_label("verification of tile", self.tile)
-
-    def source_of(self, job: Job) -> MatrixSource:
-        """The matrix or its copy."""
-        return job.tile_source
-
-    def read_source(self, job: Job) -> Inputs:
-        """Read the tile."""
-        return {"grid": _read_tile(job, self.tile)}
-
-    def bytes_read(self, job: Job) -> int:
-        """Bytes of the chunks that the tile touches."""
-        return _tile_bytes(job, self.tile)
+    kind: ClassVar[str] = "verification of tile"
 
     def read_workspace(self, job: Job) -> Inputs:
         """Read the columns and rows whose products are the blocks."""
-        r, c = slice(self.tile.r0, self.tile.r1), slice(self.tile.c0, self.tile.c1)
+        r, c = self.groups
         return {"X": job.workspace.read("X", (r, c)), "B": job.workspace.read("B", (r, c))}
 
     def compute(self, job: Job, inputs: Inputs) -> list[Output]:
@@ -438,32 +419,21 @@ class VerifyTask(Task):
             found.append(np.stack([backend.to_host(energy) for energy in energies], axis=-1))
         errors = np.concatenate(found).reshape(*inputs["grid"].shape[:2], 2)
         _check_finite(job, inputs["grid"], self.tile, errors)
-        r, c = slice(self.tile.r0, self.tile.r1), slice(self.tile.c0, self.tile.c1)
+        r, c = self.groups
         return [Output("errors", (r, c), errors)]
 
 
 @dataclass(frozen=True)
-class WholeTask(Task):
+class WholeTask(TileReader):
     """Take the matrix itself as the factor of a chain of one pattern."""
 
     stage: ClassVar[str] = "tiles"
+    tile: Tile = WHOLE
 
     @property
     def label(self) -> str:
         """Name."""
         return "copy of the matrix"
-
-    def source_of(self, job: Job) -> MatrixSource:
-        """The matrix or its copy."""
-        return job.tile_source
-
-    def read_source(self, job: Job) -> Inputs:
-        """Read all of Z."""
-        return {"grid": _read_tile(job, WHOLE)}
-
-    def bytes_read(self, job: Job) -> int:
-        """Bytes of all chunks."""
-        return _tile_bytes(job, WHOLE)
 
     def compute(self, job: Job, inputs: Inputs) -> list[Output]:
         """Check and convert."""
@@ -577,7 +547,7 @@ def _span(plan: Plan, name: str, task: Task) -> Selection:
         t, p, v = task.panel, plan.copy.rows.members, plan.copy.cols.members
         return slice(t.r0 * p, t.r1 * p), slice(t.c0 * v, t.c1 * v)
     if isinstance(task, (TileTask, ProjectTask)):
-        rows, cols = slice(task.tile.r0, task.tile.r1), slice(task.tile.c0, task.tile.c1)
+        rows, cols = task.groups
         return (cols, rows) if name == "B" else (rows, cols)
     if isinstance(task, (LeftTask, RightTask)):
         return (slice(task.first, task.last),)
@@ -588,19 +558,6 @@ def _overlap(span: Selection, selection: Selection) -> bool:
     return all(
         (b.start or 0) < a.stop and (b.stop is None or a.start < b.stop) for a, b in zip(span, selection, strict=False)
     )
-
-
-def _read_tile(job: Job, tile: Tile) -> NDArray[Any]:
-    return job.tile_source.read(job.plan.rows, job.plan.cols, tile)
-
-
-def _tile_bytes(job: Job, tile: Tile) -> int:
-    return job.tile_source.bytes_touched(job.plan.rows, job.plan.cols, tile)
-
-
-def _read_panel(job: Job, panel: Tile) -> NDArray[Any]:
-    assert job.plan.copy is not None
-    return job.source.read(job.plan.copy.rows, job.plan.copy.cols, panel)
 
 
 def _stacks(grid: Any, job: Job, backend: Backend) -> Iterator[tuple[int, int, Any]]:

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from .compiled import compiled_codecs
 from .errors import SourceError
-from .layout import Axis, Index, Part
+from .layout import Axis, Index, Part, chunk_edges
 from .locations import is_remote
 from .matrix_source import MatrixSource, place_part
 from .plan import Tile
@@ -88,10 +88,7 @@ class ZarrSource(MatrixSource):
         self.shared = not isinstance(array.store, zarr.storage.MemoryStore)
         self.fill_value = array.fill_value
         self.chunks = chunk_shape(array)
-        rows, cols = (
-            np.append(np.arange(0, size, chunk, dtype=np.int64), np.int64(size))
-            for size, chunk in zip(self.shape, self.chunks, strict=True)
-        )
+        rows, cols = (chunk_edges(size, chunk) for size, chunk in zip(self.shape, self.chunks, strict=True))
         self.edges = (rows, cols)
         self.chunk_count = (rows.size - 1) * (cols.size - 1)
         self.chunk_bytes = self.chunks[0] * self.chunks[1] * self.dtype.itemsize

@@ -13,8 +13,7 @@ import pytest
 import zarr
 
 from dbutterfly.errors import InputError
-from dbutterfly.locations import may_pass, reason, retried
-from dbutterfly.retries import storage_timeout
+from dbutterfly.retries import may_pass, reason, retried, storage_timeout
 
 obstore_exceptions = pytest.importorskip("obstore").exceptions
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..entries import Entries
 from ..errors import InputError
+from ..layout import largest_divisor
 from ..progress import ProgressBar
 from ..store import create_array
 from .known import KnownMatrix, Matrix, as_entries
@@ -109,7 +110,7 @@ def default_chunks(matrix: Matrix) -> tuple[int, int]:
     slab = _strided_rows(entries)
     if slab is not None:
         fitting = max(_SLAB_BYTES // (cols * itemsize), 1)
-        height = _largest_divisor(slab, min(fitting, max(slab // 4, 1)))
+        height = largest_divisor(slab, min(fitting, max(slab // 4, 1)))
         return height, _chunk_side(cols, _CHUNK_BYTES // (height * itemsize))
     width = _chunk_side(cols, _CHUNK_SIDE)
     return _chunk_side(rows, min(_CHUNK_SIDE, _CHUNK_BYTES // (width * itemsize))), width
@@ -128,12 +129,8 @@ def _strided_rows(entries: Entries) -> int | None:
 def _chunk_side(size: int, limit: int) -> int:
     """Largest divisor of ``size`` up to ``limit``, or the limit where that is much smaller."""
     limit = min(size, limit)
-    divisor = _largest_divisor(size, limit)
+    divisor = largest_divisor(size, limit)
     return divisor if 4 * divisor >= limit else limit
-
-
-def _largest_divisor(size: int, limit: int) -> int:
-    return next(k for k in range(min(size, limit), 0, -1) if size % k == 0)
 
 
 def _checked_chunks(chunks: Any, shape: tuple[int, int]) -> tuple[int, int]:

@@ -37,12 +37,17 @@ class Entries:
     f : callable
         ``f(rows, cols)`` takes two 1-D int64 index arrays and returns the block at their crossings, of shape
         ``(len(rows), len(cols))`` and of a dtype that casts safely or within its kind to ``dtype``. It may be called
-        in any order, on any block, from several threads; on worker processes it must also be picklable (a function
-        defined at the top level of a module, not a lambda).
+        in any order, on any block, from several threads, and must give an entry the same value each time; on worker
+        processes it must also be picklable (a function defined at the top level of a module, not a lambda).
     shape : (int, int)
         Rows M and columns N.
     dtype : dtype
         float32, float64, complex64 or complex128.
+    sampled : bool
+        Whether a factorization may evaluate some of the entries only: a few columns and rows of every block, some
+        ``8 r N^1.5`` entries at rank ``r`` in place of ``N^2``, from which the block is approximated by crosses. The
+        error is then an estimate, from entries drawn at random. What no evaluated entry shows stays unknown: leave
+        it False for matrices with isolated entries that differ from all about them.
 
     Attributes
     ----------
@@ -52,11 +57,14 @@ class Entries:
         Rows M and columns N.
     dtype : numpy.dtype
         Type of the entries.
+    sampled : bool
+        Whether a factorization may evaluate some of the entries only.
 
     Raises
     ------
     InputError
-        If ``f`` is not callable, ``shape`` is not two positive integers, or ``dtype`` is none of the four.
+        If ``f`` is not callable, ``shape`` is not two positive integers, ``dtype`` is none of the four, or ``sampled``
+        is no boolean.
 
     Notes
     -----
@@ -75,15 +83,19 @@ class Entries:
 
     ndim = 2
 
-    def __init__(self, f: EntryFunction, shape: tuple[int, int], dtype: DTypeLike) -> None:
+    def __init__(self, f: EntryFunction, shape: tuple[int, int], dtype: DTypeLike, *, sampled: bool = False) -> None:
         if not callable(f):
             raise InputError(f"f={f!r} is not callable; it must be a function f(rows, cols) that returns a block")
         self.f = f
         self.shape = _checked_shape(shape)
         self.dtype = checked_dtype(dtype)
+        if not isinstance(sampled, (bool, np.bool_)):
+            raise InputError(f"sampled={sampled!r} is neither True nor False")
+        self.sampled = bool(sampled)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.f!r}, shape={self.shape}, dtype={self.dtype})"
+        sampled = ", sampled=True" if self.sampled else ""
+        return f"{type(self).__name__}({self.f!r}, shape={self.shape}, dtype={self.dtype}{sampled})"
 
     def block(self, rows: Index, cols: Index) -> NDArray[Any]:
         """Evaluate the block at the crossings of ``rows`` and ``cols``.
@@ -111,7 +123,8 @@ class Entries:
             return np.empty(wanted, self.dtype)
         request = f"rows {row_index.min()}..{row_index.max()}, cols {col_index.min()}..{col_index.max()}"
         try:
-            block = np.asarray(self.f(row_index, col_index))
+            given = self.f(row_index, col_index)
+            block = np.asarray(given)
         except DButterflyError:
             raise
         except Exception as error:
@@ -119,6 +132,8 @@ class Entries:
                 f"the entry function failed at {request}: {type(error).__name__}: {error}; it must take any two 1-D "
                 "int64 index arrays"
             ) from error
+        if isinstance(given, np.ma.MaskedArray):
+            raise SourceError(f"the entry function returned a masked array at {request}; return filled(value) of it")
         if block.shape != wanted:
             raise SourceError(
                 f"the entry function returned shape {block.shape} at {request}; {wanted} is needed, one row for "

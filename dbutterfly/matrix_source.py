@@ -46,6 +46,8 @@ class MatrixSource(ABC):
         Whether the storage tells which chunks it holds; if not, none counts as missing.
     fill_value : scalar or None
         What a missing chunk reads as.
+    sampled : bool
+        Whether some of the entries only may be evaluated.
     """
 
     name: str
@@ -57,6 +59,7 @@ class MatrixSource(ABC):
     decode_bytes = 0
     chunk_count = 0
     fill_value: Any = None
+    sampled = False
 
     @property
     def info(self) -> SourceInfo:
@@ -90,6 +93,9 @@ class MatrixSource(ABC):
     def recount(self) -> int:
         """Number of chunks that the storage does not hold now; it differs from ``missing_chunks`` if some were lost."""
         return 0
+
+    def check_reproducible(self) -> None:  # noqa: B027
+        """Raise SourceError if entries that are asked for again are found to have changed; only functions are asked."""
 
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:

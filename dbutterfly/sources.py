@@ -24,6 +24,7 @@ from .layout import Axis, Index
 from .locations import as_store, is_remote
 from .matrix_source import MatrixSource, unfold, work_dtype
 from .plan import Tile
+from .reproducible import check_reproducible
 from .retries import reason, retried
 from .zarr_source import ZarrSource
 
@@ -94,6 +95,7 @@ class EntriesSource(MatrixSource):
 
     def __init__(self, entries: Entries) -> None:
         self.entries = entries
+        self.sampled = entries.sampled
         self.shape, self.dtype = entries.shape, entries.dtype
         self.name = repr(entries)
 
@@ -102,6 +104,10 @@ class EntriesSource(MatrixSource):
         rows, cols = (np.unique(np.linspace(0, size - 1, 64).astype(np.int64)) for size in self.shape)
         sample = np.ascontiguousarray(self.entries.block(rows, cols))
         return {"kind": "entries", "sample": hashlib.blake2b(sample.tobytes(), digest_size=16).hexdigest()}
+
+    def check_reproducible(self) -> None:
+        """Evaluate some entries again, in other requests."""
+        check_reproducible(self.entries)
 
     def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
         """Evaluate a range of rows and columns."""

@@ -5,6 +5,7 @@ import pytest
 
 from dbutterfly.entries import Entries, checked_dtype, entries
 from dbutterfly.errors import DButterflyError, InputError, SourceError
+from dbutterfly.sources import ArraySource, EntriesSource
 
 
 def hilbert(rows, cols):
@@ -29,6 +30,18 @@ def test_attributes(matrix):
     assert entries is Entries
     assert (matrix.shape, matrix.dtype, matrix.ndim, matrix.f) == ((7, 5), np.dtype(np.float64), 2, hilbert)
     assert repr(matrix).endswith("shape=(7, 5), dtype=float64)")
+
+
+def test_sampling_is_asked_for_by_name(matrix):
+    assert matrix.sampled is False
+    sampled = Entries(hilbert, (7, 5), np.float64, sampled=np.True_)
+    assert sampled.sampled is True
+    assert pickle.loads(pickle.dumps(sampled)).sampled is True
+    assert repr(sampled).endswith("shape=(7, 5), dtype=float64, sampled=True)")
+    with pytest.raises(InputError, match="sampled='yes' is neither True nor False"):
+        Entries(hilbert, (7, 5), np.float64, sampled="yes")
+    assert (EntriesSource(sampled).sampled, EntriesSource(matrix).sampled) == (True, False)
+    assert ArraySource(np.zeros((2, 2))).sampled is False
 
 
 def test_no_entry_is_evaluated_before_it_is_asked_for():
@@ -128,6 +141,9 @@ def test_results_within_the_kind_are_cast(dtype):
         (lambda i, _: i + 0.5, r"returned shape \(2,\) at rows 4\.\.5"),
         (lambda i, j: 1j * np.ones((i.size, j.size)), "dtype complex128 at rows 4..5, cols 1..3, .*dtype=float64"),
         (lambda i, j: np.full((i.size, j.size), "x"), "dtype <U1"),
+        (lambda i, j: np.ma.masked_all((i.size, j.size)), r"masked array at rows 4\.\.5, cols 1\.\.3; .* filled"),
+        (lambda *_: None, r"returned shape \(\) at rows 4\.\.5"),
+        (lambda *_: [[1, 2], [3]], "failed at rows 4..5, .*inhomogeneous"),
     ],
 )
 def test_bad_blocks(f, message):

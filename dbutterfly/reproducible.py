@@ -1,0 +1,76 @@
+"""Whether an entry function gives the same values each time, asked before a long run relies on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .entries import Entries
+from .errors import SourceError
+
+__all__ = ["check_reproducible"]
+
+SIDE = 8
+"""Rows and columns of the sample."""
+
+ROUNDING = 256
+"""Units in the last place of the norm of the sample by which a value may differ in another request."""
+
+
+def check_reproducible(entries: Entries) -> None:
+    """Evaluate a sample of entries again: at another time, in another order, in requests of other shapes.
+
+    Parameters
+    ----------
+    entries : Entries
+        The matrix; about four times 64 of its entries are evaluated.
+
+    Raises
+    ------
+    SourceError
+        If an entry has changed by more than rounding; the message names it, both values and the remedy. Also if the
+        function fails, as :meth:`Entries.block` does.
+
+    Notes
+    -----
+    Values may differ by rounding: loops over vectors and products of matrices round differently in other shapes.
+    """
+    rows, cols = (_spread(size) for size in entries.shape)
+    first = entries.block(rows, cols)
+    allowed = ROUNDING * float(np.finfo(entries.dtype).eps) * _norm(first)
+    for again in _other_requests(entries, rows, cols):
+        with np.errstate(invalid="ignore", over="ignore"):
+            change = np.abs(again - first)
+        # NaN and infinities that are there each time are reported where they are met.
+        finite = np.isfinite(first), np.isfinite(again)
+        changed = np.where(finite[0] & finite[1], change > allowed, finite[0] != finite[1])
+        if changed.any():
+            i, j = np.argwhere(changed)[0]
+            raise SourceError(
+                f"{entries!r} gave {first[i, j]} for the entry at index {(int(rows[i]), int(cols[j]))} and "
+                f"{again[i, j]} when asked for it again, together with others; the entry function must give the same "
+                "value for the same indices each time: let it depend on nothing else (no time, no counter; seed random "
+                "numbers by the indices), and declare the dtype in which it computes"
+            )
+
+
+def _other_requests(entries: Entries, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Iterator[NDArray[Any]]:
+    """Evaluate the same entries in reverse order, and in parts of some of the columns, and of some of the rows."""
+    yield entries.block(rows[::-1], cols[::-1])[::-1, ::-1]
+    yield np.concatenate([entries.block(rows, part) for part in np.split(cols, [1, cols.size // 2])], axis=1)
+    yield np.concatenate([entries.block(part, cols) for part in np.split(rows, [1, rows.size // 2])], axis=0)
+
+
+def _norm(block: NDArray[Any]) -> float:
+    finite = block[np.isfinite(block)]
+    largest = float(np.max(np.abs(finite), initial=0))
+    return largest * float(np.linalg.norm(finite / largest)) if largest else 0.0
+
+
+def _spread(size: int) -> NDArray[np.int64]:
+    """Some indices of a side, from all over it and with no period."""
+    strata = np.arange(SIDE) + np.random.default_rng(0).random(SIDE)
+    return np.unique(np.floor(strata * size / SIDE).astype(np.int64))

@@ -1,0 +1,79 @@
+"""How many entries of every block are evaluated where a matrix is sampled: integers only.
+
+Of a block of p x v, 4 r columns and 2 r rows are evaluated for an approximation of rank r, and a sample of few entries:
+less than 8 r N^1.5 of a square matrix whose chain is cut in the middle, where there are N blocks of side N^0.5.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .chain import Split
+
+__all__ = ["Evaluated", "Sizes", "evaluated"]
+
+
+class Sizes(NamedTuple):
+    """How much of a block of ``p`` x ``v`` is evaluated for an approximation of rank ``rank``."""
+
+    p: int
+    v: int
+    rank: int
+
+    @property
+    def rows(self) -> int:
+        """Rows of the block, and columns taken at each of two steps: twice the rank."""
+        return min(2 * self.rank, self.p, self.v)
+
+    @property
+    def columns(self) -> int:
+        """Columns of both steps."""
+        return min(2 * self.rows, self.v)
+
+    @property
+    def sample(self) -> tuple[int, int]:
+        """Rows and columns of the sample, whose entries grow as a row does: 4 x 4 to 11 x 11 for sides up to 512."""
+        side = max(4, math.isqrt((self.p + self.v) // 8))
+        return min(side, self.p), min(side, self.v)
+
+    @property
+    def in_full(self) -> bool:
+        """Whether evaluating all of the block costs no more."""
+        return self._parts >= self.p * self.v
+
+    @property
+    def entries(self) -> int:
+        """Entries evaluated of a block."""
+        return min(self._parts, self.p * self.v)
+
+    @property
+    def _parts(self) -> int:
+        return self.columns * self.p + self.rows * self.v + math.prod(self.sample)
+
+
+class Evaluated(NamedTuple):
+    """What was evaluated: number of entries, and of blocks that were evaluated in full after the pivots had missed."""
+
+    entries: int
+    redone: int
+
+
+def evaluated(split: Split, rank: int, stats: NDArray[np.float64]) -> Evaluated:
+    """Count the entries evaluated, from what the tasks have written.
+
+    Parameters
+    ----------
+    split : Split
+        Blocks of the root cut.
+    rank : int
+        Rank of their approximations.
+    stats : array, shape (..., 1 + 2 * ranks)
+        The array ``stats``, or a part of it.
+    """
+    sizes, blocks = Sizes(split.p, split.v, rank), math.prod(stats.shape[:-1])
+    redone = 0 if sizes.in_full else int(np.count_nonzero(np.isfinite(stats[..., -1])))
+    return Evaluated(blocks * sizes.entries + redone * split.p * split.v, redone)

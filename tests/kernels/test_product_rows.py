@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+
+from dbutterfly.chain import Chain
+from dbutterfly.kernels.product_rows import product_row
+
+CHAINS = [
+    Chain.square_dyadic(16),
+    Chain.monarch((21, 16), p=7, q=2),
+    Chain.chainable((36, 60)),
+    Chain.chainable((64, 64), rank=2),
+    Chain.chainable((48, 80), rank=4),
+    Chain([(1, 7, 5, 1)]),
+]
+
+
+def dense(values):
+    """Matrix of a factor."""
+    a, b, c, d = values.shape
+    matrix = np.zeros((a, b, d, a, c, d), values.dtype)
+    i, k = np.ogrid[:a, :d]
+    matrix[i, :, k, i, :, k] = values.transpose(0, 3, 1, 2)
+    return matrix.reshape(a * b * d, a * c * d)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+@pytest.mark.parametrize("chain", CHAINS, ids=str)
+def test_rows_of_the_product(xp, chain, dtype):
+    rng = np.random.default_rng(0)
+    factors = [(rng.standard_normal(p) + (1j if "c" in dtype else 0)).astype(dtype) for p in chain]
+    product = dense(factors[0])
+    for values in factors[1:]:
+        product = product @ dense(values)
+    device = [xp.asarray(values) for values in factors]
+    for row in range(chain.shape[0]):
+        found = xp.to_numpy(product_row(device, chain, row))
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, product[row], rtol=2e-5, atol=1e-4 if dtype == "float32" else 1e-12)

@@ -12,6 +12,7 @@ from .engine import choose_engine, parse_memory
 from .errors import InputError, NonFiniteError
 from .factorization import Factorization
 from .kernels.hierarchy import multiply_stack, part_left, part_right
+from .kernels.product_rows import product_row
 from .layout import Axis
 from .plan import Plan, Tile
 from .planning import make_plan
@@ -23,6 +24,9 @@ from .workspace import MemoryWorkspace
 __all__ = ["VerifiedError", "verify"]
 
 ROWS_AT_A_TIME = 64
+
+ROW_BYTES = 1 << 25
+"""Bytes of rows that are compared at a time: fewer than 64 of them where they are long (at least one)."""
 
 
 class VerifiedError(float):
@@ -173,20 +177,25 @@ def _row_energies(
     rest = np.setdiff1d(np.arange(rows, dtype=np.int64), chosen, assume_unique=True)
     row_axis = Axis(rows, rows, False, index=np.concatenate([chosen, rest]), edges=source.edges[0])
     col_axis = Axis(cols, 1, False, edges=source.edges[1])
+    positions, order = factorization.orderings.permutations(factorization.chain)
+    standard = chosen if positions is None else np.argsort(positions)[chosen]
+    step = min(ROWS_AT_A_TIME, max(1, ROW_BYTES // (cols * np.dtype(source.info.work_dtype).itemsize)))
     energies, residuals = [], []
-    for first in range(0, chosen.size, ROWS_AT_A_TIME):
-        last = min(first + ROWS_AT_A_TIME, chosen.size)
+    for first in range(0, chosen.size, step):
+        last = min(first + step, chosen.size)
         stored = source.read(row_axis, col_axis, Tile(first, last, 0, 1))[:, 0, 0, :]
         stored = stored.astype(source.info.work_dtype)
         bad = np.argwhere(~np.isfinite(stored))
         if bad.size:
             index = int(chosen[first + bad[0, 0]]), int(bad[0, 1])
             raise NonFiniteError(f"{source.name} holds a NaN or an infinity at index {index}", index)
-        units = np.zeros((rows, last - first), factorization.dtype)
-        units[chosen[first:last], np.arange(last - first)] = 1
-        product = (factorization.operator.T @ units).T
         energies.append(np.sum(np.abs(stored) ** 2, axis=1, dtype=np.float64))
-        residuals.append(np.sum(np.abs(stored - product) ** 2, axis=1, dtype=np.float64))
+        stored = stored.astype(np.result_type(stored, factorization.dtype), copy=False)
+        for row, position in zip(stored, standard[first:last], strict=True):
+            row[slice(None) if order is None else order] -= product_row(
+                factorization.ks_values, factorization.chain, int(position)
+            )
+        residuals.append(np.sum(np.abs(stored) ** 2, axis=1, dtype=np.float64))
     return np.concatenate(energies), np.concatenate(residuals)
 
 

@@ -1,4 +1,5 @@
 import pickle
+import sys
 
 import dask.array as da
 import numpy as np
@@ -113,6 +114,22 @@ def test_all_rows_as_samples_are_exact_up_to_rounding():
         estimate = dbf.verify(fact, matrix, samples=samples)
         assert estimate == pytest.approx(dense_error(fact, matrix), rel=1e-12)
         assert (estimate.deviation, estimate.samples) == (0, 64)
+
+
+@pytest.mark.parametrize("orderings", ORDERINGS, ids=["standard", "cols", "rows", "arrays"])
+def test_long_rows_are_compared_a_few_at_a_time(monkeypatch, orderings):
+    matrix = random_matrix((64, 64))
+    fact = dbf.factorize(matrix, orderings=orderings)
+    asked = []
+
+    def f(rows, cols):
+        asked.append(rows.size)
+        return matrix[np.ix_(rows, cols)]
+
+    monkeypatch.setattr(sys.modules["dbutterfly.verify"], "ROW_BYTES", 3 * 64 * 8)
+    estimate = dbf.verify(fact, dbf.entries(f, (64, 64), "float64"), samples=64)
+    assert estimate == pytest.approx(dense_error(fact, matrix), rel=1e-12)
+    assert max(asked) == 3
 
 
 def test_one_sample_knows_that_it_knows_nothing():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -23,8 +24,10 @@ __all__ = [
     "as_entries",
     "as_known",
     "checked_chain",
+    "checked_choice",
     "checked_power",
     "checked_size",
+    "drawn_entropy",
     "generator",
     "square_chain",
 ]
@@ -51,15 +54,23 @@ class KnownMatrix(Entries):
         Chain of which the matrix is a product, up to noise; None where there is none.
     orderings : Orderings or pair, optional
         Orderings that bring the matrix into the standard order of ``chain``.
+    tol : float
+        Relative tolerance at which the blocks of every cut have the ranks of ``chain``; 0 where they have them exactly.
 
     Attributes
     ----------
     norm : float
         Frobenius norm.
     chain : Chain or None
-        Chain of which the matrix is a product, up to noise.
+        Chain of which the matrix is a product, up to ``tol`` and noise.
     orderings : Orderings
         ``Z[rows][:, cols]`` is in standard order.
+    tol : float
+        Relative tolerance at which the blocks of every cut have the ranks of ``chain``; noise not counted.
+
+    Notes
+    -----
+    So ``factorize(Z, Z.chain, orderings=Z.orderings)`` is the factorization that fits a known matrix ``Z``.
     """
 
     def __init__(
@@ -71,11 +82,18 @@ class KnownMatrix(Entries):
         norm: float,
         chain: Chain | None = None,
         orderings: Any = None,
+        tol: float = 0.0,
     ) -> None:
         super().__init__(f, shape, dtype)
         self.norm = float(norm)
         self.chain = chain
         self.orderings = Orderings.from_any(orderings)
+        self.tol = float(tol)
+
+    @property
+    def rank(self) -> int | None:
+        """Largest rank of a junction of ``chain``; None where there is no chain."""
+        return None if self.chain is None else self.chain.rank
 
 
 def as_known(matrix: Matrix) -> KnownMatrix:
@@ -156,6 +174,18 @@ def checked_chain(chain: Any) -> Chain:
         rows, cols = (checked_size(side) for side in sides)
         return square_chain(rows) if rows == cols else Chain.chainable((rows, cols))
     return Chain.from_any(chain)
+
+
+def checked_choice(value: Any, name: str, choices: Sequence[str]) -> str:
+    """Return ``value`` if it is one of ``choices``; raise InputError if not."""
+    if value not in choices:
+        raise InputError(f"{name}={value!r} is unknown; use one of {', '.join(map(str, choices))}")
+    return str(value)
+
+
+def drawn_entropy(seed: Any) -> int:
+    """Draw an integer from a seed: what an entry function keeps, to draw the same numbers in any process."""
+    return int(generator(seed).integers(2**63))
 
 
 def generator(seed: Any) -> np.random.Generator:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..entries import Entries
 from ..errors import InputError
-from .known import Indices, KnownMatrix, Matrix, Seed, as_known, generator
+from .known import Indices, KnownMatrix, Matrix, Seed, as_known, drawn_entropy
 
 __all__ = ["noisy", "standard_normal"]
 
@@ -53,7 +53,7 @@ def noisy(matrix: Matrix, eps: float, *, seed: Seed = None) -> KnownMatrix:
     if not (math.isfinite(eps) and eps >= 0):
         raise InputError(f"eps={eps!r} is not a relative size of noise; use a finite number, at least 0")
     deviation = eps * known.norm / math.sqrt(math.prod(known.shape))
-    noise = _Noise(known.dtype, deviation, int(generator(seed).integers(2**63)))
+    noise = _Noise(known.dtype, deviation, drawn_entropy(seed))
     return KnownMatrix(
         _Noisy(known, noise, eps),
         known.shape,
@@ -61,6 +61,7 @@ def noisy(matrix: Matrix, eps: float, *, seed: Seed = None) -> KnownMatrix:
         norm=known.norm * math.sqrt(1 + eps**2),
         chain=known.chain,
         orderings=known.orderings,
+        tol=known.tol,
     )
 
 

@@ -50,6 +50,7 @@ def shuffled(matrix: Matrix, *, seed: Seed = None) -> KnownMatrix:
         norm=known.norm,
         chain=known.chain,
         orderings=(rows, cols),
+        tol=known.tol,
     )
 
 

@@ -1,25 +1,44 @@
-"""Known transforms and random butterflies, whose true chain and orderings come with them.
+"""Known transforms, kernels and random butterflies, whose chain and orderings come with them.
 
 Every matrix here is an entry function: any block of any size costs what the block costs, nothing of shape ``(M, N)`` is
 held, and :func:`write` streams it into a Zarr array. They are what the factorization is tried and tested on.
+
+- Butterflies of rank one, exactly: :func:`dft`, :func:`hadamard`, :func:`orthogonal_butterfly`,
+  :func:`gaussian_butterfly`, and :func:`butterfly` for given factors of any rank.
+- Butterflies of a higher rank, to a tolerance: :func:`helmholtz`, :func:`nudft`, :func:`fourier_integral`,
+  :func:`hankel`, :func:`legendre`, :func:`cauchy`. Each is in standard order once its rows are bit-reversed, and its
+  ``chain`` has the rank that was measured for the ``tol`` asked for.
+- :func:`dct2`, of rank four under bit-reversed columns.
+- Of any of them, :func:`noisy` and :func:`shuffled` versions.
+
+``factorize(Z, Z.chain, orderings=Z.orderings)`` is the factorization that fits a known matrix ``Z``.
 """
 
 from .butterflies import butterfly, gaussian_butterfly, orthogonal_butterfly
 from .known import KnownMatrix
 from .noise import noisy
+from .oscillatory import fourier_integral, nudft
+from .pairwise import cauchy, helmholtz
 from .permutations import shuffled
+from .special import hankel, legendre
 from .transforms import dct2, dft, hadamard
 from .writing import default_chunks, write
 
 __all__ = [
     "KnownMatrix",
     "butterfly",
+    "cauchy",
     "dct2",
     "default_chunks",
     "dft",
+    "fourier_integral",
     "gaussian_butterfly",
     "hadamard",
+    "hankel",
+    "helmholtz",
+    "legendre",
     "noisy",
+    "nudft",
     "orthogonal_butterfly",
     "shuffled",
     "write",

@@ -52,6 +52,16 @@ def excess_rank(dense, chain):
     return worst / np.linalg.norm(dense)
 
 
+def numerical_rank(dense, chain, tol):
+    """Most singular values above ``tol`` times the largest, over all blocks of all cuts."""
+    worst = 1
+    for position in range(1, len(chain)):
+        (p, u, q, v, _), _, _ = chain.cut(position)
+        values = np.linalg.svd(dense.reshape(p, u, q, v).transpose(1, 2, 0, 3), compute_uv=False)
+        worst = max(worst, int((values > tol * values[..., :1]).sum(-1).max()))
+    return worst
+
+
 def scattered_blocks(shape):
     rng = np.random.default_rng(7)
     (rows, cols) = shape

@@ -1,15 +1,104 @@
 """What holds for every matrix: structure, seeds, pickles, refusals."""
 
+import functools
 import pickle
 
 import numpy as np
 import pytest
-from references import CHAINS, excess_rank, random_factors, standard_order
+from references import CHAINS, excess_rank, numerical_rank, random_factors, scattered_blocks, standard_order
 
 from dbutterfly import matrices
+from dbutterfly.chain import Chain
 from dbutterfly.errors import InputError
 from dbutterfly.matrices import KnownMatrix
-from dbutterfly.orderings import Orderings
+from dbutterfly.orderings import Orderings, digit_reversal
+
+TARGETS = {
+    **{
+        f"helmholtz {geometry} {points}": functools.partial(
+            matrices.helmholtz, geometry=geometry, points=points, seed=0
+        )
+        for geometry in ("segments", "circles", "squares")
+        for points in ("grid", "random")
+    },
+    "nudft": functools.partial(matrices.nudft, seed=0),
+    "fourier_integral": matrices.fourier_integral,
+    "hankel": matrices.hankel,
+    "hankel of order 5": functools.partial(matrices.hankel, order=5),
+    "legendre": matrices.legendre,
+    "cauchy": matrices.cauchy,
+}
+
+
+@pytest.fixture(params=TARGETS)
+def target(request):
+    """Make a matrix whose blocks are of low rank to a tolerance only."""
+    return TARGETS[request.param]
+
+
+@pytest.mark.parametrize("tol", [1e-3, 1e-6, 1e-9])
+def test_bit_reversed_rows_give_every_block_the_rank_of_the_chain_to_its_tolerance(target, tol):
+    matrix = target(256, tol=tol)
+    assert matrix.orderings.describe() == "rows bitreversal, columns standard"
+    assert matrix.chain.is_dense
+    assert (matrix.tol, len(set(matrix.chain.ranks))) == (tol, 1)
+    assert matrix.rank == matrix.chain.rank
+    assert numerical_rank(standard_order(matrix), matrix.chain, tol) <= matrix.rank
+    dyadic = Chain.square_dyadic(256)
+    assert numerical_rank(matrix[digit_reversal(dyadic.row_radices), :], dyadic, tol) <= matrix.rank
+    if tol == 1e-6 and "cauchy" not in repr(matrix):  # which is of low rank as a whole
+        assert numerical_rank(np.asarray(matrix), dyadic, tol) > matrix.rank
+
+
+@pytest.mark.parametrize("n", [240, 243])
+def test_ranks_hold_for_other_prime_factors(target, n):
+    matrix = target(n, tol=1e-3)
+    assert numerical_rank(standard_order(matrix), matrix.chain, 1e-3) <= matrix.rank
+    assert len(matrix.chain) > 1
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 30, 64])
+def test_targets_of_any_size(target, n):
+    matrix = target(n)
+    dense = np.asarray(matrix)
+    assert (matrix.shape, matrix.chain.shape) == ((n, n), (n, n))
+    assert dense.dtype == matrix.dtype
+    assert matrix.norm == pytest.approx(np.linalg.norm(dense), rel=1e-9)
+    for rows, cols in scattered_blocks(matrix.shape):
+        np.testing.assert_allclose(matrix.block(rows, cols), dense[rows][:, cols], rtol=0, atol=1e-15 * matrix.norm)
+
+
+def test_targets_in_single_precision(target):
+    exact = target(40)
+    single = target(40, dtype="complex64" if exact.dtype.kind == "c" else "float32")
+    assert single.dtype.itemsize == exact.dtype.itemsize // 2
+    np.testing.assert_array_equal(single, np.asarray(exact).astype(single.dtype))
+
+
+def test_targets_are_pickled_without_their_tables(target):
+    matrix = target(1024)
+    matrix[:1, :1]
+    stored = pickle.dumps(matrix)
+    assert len(stored) < 2000
+    copy = pickle.loads(stored)
+    np.testing.assert_array_equal(copy[::100, 5:9], matrix[::100, 5:9])
+    assert (copy.norm, copy.chain, copy.tol, repr(copy)) == (matrix.norm, matrix.chain, matrix.tol, repr(matrix))
+
+
+def test_targets_with_noise_and_shuffled(target):
+    clean = target(64)
+    noisy = matrices.noisy(clean, 0.01, seed=1)
+    assert np.linalg.norm(np.asarray(noisy) - np.asarray(clean)) == pytest.approx(0.01 * clean.norm, rel=0.1)
+    shuffled = matrices.shuffled(noisy, seed=2)
+    np.testing.assert_array_equal(standard_order(shuffled), standard_order(noisy))
+    for matrix in (noisy, shuffled):
+        assert (matrix.chain, matrix.tol, matrix.rank) == (clean.chain, clean.tol, clean.rank)
+
+
+def test_targets_refuse_a_tolerance_without_a_rank(target):
+    for tol in (1e-12, -1.0, np.nan, None):
+        with pytest.raises(InputError, match=r"tol=.* use 1e-09 or more, or give factorize a chain of higher rank"):
+            target(8, tol=tol)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +126,8 @@ def test_every_block_of_every_cut_has_the_rank_of_its_junction(matrix):
         lambda seed: matrices.gaussian_butterfly((12, 18), dtype="complex64", seed=seed),
         lambda seed: matrices.noisy(matrices.dft(16), 0.1, seed=seed),
         lambda seed: matrices.shuffled(matrices.dft(16), seed=seed),
+        lambda seed: matrices.nudft(16, seed=seed),
+        lambda seed: matrices.helmholtz(16, points="random", seed=seed),
     ],
 )
 def test_seeds(make):
@@ -70,6 +161,21 @@ def test_pickles(matrix):
         (lambda: matrices.dft(2.5), "n=2.5 is not an integer"),
         (lambda: matrices.dft(4, dtype=float), "dtype=float64: a Fourier matrix is complex"),
         (lambda: matrices.dct2(4, dtype=int), "is not supported; use float32"),
+        (lambda: matrices.helmholtz(0), "n=0 is not positive"),
+        (lambda: matrices.helmholtz(4, geometry="cubes"), "geometry='cubes' is unknown; use one of segments, circles"),
+        (lambda: matrices.helmholtz(4, points=3), "points=3 is unknown; use one of grid, random"),
+        (lambda: matrices.helmholtz(4, wavenumber=np.inf), "wavenumber=inf is not a finite number; None stands"),
+        (lambda: matrices.helmholtz(4, wavenumber="x"), "wavenumber='x' is not a finite number"),
+        (lambda: matrices.helmholtz(4, points="random", seed=-1), "seed=-1 is not usable"),
+        (lambda: matrices.helmholtz(4, dtype=float), "dtype=float64: a wave is complex; use complex64"),
+        (lambda: matrices.nudft(4, dtype=float), "dtype=float64: a complex exponential is complex; use complex64"),
+        (lambda: matrices.nudft(-3), "n=-3 is not positive"),
+        (lambda: matrices.fourier_integral(2.5), "n=2.5 is not an integer"),
+        (lambda: matrices.hankel(4, order=21), "order=21 is not an integer from 0 to 20"),
+        (lambda: matrices.hankel(4, order=0.5), "order=0.5 is not an integer from 0 to 20"),
+        (lambda: matrices.legendre(0), "n=0 is not positive"),
+        (lambda: matrices.legendre(4, dtype=int), "is not supported; use float32"),
+        (lambda: matrices.cauchy(4, points="equal"), "points='equal' is unknown; use one of separated, interlaced"),
         (lambda: matrices.hadamard(12), "n=12 is not a power of two; hadamard"),
         (lambda: matrices.orthogonal_butterfly(12), "n=12 is not a power of two; orthogonal_butterfly"),
         (lambda: matrices.orthogonal_butterfly(1), "n=1"),
@@ -95,6 +201,8 @@ def test_norm_and_orderings_of_a_known_matrix_are_normalised():
     made = KnownMatrix(matrices.dft(4).f, (4, 4), complex, norm=np.float32(4))
     assert type(made.norm) is float
     assert isinstance(made.orderings, Orderings)
+    assert (made.tol, made.rank) == (0, None)
+    assert matrices.dft(4).rank == 1
 
 
 def test_public_names():

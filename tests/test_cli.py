@@ -204,6 +204,12 @@ def test_demo_in_full_takes_less_than_a_minute():
         ("orthogonal --n 16 --seed 3", lambda: dbf.matrices.orthogonal_butterfly(16, seed=3)),
         ("gaussian --n 16 --seed 3", lambda: dbf.matrices.gaussian_butterfly(16, seed=3)),
         ("gaussian --shape 6,10 --seed 3", lambda: dbf.matrices.gaussian_butterfly((6, 10), seed=3)),
+        ("helmholtz --n 16", lambda: dbf.matrices.helmholtz(16)),
+        ("nudft --n 16 --seed 3", lambda: dbf.matrices.nudft(16, seed=3)),
+        ("fourier-integral --n 16 --dtype complex64", lambda: dbf.matrices.fourier_integral(16, dtype="complex64")),
+        ("hankel --n 10", lambda: dbf.matrices.hankel(10)),
+        ("legendre --n 16 --dtype float32", lambda: dbf.matrices.legendre(16, dtype="float32")),
+        ("cauchy --n 12", lambda: dbf.matrices.cauchy(12)),
     ],
 )
 def test_generate_every_kind(done, kind, wanted):
@@ -214,6 +220,16 @@ def test_generate_every_kind(done, kind, wanted):
     assert stored.chunks == (4, 5)
     assert values["shape"] == list(stored.shape)
     assert values["chunks"] == [4, 5]
+
+
+def test_generate_says_which_chain_ordering_and_rank_fit(done):
+    out = done("generate helmholtz z.zarr --n 64 --quiet")
+    assert "rows bitreversal, columns standard" in out
+    assert re.search(r"rank +4 at tol=1e-06", out)
+    assert "(1, 4, 16, 16) (4, 8, 8, 8)" in out
+    assert "rank" not in done("generate dft y.zarr --n 64 --quiet")
+    values = done("generate legendre x.zarr --n 256 --quiet --json")
+    assert (values["rank"], values["tol"]) == (12, 1e-6)
 
 
 def test_generate_noise_and_shuffles_from_one_seed(done):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +32,30 @@ class Kind(enum.StrEnum):
     DCT2 = "dct2"
     ORTHOGONAL = "orthogonal"
     GAUSSIAN = "gaussian"
+    HELMHOLTZ = "helmholtz"
+    NUDFT = "nudft"
+    FOURIER_INTEGRAL = "fourier-integral"
+    HANKEL = "hankel"
+    LEGENDRE = "legendre"
+    CAUCHY = "cauchy"
+
+
+# Kinds that draw random numbers take a seed.
+_MAKERS: dict[Kind, Callable[..., KnownMatrix]] = {
+    Kind.DFT: dbf.matrices.dft,
+    Kind.HADAMARD: dbf.matrices.hadamard,
+    Kind.DCT2: dbf.matrices.dct2,
+    Kind.HELMHOLTZ: dbf.matrices.helmholtz,
+    Kind.FOURIER_INTEGRAL: dbf.matrices.fourier_integral,
+    Kind.HANKEL: dbf.matrices.hankel,
+    Kind.LEGENDRE: dbf.matrices.legendre,
+    Kind.CAUCHY: dbf.matrices.cauchy,
+}
+_RANDOM_MAKERS: dict[Kind, Callable[..., KnownMatrix]] = {
+    Kind.ORTHOGONAL: dbf.matrices.orthogonal_butterfly,
+    Kind.GAUSSIAN: dbf.matrices.gaussian_butterfly,
+    Kind.NUDFT: dbf.matrices.nudft,
+}
 
 
 def demo(
@@ -101,12 +126,9 @@ def _checked_size(kind: Kind, n: int | None, shape: str | None) -> int | tuple[i
 
 
 def _made(kind: Kind, size: Any, dtype: dict[str, str], rng: np.random.Generator) -> KnownMatrix:
-    if kind is Kind.ORTHOGONAL:
-        return dbf.matrices.orthogonal_butterfly(size, seed=rng, **dtype)
-    if kind is Kind.GAUSSIAN:
-        return dbf.matrices.gaussian_butterfly(size, seed=rng, **dtype)
-    makers = {Kind.DFT: dbf.matrices.dft, Kind.HADAMARD: dbf.matrices.hadamard, Kind.DCT2: dbf.matrices.dct2}
-    return makers[kind](size, **dtype)
+    if kind in _RANDOM_MAKERS:
+        return _RANDOM_MAKERS[kind](size, seed=rng, **dtype)
+    return _MAKERS[kind](size, **dtype)
 
 
 def _known_lines(matrix: KnownMatrix, store: str, chunks: tuple[int, ...]) -> list[tuple[str, str]]:
@@ -117,6 +139,7 @@ def _known_lines(matrix: KnownMatrix, store: str, chunks: tuple[int, ...]) -> li
         ("store", f"{store}, chunks of {chunks[0]} x {chunks[1]}"),
         ("chain", structure),
         ("orderings", matrix.orderings.describe()),
+        *([("rank", f"{matrix.rank} at tol={matrix.tol:g}")] if matrix.tol else []),
     ]
 
 
@@ -128,4 +151,6 @@ def _known_json(matrix: KnownMatrix) -> dict[str, Any]:
         "norm": matrix.norm,
         "chain": None if matrix.chain is None else [list(pattern) for pattern in matrix.chain],
         "orderings": matrix.orderings.describe(),
+        "rank": matrix.rank,
+        "tol": matrix.tol,
     }

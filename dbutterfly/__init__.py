@@ -2,7 +2,7 @@
 
 The way of the data, one direction, through six rooms::
 
-    source  --plan-->  tiles  --rank one per block-->  A, B  --regroup in the store-->  groups  --recursion-->
+    source  --plan-->  tiles  --rank r per block-->  A, B  --regroup in the store-->  groups  --recursion-->
     ks_values sources.py  plan.py  tasks.py  kernels/low_rank.py      store.py                  kernels/hierarchy.py
     |
                                                                                  ButterflyOperator, certificate --+

@@ -1,27 +1,27 @@
 r"""How good a factorization is: a proven error bound, a proven lower bound, and their ratio.
 
-Let the root cut leave blocks ``Z_b`` with best rank-one parts ``sigma u v^H``, X the product of the left factors with
-unit columns x, B what the right factors were fitted to and B' their product. The supports of the ``x b^H`` are
-disjoint, hence
+Let the root cut leave blocks ``Z_b = A_b V_b^H + R_b`` with ``R_b V_b = 0`` (their approximations of rank r), ``x`` the
+r orthonormal columns that the product X of the left factors has for a block, ``B`` what the right factors were fitted
+to and ``B'`` their product. The blocks are disjoint, hence
 
-- after one read, with ``e1^2 = sum ||Z_b - (Z_b v) v^H||^2``, ``e2^2 = sum ||(I - x x^H) Z_b v||^2`` and
-  ``e3 = ||B - B'||``:
+- after one read, with ``e1^2 = sum ||R_b||^2``, ``e2^2 = sum ||(I - x x^H) A_b||^2`` and ``e3 = ||B - B'||``:
 
   ``||Z - X B'||^2 = e2^2 + ||(residual of the cut) + X (B - B')||^2``,
 
-  since a residual ``R_b = Z_b - (Z_b v) v^H`` is orthogonal to v, and so to the first term. The cross term of the
-  second one, ``sum Re <R_b, x (b - b')^H>``, is small because x nearly is the left vector u of the block, to which
-  ``R_b`` is nearly orthogonal: with ``sin^2 = ||(I - x x^H) u||^2`` and ``||u^H R_b||^2 <= slack``,
+  since ``R_b`` is orthogonal to the rows of ``V_b^H``, and so to the first term. The cross term of the second one,
+  ``sum Re <R_b, x (b - b')>``, is small because x nearly spans the range U of ``A_b``, to which ``R_b`` is nearly
+  orthogonal: ``||U^H R_b||^2 <= slack``, or U would capture more than the best approximation does. With ``sin_j`` the
+  sine of the angle between column j of x and U,
 
-  ``||x^H R_b|| <= sqrt(slack) + sin ||R_b||``, hence
-  ``||Z - X B'||^2 <= e1^2 + e2^2 + e3^2 + 2 sum (sqrt(slack_b) + sin_b ||R_b||) ||b - b'||``;
+  ``|<R_b, x (b - b')>| <= sqrt(slack) ||b - b'|| + ||R_b|| sum_j sin_j ||(b - b')_j||``, hence
+  ``||Z - X B'||^2 <= e1^2 + e2^2 + e3^2 + 2 sum_b (the same)``;
 - after a second read, where ``B = X^H Z``: ``||Z - X B'||^2 = sum ||Z_b - x x^H Z_b||^2 + e3^2``, exactly;
-- any product of the same chain leaves rank-one blocks at the root cut, so none has an error below
-  ``sum (||Z_b||^2 - sigma_1(Z_b)^2)``, which :mod:`dbutterfly.kernels.low_rank` bounds from below.
+- any product of the same chain leaves blocks of rank r at the root cut, so none has an error below that of their best
+  approximations, which :mod:`dbutterfly.kernels.low_rank` and :mod:`dbutterfly.kernels.subspace` bound from below.
 
 All sums are taken in float64. A discarded energy is the difference ``||Z_b||^2 - ||Z_b v||^2``, or where that cancels
-formed from the residual. A rounding allowance of two units in the last place per factor, and of some units of the
-energies that were subtracted, is added to the error and taken from the lower bound.
+formed from the residual. A rounding allowance of two units in the last place per factor and rank, and of some units of
+the energies that were subtracted, is added to the error and taken from the lower bound.
 """
 
 from __future__ import annotations
@@ -94,34 +94,42 @@ def certify(
     *,
     factors: int,
     eps: float,
+    rank: int = 1,
+    above: int = 0,
 ) -> Certificate:
     """Certificate of a run.
 
     Parameters
     ----------
-    stats : array, shape (u, q, 3)
-        Energy, discarded energy and slack of each block.
-    left_error : array, shape (u, q)
-        ``||(I - x x^H) Z_b v||^2`` of each block.
-    right_error : array, shape (q, u)
-        ``||b - b'||^2`` of each block.
+    stats : array, shape (u, q, 1 + 2*n)
+        Energy of each block, then its discarded energies and its slacks for n ranks.
+    left_error : array, shape (u, q, 1 + r)
+        ``||(I - x x^H) A_b||^2`` of each block, and the squared sines of the columns of x.
+    right_error : array, shape (q, u, r)
+        ``||(b - b')_j||^2`` of each row.
     second : array, shape (u, q, 1), or None
         ``||Z_b - x x^H Z_b||^2`` from a second read.
     factors : int
         Number of factors, for the rounding allowance.
     eps : float
         Machine epsilon of the dtype of the factors.
+    rank : int
+        Largest rank of the chain, for the rounding allowance.
+    above : int
+        Which of the n ranks is that of the chain.
     """
-    energy, discarded, slack = (math.fsum(stats[..., k].ravel()) for k in range(3))
+    ranks = (stats.shape[-1] - 1) // 2
+    blocks = np.stack([stats[..., k] for k in (0, 1 + above, 1 + ranks + above)], axis=-1)
+    energy, discarded, slack = (math.fsum(blocks[..., k].ravel()) for k in range(3))
     if energy == 0:
         return Certificate(0.0, 0.0, True, 0.0)
-    e3, doubt = math.fsum(right_error.ravel()), _rounding_of_differences(stats, eps)
+    e3, doubt = math.fsum(right_error.ravel()), _rounding_of_differences(blocks, eps)
     if second is None:
-        e2 = math.fsum(left_error.ravel())
-        error = math.sqrt(discarded + doubt + e2 + e3 + 2 * _cross_term(stats, left_error, right_error))
+        e2 = math.fsum(left_error[..., 0].ravel())
+        error = math.sqrt(discarded + doubt + e2 + e3 + 2 * _cross_term(blocks, left_error[..., 1:], right_error))
     else:
         error = math.sqrt(math.fsum(second.ravel()) + e3)
-    norm, rounding = math.sqrt(energy), 2 * eps * factors
+    norm, rounding = math.sqrt(energy), 2 * eps * factors * rank
     lower = math.sqrt(max(discarded - slack - doubt, 0.0)) / norm
     return Certificate(error / norm + rounding, max(lower - rounding, 0.0), second is not None, norm)
 
@@ -132,10 +140,10 @@ def _rounding_of_differences(stats: NDArray[np.float64], eps: float) -> float:
     return SUBTRACTED * eps * math.fsum(energy[discarded >= CANCELS * eps * energy])
 
 
-def _cross_term(stats: NDArray[np.float64], left_error: NDArray[np.float64], right_error: NDArray[np.float64]) -> float:
-    """Bound on ``sum |<R_b, x (b - b')^H>|`` (see the module docstring)."""
-    energy, discarded, slack = (np.maximum(stats[..., k], 0) for k in range(3))
-    captured = energy - discarded
-    sine2 = np.divide(left_error, captured, out=np.ones_like(captured), where=captured > 0)
-    lean = np.sqrt(slack) + np.sqrt(np.minimum(sine2, 1) * discarded)
-    return math.fsum((np.minimum(lean, np.sqrt(discarded)) * np.sqrt(right_error.T)).ravel())
+def _cross_term(stats: NDArray[np.float64], sines: NDArray[np.float64], right_error: NDArray[np.float64]) -> float:
+    """Bound on ``sum |<R_b, x (b - b')>|`` (see the module docstring)."""
+    discarded, slack = (np.maximum(stats[..., k], 0) for k in (1, 2))
+    missed = right_error.swapaxes(0, 1)
+    whole = np.sqrt(missed.sum(axis=-1))
+    leaning = np.sqrt(slack) * whole + np.sqrt(discarded) * np.sqrt(np.minimum(sines, 1) * missed).sum(axis=-1)
+    return math.fsum(np.minimum(leaning, np.sqrt(discarded) * whole).ravel())

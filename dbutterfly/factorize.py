@@ -100,7 +100,7 @@ def factorize(
     tree : {"balanced", "left", "right"} or nested pairs
         Where the chain is cut (see :func:`dbutterfly.chain.split_tree`).
     rank : int
-        Rank of the default chain. This version factorizes chains of rank 1.
+        Rank of the default chain: that of the blocks of every cut. A chain that is given has its own ranks.
     passes : {1, 2}
         Times that Z is read. The second read fits the right factors to Z itself and makes the certificate exact.
     orderings : None, Orderings, or pair (rows, cols)
@@ -362,15 +362,18 @@ def _create_arrays(job: Job) -> None:
         create("left/0", shape, shape, dtype)
         create("stats", (1, 1, 3), (1, 1, 3), f8)
         return
-    p, u, q, v, _ = planned.split
+    p, u, q, v, rank = planned.split
     _, rows, cols, lg, rg, *_ = planned.layout
-    create("A", (u, q, p), (min(lg, rows), cols, p), dtype)
-    create("B", (q, u, v), (min(rg, cols), rows, v), dtype)
-    create("stats", (u, q, 3), (rows, cols, 3), f8)
-    create("X", (u, q, p), (lg, cols, p), dtype)
-    create("scale", (u, q), (lg, q), dtype)
-    create("left_error", (u, q), (lg, q), f8)
-    create("right_error", (q, u), (rg, u), f8)
+    kept = planned.ranks[-1]
+    stats = 1 + 2 * len(planned.ranks)
+    create("A", (u, q, kept, p), (min(lg, rows), cols, kept, p), dtype)
+    create("stats", (u, q, stats), (rows, cols, stats), f8)
+    create("X", (u, q, rank, p), (lg, cols, rank, p), dtype)
+    create("scale", (u, q, rank, rank), (lg, q, rank, rank), dtype)
+    create("left_error", (u, q, 1 + rank), (lg, q, 1 + rank), f8)
+    kept = kept if planned.passes == 1 else rank
+    create("B", (q, u, kept, v), (min(rg, cols), rows, kept, v), dtype)
+    create("right_error", (q, u, rank), (rg, u, rank), f8)
     if planned.passes == 2:
         create("second", (u, q, 1), (rows, cols, 1), f8)
     for side, half, groups, per_task in (("left", job.halves[0], u, lg), ("right", job.halves[1], q, rg)):
@@ -436,8 +439,8 @@ def _assembled(job: Job, record: dict[str, Any]) -> Factorization:
     stats, eps = read("stats", everything), float(np.finfo(planned.source.work_dtype).eps)
     if planned.split is None:
         factors = [read("left/0", everything)[0]]
-        nothing = np.zeros((1, 1))
-        certificate: Certificate = certify(stats, nothing, nothing, nothing, factors=1, eps=eps)
+        nothing = np.zeros((1, 1, 2))
+        certificate: Certificate = certify(stats, nothing, nothing, nothing[..., :1], factors=1, eps=eps)
     else:
         halves = zip(("left", "right"), job.halves, (planned.rows, planned.cols), (join_left, join_right), strict=True)
         factors = []
@@ -448,7 +451,7 @@ def _assembled(job: Job, record: dict[str, Any]) -> Factorization:
                 factors.append(np.ascontiguousarray(join(grouped, axis.groups)[0]))
         second = read("second", everything) if planned.passes == 2 else None
         errors = read("left_error", everything), read("right_error", everything)
-        certificate = certify(stats, *errors, second, factors=len(factors), eps=eps)
+        certificate = certify(stats, *errors, second, factors=len(factors), eps=eps, rank=planned.chain.rank)
     _check_range(certificate, job)
     return Factorization(tuple(factors), planned.chain, planned.tree, planned.orderings, certificate, record)
 

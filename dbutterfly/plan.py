@@ -186,6 +186,8 @@ class Plan:
         What else the caller should know.
     tree_is_given : bool
         False where the plan chose the root cut, which a later plan of the same job may choose otherwise.
+    spare : int
+        Ranks above that of the root cut for which the tiles are split too, should a tolerance call for them.
     """
 
     source: SourceInfo
@@ -203,6 +205,13 @@ class Plan:
     peak_bytes: int
     notes: tuple[str, ...] = ()
     tree_is_given: bool = True
+    spare: int = 0
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """Ranks for which the blocks of the root cut are split: that of the chain, and those above it in reserve."""
+        rank = 1 if self.split is None else self.split.rank
+        return tuple(range(rank, rank + self.spare + 1))
 
     @property
     def itemsize(self) -> int:
@@ -269,10 +278,11 @@ class Plan:
         factors = self.chain.nnz * self.itemsize
         if self.split is None:
             return factors
-        p, u, q, v, _ = self.split
-        halves = (2 * p + v) * u * q * self.itemsize
+        p, u, q, v, rank = self.split
+        halves = ((p + v) * self.ranks[-1] + p * rank + rank**2) * u * q * self.itemsize
         copy = 0 if self.copy is None else math.prod(self.source.shape) * self.itemsize
-        return copy + halves + (4 + self.passes) * 8 * u * q + factors
+        numbers = 2 + 2 * len(self.ranks) + 2 * rank + self.passes - 1
+        return copy + halves + numbers * 8 * u * q + factors
 
     def stage_seconds(self, read_bandwidth: float) -> dict[str, float]:
         """Predicted time of every stage.
@@ -312,8 +322,8 @@ class Plan:
         if stage in ("tiles", "project"):
             return self.tile_bytes_read // self.passes, work
         assert self.split is not None
-        p, u, q, v, _ = self.split
-        return 0, (p if stage == "left" else v) * u * q * self.itemsize
+        p, u, q, v, rank = self.split
+        return 0, (p if stage == "left" else v) * rank * u * q * self.itemsize
 
     def seconds(self, read_bandwidth: float) -> float:
         """Predicted time of all stages; see :meth:`stage_seconds`."""
@@ -360,8 +370,9 @@ class Plan:
         )
         yield "tree", format_tree(self.tree)
         if self.split is not None:
-            p, u, q, v, _ = self.split
-            yield "root cut", f"after factor {self.layout.root}: {u} x {q} blocks of {p} x {v}"
+            p, u, q, v, rank = self.split
+            of_rank = f" of rank {rank}" if rank > 1 else ""
+            yield "root cut", f"after factor {self.layout.root}: {u} x {q} blocks of {p} x {v}{of_rank}"
             yield (
                 "tile",
                 f"{self.layout.tile_rows} x {self.layout.tile_cols} blocks, {format_bytes(self._tile_bytes())}",

@@ -56,12 +56,13 @@ class _Side(NamedTuple):
 
 
 class _Cut(NamedTuple):
-    """A root cut of the chain, with the sides of the matrix (or of its copy) under it."""
+    """A root cut of the chain, with the sides of the matrix (or of its copy) under it, and the rank kept of blocks."""
 
     tree: Tree
     split: Split
     rows: Axis
     cols: Axis
+    kept: int
 
 
 class _Footprint(NamedTuple):
@@ -96,6 +97,7 @@ def make_plan(
     budget: Budget,
     layout: Layout | None = None,
     can_copy: bool = False,
+    spare: int = 0,
 ) -> Plan:
     """Choose root cut, tiles and groups.
 
@@ -118,11 +120,13 @@ def make_plan(
         Choices of an earlier plan of the same job, to be taken over.
     can_copy : bool
         Whether there is a place for a copy of the matrix in another order.
+    spare : int
+        Ranks above that of the root cut for which the tiles are split too.
 
     Raises
     ------
     ChainError
-        If the chain does not fit the matrix, or its product is not a full matrix of rank-one blocks.
+        If the chain does not fit the matrix, or its product is not a full matrix of low-rank blocks.
     InputError
         If ``passes`` or an ordering cannot be used.
     MemoryBudgetError
@@ -147,7 +151,7 @@ def make_plan(
     for candidate in sorted(trees, key=lambda tree: _halves(chain, tree)):
         if best is not None and best.score <= 1 + _halves(chain, candidate):
             break  # reading Z once and moving these halves costs more already
-        for choice in _choices(source, chain, candidate, orderings, budget, layout, can_copy):
+        for choice in _choices(source, chain, candidate, orderings, budget, layout, can_copy, spare):
             least = choice.peak if least is None else min(least, choice.peak)
             if choice.peak <= budget.memory and (best is None or choice.score < best.score):
                 best = choice
@@ -156,7 +160,7 @@ def make_plan(
     cut = best.cut
     return Plan(
         source, chain, cut.tree, orderings, passes, budget, cut.split, cut.rows, cut.cols, best.copy, best.layout,
-        passes * best.bytes_read, best.peak, notes, not free,
+        passes * best.bytes_read, best.peak, notes, not free, spare,
     )  # fmt: skip
 
 
@@ -171,8 +175,6 @@ def _check_chain(chain: Chain, shape: tuple[int, int]) -> None:
             f"{chain!r} does not multiply to a full matrix; a factorization needs a chainable chain that starts with "
             f"a = 1 and ends with d = 1, such as {Chain.chainable(shape)!r}"
         )
-    if chain.rank > 1:
-        raise ChainError(f"{chain!r} has rank {chain.rank}; this version factorizes chains of rank 1")
 
 
 def _notes(source: SourceInfo) -> tuple[str, ...]:
@@ -219,7 +221,7 @@ def _root(tree: Tree) -> int:
 def _halves(chain: Chain, tree: Tree) -> float:
     """Cost of moving the halves of a root cut: written, read, and factorized, relative to reading Z."""
     split = chain.cut(_root(tree))[0]
-    return 3 * (split.p + split.v) / (split.p * split.v)
+    return 3 * split.rank * (split.p + split.v) / (split.p * split.v)
 
 
 def _choices(
@@ -230,11 +232,12 @@ def _choices(
     budget: Budget,
     layout: Layout | None,
     can_copy: bool,
+    spare: int,
 ) -> Iterator[_Choice]:
     """Every sensible tiling of one root cut (or the given one), with its cost relative to reading Z once."""
     position = _root(tree)
     split = chain.cut(position)[0]
-    cut = _Cut(tree, split, *axes_of_cut(chain, position, orderings, source.edges))
+    cut = _Cut(tree, split, *axes_of_cut(chain, position, orderings, source.edges), split.rank + spare)
     if layout is None or layout.copy is None:
         rows = list(_side_choices(cut.rows, layout and layout.tile_rows))
         cols = list(_side_choices(cut.cols, layout and layout.tile_cols))
@@ -261,11 +264,12 @@ def _variants(
     touched = row.touched * col.touched * np.dtype(read.dtype).itemsize
     score = _halves(chain, cut.tree) + _score(read, split, row, col, budget.workers)
     for prefetch in (True, False) if layout is None else (layout.prefetch,):
-        left = _groups_per_task(split.u, row.per_tile, split.p * split.q * item, budget, prefetch)
-        right = _groups_per_task(split.q, col.per_tile, split.u * split.v * item, budget, prefetch)
+        group = split.p * split.q * cut.kept * item, split.u * split.v * cut.kept * item
+        left = _groups_per_task(split.u, row.per_tile, group[0], budget, prefetch)
+        right = _groups_per_task(split.q, col.per_tile, group[1], budget, prefetch)
         if layout is not None:
             left, right = layout.left_groups, layout.right_groups
-        groups = left * split.p * split.q * item, right * split.u * split.v * item
+        groups = left * group[0], right * group[1]
         footprints = [_Footprint(GROUP_READING * group, GROUP_COPIES * group) for group in groups]
         footprints.append(_tile_footprint(read, cut, row, col))
         cost, chosen = score + (0.0 if prefetch else NO_PREFETCH_COST), None
@@ -380,7 +384,8 @@ def _tile_footprint(source: SourceInfo, cut: _Cut, row: _Side, col: _Side) -> _F
         chunk = row.widest if cut.rows.edges is None else min(row.widest, int(np.max(np.diff(cut.rows.edges))))
         transient = (1 if cut.rows.index is None else 2) * chunk * col.widest * stored
     blocks = min(row.per_tile, split.u) * min(col.per_tile, split.q)
-    results = 2 * blocks * (split.p + split.v) * item + 2 * 3 * 8 * blocks
+    numbers = 1 + 2 * (cut.kept - split.rank + 1)
+    results = 2 * blocks * (split.p + split.v) * cut.kept * item + 2 * numbers * 8 * blocks
     workspace = 6 * max(STACK_BYTES, split.p * split.v * item)
     return _Footprint(buffer + transient + source.decode_bytes, buffer + results + workspace)
 

@@ -5,18 +5,19 @@ read here what a worker cannot reach: it reads from Z and from the workspace, ``
 the outputs name the ranges of the workspace they fill.
 
     array      shape            by             what
-    A          (u, q, p)        storage order  left parts of the blocks, ``Z v``
-    B          (q, u, v)        storage order  right parts ``v^H``, or ``X^H Z`` where Z is read twice
-    stats      (u, q, 3)        storage order  energy, discarded energy and slack of each block
-    X          (u, q, p)        storage order  unit columns of the product of the left factors
-    scale      (u, q)           storage order  ``X^H (Z v)``, by which the one-read B is scaled
-    left_error (u, q)           storage order  ``||A - X X^H A||^2`` of each block
+    A          (u, q, k, p)     storage order  left parts of the blocks: rows are the columns of ``Z V``
+    B          (q, u, k, v)     storage order  right parts ``V^H``, or ``X^H Z`` (k = r) where Z is read twice
+    stats      (u, q, 1 + 2n)   storage order  energy of each block, then discarded energies and slacks of n ranks
+    X          (u, q, r, p)     storage order  orthonormal columns, as rows, of the product of the left factors
+    scale      (u, q, r, r)     storage order  ``X^H (Z V)``, by which the one-read B is multiplied
+    left_error (u, q, 1 + r)    storage order  ``||A - X X^H A||^2`` of each block, squared sines of X to the range of A
     second     (u, q, 1)        storage order  ``||Z - X X^H Z||^2`` of each block, after a second read
-    right_error (q, u)          storage order  ``||B - product of right factors||^2`` of each block
+    right_error (q, u, r)       storage order  ``||b - b'||^2`` of each row of B and of the product of right factors
     left/l     (u, a, b, c, d)  storage order  factors of the row groups
     right/l    (q, a, b, c, d)  storage order  factors of the column groups
     done/STAGE (tasks, 6)       task number    that the task has ended, with the fields of :class:`Record`
 
+Here r is the rank of the root cut, and k >= r the largest of the n ranks for which the tiles were split.
 The row of ``done`` is the last thing that a task writes. "Storage order" is that of the copy where the plan makes one:
 
     copy       (M, N)           groups         the matrix with the groups of one side laid together
@@ -37,9 +38,17 @@ from . import resident
 from .chain import Chain, Tree
 from .errors import InputError, NonFiniteError
 from .kernels.backend import Backend, namespace, resolve_backend
-from .kernels.grid import rank_one_grid
-from .kernels.hierarchy import Factored, factor_stack, unit_columns
-from .kernels.low_rank import residual_energy, squared_norms
+from .kernels.blocks import low_rank_grid
+from .kernels.hierarchy import (
+    factor_stack,
+    left_matrices,
+    left_rows,
+    orthonormal_columns,
+    right_matrices,
+    right_rows,
+)
+from .kernels.low_rank import adjoint, residual_energy, squared_norms
+from .kernels.orthonormal import orthonormalizers
 from .layout import Index
 from .plan import Plan, Tile
 from .sources import MatrixSource, first_bad_entry
@@ -112,6 +121,12 @@ class Job:
     def root(self) -> int:
         """Number of factors to the left of the root cut."""
         return self.plan.layout.root
+
+    @property
+    def rank(self) -> int:
+        """Rank of the root cut."""
+        assert self.plan.split is not None
+        return self.plan.split.rank
 
 
 class CopySource(MatrixSource):
@@ -281,16 +296,17 @@ class TileTask(TileReader):
         device = backend.to_device(grid)
         xp = namespace(device)
         dtype = getattr(xp, job.plan.source.work_dtype)
-        found = rank_one_grid(device, dtype=dtype, stack_bytes=backend.stack_bytes)
-        stats = np.stack([backend.to_host(x) for x in (found.energy, found.discarded, found.slack)], axis=-1)
+        found = low_rank_grid(device, job.plan.ranks, dtype=dtype, stack_bytes=backend.stack_bytes)
+        stats = xp.concat((found.energy[:, :, None], found.discarded, found.slack), axis=-1)
+        stats = np.array(backend.to_host(stats))
         _check_finite(job, grid, self.tile, stats)
         _mark_nonzero(grid, stats)
         rows, cols = job.plan.rows, job.plan.cols
         r, c = self.groups
-        left = _take(backend.to_host(found.left), rows.member_order, axis=2)
+        left = _take(backend.to_host(found.left), rows.member_order, axis=3)
         outputs = [Output("A", (r, c), left), Output("stats", (r, c), stats)]
         if job.plan.passes == 1:  # else B is what the second read gives, over which a tile done again must not write
-            right = _take(backend.to_host(found.right), cols.member_order, axis=2)
+            right = _take(backend.to_host(found.right), cols.member_order, axis=3)
             outputs.append(Output("B", (c, r), right.swapaxes(0, 1)))
         return outputs
 
@@ -310,7 +326,8 @@ class LeftTask(Task):
 
     def read_workspace(self, job: Job) -> Inputs:
         """Read A of all column groups."""
-        return {"A": job.workspace.read("A", (slice(self.first, self.last),))}
+        parts = job.workspace.read("A", (slice(self.first, self.last),))
+        return {"A": parts[:, :, : job.rank]}
 
     def compute(self, job: Job, inputs: Inputs) -> list[Output]:
         """Factorize; X and the scales are what the right parts need."""
@@ -318,17 +335,19 @@ class LeftTask(Task):
         parts = backend.to_device(_take(inputs["A"], job.plan.cols.group_order, axis=1))
         xp = namespace(parts)
         chain, tree = job.halves[0], job.trees[0]
-        left = unit_columns(factor_stack(xp.matrix_transpose(parts), chain, tree, stack_bytes=backend.stack_bytes))
-        basis = xp.matrix_transpose(left.product)
-        scale = xp.vecdot(basis, parts)
-        error = squared_norms(parts - basis * scale[:, :, None])
+        left = factor_stack(left_matrices(parts), chain, tree, stack_bytes=backend.stack_bytes)
+        left = orthonormal_columns(left, job.rank)
+        basis = left_rows(left.product, job.rank)
+        scale = xp.matmul(xp.conj(basis), xp.matrix_transpose(parts))
+        error = squared_norms(parts - xp.matmul(xp.matrix_transpose(scale), basis))
+        errors = xp.concat((xp.sum(error, axis=-1, keepdims=True), _squared_sines(basis, parts)), axis=-1)
         span = (slice(self.first, self.last),)
         back = _inverse(job.plan.cols.group_order)
         return [
             *(Output(f"left/{index}", span, backend.to_host(f)) for index, f in enumerate(left.factors)),
             Output("X", span, _take(backend.to_host(basis), back, axis=1)),
             Output("scale", span, _take(backend.to_host(scale), back, axis=1)),
-            Output("left_error", span, _take(backend.to_host(error), back, axis=1)),
+            Output("left_error", span, _take(backend.to_host(errors), back, axis=1)),
         ]
 
 
@@ -348,11 +367,11 @@ class ProjectTask(TileReader):
         """``B = X^H Z`` and the residual of the projection, block by block."""
         rows, cols = job.plan.rows, job.plan.cols
         backend = resolve_backend(job.backend)
-        basis = backend.to_device(_take(inputs["X"], _inverse(rows.member_order), axis=2))
+        basis = backend.to_device(_take(inputs["X"], _inverse(rows.member_order), axis=3))
         grid = backend.to_device(inputs["grid"])
         right, residual = _projected(grid, basis, job, backend)
         r, c = self.groups
-        right = _take(right, cols.member_order, axis=2)
+        right = _take(right, cols.member_order, axis=3)
         return [Output("B", (c, r), right.swapaxes(0, 1)), Output("second", (r, c), residual[:, :, None])]
 
 
@@ -379,16 +398,17 @@ class RightTask(Task):
     def compute(self, job: Job, inputs: Inputs) -> list[Output]:
         """Factorize ``X^H Z``."""
         backend = resolve_backend(job.backend)
-        parts = inputs["B"]
+        parts = inputs["B"][:, :, : job.rank]
         if "scale" in inputs:
-            parts = parts * inputs["scale"].T[:, :, None]
+            parts = np.matmul(inputs["scale"].swapaxes(0, 1), parts)
         device = backend.to_device(_take(parts, job.plan.rows.group_order, axis=1))
         chain, tree = job.halves[1], job.trees[1]
-        right: Factored = factor_stack(device, chain, tree, stack_bytes=backend.stack_bytes)
-        error = backend.to_host(squared_norms(device - right.product))
+        fitted = factor_stack(right_matrices(device[None]), chain, tree, stack_bytes=backend.stack_bytes)
+        missed = device - right_rows(fitted.product, device.shape[0], job.rank)[0]
+        error = backend.to_host(squared_norms(missed))
         span = (slice(self.first, self.last),)
         return [
-            *(Output(f"right/{index}", span, backend.to_host(f)) for index, f in enumerate(right.factors)),
+            *(Output(f"right/{index}", span, backend.to_host(f)) for index, f in enumerate(fitted.factors)),
             Output("right_error", span, _take(error, _inverse(job.plan.rows.group_order), axis=1)),
         ]
 
@@ -414,8 +434,8 @@ class VerifyTask(TileReader):
         left, right = (xp.astype(factor, wide, copy=False) for factor in (left, right))
         found = []
         for g, h, blocks in _stacks(backend.to_device(inputs["grid"]), job, backend):
-            x, b = left[g, h : h + blocks.shape[0], :, None], right[g, h : h + blocks.shape[0], None, :]
-            energies = xp.sum(squared_norms(blocks), axis=-1), residual_energy(blocks, x, b)
+            x, b = (part[g, h : h + blocks.shape[0], :, :] for part in (left, right))
+            energies = xp.sum(squared_norms(blocks), axis=-1), residual_energy(blocks, xp.matrix_transpose(x), b)
             found.append(np.stack([backend.to_host(energy) for energy in energies], axis=-1))
         errors = np.concatenate(found).reshape(*inputs["grid"].shape[:2], 2)
         _check_finite(job, inputs["grid"], self.tile, errors)
@@ -573,16 +593,26 @@ def _stacks(grid: Any, job: Job, backend: Backend) -> Iterator[tuple[int, int, A
 
 
 def _projected(grid: Any, basis: Any, job: Job, backend: Backend) -> tuple[NDArray[Any], NDArray[Any]]:
-    """``X^H Z`` (G, H, v) and ``||Z - X X^H Z||^2`` (G, H)."""
+    """``X^H Z`` (G, H, r, v) and ``||Z - X X^H Z||^2`` (G, H)."""
     right, residual = [], []
     for g, h, blocks in _stacks(grid, job, backend):
         xp = namespace(blocks)
-        columns = basis[g, h : h + blocks.shape[0], :]
-        part = xp.matmul(xp.conj(columns)[:, None, :], blocks)
-        right.append(backend.to_host(part[:, 0, :]))
-        residual.append(backend.to_host(residual_energy(blocks, columns[:, :, None], part)))
+        columns = basis[g, h : h + blocks.shape[0], :, :]
+        part = xp.matmul(xp.conj(columns), blocks)
+        right.append(backend.to_host(part))
+        residual.append(backend.to_host(residual_energy(blocks, xp.matrix_transpose(columns), part)))
     groups, peers, _, v = grid.shape
-    return np.concatenate(right).reshape(groups, peers, v), np.concatenate(residual).reshape(groups, peers)
+    return np.concatenate(right).reshape(groups, peers, -1, v), np.concatenate(residual).reshape(groups, peers)
+
+
+def _squared_sines(basis: Any, parts: Any) -> Any:
+    """Squared sines (U, q, r) between orthonormal columns, as rows (U, q, r, p), and the range of others."""
+    xp = namespace(basis)
+    columns = xp.matrix_transpose(xp.reshape(parts, (-1, *parts.shape[2:])))
+    columns = xp.matmul(columns, orthonormalizers(columns))
+    x = xp.matrix_transpose(xp.reshape(basis, (-1, *basis.shape[2:])))
+    beyond = x - xp.matmul(columns, xp.matmul(adjoint(columns), x))
+    return xp.reshape(squared_norms(xp.matrix_transpose(beyond)), basis.shape[:3])
 
 
 def _check_finite(job: Job, grid: NDArray[Any], tile: Tile, stats: NDArray[np.float64]) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .engine import choose_engine, parse_memory
 from .errors import InputError, NonFiniteError
 from .factorization import Factorization
-from .kernels.hierarchy import multiply_stack, part_left, part_right
+from .kernels.hierarchy import left_rows, multiply_stack, part_left, part_right, right_rows
 from .kernels.product_rows import product_row
 from .layout import Axis
 from .plan import Plan, Tile
@@ -144,7 +144,7 @@ def _products(factorization: Factorization, planned: Plan) -> MemoryWorkspace:
     """Columns X and rows B of the root cut, in storage order: every block of the product is one of each."""
     assert planned.split is not None
     assert isinstance(planned.tree, tuple)
-    p, u, q, v, _ = planned.split
+    p, u, q, v, rank = planned.split
     root = planned.layout.root
     _, left_chain, right_chain = planned.chain.cut(root)
     factors = [values[None] for values in factorization.ks_values]
@@ -152,18 +152,18 @@ def _products(factorization: Factorization, planned: Plan) -> MemoryWorkspace:
     right = multiply_stack([part_right(f, q) for f in factors[root:]], right_chain, planned.tree[1])
     workspace, everything = MemoryWorkspace(), (slice(None),)
     for name, size, axis, values in (
-        ("X", p, planned.rows, left.transpose(0, 2, 1)),
-        ("B", v, planned.cols, right.transpose(1, 0, 2)),
+        ("X", p, planned.rows, left_rows(left, rank)),
+        ("B", v, planned.cols, right_rows(right, q, rank)[0].transpose(1, 0, 2, 3)),
     ):
-        workspace.create(name, (u, q, size), (u, q, size), values.dtype)
+        workspace.create(name, (u, q, rank, size), (u, q, rank, size), values.dtype)
         workspace.write(name, everything, _in_storage_order(values, planned, axis))
     workspace.create("errors", (u, q, 2), (u, q, 2), np.float64)
     return workspace
 
 
 def _in_storage_order(values: NDArray[Any], planned: Plan, member_axis: Axis) -> NDArray[Any]:
-    orders = planned.rows.group_order, planned.cols.group_order, member_axis.member_order
-    for axis, order in enumerate(orders):
+    orders = {0: planned.rows.group_order, 1: planned.cols.group_order, 3: member_axis.member_order}
+    for axis, order in orders.items():
         if order is not None:
             values = np.take(values, np.argsort(order), axis=axis)
     return values

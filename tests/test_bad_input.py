@@ -148,17 +148,11 @@ MATRIX = random_matrix((48, 64))
     [
         ({"chain": Chain.square_dyadic(64)}, ChainError, r"matrix is 48 x 64; the nearest chain that fits is Chain\("),
         ({"chain": [(2, 24, 32, 1)]}, ChainError, "does not multiply to a full matrix"),
-        (
-            {"chain": Chain.chainable((48, 64), rank=2)},
-            ChainError,
-            "has rank 2; this version factorizes chains of rank 1",
-        ),
         ({"chain": "dyadic"}, ChainError, "chain='dyadic' is neither a Chain nor a list"),
         ({"chain": []}, ChainError, "patterns is empty"),
         ({"chain": [(1, 48, 64)]}, ChainError, "is not four positive integers"),
         ({"rank": 0}, InputError, "rank=0 is not positive"),
         ({"rank": -3}, InputError, "rank=-3 is not positive"),
-        ({"rank": 2}, ChainError, "has rank 2; this version factorizes chains of rank 1"),
         ({"rank": 2, "chain": Chain.chainable((48, 64))}, InputError, "the chain given has its own rank"),
         ({"rank": 100}, ChainError, "rank=100 exceeds the smaller side"),
         ({"tree": "diagonal"}, ChainError, "tree='diagonal' is unknown"),

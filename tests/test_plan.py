@@ -422,9 +422,13 @@ def test_chain_that_is_not_dense(patterns):
         planned(stored((8, 8)), Chain(patterns))
 
 
-def test_chain_of_rank_two():
-    with pytest.raises(ChainError, match="has rank 2; this version factorizes chains of rank 1"):
-        planned(stored((16, 16)), Chain.chainable((16, 16), rank=2))
+def test_a_higher_rank_holds_and_writes_more():
+    one, three = (planned(stored((64, 64)), Chain.chainable((64, 64), rank=rank)) for rank in (1, 3))
+    assert "of rank 3" in str(three)
+    assert "of rank" not in str(one)
+    assert three.ranks == (3,)
+    assert three.peak_bytes > one.peak_bytes
+    assert three.bytes_written > 2 * one.bytes_written
 
 
 @pytest.mark.parametrize("tree", ["random", ((0, 1), 2), (0, 1), 3.5], ids=str)

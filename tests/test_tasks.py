@@ -57,34 +57,36 @@ def in_standard_order(values, *axes):
 
 
 @pytest.mark.parametrize("orderings", ORDERINGS)
-def test_a_tile_splits_every_block(orderings):
+@pytest.mark.parametrize("rank", [1, 2])
+def test_a_tile_splits_every_block(orderings, rank):
     matrix = random_matrix((36, 30))
-    job = job_of(matrix, Chain.chainable((36, 30)), orderings=orderings)
+    job = job_of(matrix, Chain.chainable((36, 30), rank=rank), orderings=orderings)
     _, u, q, _, _ = job.plan.split
     found = outputs_of(job, TileTask(Tile(0, u, 0, q)))
     left = in_standard_order(found["A"].values, job.plan.rows, job.plan.cols)
     right = in_standard_order(found["B"].values, job.plan.cols, job.plan.rows).swapaxes(0, 1)
     stats = in_standard_order(found["stats"].values, job.plan.rows, job.plan.cols)
     blocks = blocks_of(matrix, job)
-    residual = blocks - left[:, :, :, None] * right[:, :, None, :]
+    residual = blocks - np.einsum("uqkp,uqkv->uqpv", left, right)
     energy, discarded, slack = np.moveaxis(stats, -1, 0)
     np.testing.assert_allclose(energy, np.sum(blocks**2, axis=(2, 3)))
     np.testing.assert_allclose(discarded, np.sum(residual**2, axis=(2, 3)))
     np.testing.assert_allclose(np.linalg.norm(right, axis=-1), 1)
-    best = np.sum(np.linalg.svd(blocks, compute_uv=False)[..., 1:] ** 2, axis=-1)
+    best = np.sum(np.linalg.svd(blocks, compute_uv=False)[..., rank:] ** 2, axis=-1)
     assert (discarded - slack <= best * (1 + 1e-12)).all()
     assert (best <= discarded * (1 + 1e-12)).all()
 
 
 @pytest.mark.parametrize("orderings", ORDERINGS)
 @pytest.mark.parametrize("passes", [1, 2])
-def test_the_stages_fill_the_workspace(orderings, passes):
-    matrix = noisy_butterfly((36, 30), eps=0.2)
-    fact = dbf.factorize(matrix, Chain.chainable((36, 30)), orderings=orderings, passes=passes)
-    job = job_of(matrix, Chain.chainable((36, 30)), orderings=orderings, passes=passes, tree=fact.tree)
+@pytest.mark.parametrize("r", [1, 2])
+def test_the_stages_fill_the_workspace(orderings, passes, r):
+    matrix, chain = noisy_butterfly((36, 30), eps=0.2), Chain.chainable((36, 30), rank=r)
+    fact = dbf.factorize(matrix, chain, orderings=orderings, passes=passes)
+    job = job_of(matrix, chain, orderings=orderings, passes=passes, tree=fact.tree)
     p, u, q, v, _ = job.plan.split
     filled = {}
-    shapes = {"A": (u, q, p), "B": (q, u, v), "X": (u, q, p), "scale": (u, q), "stats": (u, q, 3)}
+    shapes = {"A": (u, q, r, p), "B": (q, u, r, v), "X": (u, q, r, p), "scale": (u, q, r, r), "stats": (u, q, 3)}
     for name, shape in shapes.items():
         job.workspace.create(name, shape, shape, np.float64)
     for stage, todo in stage_tasks(job.plan).items():
@@ -98,9 +100,9 @@ def test_the_stages_fill_the_workspace(orderings, passes):
     np.testing.assert_allclose(np.linalg.norm(basis, axis=-1), 1)
     left = np.concatenate([output.values for output in filled["left_error"]])
     right = np.concatenate([output.values for output in filled["right_error"]])
-    assert (left.shape, right.shape) == ((u, q), (q, u))
+    assert (left.shape, right.shape) == ((u, q, 1 + r), (q, u, r))
     if passes == 2:
-        wanted = np.einsum("uqp,uqpv->uqv", basis, blocks_of(matrix, job))
+        wanted = np.einsum("uqkp,uqpv->uqkv", basis, blocks_of(matrix, job))
         stored = in_standard_order(job.workspace.read("B", (slice(None),)), job.plan.cols, job.plan.rows)
         np.testing.assert_allclose(stored.swapaxes(0, 1), wanted, atol=1e-14)
         second = sum(np.sum(output.values) for output in filled["second"])
@@ -108,11 +110,12 @@ def test_the_stages_fill_the_workspace(orderings, passes):
         assert fact.certificate.error_bound == pytest.approx(bound, rel=1e-10)
 
 
-def test_factors_of_a_group_multiply_to_what_the_errors_say():
+@pytest.mark.parametrize("r", [1, 2])
+def test_factors_of_a_group_multiply_to_what_the_errors_say(r):
     matrix = random_matrix((36, 30))
-    job = job_of(matrix, Chain.chainable((36, 30)))
+    job = job_of(matrix, Chain.chainable((36, 30), rank=r))
     p, u, q, v, _ = job.plan.split
-    for name, shape in {"A": (u, q, p), "B": (q, u, v), "scale": (u, q)}.items():
+    for name, shape in {"A": (u, q, r, p), "B": (q, u, r, v), "scale": (u, q, r, r)}.items():
         job.workspace.create(name, shape, shape, np.float64)
         job.workspace.write(name, (slice(None),), random_matrix((shape[0], int(np.prod(shape[1:])))).reshape(shape))
     for side, task, name in ((0, LeftTask(0, u), "A"), (1, RightTask(0, q), "B")):
@@ -121,14 +124,21 @@ def test_factors_of_a_group_multiply_to_what_the_errors_say():
         factors = [found[f"{('left', 'right')[side]}/{index}"].values for index in range(len(chain))]
         product = multiply_stack(factors, chain, tree)
         given = job.workspace.read(name, (slice(None),))
+        scale = job.workspace.read("scale", (slice(None),))
         if side == 0:
-            columns = product.swapaxes(1, 2)
+            columns = product.swapaxes(1, 2).reshape(u, q, r, p)
             np.testing.assert_allclose(columns, found["X"].values, atol=1e-13)
-            product = columns * found["scale"].values[:, :, None]
+            product = np.einsum("uqjk,uqjp->uqkp", found["scale"].values, columns)
+            error = np.sum((given - product) ** 2, axis=(2, 3))
+            np.testing.assert_allclose(found["left_error"].values[..., 0], error, atol=1e-12)
+            range_ = np.linalg.qr(given.swapaxes(2, 3))[0]
+            cosines = np.linalg.norm(np.einsum("uqpi,uqjp->uqij", range_, columns), axis=2)
+            np.testing.assert_allclose(found["left_error"].values[..., 1:], 1 - cosines**2, atol=1e-12)
         else:
-            given = given * job.workspace.read("scale", (slice(None),)).T[:, :, None]
-        error = np.sum((given - product) ** 2, axis=-1)
-        np.testing.assert_allclose(found[("left_error", "right_error")[side]].values, error, atol=1e-12)
+            given = np.einsum("uqjk,qukv->qujv", scale, given)
+            product = product.reshape(q, r, u, v).swapaxes(1, 2)
+            error = np.sum((given - product) ** 2, axis=-1)
+            np.testing.assert_allclose(found["right_error"].values, error, atol=1e-12)
 
 
 def test_the_record_of_a_task_is_what_it_writes_last():
@@ -136,7 +146,7 @@ def test_the_record_of_a_task_is_what_it_writes_last():
     job = job_of(matrix)
     (task,) = (TileTask(tile) for tile in job.plan.tiles)
     p, u, q, v, _ = job.plan.split
-    for name, shape in {"A": (u, q, p), "B": (q, u, v), "stats": (u, q, 3)}.items():
+    for name, shape in {"A": (u, q, 1, p), "B": (q, u, 1, v), "stats": (u, q, 3)}.items():
         job.workspace.create(name, shape, shape, np.float64)
     job.workspace.create("done/tiles", (1, 6), (1, 6), np.float64)
     outputs, record = finish_task(

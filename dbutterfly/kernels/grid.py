@@ -30,7 +30,7 @@ from .low_rank import (
     squared_norms,
 )
 
-__all__ = ["rank_one_grid"]
+__all__ = ["rank_one_grid", "stacks_of"]
 
 SMALL_BLOCK = 64
 """Entries of a block up to which a call of BLAS for each would cost more than its arithmetic."""
@@ -68,15 +68,8 @@ def rank_one_grid(grid: Array, *, dtype: Any, stack_bytes: int, certified: bool 
         With leading axes (G, H). The result for a block does not depend on how the grid is cut into stacks.
     """
     xp = namespace(grid)
-    groups, peers, p, v = grid.shape
-    parts = _parts(grid, max(1, stack_bytes // (p * v * _entry_bytes(xp, dtype))))
-    buffer = xp.empty(parts[0].shape, dtype=dtype, device=grid.device)
-
-    def copy(part: Array) -> Array:
-        stack = buffer[: part.shape[0], : part.shape[1], :, :]
-        stack[:, :, :, :] = part if part.dtype == dtype else xp.astype(part, dtype)
-        return xp.reshape(stack, (-1, p, v))
-
+    groups, peers = grid.shape[:2]
+    parts, copy = stacks_of(grid, dtype, stack_bytes)
     rounds = [_first_round(copy(part)) for part in parts]
     ends = _ends(rounds)
     round_ = _Round(*(_joined(arrays) for arrays in zip(*rounds, strict=True)))
@@ -94,6 +87,29 @@ def rank_one_grid(grid: Array, *, dtype: Any, stack_bytes: int, certified: bool 
     doubtful = ~is_settled(found.energy, found.discarded, rise, slack, dtype) | ~_in_range(found.energy, dtype)
     found = _mended(found, doubtful, parts, ends, copy)
     return RankOne(*(xp.reshape(array, (groups, peers, *array.shape[1:])) for array in found))
+
+
+def stacks_of(grid: Array, dtype: Any, stack_bytes: int) -> tuple[list[Array], Callable[[Array], Array]]:
+    """Cut a grid (G, H, p, v) into stacks of a size.
+
+    Returns
+    -------
+    parts : list of array
+        Views of the grid, whose blocks in order are those of the grid in row-major order.
+    copy : callable
+        Copies a part together as a contiguous stack (k, p, v) of ``dtype``, over the one that it copied before.
+    """
+    xp = namespace(grid)
+    p, v = grid.shape[2:]
+    parts = _parts(grid, max(1, stack_bytes // (p * v * _entry_bytes(xp, dtype))))
+    buffer = xp.empty(parts[0].shape, dtype=dtype, device=grid.device)
+
+    def copy(part: Array) -> Array:
+        stack = buffer[: part.shape[0], : part.shape[1], :, :]
+        stack[:, :, :, :] = part if part.dtype == dtype else xp.astype(part, dtype)
+        return xp.reshape(stack, (-1, p, v))
+
+    return parts, copy
 
 
 def _parts(grid: Array, count: int) -> list[Array]:

@@ -1,10 +1,13 @@
 """Hierarchical factorization of a stack of matrices that fits in memory, down to the leaf factors.
 
-At a node, the best rank-one approximation ``sigma u v^H`` of every block leaves two stacks of smaller matrices. They
-are factorized one after the other (the *sequential* rule): the left child on ``sigma u``, which is isometric because
-the rows ``v^H`` are orthonormal; the product X of its factors then gets unit columns, the scale moving out of it; and
-the right child on ``X^H Z``, the best right part for the X that was reached. As the supports of the columns of X times
-the rows of B are disjoint, ``||Z - X B||^2 = ||Z||^2 - ||X^H Z||^2 + ||X^H Z - B||^2`` at every node.
+At a node, the best rank-r approximation ``U S V^H`` of every block leaves two stacks of smaller matrices. They are
+factorized one after the other (the *sequential* rule): the left child on ``U S``, which is isometric because the rows
+of ``V^H`` are orthonormal; the r columns that the product X of its factors has for each block are then orthonormalised,
+the triangle moving out of it; and the right child on ``X^H Z``, the best right part for the X that was reached. As the
+blocks are disjoint, ``||Z - X B||^2 = ||Z||^2 - ||X^H Z||^2 + ||X^H Z - B||^2`` at every node.
+
+Column ``ch*r + k`` of the left child of row group ``rl`` meets row ``k*u + rl`` of the right child of column group
+``ch``.
 
 A node holds its matrices as an array (K, m, n), its factors as arrays (K, a, b, c, d): the recursion never forms a
 sparse matrix.
@@ -16,18 +19,22 @@ from typing import NamedTuple
 
 from ..chain import Chain, Split, Tree, tree_leaves
 from .backend import Array, namespace
-from .grid import rank_one_grid
-from .low_rank import squared_norms
+from .blocks import left_parts
+from .orthonormal import orthonormalizers
 
 __all__ = [
     "Factored",
     "factor_stack",
     "join_left",
     "join_right",
+    "left_matrices",
+    "left_rows",
     "multiply_stack",
+    "orthonormal_columns",
     "part_left",
     "part_right",
-    "unit_columns",
+    "right_matrices",
+    "right_rows",
 ]
 
 
@@ -54,7 +61,7 @@ def factor_stack(matrices: Array, chain: Chain, tree: Tree, *, stack_bytes: int)
     matrices : array, shape (K, m, n)
         Floating or complex dtype, which the factors keep.
     chain : Chain
-        Dense rank-one chain of shape (m, n).
+        Dense chain of shape (m, n).
     tree : Tree
         Where the chain is cut; only its shape counts, not the numbers of its leaves.
     stack_bytes : int
@@ -64,39 +71,85 @@ def factor_stack(matrices: Array, chain: Chain, tree: Tree, *, stack_bytes: int)
     if isinstance(tree, int):
         (pattern,) = chain.patterns
         return Factored([xp.reshape(matrices, (-1, *pattern))], matrices)
-    (p, u, q, v, _), left_chain, right_chain = chain.cut(len(tree_leaves(tree[0])))
+    split, left_chain, right_chain = chain.cut(len(tree_leaves(tree[0])))
+    p, u, q, v, rank = split
     count = matrices.shape[0]
     blocks = xp.permute_dims(xp.reshape(matrices, (count, p, u, q, v)), (0, 2, 3, 1, 4))
     blocks = xp.reshape(blocks, (count * u, q, p, v))
-    parts = rank_one_grid(blocks, dtype=blocks.dtype, stack_bytes=stack_bytes, certified=False)
-    left = factor_stack(xp.matrix_transpose(parts.left), left_chain, tree[0], stack_bytes=stack_bytes)
-    left = unit_columns(left)
-    basis = xp.matrix_transpose(left.product)  # (K*u, q, p): column (rl, ch) of X as a row
-    projected = xp.matmul(xp.conj(basis)[:, :, None, :], blocks)[:, :, 0, :]
-    projected = xp.permute_dims(xp.reshape(projected, (count, u, q, v)), (0, 2, 1, 3))
-    right = factor_stack(xp.reshape(projected, (count * q, u, v)), right_chain, tree[1], stack_bytes=stack_bytes)
-    factors = [join_left(factor, u) for factor in left.factors] + [join_right(factor, q) for factor in right.factors]
-    return Factored(factors, _multiplied(basis, right.product, Split(p, u, q, v, 1)))
+    parts = left_matrices(left_parts(blocks, rank, stack_bytes=stack_bytes))
+    left = factor_stack(parts, left_chain, tree[0], stack_bytes=stack_bytes)
+    left = orthonormal_columns(left, rank)
+    basis = left_rows(left.product, rank)
+    projected = xp.reshape(xp.matmul(xp.conj(basis), blocks), (count, u, q, rank, v))
+    right = right_matrices(xp.permute_dims(projected, (0, 2, 1, 3, 4)))
+    fitted = factor_stack(right, right_chain, tree[1], stack_bytes=stack_bytes)
+    factors = [join_left(factor, u) for factor in left.factors] + [join_right(factor, q) for factor in fitted.factors]
+    return Factored(factors, _multiplied(basis, fitted.product, split))
+
+
+def left_matrices(parts: Array) -> Array:
+    """Matrices (U, p, q*r) of left children from the left parts (U, q, r, p) of their blocks."""
+    xp = namespace(parts)
+    groups, q, rank, p = parts.shape
+    return xp.matrix_transpose(xp.reshape(parts, (groups, q * rank, p)))
+
+
+def left_rows(matrices: Array, rank: int) -> Array:
+    """Inverse of :func:`left_matrices`."""
+    xp = namespace(matrices)
+    groups, p, cols = matrices.shape
+    return xp.reshape(xp.matrix_transpose(matrices), (groups, cols // rank, rank, p))
+
+
+def right_matrices(parts: Array) -> Array:
+    """Matrices (K*q, r*u, v) of right children from the right parts (K, q, u, r, v) of their blocks."""
+    xp = namespace(parts)
+    count, q, u, rank, v = parts.shape
+    return xp.reshape(xp.permute_dims(parts, (0, 1, 3, 2, 4)), (count * q, rank * u, v))
+
+
+def right_rows(matrices: Array, q: int, rank: int) -> Array:
+    """Inverse of :func:`right_matrices`."""
+    xp = namespace(matrices)
+    _, rows, v = matrices.shape
+    return xp.permute_dims(xp.reshape(matrices, (-1, q, rank, rows // rank, v)), (0, 1, 3, 2, 4))
 
 
 def _multiplied(basis: Array, right: Array, split: Split) -> Array:
-    """Products X B of a node from the columns of X (K*u, q, p) and B (K*q, u, v)."""
+    """Products X B of a node from the columns of X, as rows (K*u, q, r, p), and B (K*q, r*u, v)."""
     xp = namespace(basis)
-    p, u, q, v, _ = split
-    x = xp.permute_dims(xp.reshape(basis, (-1, u, q, p)), (0, 3, 1, 2))
-    b = xp.permute_dims(xp.reshape(right, (-1, q, u, v)), (0, 2, 1, 3))
-    return xp.reshape(x[:, :, :, :, None] * b[:, None, :, :, :], (-1, p * u, q * v))
+    p, u, q, v, rank = split
+    x = xp.reshape(basis, (-1, u, q, rank, p))
+    b = right_rows(right, q, rank)  # (K, q, u, r, v)
+    if rank == 1:
+        x, b = xp.permute_dims(x[:, :, :, 0, :], (0, 3, 1, 2)), xp.permute_dims(b[:, :, :, 0, :], (0, 2, 1, 3))
+        return xp.reshape(x[:, :, :, :, None] * b[:, None, :, :, :], (-1, p * u, q * v))
+    blocks = xp.matmul(xp.matrix_transpose(x), xp.permute_dims(b, (0, 2, 1, 3, 4)))  # (K, u, q, p, v)
+    return xp.reshape(xp.permute_dims(blocks, (0, 3, 1, 2, 4)), (-1, p * u, q * v))
 
 
-def unit_columns(left: Factored) -> Factored:
-    """Scale the last factor so that every nonzero column of the product has norm one."""
+def orthonormal_columns(left: Factored, rank: int) -> Factored:
+    """Change the last factor so that the columns of the product that meet a block are orthonormal, or zero.
+
+    Parameters
+    ----------
+    left : Factored
+        Factors of left children, the last of pattern (a, b, c, 1), with product (K, p, q*rank).
+    rank : int
+        Columns that meet a block: neighbours in the product.
+    """
     xp = namespace(left.product)
-    norms = xp.sqrt(squared_norms(xp.matrix_transpose(left.product)))
-    norms = xp.astype(xp.where(norms > 0, norms, xp.ones_like(norms)), left.product.dtype)
-    last = left.factors[-1]
-    count, a, _, c, d = last.shape
-    scaled = last / xp.reshape(norms, (count, a, 1, c, d))
-    return Factored([*left.factors[:-1], scaled], left.product / norms[:, None, :])
+    last, (count, p, cols) = left.factors[-1], left.product.shape
+    q = cols // rank
+    _, a, b, c, _ = last.shape
+    product = xp.permute_dims(xp.reshape(left.product, (count, p, q, rank)), (0, 2, 1, 3))  # (K, q, p, r)
+    t = orthonormalizers(xp.reshape(product, (count * q, p, rank)))
+    t = xp.reshape(t, (count, q, rank, rank))
+    product = xp.permute_dims(xp.matmul(product, t), (0, 2, 1, 3))
+    by_block = xp.permute_dims(xp.reshape(last, (count, a, b, c // rank, rank)), (0, 1, 3, 2, 4))
+    changed = xp.matmul(by_block, xp.reshape(t, (count, a, c // rank, rank, rank)))
+    changed = xp.reshape(xp.permute_dims(changed, (0, 1, 3, 2, 4)), last.shape)
+    return Factored([*left.factors[:-1], changed], xp.reshape(product, (count, p, cols)))
 
 
 def join_left(factor: Array, u: int) -> Array:
@@ -122,7 +175,7 @@ def multiply_stack(factors: list[Array], chain: Chain, tree: Tree) -> Array:
     split, left_chain, right_chain = chain.cut(position)
     left = multiply_stack([part_left(f, split.u) for f in factors[:position]], left_chain, tree[0])
     right = multiply_stack([part_right(f, split.q) for f in factors[position:]], right_chain, tree[1])
-    return _multiplied(xp.matrix_transpose(left), right, split)
+    return _multiplied(left_rows(left, split.rank), right, split)
 
 
 def part_left(factor: Array, u: int) -> Array:

@@ -20,12 +20,13 @@ Squares are summed in the precision of the matrix along runs of about 1024 entri
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from .backend import Array, any_true, is_complex, namespace
 
 __all__ = [
     "CANCELLING",
+    "RELATIVE_SLACK",
     "RankOne",
     "adjoint",
     "cancels",
@@ -33,7 +34,9 @@ __all__ = [
     "nonzero_divisor",
     "rank_one",
     "replaced",
+    "replaced_rows",
     "residual_energy",
+    "safe_range",
     "slack_bound",
     "squared_norms",
 ]
@@ -46,6 +49,9 @@ RUN = 1024
 
 RELATIVE_SLACK = 1e-3
 """A round stops where the energy that could still be captured is below this fraction of the discarded energy."""
+
+
+Found = TypeVar("Found", bound=tuple[Any, ...])
 
 
 class RankOne(NamedTuple):
@@ -90,7 +96,7 @@ def rank_one(blocks: Array) -> RankOne:
     xp = namespace(blocks)
     rows = squared_norms(blocks)
     energy = xp.sum(rows, axis=-1)
-    tiny, huge = _safe_range(blocks)
+    tiny, huge = safe_range(blocks)
     outside = (energy < tiny) | ~(energy < huge)
     if not any_true(outside):
         return _from_largest_row(blocks, rows, energy)
@@ -101,7 +107,7 @@ def rank_one(blocks: Array) -> RankOne:
     return replaced(_from_largest_row(blocks, rows, energy), outside, rescaled)
 
 
-def _safe_range(blocks: Array) -> tuple[float, float]:
+def safe_range(blocks: Array) -> tuple[float, float]:
     """Energies between which neither the squares of entries nor, in float64, those of energies leave the range."""
     info = namespace(blocks).finfo(blocks.dtype)
     eps = float(info.eps)
@@ -177,14 +183,15 @@ def cancels(difference: Array, energy: Array, dtype: Any) -> Array:
 
 
 def residual_energy(blocks: Array, left: Array, right: Array) -> Array:
-    """``||Z - left right||^2`` in float64 for blocks (k, p, v), left (k, p, 1), right (k, 1, v)."""
+    """``||Z - left right||^2`` in float64 for blocks (k, p, v), left (k, p, r), right (k, r, v)."""
     xp = namespace(blocks)
     count = blocks.shape[0]
     step = max(1, count // 4)  # the blocks fill the cache: leave their residuals a part of it
     parts = []
     for k in range(0, count, step):
         part = slice(k, min(k + step, count))
-        residual = left[part, :, :] * right[part, :, :]
+        factors = left[part, :, :], right[part, :, :]
+        residual = factors[0] * factors[1] if left.shape[2] == 1 else xp.matmul(*factors)
         residual -= blocks[part, :, :]
         parts.append(xp.sum(squared_norms(residual), axis=-1))
     return xp.concat(parts)
@@ -245,15 +252,18 @@ def _diagonal(hermitian: Array) -> Array:
     return xp.real(diagonal) if is_complex(xp, diagonal.dtype) else diagonal
 
 
-def replaced(found: RankOne, mask: Array, better: RankOne) -> RankOne:
-    """Put the rows of ``better``, in order, where ``mask`` is true."""
+def replaced(found: Found, mask: Array, better: Found) -> Found:
+    """Put the rows of ``better``, in order, where ``mask`` is true; both are named tuples of arrays."""
+    return type(found)(*(replaced_rows(old, mask, new) for old, new in zip(found, better, strict=True)))
+
+
+def replaced_rows(old: Array, mask: Array, new: Array) -> Array:
+    """The same for one array: ``old[mask] = new`` without a host wait for the shape."""
     xp = namespace(mask)
     count = mask.shape[0]
     positions = xp.astype(xp.cumulative_sum(xp.astype(mask, xp.int64)), xp.int64) - 1
     here = xp.arange(count, dtype=xp.int64, device=mask.device)
-    index = xp.where(mask, positions + count, here)
-    pairs = zip(found, better, strict=True)
-    return RankOne(*(xp.take(xp.concat((old, new), axis=0), index, axis=0) for old, new in pairs))
+    return xp.take(xp.concat((old, new), axis=0), xp.where(mask, positions + count, here), axis=0)
 
 
 def squared_norms(vectors: Array) -> Array:

@@ -1,0 +1,64 @@
+"""Best low-rank approximation of every block of a grid: which kernel serves which rank."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .backend import Array, namespace
+from .grid import rank_one_grid, stacks_of
+from .subspace import LowRank, best_subspaces, weighted_ranges
+
+__all__ = ["left_parts", "low_rank_grid"]
+
+
+def low_rank_grid(grid: Array, ranks: tuple[int, ...], *, dtype: Any, stack_bytes: int) -> LowRank:
+    """Approximate every block of a grid, a stack at a time.
+
+    Parameters
+    ----------
+    grid : array, shape (G, H, p, v)
+        Blocks; any strides, any numeric dtype.
+    ranks : tuple of int
+        Ascending ranks for which energies are wanted; the last one is that of the approximation.
+    dtype : dtype of the namespace
+        Floating or complex dtype in which to compute.
+    stack_bytes : int
+        Size of a stack as computed (at least one block is taken).
+
+    Returns
+    -------
+    LowRank
+        With leading axes (G, H). The result for a block does not depend on how the grid is cut into stacks.
+    """
+    xp = namespace(grid)
+    if ranks == (1,):
+        one = rank_one_grid(grid, dtype=dtype, stack_bytes=stack_bytes)
+        left, right = one.left[:, :, None, :], one.right[:, :, None, :]
+        return LowRank(left, right, one.energy, one.discarded[:, :, None], one.slack[:, :, None])
+    parts, copy = stacks_of(grid, dtype, stack_bytes)
+    found = [best_subspaces(copy(part), ranks) for part in parts]
+    joined = (xp.concat(arrays, axis=0) for arrays in zip(*found, strict=True))
+    return LowRank(*(xp.reshape(array, (*grid.shape[:2], *array.shape[1:])) for array in joined))
+
+
+def left_parts(grid: Array, rank: int, *, stack_bytes: int) -> Array:
+    """Left parts of the best approximations of the blocks of a grid, uncertified.
+
+    Parameters
+    ----------
+    grid : array, shape (G, H, p, v), real or complex floating
+    rank : int
+        Rank of the approximations.
+    stack_bytes : int
+        As for :func:`low_rank_grid`.
+
+    Returns
+    -------
+    array, shape (G, H, rank, p)
+        Rows: left vectors times singular values.
+    """
+    if rank == 1:
+        return rank_one_grid(grid, dtype=grid.dtype, stack_bytes=stack_bytes, certified=False).left[:, :, None, :]
+    parts, copy = stacks_of(grid, grid.dtype, stack_bytes)
+    found = namespace(grid).concat([weighted_ranges(copy(part), rank) for part in parts], axis=0)
+    return namespace(grid).reshape(found, (*grid.shape[:2], rank, grid.shape[2]))

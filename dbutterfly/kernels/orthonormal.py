@@ -1,0 +1,77 @@
+"""Orthonormal columns for many small sets of columns, without a decomposition where they nearly are."""
+
+from __future__ import annotations
+
+from .backend import Array, any_true, namespace
+from .low_rank import adjoint, replaced_rows, squared_norms
+
+__all__ = ["orthonormalizers"]
+
+STEPS = 3
+"""Newton steps tried: from Gram matrices that are off by .1 to those that are off by 1e-7."""
+
+
+def orthonormalizers(columns: Array) -> Array:
+    """Square matrices T for which the columns of ``C T`` are orthonormal, or zero.
+
+    Parameters
+    ----------
+    columns : array, shape (n, p, r)
+        Sets C of r columns.
+
+    Returns
+    -------
+    array, shape (n, r, r)
+        One T for each set. Columns that are zero, or combinations of others up to about a quarter of the digits, have
+        zero columns in ``C T`` in their place.
+
+    Notes
+    -----
+    Scaled to norm one, columns that approximate orthogonal vectors have a Gram matrix G near the identity, and
+    ``T <- T (3 - T^H G T) / 2`` converges to its inverse square root (Newton and Schulz; Higham, "Functions of
+    Matrices", section 8.3). Sets for which it does not go through the eigenvectors of G. The last step takes the Gram
+    matrix of the columns that were reached, so that they are orthonormal to rounding.
+    """
+    xp = namespace(columns)
+    norms = xp.sqrt(squared_norms(xp.matrix_transpose(columns)))
+    scale = xp.astype(xp.where(norms > 0, 1 / xp.where(norms > 0, norms, 1.0), 0.0), columns.dtype)
+    unit = columns * scale[:, None, :]
+    if columns.shape[-1] == 1:
+        return scale[:, :, None]
+    eps = float(xp.finfo(columns.dtype).eps)
+    gram = _gram(unit)
+    t = xp.broadcast_to(xp.eye(gram.shape[-1], dtype=columns.dtype, device=columns.device), gram.shape)
+    for _ in range(STEPS):
+        t = _step(t, xp.matmul(adjoint(t), xp.matmul(gram, t)))
+    off = xp.max(xp.abs(_excess(xp.matmul(adjoint(t), xp.matmul(gram, t)))), axis=(1, 2))
+    hard = ~(off <= eps**0.5)
+    if any_true(hard):
+        (which,) = xp.nonzero(hard)
+        t = replaced_rows(t, hard, _by_eigenvectors(xp.take(gram, which, axis=0), eps))
+    return scale[:, :, None] * _step(t, _gram(xp.matmul(unit, t)))
+
+
+def _gram(columns: Array) -> Array:
+    """Gram matrices, with one in place of zero on the diagonal: a zero column is as good as a new direction."""
+    xp = namespace(columns)
+    gram = xp.matmul(adjoint(columns), columns)
+    missing = xp.astype(squared_norms(xp.matrix_transpose(columns)) == 0, columns.dtype)
+    return gram + missing[:, :, None] * xp.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+
+
+def _excess(gram: Array) -> Array:
+    xp = namespace(gram)
+    return gram - xp.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+
+
+def _step(t: Array, gram: Array) -> Array:
+    return t - namespace(t).matmul(t, _excess(gram)) / 2
+
+
+def _by_eigenvectors(gram: Array, eps: float) -> Array:
+    xp = namespace(gram)
+    gram = xp.where(xp.isfinite(xp.abs(gram)), gram, xp.zeros_like(gram))  # an eigensolver would raise for the stack
+    values, vectors = xp.linalg.eigh(gram)
+    kept = values > gram.shape[-1] * eps**0.5
+    inverse = xp.where(kept, 1 / xp.sqrt(xp.where(kept, values, xp.ones_like(values))), xp.zeros_like(values))
+    return vectors * xp.astype(inverse, gram.dtype)[:, None, :]

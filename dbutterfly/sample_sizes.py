@@ -1,7 +1,7 @@
 """How many entries of every block are evaluated where a matrix is sampled: integers only.
 
-Of a block of p x v, 4 r columns and 2 r rows are evaluated for an approximation of rank r, and a sample of few entries:
-less than 8 r N^1.5 of a square matrix whose chain is cut in the middle, where there are N blocks of side N^0.5.
+Of a block of p x v, 4 r columns and 2 r rows are evaluated for an approximation of rank r, and two samples of few
+entries: at most 8 r N^1.5 of a square matrix whose chain is cut in the middle, where there are N blocks of side N^0.5.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Sizes(NamedTuple):
 
     @property
     def sample(self) -> tuple[int, int]:
-        """Rows and columns of the sample, whose entries grow as a row does: 4 x 4 to 11 x 11 for sides up to 512."""
+        """Rows and columns of a sample, whose entries grow as a row does: 4 x 4 to 11 x 11 for sides up to 512."""
         side = max(4, math.isqrt((self.p + self.v) // 8))
         return min(side, self.p), min(side, self.v)
 
@@ -52,7 +52,7 @@ class Sizes(NamedTuple):
 
     @property
     def _parts(self) -> int:
-        return self.columns * self.p + self.rows * self.v + math.prod(self.sample)
+        return self.columns * self.p + self.rows * self.v + 2 * math.prod(self.sample)
 
 
 class Evaluated(NamedTuple):

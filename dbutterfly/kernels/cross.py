@@ -120,8 +120,8 @@ def _skeleton(columns: Array, rows: Array, picked: Array, rank: int) -> tuple[Ar
     """
     xp = namespace(columns)
     u, s, vh = xp.linalg.svd(taken(rows, picked), full_matrices=False)
-    cut = ROUNDING_UNITS * float(xp.finfo(columns.dtype).eps) * s[..., :1]
-    kept = s > cut
+    info = xp.finfo(columns.dtype)
+    kept = (s > ROUNDING_UNITS * float(info.eps) * s[..., :1]) & (s > float(info.smallest_normal))
     inverse = xp.where(kept, 1 / xp.where(kept, s, xp.ones_like(s)), xp.zeros_like(s))
     left = xp.matmul(xp.matrix_transpose(columns), adjoint(vh) * xp.astype(inverse, columns.dtype)[..., None, :])
     basis, small = xp.linalg.qr(left)

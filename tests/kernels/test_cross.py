@@ -179,6 +179,19 @@ def test_entries_of_any_size(xp, dtype, scale):
     assert (errors <= 1e-4 * scale).all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_entries_that_fade_into_subnormal_numbers(xp, dtype):
+    fading = np.exp(-(np.linspace(0, 40, 400) ** 2)).astype(dtype)
+    grid = np.lib.stride_tricks.sliding_window_view(fading, 20)[np.arange(360).reshape(6, 3, 20)]
+    assert (0 < grid[grid > 0].min() < np.finfo(dtype).smallest_normal) & (grid[-1, -1] == 0).all()
+    found = as_numpy(xp, Blocks(xp, np.ascontiguousarray(grid)).cross(4))
+    for array in found:
+        assert np.isfinite(array).all()
+    errors, best = errors_of(grid, found)
+    norm = np.linalg.norm(grid.astype(np.float64), axis=(2, 3))
+    assert (errors <= 2 * best + 1e-5 * norm + 20 * np.finfo(dtype).smallest_normal).all()
+
+
 def test_a_block_does_not_depend_on_the_others():
     grid = low_rank((4, 6), 16, 16, 2) + 0.1 * random_array((4, 6, 16, 16), seed=3)
     start = np.broadcast_to(np.array([0, 5, 9, 14]), (4, 6, 4))

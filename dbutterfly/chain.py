@@ -270,7 +270,9 @@ class Chain:
         return cls([(1, p, q, rows // p), (q, rows // p, cols // q, 1)])
 
     @classmethod
-    def chainable(cls, shape: tuple[int, int], rank: int = 1, leaf: int | None = None) -> Chain:
+    def chainable(
+        cls, shape: tuple[int, int], rank: int = 1, leaf: int | None = None, *, balanced: bool = False
+    ) -> Chain:
         """Build a long chainable chain for any shape from the prime factors of its sides.
 
         Parameters
@@ -282,6 +284,10 @@ class Chain:
         leaf : int, optional
             Least number of rows of the first pattern's blocks and of columns of the last one's, by default ``rank``:
             a smaller one would make the rank redundant.
+        balanced : bool
+            Whether both sides are cut alike at both ends, so that for a square matrix the blocks of every cut have as
+            many entries as those of rank one. The rank of an oscillatory block grows with its area: such chains are
+            wider at the ends, and need a lower rank in between.
 
         Returns
         -------
@@ -310,6 +316,9 @@ class Chain:
             raise ChainError(f"rank={rank} exceeds the smaller side of {rows} x {cols}")
         row_primes = _gather_leaf(_primes(rows), leaf)
         col_primes = _gather_leaf(_primes(cols)[::-1], leaf)[::-1]
+        if balanced:
+            row_primes = _gather_leaf(row_primes[::-1], leaf)[::-1]
+            col_primes = _gather_leaf(col_primes, leaf)
         digits = min(len(row_primes), len(col_primes))
         m, n = _merge(row_primes, digits), _merge(col_primes, digits)
         patterns = []

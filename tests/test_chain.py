@@ -113,10 +113,10 @@ def test_cut_refuses_other_positions(position):
 # ---- constructors
 
 
-@given(shapes, st.integers(1, 4), st.none() | st.integers(1, 8))
-def test_chainable_is_chainable(shape, rank, leaf):
+@given(shapes, st.integers(1, 4), st.none() | st.integers(1, 8), st.booleans())
+def test_chainable_is_chainable(shape, rank, leaf, balanced):
     assume(rank <= min(shape))
-    chain = Chain.chainable(shape, rank, leaf)
+    chain = Chain.chainable(shape, rank, leaf, balanced=balanced)
     assert chain.shape == shape
     assert chain.is_dense
     assert set(chain.ranks) <= {rank}
@@ -126,6 +126,16 @@ def test_chainable_is_chainable(shape, rank, leaf):
         assert chain.rank == rank
         assert chain.patterns[0].b >= (rank if leaf is None else leaf)
         assert chain.patterns[-1].c >= (rank if leaf is None else leaf)
+
+
+@pytest.mark.parametrize(("n", "rank"), [(256, 1), (256, 8), (1024, 4), (210, 3), (360, 5)])
+def test_balanced_blocks_have_as_many_entries_as_those_of_rank_one(n, rank):
+    chain = Chain.chainable((n, n), rank, balanced=True)
+    assert len(chain) > 1
+    for position in range(1, len(chain)):
+        split = chain.cut(position)[0]
+        assert split.p * split.v == n
+        assert min(split.p, split.v) >= rank
 
 
 @given(shapes, st.integers(1, 3))

@@ -37,9 +37,8 @@ def ranked_chain(n: int, ranks: Mapping[float, int], tol: float) -> Chain:
 
     Notes
     -----
-    Rows and columns have the same digits, prime factors of ``n`` but for the first and the last, which are products
-    that reach the rank ``r``. So ``p v = n`` at every cut, as in a chain of rank one: the rank of an oscillatory block
-    grows with its area. ``Chain.chainable(shape, r)`` has blocks of about ``n r / 2`` entries instead.
+    The chain is balanced: ``p v = n`` at every cut, as in a chain of rank one, since the rank of an oscillatory block
+    grows with its area.
     """
     wanted = tol if isinstance(tol, (int, float, np.number)) else math.nan
     fitting = [rank for reached, rank in ranks.items() if reached <= wanted]
@@ -48,27 +47,4 @@ def ranked_chain(n: int, ranks: Mapping[float, int], tol: float) -> Chain:
             f"tol={tol!r} is no tolerance whose rank is known; use {min(ranks)} or more, or give factorize a chain of "
             "higher rank"
         )
-    rank = min(fitting)
-    digits = _digits(Chain.chainable((n, n)).row_radices, rank)
-    last = len(digits) - 1
-    return Chain(
-        [
-            (
-                math.prod(digits[:level]),
-                digit * (rank if level > 0 else 1),
-                digit * (rank if level < last else 1),
-                math.prod(digits[level + 1 :]),
-            )
-            for level, digit in enumerate(digits)
-        ]
-    )
-
-
-def _digits(primes: tuple[int, ...], least: int) -> list[int]:
-    """Merge ``primes`` at both ends until the end digits are at least ``least``; into one digit if they cannot be."""
-    digits = list(primes)
-    while len(digits) > 1 and digits[0] < least:
-        digits[:2] = [digits[0] * digits[1]]
-    while len(digits) > 1 and digits[-1] < least:
-        digits[-2:] = [digits[-2] * digits[-1]]
-    return digits
+    return Chain.chainable((n, n), min(*fitting, n), balanced=True)

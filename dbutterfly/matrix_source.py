@@ -48,6 +48,8 @@ class MatrixSource(ABC):
         What a missing chunk reads as.
     sampled : bool
         Whether some of the entries only may be evaluated.
+    probed : bool
+        Whether it is known by its products with vectors, of which fewer are needed than there are columns.
     """
 
     name: str
@@ -60,6 +62,7 @@ class MatrixSource(ABC):
     chunk_count = 0
     fill_value: Any = None
     sampled = False
+    probed = False
 
     @property
     def info(self) -> SourceInfo:

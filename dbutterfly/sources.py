@@ -1,4 +1,4 @@
-"""Matrices to factorize: arrays in memory, Zarr and Dask arrays, and entry functions behind one interface.
+"""Matrices to factorize: arrays in memory, Zarr and Dask arrays, entry functions and operators, one interface.
 
 The interface is :class:`~dbutterfly.matrix_source.MatrixSource`, which can be imported from here too.
 """
@@ -23,6 +23,7 @@ from .errors import InputError, MissingChunksError, MissingChunksWarning, Source
 from .layout import Axis, Index
 from .locations import as_store, is_remote
 from .matrix_source import MatrixSource, unfold, work_dtype
+from .operator_source import OperatorSource, is_operator, operator_source
 from .plan import Tile
 from .reproducible import check_reproducible
 from .retries import reason, retried
@@ -33,6 +34,7 @@ __all__ = [
     "DaskSource",
     "EntriesSource",
     "MatrixSource",
+    "OperatorSource",
     "ZarrSource",
     "as_source",
     "check_missing",
@@ -147,9 +149,9 @@ def as_source(source: Any) -> MatrixSource:
 
     Parameters
     ----------
-    source : array, memmap, zarr.Array, Zarr store, dask.array.Array, Entries, str or path
+    source : array, memmap, zarr.Array, Zarr store, dask.array.Array, Entries, LinearOperator, sparse matrix, or path
         Paths name a ``.npy`` file (memory-mapped) or a Zarr array, local or a URL such as ``s3://bucket/z.zarr``. CuPy
-        arrays are copied to the host.
+        arrays are copied to the host. Of an operator, one product and one of its adjoint are taken to look at it.
 
     Raises
     ------
@@ -168,6 +170,9 @@ def _wrapped(source: Any) -> MatrixSource:
         return source
     if isinstance(source, Entries):
         return EntriesSource(source)
+    if is_operator(source):
+        _check_matrix(tuple(source.shape), f"operator {type(source).__name__}")
+        return operator_source(source)
     if isinstance(source, (str, os.PathLike)):
         return _from_path(os.fspath(source))
     if isinstance(source, zarr.Array):

@@ -1,0 +1,202 @@
+"""Matrices that are known by their products: SciPy linear operators, those of PyLops, and sparse matrices.
+
+A product with a unit vector is a column, and one of the adjoint a row, so that such a matrix can be read like any
+other, at the price of one product for every row or column of a tile. Factorizing it takes fewer, with random vectors
+(:mod:`dbutterfly.probing`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
+
+from .errors import InputError, NonFiniteError, SourceError
+from .layout import Axis, Index
+from .matrix_source import MatrixSource, unfold, work_dtype
+from .plan import Tile
+from .probes import CHECK_STREAM, gaussian
+
+__all__ = ["PRODUCT_BYTES", "OperatorSource", "is_operator", "operator_source"]
+
+PRODUCT_BYTES = 1 << 24
+"""Bytes of vectors and products that are held at a time (at least those of one product)."""
+
+UNLIKE = 1e-2
+"""Part by which ``<y, Z x>`` and ``<Z^H y, x>`` may differ: operators that solve systems by iteration are inexact."""
+
+
+class OperatorSource(MatrixSource):
+    """A linear operator, asked for its products with vectors and for those of its adjoint.
+
+    Parameters
+    ----------
+    operator : LinearOperator
+        With ``matmat`` and ``rmatmat``; it is asked by one thread at a time.
+    name : str
+        What error messages call it.
+
+    Attributes
+    ----------
+    operator : LinearOperator
+        The operator.
+    batch : int
+        Vectors that are multiplied at a time.
+    """
+
+    probed = True
+
+    def __init__(self, operator: Any, name: str) -> None:
+        self.operator, self.name = operator, name
+        self.shape = (int(operator.shape[0]), int(operator.shape[1]))
+        self.dtype = work_dtype(np.dtype(operator.dtype), name)
+        per_vector = sum(self.shape) * self.dtype.itemsize
+        self.batch = max(1, PRODUCT_BYTES // per_vector)
+        self.decode_bytes = self.batch * per_vector
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OperatorSource, (self.operator, self.name)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Some entries of a product, to three digits: products need not be the same to the last bit."""
+        product = self.forward(gaussian(0, CHECK_STREAM, 0, (self.shape[1], 1), self.dtype))[:, 0]
+        at = np.unique(np.linspace(0, product.size - 1, 16).astype(np.int64))
+        return {"kind": "operator", "dtype": self.dtype.name, "product": [f"{value:.2e}" for value in product[at]]}
+
+    def forward(self, vectors: NDArray[Any]) -> NDArray[Any]:
+        """Products ``Z x`` with the columns (N, m) of an array, in one call of the operator.
+
+        Raises
+        ------
+        SourceError
+            If the operator fails, or returns another shape or a dtype that does not cast to its own.
+        """
+        return self._product("matmat", self.operator.matmat, vectors, self.shape[0])
+
+    def backward(self, vectors: NDArray[Any]) -> NDArray[Any]:
+        """Products ``Z^H y`` with the columns (M, m) of an array, in one call of the operator."""
+        return self._product("rmatmat", self.operator.rmatmat, vectors, self.shape[1])
+
+    def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
+        """Multiply by unit vectors: a product for every row or for every column, whichever are fewer."""
+        return self.block(*(np.arange(s.start, s.stop, dtype=np.int64) for s in (rows, cols)))
+
+    def read(self, rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
+        """Multiply by unit vectors, wherever the rows and columns of a tile lie."""
+        block = self.block(rows.positions(tile.r0, tile.r1), cols.positions(tile.c0, tile.c1))
+        return unfold(block, rows, cols, tile)
+
+    def block(self, rows: Index, cols: Index) -> NDArray[Any]:
+        """Entries at the crossings of rows and columns."""
+        block = np.empty((rows.size, cols.size), self.dtype)
+        if cols.size <= rows.size:
+            for part in self._batches(cols.size):
+                block[:, part] = self.forward(self._units(cols[part], self.shape[1]))[rows]
+        else:
+            for part in self._batches(rows.size):
+                block[part] = self.backward(self._units(rows[part], self.shape[0]))[cols].conj().T
+        return block
+
+    def _batches(self, count: int) -> list[slice]:
+        return [slice(first, min(first + self.batch, count)) for first in range(0, count, self.batch)]
+
+    def _units(self, positions: Index, length: int) -> NDArray[Any]:
+        units = np.zeros((length, positions.size), self.dtype)
+        units[positions, np.arange(positions.size)] = 1
+        return units
+
+    def _product(self, method: str, multiply: Callable[[Any], Any], vectors: NDArray[Any], length: int) -> NDArray[Any]:
+        try:
+            with self._lock, np.errstate(all="ignore"):  # non-finite results are looked for
+                found = np.asarray(multiply(vectors))
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise SourceError(f"{self.name}: {method} failed: {type(error).__name__}: {error}") from error
+        if found.shape != (length, vectors.shape[1]):
+            raise SourceError(
+                f"{self.name}: {method} of an array of shape {vectors.shape} came back with shape {found.shape}; "
+                f"{(length, vectors.shape[1])} is needed"
+            )
+        if not np.can_cast(found.dtype, self.dtype, casting="same_kind"):
+            raise SourceError(
+                f"{self.name}: {method} of {self.dtype} vectors came back as {found.dtype}, which does not cast to the "
+                f"operator's dtype {self.dtype}; give the operator the dtype of its products"
+            )
+        return found.astype(self.dtype, copy=False)
+
+
+def is_operator(source: Any) -> bool:
+    """Whether something is known by its products: a SciPy sparse matrix, or whatever has ``shape`` and ``matvec``."""
+    if isinstance(source, LinearOperator) or sparse.issparse(source):
+        return True
+    return callable(getattr(source, "matvec", None)) and hasattr(source, "shape")
+
+
+def operator_source(source: Any) -> OperatorSource:
+    """Wrap an operator, after one product with it and one with its adjoint.
+
+    Parameters
+    ----------
+    source : LinearOperator, sparse matrix, or object with shape, matvec and rmatvec
+        Anything that :func:`scipy.sparse.linalg.aslinearoperator` takes.
+
+    Raises
+    ------
+    SourceError
+        If a product fails, if it has no adjoint, or if what it has is not its adjoint.
+    InputError
+        If its dtype cannot be factorized; NonFiniteError if a sparse matrix holds a NaN or an infinity.
+    """
+    name = f"operator {type(source).__name__.lstrip('_')}"
+    try:
+        operator = aslinearoperator(source)
+        dtype = np.dtype(operator.dtype)
+    except Exception as error:
+        raise SourceError(f"{name} is no linear operator: {type(error).__name__}: {error}") from error
+    if dtype.kind == "O":
+        raise InputError(f"{name} has dtype {dtype}; give it one of float32, float64, complex64, complex128")
+    found = OperatorSource(operator, name)
+    if sparse.issparse(source):
+        _check_finite(source, name)
+    _check_adjoint(found)
+    return found
+
+
+def _check_finite(matrix: Any, name: str) -> None:
+    """Name a NaN or an infinity among stored entries: a product with it shows its row only."""
+    entries = matrix.tocoo()
+    bad = np.flatnonzero(~np.isfinite(entries.data))
+    if bad.size:
+        index = min((int(entries.row[k]), int(entries.col[k])) for k in bad)
+        raise NonFiniteError(
+            f"{name} holds a NaN or an infinity at index {index}; mask or replace such entries first", index
+        )
+
+
+def _check_adjoint(source: OperatorSource) -> None:
+    """Compare ``<y, Z x>`` with ``<Z^H y, x>`` for one random pair."""
+    rows, cols = source.shape
+    x, y = (gaussian(0, CHECK_STREAM, 1 + side, (n, 1), source.dtype) for side, n in enumerate((cols, rows)))
+    product = source.forward(x)
+    try:
+        adjoint = source.backward(y)
+    except SourceError as error:
+        raise SourceError(
+            f"{source.name} cannot be multiplied by its adjoint, of which products are needed as well; define rmatvec "
+            f"or rmatmat ({error})"
+        ) from error
+    wide = np.result_type(source.dtype, np.float64)
+    left, right = np.vdot(y.astype(wide), product.astype(wide)), np.vdot(adjoint.astype(wide), x.astype(wide))
+    typical = np.linalg.norm(product.astype(wide)) * np.linalg.norm(y.astype(wide)) / rows**0.5
+    if abs(left - right) > UNLIKE * max(float(typical), abs(left)):
+        raise SourceError(
+            f"{source.name}: rmatvec is not the adjoint of matvec: <y, Z x> = {left:.6g} but <Z^H y, x> = {right:.6g} "
+            "for random x and y; the adjoint of a complex operator conjugates"
+        )

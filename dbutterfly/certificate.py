@@ -56,12 +56,16 @@ class Certificate:
         Whether ``error_bound`` is the error itself up to rounding, as it is after two reads.
     norm : float
         ``||Z||`` in the Frobenius norm.
+    deviation : float or None
+        For a matrix of which some entries only were evaluated: ``error_bound`` and ``norm`` are estimates then, this is
+        the standard deviation of ``error_bound``, and no lower bound is known. None where the bounds are proven.
     """
 
     error_bound: float
     lower_bound: float
     exact: bool
     norm: float
+    deviation: float | None = None
 
     @property
     def ratio(self) -> float:
@@ -79,7 +83,14 @@ class Certificate:
         """Inverse of :meth:`to_json`."""
         return cls(**values)
 
+    @property
+    def proven(self) -> bool:
+        """Whether the bounds are proven; if not, ``error_bound`` is an estimate."""
+        return self.deviation is None
+
     def __str__(self) -> str:
+        if self.deviation is not None:
+            return f"error {self.error_bound:.4g} +- {self.deviation:.2g}, estimated (relative Frobenius norm)"
         error = "error" if self.exact else "error bound"
         best = f"no product of this chain is below {self.lower_bound:.4g}"
         ratio = f", ratio {self.ratio:.4f}" if math.isfinite(self.ratio) else ""

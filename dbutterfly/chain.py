@@ -204,6 +204,25 @@ class Chain:
         right = Chain([(a // q, b, c, d) for a, b, c, d in self.patterns[position:]])
         return Split(rows // u, u, q, cols // q, rank), left, right
 
+    def of_rank(self, rank: int) -> Chain:
+        """Build the chain with the same digits whose junctions all have another rank.
+
+        Parameters
+        ----------
+        rank : int
+            At least 1. Above the digits at an end, some of it is redundant.
+        """
+        m, n, last = self.row_radices, self.col_radices, len(self) - 1
+        return Chain(
+            (
+                math.prod(n[:level]),
+                m[level] * (1 if level == 0 else rank),
+                n[level] * (1 if level == last else rank),
+                math.prod(m[level + 1 :]),
+            )
+            for level in range(len(self))
+        )
+
     def _junction_ranks(self) -> tuple[int, ...]:
         if self.ranks is None:
             raise ChainError(
@@ -321,11 +340,8 @@ class Chain:
             col_primes = _gather_leaf(col_primes, leaf)
         digits = min(len(row_primes), len(col_primes))
         m, n = _merge(row_primes, digits), _merge(col_primes, digits)
-        patterns = []
-        for level in range(digits):
-            left, right = (1 if level == 0 else rank), (1 if level == digits - 1 else rank)
-            patterns.append((math.prod(n[:level]), m[level] * left, n[level] * right, math.prod(m[level + 1 :])))
-        return cls(patterns)
+        plain = cls((math.prod(n[:k]), m[k], n[k], math.prod(m[k + 1 :])) for k in range(digits))
+        return plain.of_rank(rank)
 
 
 def _checked_pattern(pattern: Sequence[int]) -> Pattern:

@@ -18,6 +18,7 @@ __all__ = [
     "StoreError",
     "StoreMismatchError",
     "TaskError",
+    "ToleranceWarning",
 ]
 
 
@@ -102,3 +103,7 @@ class StoreMismatchError(StoreError):
 
 class TaskError(DButterflyError, RuntimeError):
     """A task failed on a worker; the message names the task, and the cause is chained."""
+
+
+class ToleranceWarning(UserWarning):
+    """A tolerance was not reached; the factorization is returned, and its certificate says what was."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import math
 import time
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,25 +18,41 @@ from numpy.typing import NDArray
 from .certificate import Certificate, certify
 from .chain import Chain, split_tree
 from .engine import Engine, choose_engine, parse_memory
-from .errors import CheckpointError, InputError, SourceError, StoreError, StoreMismatchError
+from .errors import CheckpointError, InputError, SourceError, StoreError, StoreMismatchError, ToleranceWarning
+from .estimates import error_of_rows
 from .factorization import Factorization, as_lists, index_arrays, load, manifest_of
 from .kernels.backend import BACKENDS, resolve_backend
 from .kernels.hierarchy import join_left, join_right
 from .lease import Lease
 from .orderings import Orderings
-from .plan import Layout, Plan
+from .plan import Layout, Plan, Tile
 from .planning import make_plan
 from .progress import ProgressBar
+from .rank_workspace import RankWorkspace
+from .sample_sizes import evaluated
+from .sampling import SampledTileTask
 from .sources import MatrixSource, as_source, check_missing
 from .store import RunStore
-from .tasks import Job, Record, Task, done_name, stage_tasks, writers
+from .tasks import Job, Record, Task, TileTask, done_name, stage_tasks, writers
+from .tolerance import LARGEST_RANK, chain_for_tolerance, next_rank
 from .version import __version__
-from .workspace import MemoryWorkspace
+from .workspace import MemoryWorkspace, Workspace
 
 __all__ = ["factorize", "plan"]
 
-SAME_RUN = ("dtype", "chain", "tree", "orderings", "matrix", "passes")
+SAME_RUN = ("dtype", "chain", "tree", "orderings", "matrix", "passes", "tol")
 """Entries of the manifest in which a resumed run must agree with the stored one."""
+
+SPARE = 2
+"""Ranks above that of the chain for which tiles are split where a tolerance may call for them."""
+
+ESTIMATE_ROWS = 64
+"""Rows from which the error is estimated where the matrix is sampled."""
+
+ESTIMATE_SEED = 0x5EED
+"""Seed of their draw, which no tile knows of."""
+
+_log = logging.getLogger("dbutterfly")
 
 SMALLEST_ENTRIES = {"float32": 1e-12, "complex64": 1e-12, "float64": 1e-70, "complex128": 1e-70}
 """Least root mean square of the entries of which the squares of rounding errors are still normal numbers."""
@@ -45,6 +64,7 @@ def plan(
     *,
     tree: Any = "balanced",
     rank: int = 1,
+    tol: float | None = None,
     passes: int = 1,
     orderings: Any = None,
     store: Any = None,
@@ -52,11 +72,11 @@ def plan(
     memory: int | str | None = None,
     workers: int | None = None,
 ) -> Plan:
-    """Plan a factorization without reading the matrix.
+    """Plan a factorization without reading the matrix (or, with ``tol``, reading some of its blocks).
 
     Parameters
     ----------
-    source, chain, tree, rank, passes, orderings, store, client, memory, workers
+    source, chain, tree, rank, tol, passes, orderings, store, client, memory, workers
         As for :func:`factorize`. Of ``store``, only whether there is one matters: it has room for a copy of the matrix
         in another order, which arbitrary orderings of both sides of a chunked matrix call for.
 
@@ -67,7 +87,7 @@ def plan(
     """
     wrapped = as_source(source)
     engine = choose_engine(client, workers)
-    return _Settings(chain, tree, rank, passes, orderings, memory, store is not None).plan(wrapped, engine)
+    return _Settings(chain, tree, rank, tol, passes, orderings, memory, store is not None).plan(wrapped, engine)
 
 
 def factorize(
@@ -76,6 +96,7 @@ def factorize(
     *,
     tree: Any = "balanced",
     rank: int = 1,
+    tol: float | None = None,
     passes: int = 1,
     orderings: Any = None,
     store: Any = None,
@@ -101,6 +122,11 @@ def factorize(
         Where the chain is cut (see :func:`dbutterfly.chain.split_tree`).
     rank : int
         Rank of the default chain: that of the blocks of every cut. A chain that is given has its own ranks.
+    tol : float, optional
+        Relative Frobenius error to reach, in place of chain and rank: the chain with the fewest values that seems to
+        reach it is taken, judged by some blocks of the matrix, which are read beforehand. Where the certificate does
+        not confirm it, the rank is raised and the run continued with what the tiles have given; if that is not enough
+        either, the matrix is read again for a higher rank. A ToleranceWarning says if it is not reached in the end.
     passes : {1, 2}
         Times that Z is read. The second read fits the right factors to Z itself and makes the certificate exact.
     orderings : None, Orderings, or pair (rows, cols)
@@ -162,12 +188,15 @@ def factorize(
     _check_backend(backend, client)
     wrapped = as_source(source)
     engine = choose_engine(client, workers)
-    settings = _Settings(chain, tree, rank, passes, orderings, memory, store is not None)
-    planned = settings.plan(wrapped, engine)
+    settings = _Settings(chain, tree, rank, tol, passes, orderings, memory, store is not None)
+    run = None if store is None or tol is None else RunStore.open(store, mode="r+")
+    wrapped.check_reproducible()
+    planned = settings.of_run(run).plan(wrapped, engine)
     if store is None:
         check_missing(wrapped, missing)
-        return _finished(Job(wrapped, planned, MemoryWorkspace(), backend), engine, None, progress)
-    manifest = _manifest(wrapped, planned)
+        job = Job(wrapped, planned, _memory_workspace(planned, tol), backend)
+        return _finished(job, engine, None, settings, progress)
+    manifest = _manifest(wrapped, planned, tol)
     run = RunStore.open(store, mode="r+")
     if run is not None:
         _check_same(run, manifest, planned)
@@ -186,8 +215,9 @@ def factorize(
             return load(run)
         else:
             _check_chunks(wrapped, run)
-            planned = settings.plan(wrapped, engine, earlier=run)
-        return _finished(Job(wrapped, planned, run.workspace, backend), engine, _Run(run, lease), progress)
+            planned = settings.of_run(run).plan(wrapped, engine, earlier=run)
+        job = Job(wrapped, planned, run.workspace, backend)
+        return _finished(job, engine, _Run(run, lease), settings, progress)
 
 
 def _created(store: Any, manifest: dict[str, Any]) -> RunStore:
@@ -209,8 +239,62 @@ class _Run:
     lease: Lease
 
 
-def _finished(job: Job, engine: Engine, run: _Run | None, progress: bool) -> Factorization:
-    """Run what is left to do, and put the result together."""
+def _memory_workspace(planned: Plan, tol: float | None) -> Workspace:
+    workspace = MemoryWorkspace()
+    if tol is None or planned.split is None:
+        return workspace
+    return RankWorkspace(workspace, planned.split.rank, planned.passes)
+
+
+def _finished(job: Job, engine: Engine, run: _Run | None, settings: _Settings, progress: bool) -> Factorization:
+    """Run what is left to do, with higher ranks if the tolerance asks for them, and put the result together."""
+    if run is not None and run.store.manifest.get("rank") is not None:  # it had been raised
+        job = _of_rank(job, run.store.manifest["rank"])
+    while True:
+        result = _computed(job, engine, run, progress)
+        rank = None if settings.tol is None else next_rank(job, result.certificate.error_bound, settings.tol)
+        if rank is None:
+            break
+        _log.info("the error bound of rank %d is above tol=%g: on with rank %d", job.rank, settings.tol, rank)
+        if rank <= job.plan.ranks[-1]:
+            job = _of_rank(job, rank)
+            if run is not None:
+                run.store.update(rank=rank)
+        else:
+            planned = settings.raised(job.plan.chain.of_rank(rank)).plan(job.source, engine)
+            if run is not None:
+                run.store.restart(_manifest(job.source, planned, settings.tol))
+            workspace = _memory_workspace(planned, settings.tol) if run is None else run.store.workspace
+            job = dataclasses.replace(job, plan=planned, workspace=workspace)
+    if settings.tol is not None and result.certificate.error_bound > settings.tol:
+        warnings.warn(
+            f"tol={settings.tol:g} was not reached: {result.certificate}; no chain of higher rank that was tried has "
+            "fewer values than the matrix",
+            ToleranceWarning,
+            stacklevel=3,
+        )
+    if run is not None:
+        run.lease.confirm()
+        final = {"certificate": result.certificate.to_json(), "record": result.record}
+        chain = [list(pattern) for pattern in result.chain]
+        run.store.write_result(result.ks_values, index_arrays(job.plan.orderings), chain=chain, **final)
+    return result
+
+
+def _of_rank(job: Job, rank: int) -> Job:
+    """Continue a job with a rank for which its tiles are split already."""
+    assert job.plan.split is not None
+    assert isinstance(job.workspace, RankWorkspace)
+    chain, split = job.plan.chain.of_rank(rank), job.plan.split._replace(rank=rank)
+    return dataclasses.replace(
+        job,
+        plan=dataclasses.replace(job.plan, chain=chain, split=split),
+        workspace=job.workspace.of_rank(rank),
+    )
+
+
+def _computed(job: Job, engine: Engine, run: _Run | None, progress: bool) -> Factorization:
+    """Run what is left to do for one rank, and put the result together."""
     _create_arrays(job)
     try:
         stages = _run_stages(job, engine, run, progress)
@@ -220,16 +304,11 @@ def _finished(job: Job, engine: Engine, run: _Run | None, progress: bool) -> Fac
                 f"{job.source.name}: {job.plan.source.missing_chunks} chunks were missing at the start of the run and "
                 f"{recount} are at its end; begin anew (resume=False) with a matrix that nobody changes"
             )
-        result = _assembled(job, {"plan": job.plan.to_json(), "engine": type(engine).__name__, "stages": stages})
+        return _assembled(job, {"plan": job.plan.to_json(), "engine": type(engine).__name__, "stages": stages})
     except CheckpointError as error:
         if run is None:
             raise
         raise _forgotten(job, error) from error
-    if run is not None:
-        run.lease.confirm()
-        arrays = index_arrays(job.plan.orderings)
-        run.store.write_result(result.ks_values, arrays, certificate=result.certificate.to_json(), record=result.record)
-    return result
 
 
 def _forgotten(job: Job, error: CheckpointError) -> CheckpointError:
@@ -256,26 +335,34 @@ class _Settings:
     chain: Any
     tree: Any
     rank: int
+    tol: float | None
     passes: int
     orderings: Any
     memory: int | str | None
     can_copy: bool
+    known: Chain | None = None
+
+    def of_run(self, run: RunStore | None) -> _Settings:
+        """Settings that continue a run: with a tolerance, its chain is taken over, and need not be looked for."""
+        if self.tol is None or run is None or run.manifest.get("tol") != self.tol:
+            return self
+        return self.raised(Chain(run.manifest["chain"]))
+
+    def raised(self, chain: Chain) -> _Settings:
+        """Settings with the chain that the tolerance has led to."""
+        return dataclasses.replace(self, known=chain)
 
     def plan(self, source: MatrixSource, engine: Engine, earlier: RunStore | None = None) -> Plan:
         """Plan the job; with an earlier run of it, by the choices that were made then."""
-        if self.rank < 1:
-            raise InputError(f"rank={self.rank} is not positive; the smallest rank is 1")
-        if self.chain is not None and self.rank != 1:
-            raise InputError(f"rank={self.rank} goes with the default chain; the chain given has its own rank")
-        chain = Chain.chainable(source.shape, self.rank) if self.chain is None else Chain.from_any(self.chain)
+        orderings = Orderings.from_any(self.orderings)
+        chain, notes = self._chain(source, orderings)
         budget, layout = engine.budget(parse_memory(self.memory)), None
         if earlier is not None:
             layout = _layout(earlier)
             if self.memory is None:  # less may be free than then: what was planned then is still to be done
                 needed = int(earlier.manifest["plan"]["peak_bytes"])
                 budget = dataclasses.replace(budget, memory=max(budget.memory, needed))
-        orderings = Orderings.from_any(self.orderings)
-        return make_plan(
+        found = make_plan(
             source.info,
             chain,
             tree=self.tree,
@@ -284,6 +371,31 @@ class _Settings:
             budget=budget,
             layout=layout,
             can_copy=self.can_copy,
+            spare=0 if self.tol is None else min(SPARE, LARGEST_RANK - chain.rank),
+        )
+        return dataclasses.replace(found, notes=(*found.notes, *notes))
+
+    def _chain(self, source: MatrixSource, orderings: Orderings) -> tuple[Chain, tuple[str, ...]]:
+        """Chain that is asked for, with a note where a tolerance has led to it."""
+        if self.rank < 1:
+            raise InputError(f"rank={self.rank} is not positive; the smallest rank is 1")
+        if self.tol is None:
+            if self.chain is None:
+                return Chain.chainable(source.shape, self.rank), ()
+            if self.rank != 1:
+                raise InputError(f"rank={self.rank} goes with the default chain; the chain given has its own rank")
+            return Chain.from_any(self.chain), ()
+        if not (isinstance(self.tol, (int, float)) and 0 < self.tol < math.inf):
+            raise InputError(f"tol={self.tol!r} is no relative error; use a positive number such as 1e-6")
+        if self.chain is not None or self.rank != 1:
+            given = "chain" if self.chain is not None else "rank"
+            raise InputError(f"tol={self.tol!r} finds chain and rank; leave {given} out")
+        if self.known is not None:
+            return self.known, ()
+        orderings.validate(source.shape)
+        found = chain_for_tolerance(source, self.tol, orderings)
+        return found.chain, (
+            f"rank {found.chain.rank} for tol={self.tol:g}: {found.blocks} sampled blocks predict {found.error:.2g}",
         )
 
 
@@ -319,7 +431,7 @@ def _check_chunks(source: MatrixSource, run: RunStore) -> None:
         )
 
 
-def _manifest(source: MatrixSource, planned: Plan) -> dict[str, Any]:
+def _manifest(source: MatrixSource, planned: Plan, tol: float | None) -> dict[str, Any]:
     sides = index_arrays(planned.orderings)
     digests = {name: hashlib.blake2b(side.tobytes(), digest_size=16).hexdigest() for name, side in sides.items()}
     return {
@@ -332,6 +444,7 @@ def _manifest(source: MatrixSource, planned: Plan) -> dict[str, Any]:
             "orderings": digests,
         },
         "passes": planned.passes,
+        "tol": tol,
         "layout": list(planned.layout),
         "plan": planned.to_json(),
     }
@@ -385,7 +498,7 @@ def _run_stages(job: Job, engine: Engine, run: _Run | None, progress: bool) -> d
     """Run what is left to do of every stage, and record it."""
     found: dict[str, Any] = {} if run is None else dict(run.store.manifest.get("stages", {}))
     with ProgressBar(progress) as bar:
-        for stage, tasks in stage_tasks(job.plan).items():
+        for stage, tasks in stage_tasks(job.plan, _tile_task(job.source)).items():
             rows = job.workspace.read_rows(done_name(stage))
             todo = [(number, task) for number, task in enumerate(tasks) if np.isnan(rows[number]).any()]
             if not todo and stage in found:
@@ -397,6 +510,11 @@ def _run_stages(job: Job, engine: Engine, run: _Run | None, progress: bool) -> d
             if run is not None:
                 run.store.update(stages=found)
     return found
+
+
+def _tile_task(source: MatrixSource) -> Callable[[Tile], Task]:
+    """How the tiles of a matrix are split."""
+    return SampledTileTask if source.sampled else TileTask
 
 
 def _run_stage(
@@ -451,9 +569,24 @@ def _assembled(job: Job, record: dict[str, Any]) -> Factorization:
                 factors.append(np.ascontiguousarray(join(grouped, axis.groups)[0]))
         second = read("second", everything) if planned.passes == 2 else None
         errors = read("left_error", everything), read("right_error", everything)
-        certificate = certify(stats, *errors, second, factors=len(factors), eps=eps, rank=planned.chain.rank)
+        above = planned.ranks.index(job.rank)
+        certificate = certify(
+            stats, *errors, second, factors=len(factors), eps=eps, rank=planned.chain.rank, above=above
+        )
     _check_range(certificate, job)
-    return Factorization(tuple(factors), planned.chain, planned.tree, planned.orderings, certificate, record)
+    found = Factorization(tuple(factors), planned.chain, planned.tree, planned.orderings, certificate, record)
+    return _sampled(found, job, stats) if job.source.sampled and planned.split is not None else found
+
+
+def _sampled(found: Factorization, job: Job, stats: NDArray[np.float64]) -> Factorization:
+    """Replace the bounds, of which nothing is proven, by an estimate from rows drawn apart from the samples."""
+    assert job.plan.split is not None
+    error = error_of_rows(found, job.source, ESTIMATE_ROWS, ESTIMATE_SEED)
+    certificate = Certificate(float(error), 0.0, False, found.certificate.norm, error.deviation)
+    entries, redone = evaluated(job.plan.split, job.plan.ranks[-1], stats)
+    entries += min(ESTIMATE_ROWS, job.source.shape[0]) * job.source.shape[1]
+    record = {**found.record, "evaluated": {"entries": entries, "blocks_in_full": redone}}
+    return dataclasses.replace(found, certificate=certificate, record=record)
 
 
 def _check_range(certificate: Certificate, job: Job) -> None:

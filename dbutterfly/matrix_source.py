@@ -77,6 +77,7 @@ class MatrixSource(ABC):
             self.decode_bytes,
             chunk_count=self.chunk_count,
             missing_chunks=self.missing_chunks,
+            sampled=self.sampled,
         )
 
     @property

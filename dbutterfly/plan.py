@@ -77,6 +77,8 @@ class SourceInfo:
         Bytes held besides its result while a range is read.
     chunk_count, missing_chunks : int
         Chunks of the grid, and those of them that the storage does not hold.
+    sampled : bool
+        Whether some of the entries of each block are evaluated, and nothing is read.
     """
 
     shape: tuple[int, int]
@@ -87,6 +89,7 @@ class SourceInfo:
     decode_bytes: int = 0
     chunk_count: int = 0
     missing_chunks: int = 0
+    sampled: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -186,8 +189,9 @@ class Plan:
         What else the caller should know.
     tree_is_given : bool
         False where the plan chose the root cut, which a later plan of the same job may choose otherwise.
-    spare : int
-        Ranks above that of the root cut for which the tiles are split too, should a tolerance call for them.
+    ranks : tuple of int
+        Ascending ranks for which the blocks of the root cut are split: that of the chain, and those to which a
+        tolerance may raise it.
     """
 
     source: SourceInfo
@@ -205,13 +209,7 @@ class Plan:
     peak_bytes: int
     notes: tuple[str, ...] = ()
     tree_is_given: bool = True
-    spare: int = 0
-
-    @property
-    def ranks(self) -> tuple[int, ...]:
-        """Ranks for which the blocks of the root cut are split: that of the chain, and those above it in reserve."""
-        rank = 1 if self.split is None else self.split.rank
-        return tuple(range(rank, rank + self.spare + 1))
+    ranks: tuple[int, ...] = (1,)
 
     @property
     def itemsize(self) -> int:
@@ -340,6 +338,7 @@ class Plan:
             "orderings": self.orderings.describe(),
             "passes": self.passes,
             "split": None if self.split is None else self.split._asdict(),
+            "ranks": list(self.ranks),
             "tile_groups": [self.layout.tile_rows, self.layout.tile_cols],
             "prefetch": self.layout.prefetch,
             "copy": None
@@ -371,7 +370,8 @@ class Plan:
         yield "tree", format_tree(self.tree)
         if self.split is not None:
             p, u, q, v, rank = self.split
-            of_rank = f" of rank {rank}" if rank > 1 else ""
+            kept = f", {self.ranks[-1]} kept" if self.ranks[-1] > rank else ""
+            of_rank = f" of rank {rank}{kept}" if self.ranks[-1] > 1 else ""
             yield "root cut", f"after factor {self.layout.root}: {u} x {q} blocks of {p} x {v}{of_rank}"
             yield (
                 "tile",
@@ -382,7 +382,10 @@ class Plan:
         copied = (
             "" if self.copy is None else f", {format_bytes(self.copy.bytes_read)} of it for a copy in another order"
         )
-        yield "reads", f"{format_bytes(self.bytes_read)}{passes}{copied}, amplification {self.amplification:.2f}"
+        if self.source.sampled:
+            yield "evaluates", f"{format_bytes(self.bytes_read)} of entries, {self.amplification:.3%} of the matrix"
+        else:
+            yield "reads", f"{format_bytes(self.bytes_read)}{passes}{copied}, amplification {self.amplification:.2f}"
         yield "writes", format_bytes(self.bytes_written)
         budget = f"{format_bytes(self.budget.memory)} allowed, {self.budget.workers} at a time"
         ahead = "the next task read ahead" if self.layout.prefetch else "nothing read ahead"

@@ -20,6 +20,7 @@ from .errors import ChainError, InputError, MemoryBudgetError
 from .layout import Axis, axes_of_cut, chunk_edges, largest_divisor
 from .orderings import Orderings
 from .plan import STACK_BYTES, Budget, Copy, Layout, Plan, SourceInfo, format_bytes
+from .sample_sizes import WORK_BYTES, Sizes
 
 __all__ = ["make_plan"]
 
@@ -138,6 +139,8 @@ def make_plan(
     _check_chain(chain, source.shape)
     orderings = Orderings() if orderings is None else orderings
     orderings.validate(source.shape)
+    if source.sampled and passes != 1:
+        raise InputError(f"passes={passes!r} is not possible where entries are sampled; use 1, or sampled=False")
     notes = _notes(source)
     if len(chain) == 1:
         return _single_factor_plan(source, chain, orderings, budget, notes)
@@ -160,7 +163,7 @@ def make_plan(
     cut = best.cut
     return Plan(
         source, chain, cut.tree, orderings, passes, budget, cut.split, cut.rows, cut.cols, best.copy, best.layout,
-        passes * best.bytes_read, best.peak, notes, not free, spare,
+        passes * best.bytes_read, best.peak, notes, not free, tuple(range(cut.split.rank, cut.kept + 1)),
     )  # fmt: skip
 
 
@@ -186,6 +189,8 @@ def _notes(source: SourceInfo) -> tuple[str, ...]:
             f"{source.missing_chunks} of {source.chunk_count} chunks are not in the store: their entries are taken as "
             "the fill value"
         )
+    if source.sampled:
+        notes.append("some entries of each block are evaluated: the certificate is an estimate")
     return tuple(notes)
 
 
@@ -261,8 +266,9 @@ def _variants(
     """One tiling, with reading ahead and without."""
     split, item = cut.split, np.dtype(source.work_dtype).itemsize
     read = source if copy is None else _info_of_copy(source, copy.copy)
-    touched = row.touched * col.touched * np.dtype(read.dtype).itemsize
-    score = _halves(chain, cut.tree) + _score(read, split, row, col, budget.workers)
+    share = Sizes(split.p, split.v, cut.kept).share if source.sampled else 1.0
+    touched = int(row.touched * col.touched * share) * np.dtype(read.dtype).itemsize
+    score = _halves(chain, cut.tree) + _score(read, split, row, col, budget.workers, share)
     for prefetch in (True, False) if layout is None else (layout.prefetch,):
         group = split.p * split.q * cut.kept * item, split.u * split.v * cut.kept * item
         left = _groups_per_task(split.u, row.per_tile, group[0], budget, prefetch)
@@ -363,9 +369,12 @@ def _copy_footprint(source: SourceInfo, height: int, width: int, longest: int, c
     )
 
 
-def _score(source: SourceInfo, split: Split, row: _Side, col: _Side, workers: int) -> float:
-    """Cost of a tiling: bytes read over bytes of Z, plus what idle workers and odd tile sizes cost."""
-    entries, stored = math.prod(source.shape), np.dtype(source.dtype).itemsize
+def _score(source: SourceInfo, split: Split, row: _Side, col: _Side, workers: int, share: float) -> float:
+    """Cost of a tiling: bytes read over bytes of Z, plus what idle workers and odd tile sizes cost.
+
+    Of a matrix that is sampled, ``share`` of the entries are evaluated.
+    """
+    entries, stored = math.prod(source.shape), np.dtype(source.dtype).itemsize * share
     read = row.touched * col.touched / entries
     tiles = math.ceil(split.u / row.per_tile) * math.ceil(split.q / col.per_tile)
     wanted = min(TASKS_PER_WORKER * workers, max(1, entries * stored // SMALLEST_TILE))
@@ -387,6 +396,8 @@ def _tile_footprint(source: SourceInfo, cut: _Cut, row: _Side, col: _Side) -> _F
     numbers = 1 + 2 * (cut.kept - split.rank + 1)
     results = 2 * blocks * (split.p + split.v) * cut.kept * item + 2 * numbers * 8 * blocks
     workspace = 6 * max(STACK_BYTES, split.p * split.v * item)
+    if source.sampled:
+        return _Footprint(0, results + workspace + WORK_BYTES)
     return _Footprint(buffer + transient + source.decode_bytes, buffer + results + workspace)
 
 

@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 
 from .chain import Split
 
-__all__ = ["Evaluated", "Sizes", "evaluated"]
+__all__ = ["WORK_BYTES", "Evaluated", "Sizes", "evaluated"]
+
+WORK_BYTES = 1 << 23
+"""Bytes of columns and rows that are held at a time, beside what a tile writes (at least those of one block)."""
 
 
 class Sizes(NamedTuple):
@@ -49,6 +52,11 @@ class Sizes(NamedTuple):
     def entries(self) -> int:
         """Entries evaluated of a block."""
         return min(self._parts, self.p * self.v)
+
+    @property
+    def share(self) -> float:
+        """Part of the entries of a block that is evaluated."""
+        return self.entries / (self.p * self.v)
 
     @property
     def _parts(self) -> int:

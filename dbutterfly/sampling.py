@@ -28,14 +28,11 @@ from .kernels.blocks import low_rank_grid
 from .kernels.cross import cross_grid, missed, sampled_residual
 from .layout import Index
 from .plan import Tile
-from .sample_sizes import Sizes
+from .sample_sizes import WORK_BYTES, Sizes
 from .sources import EntriesSource
 from .tasks import Inputs, Job, Output, Task
 
-__all__ = ["WORK_BYTES", "SampledTileTask"]
-
-WORK_BYTES = 1 << 23
-"""Bytes of columns and rows that are held at a time, beside what a tile writes (at least those of one block)."""
+__all__ = ["SampledTileTask"]
 
 TEMPORARIES = 4
 """Copies of the columns and rows of a block that its approximation holds at its peak."""

@@ -26,8 +26,9 @@ from numpy.typing import DTypeLike, NDArray
 from .errors import StoreError, StoreMismatchError
 from .lease import Lease
 from .locations import as_store, holds_objects, is_remote
+from .rank_workspace import RankWorkspace
 from .retries import reason, retried
-from .workspace import CHECKSUM, ZarrWorkspace
+from .workspace import CHECKSUM, Workspace, ZarrWorkspace
 
 __all__ = ["FORMAT", "RunStore", "create_array", "occupant", "read_array"]
 
@@ -58,9 +59,13 @@ class RunStore:
         self.manifest = manifest
 
     @property
-    def workspace(self) -> ZarrWorkspace:
-        """Intermediate arrays of the run."""
-        return ZarrWorkspace(self.group.store, _join(self.group.path, f"work/{self.manifest['epoch']}"))
+    def workspace(self) -> Workspace:
+        """Intermediate arrays of the run, those of the rank that it has come to."""
+        found = ZarrWorkspace(self.group.store, _join(self.group.path, f"work/{self.manifest['epoch']}"))
+        if self.manifest.get("tol") is None:
+            return found
+        rank = self.manifest.get("rank") or self.manifest["plan"]["split"]["rank"]
+        return RankWorkspace(found, rank, self.manifest["passes"])
 
     def lease(self) -> Lease:
         """Take the right to write into this store, until it is released."""

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
@@ -466,13 +466,13 @@ class WholeTask(TileReader):
         return [Output("left/0", span, values[0].reshape(1, *job.plan.chain.patterns[0])), Output("stats", span, stats)]
 
 
-def stage_tasks(plan: Plan) -> dict[str, Sequence[Task]]:
-    """Tasks of each stage, in the order of the stages."""
+def stage_tasks(plan: Plan, tile_task: Callable[[Tile], Task] = TileTask) -> dict[str, Sequence[Task]]:
+    """Tasks of each stage, in the order of the stages; ``tile_task`` splits the tiles."""
     if plan.split is None:
         return {"tiles": [WholeTask()]}
     stages: dict[str, Sequence[Task]] = {
         "copy": [CopyTask(panel) for panel in plan.panels],
-        "tiles": [TileTask(tile) for tile in plan.tiles],
+        "tiles": [tile_task(tile) for tile in plan.tiles],
         "left": [LeftTask(*span) for span in plan.left_ranges],
         "project": [ProjectTask(tile) for tile in plan.tiles],
         "right": [RightTask(*span) for span in plan.right_ranges],

@@ -439,7 +439,7 @@ def test_refusals(run, done, line, message):
 @pytest.mark.parametrize("samples", ["", "--samples 8"])
 def test_an_error_above_the_tolerance(run, done, samples):
     np.save("z.npy", np.random.default_rng(0).standard_normal((16, 16)))
-    code, out, err = run("factorize z.npy run.zarr --quiet --tol 0.1")
+    code, out, err = run("factorize z.npy run.zarr --quiet --chain chainable --tol 0.1")
     assert code == 3
     assert re.search(r"^verified +error 0\.\d+ \(exact\)$", out, re.MULTILINE)
     assert re.fullmatch(r"error: the verified error 0\.\d+ is above --tol 0\.1\n", err)

@@ -126,7 +126,7 @@ def test_long_rows_are_compared_a_few_at_a_time(monkeypatch, orderings):
         asked.append(rows.size)
         return matrix[np.ix_(rows, cols)]
 
-    monkeypatch.setattr(sys.modules["dbutterfly.verify"], "ROW_BYTES", 3 * 64 * 8)
+    monkeypatch.setattr(sys.modules["dbutterfly.estimates"], "ROW_BYTES", 3 * 64 * 8)
     estimate = dbf.verify(fact, dbf.entries(f, (64, 64), "float64"), samples=64)
     assert estimate == pytest.approx(dense_error(fact, matrix), rel=1e-12)
     assert max(asked) == 3

@@ -26,6 +26,7 @@ from .options import (
     Scheduler,
     Source,
     Store,
+    Target,
     Tolerance,
     TreeText,
     Workers,
@@ -52,7 +53,10 @@ def plan(
     source: Source,
     chain: ChainText = None,
     tree: TreeText = "balanced",
-    rank: Rank = 1,
+    rank: Rank = None,
+    tol: Annotated[
+        float | None, typer.Option("--tol", help="Relative error for which chain and rank are picked.")
+    ] = None,
     passes: Passes = 1,
     orderings: OrderingsText = None,
     store: Annotated[
@@ -67,11 +71,11 @@ def plan(
 ) -> None:
     """Predict what a factorization will cost.
 
-    That is what it reads, writes, holds and takes; nothing of the matrix is read for it.
+    That is what it reads, writes, holds and takes. Nothing of the matrix is read for it, but some blocks with --tol.
     """
     bandwidth = None if read_bandwidth is None else parse_bandwidth(read_bandwidth)
     wrapped = as_source(absolute(source))
-    job = _job(wrapped, chain, tree, rank, passes, orderings)
+    job = _job(wrapped, chain, tree, rank, tol, passes, orderings)
     planned = dbf.plan(wrapped, **job, store=store, memory=memory, workers=workers)
     stages = {} if bandwidth is None else planned.stage_seconds(bandwidth)
     if as_json:
@@ -89,7 +93,7 @@ def factorize(
     store: Store,
     chain: ChainText = None,
     tree: TreeText = "balanced",
-    rank: Rank = 1,
+    rank: Rank = None,
     passes: Passes = 1,
     orderings: OrderingsText = None,
     memory: Memory = None,
@@ -98,7 +102,7 @@ def factorize(
     backend: Annotated[str, typer.Option(help="auto, numpy or cupy.")] = "auto",
     missing: Missing = "fill",
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Compute anew what the store holds.")] = False,
-    tol: Tolerance = None,
+    tol: Target = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -107,7 +111,7 @@ def factorize(
     A run that was cut off is continued by the same command. The plan goes to stderr.
     """
     wrapped = as_source(absolute(source))
-    job = _job(wrapped, chain, tree, rank, passes, orderings)
+    job = _job(wrapped, chain, tree, rank, tol if chain is None and rank is None else None, passes, orderings)
     with connected(scheduler) as client:
         resources: dict[str, Any] = {"client": client, "memory": memory, "workers": workers}
         planned = dbf.plan(wrapped, **job, **resources, store=store)
@@ -213,13 +217,20 @@ def info(store: Store, as_json: AsJson = False) -> None:
 
 
 def _job(
-    source: MatrixSource, chain: str | None, tree: str, rank: int, passes: int, orderings: str | None
+    source: MatrixSource,
+    chain: str | None,
+    tree: str,
+    rank: int | None,
+    tol: float | None,
+    passes: int,
+    orderings: str | None,
 ) -> dict[str, Any]:
     """Arguments that ``plan`` and ``factorize`` of the public interface share."""
     return {
         "chain": parse_chain(chain, source.shape),
         "tree": parse_tree(tree),
-        "rank": rank,
+        "rank": 1 if rank is None else rank,
+        "tol": tol,
         "passes": passes,
         "orderings": parse_orderings(orderings),
     }

@@ -18,6 +18,7 @@ __all__ = [
     "Scheduler",
     "Source",
     "Store",
+    "Target",
     "Tolerance",
     "TreeText",
     "Workers",
@@ -36,7 +37,15 @@ ChainText: TypeAlias = Annotated[
 TreeText: TypeAlias = Annotated[
     str, typer.Option("--tree", help="balanced, left, right, or nested pairs such as [[0,1],[2,3]].")
 ]
-Rank: TypeAlias = Annotated[int, typer.Option("--rank", help="Rank of the default chain.")]
+Rank: TypeAlias = Annotated[int | None, typer.Option("--rank", help="Rank of the default chain, 1 if not given.")]
+Target: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--tol",
+        help="Relative error to reach: picks chain and rank, unless one of them is given. "
+        "Exit with code 3 if the verified error is above it.",
+    ),
+]
 Passes: TypeAlias = Annotated[
     int, typer.Option("--passes", help="Times that the matrix is read: 2 for an exact certificate.")
 ]

@@ -1,0 +1,132 @@
+"""The error of a factorization, estimated from rows of the matrix drawn at random."""
+
+from __future__ import annotations
+
+import math
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import NonFiniteError
+from .factorization import Factorization
+from .kernels.product_rows import product_row
+from .layout import Axis
+from .matrix_source import MatrixSource
+from .plan import Tile
+
+__all__ = ["VerifiedError", "energy_ratio", "error_of_rows"]
+
+ROWS_AT_A_TIME = 64
+
+ROW_BYTES = 1 << 25
+"""Bytes of rows that are compared at a time: fewer than 64 of them where they are long (at least one)."""
+
+
+class VerifiedError(float):
+    """Relative Frobenius error of a factorization: a float that knows how it was found.
+
+    Attributes
+    ----------
+    exact : bool
+        Whether every entry was compared.
+    deviation : float
+        Standard deviation of the estimate, 0 where exact.
+    samples : int or None
+        Rows that were compared, None for all.
+    """
+
+    exact: bool
+    deviation: float
+    samples: int | None
+
+    def __new__(cls, value: float, deviation: float = 0.0, samples: int | None = None) -> Self:
+        """Make the float and attach how it was found."""
+        self = super().__new__(cls, value)
+        self.exact, self.deviation, self.samples = samples is None, deviation, samples
+        return self
+
+    def __str__(self) -> str:
+        value = float(self)
+        if self.exact:
+            return f"{value:.6g} (exact)"
+        return f"{value:.6g} +- {self.deviation:.2g} (estimated from {self.samples} rows)"
+
+
+def error_of_rows(factorization: Factorization, source: MatrixSource, samples: int | None, seed: int) -> VerifiedError:
+    """Compare rows of the matrix with those of the product.
+
+    Parameters
+    ----------
+    factorization : Factorization
+        What to compare.
+    source : MatrixSource
+        The matrix.
+    samples : int or None
+        Rows, drawn at random without replacement; None compares all of them.
+    seed : int
+        Seed of the draw.
+
+    Raises
+    ------
+    NonFiniteError
+        If a NaN or an infinity is met.
+    """
+    rows = source.shape[0]
+    count = rows if samples is None else min(samples, rows)
+    chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:count]).astype(np.int64)
+    return _estimate(*_row_energies(factorization, source, chosen), rows, sampled=samples is not None)
+
+
+def _row_energies(
+    factorization: Factorization, source: MatrixSource, chosen: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Squared norms of the chosen rows of Z and of their residuals."""
+    rows, cols = source.shape
+    rest = np.setdiff1d(np.arange(rows, dtype=np.int64), chosen, assume_unique=True)
+    row_axis = Axis(rows, rows, False, index=np.concatenate([chosen, rest]), edges=source.edges[0])
+    col_axis = Axis(cols, 1, False, edges=source.edges[1])
+    positions, order = factorization.orderings.permutations(factorization.chain)
+    standard = chosen if positions is None else np.argsort(positions)[chosen]
+    step = min(ROWS_AT_A_TIME, max(1, ROW_BYTES // (cols * np.dtype(source.info.work_dtype).itemsize)))
+    energies, residuals = [], []
+    for first in range(0, chosen.size, step):
+        last = min(first + step, chosen.size)
+        stored = source.read(row_axis, col_axis, Tile(first, last, 0, 1))[:, 0, 0, :]
+        stored = stored.astype(source.info.work_dtype)
+        bad = np.argwhere(~np.isfinite(stored))
+        if bad.size:
+            index = int(chosen[first + bad[0, 0]]), int(bad[0, 1])
+            raise NonFiniteError(f"{source.name} holds a NaN or an infinity at index {index}", index)
+        energies.append(np.sum(np.abs(stored) ** 2, axis=1, dtype=np.float64))
+        stored = stored.astype(np.result_type(stored, factorization.dtype), copy=False)
+        for row, position in zip(stored, standard[first:last], strict=True):
+            row[slice(None) if order is None else order] -= product_row(
+                factorization.ks_values, factorization.chain, int(position)
+            )
+        residuals.append(np.sum(np.abs(stored) ** 2, axis=1, dtype=np.float64))
+    return np.concatenate(energies), np.concatenate(residuals)
+
+
+def _estimate(
+    energies: NDArray[np.float64], residuals: NDArray[np.float64], rows: int, *, sampled: bool
+) -> VerifiedError:
+    """Ratio estimate of the error, with its deviation by linearization (Cochran, Sampling Techniques, section 6.4)."""
+    count = energies.size
+    squared = energy_ratio(float(residuals.sum()), float(energies.sum())) ** 2
+    if math.isinf(squared):
+        return VerifiedError(math.inf, math.inf if sampled else 0.0, count if sampled else None)
+    if not sampled or count == rows:
+        return VerifiedError(math.sqrt(squared), 0.0, count if sampled else None)
+    spread = float(np.var(residuals - squared * energies, ddof=1)) if count > 1 else math.inf
+    mean = float(energies.mean())
+    variance = (1 - count / rows) * spread / (count * mean**2) if mean else 0.0
+    error = math.sqrt(squared)
+    return VerifiedError(error, math.sqrt(variance) / (2 * error) if error else 0.0, count)
+
+
+def energy_ratio(residual: float, energy: float) -> float:
+    """Root of a ratio of energies: inf where something is left of nothing."""
+    if energy == 0:
+        return 0.0 if residual == 0 else math.inf
+    return math.sqrt(residual / energy)

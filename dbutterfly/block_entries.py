@@ -22,7 +22,7 @@ from .errors import NonFiniteError
 from .layout import Axis, Index
 from .plan import Tile
 
-__all__ = ["BlockEntries"]
+__all__ = ["BlockEntries", "group_members"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class BlockEntries:
     @classmethod
     def of_tile(cls, entries: Entries, rows: Axis, cols: Axis, tile: Tile) -> BlockEntries:
         """Blocks of a tile, whose groups are numbered as in storage."""
-        return cls(entries, _members(rows, tile.r0, tile.r1), _members(cols, tile.c0, tile.c1))
+        return cls(entries, group_members(rows, tile.r0, tile.r1), group_members(cols, tile.c0, tile.c1))
 
     def columns(self, index: Index) -> NDArray[Any]:
         """Evaluate columns (G, H, m) of the blocks: shape (G, H, m, p), in G calls of the function."""
@@ -98,7 +98,7 @@ class BlockEntries:
         return block
 
 
-def _members(axis: Axis, first: int, last: int) -> Index:
+def group_members(axis: Axis, first: int, last: int) -> Index:
     """Storage positions of the members of each group, in standard order: shape (groups, members)."""
     positions = np.stack([axis.positions(group, group + 1) for group in range(first, last)])
     return positions if axis.member_order is None else positions[:, axis.member_order]

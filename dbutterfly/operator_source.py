@@ -193,9 +193,12 @@ def _check_adjoint(source: OperatorSource) -> None:
             f"or rmatmat ({error})"
         ) from error
     wide = np.result_type(source.dtype, np.float64)
-    left, right = np.vdot(y.astype(wide), product.astype(wide)), np.vdot(adjoint.astype(wide), x.astype(wide))
-    typical = np.linalg.norm(product.astype(wide)) * np.linalg.norm(y.astype(wide)) / rows**0.5
-    if abs(left - right) > UNLIKE * max(float(typical), abs(left)):
+    x, y, product, adjoint = (vector.astype(wide) for vector in (x, y, product, adjoint))
+    with np.errstate(all="ignore"):  # what is too large, or not finite, is named where it is met
+        left, right = np.vdot(y, product), np.vdot(adjoint, x)
+        typical = np.linalg.norm(product) * np.linalg.norm(y) / rows**0.5
+        unlike = abs(left - right) > UNLIKE * max(float(typical), abs(left))
+    if unlike:
         raise SourceError(
             f"{source.name}: rmatvec is not the adjoint of matvec: <y, Z x> = {left:.6g} but <Z^H y, x> = {right:.6g} "
             "for random x and y; the adjoint of a complex operator conjugates"

@@ -1,0 +1,242 @@
+r"""Tiles of an operator, whose blocks are found from its products with random vectors.
+
+A vector on one column group shows a combination of the columns of all blocks below it at once, and one on a row group,
+by which the adjoint is multiplied, a combination of the rows of all blocks beside it::
+
+                 on column group h                                   group 0   group 1   group 2
+                        |                                          +---------+---------+---------+
+      group 0  +----|---------|----+                       group g |  Psi^H Z of every block     |
+      group 1  |    | Z Omega |    |                               +---------+---------+---------+
+      group 2  +----|---------|----+
+
+From both, every block is approximated on its own (:mod:`dbutterfly.kernels.nystrom`). Two more vectors on each column
+group, of which the approximations know nothing, give unbiased estimates of the energies of blocks and of their errors.
+Nothing is proven by such estimates: slacks are infinite. Where as many products would give all entries, the operator
+is multiplied by unit vectors and its blocks are treated as those of any other matrix.
+
+Vectors depend on the seed and on the number of their group, so that results do not depend on the tiles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .block_entries import group_members
+from .errors import InputError, SourceError
+from .kernels.backend import Backend, resolve_backend
+from .kernels.nystrom import nystrom, probed_energies
+from .layout import Index
+from .operator_source import OperatorSource
+from .plan import Tile
+from .probes import CHECKS, COLUMN_STREAM, OVERSAMPLING, ROW_STREAM, ProbeSizes, gaussian
+from .sources import MatrixSource
+from .tasks import Inputs, Job, Output, Task, TileTask
+
+__all__ = ["ProbeTask", "estimated_discard"]
+
+
+@dataclass(frozen=True)
+class ProbeTask(Task):
+    """Approximate each block of a tile of an operator from products.
+
+    Attributes
+    ----------
+    tile : Tile
+        The blocks. One tile of all blocks takes the fewest products (:meth:`dbutterfly.probes.ProbeSizes.products`).
+    seed : int
+        Seed of the vectors.
+    oversampling : int
+        Vectors beyond the rank.
+
+    Notes
+    -----
+    It writes what :class:`dbutterfly.tasks.TileTask` writes; energies in ``stats`` are estimates, and slacks infinite,
+    unless all entries were found. It holds the products of the tile (:meth:`dbutterfly.probes.ProbeSizes.held_bytes`),
+    of order ``N^1.5`` for all of a square matrix, what it writes, ``PRODUCT_BYTES`` of vectors and products (one of
+    each at least) while it multiplies, and a few stacks of products after that; and what the operator itself takes.
+    """
+
+    stage: ClassVar[str] = "tiles"
+    tile: Tile
+    seed: int = 0
+    oversampling: int = OVERSAMPLING
+
+    @property
+    def label(self) -> str:
+        """Name with the groups covered."""
+        r0, r1, c0, c1 = self.tile
+        return f"products of tile (row groups {r0}..{r1 - 1}, column groups {c0}..{c1 - 1})"
+
+    def source_of(self, job: Job) -> MatrixSource:
+        """The operator."""
+        return job.source
+
+    def read_source(self, job: Job) -> Inputs:
+        """Multiply, and keep of the products what belongs to the tile."""
+        source, tile, sizes = job.source, self.tile, self._sizes(job)
+        if not isinstance(source, OperatorSource):
+            raise SourceError(f"{source.name} is no operator, and cannot be multiplied by vectors")
+        if sizes.in_full:
+            return {"grid": source.read(job.plan.rows, job.plan.cols, tile)}
+        row_at = group_members(job.plan.rows, tile.r0, tile.r1)
+        col_at = group_members(job.plan.cols, tile.c0, tile.c1)
+        across = _Side(source, "column", tile.c0, col_at, row_at, source.forward)
+        down = _Side(source, "row", tile.r0, row_at, col_at, source.backward)
+        columns = across.products(lambda h: self._on_columns(job, h))
+        rows = down.products(lambda g: self._on_rows(job, g))
+        return {"columns": columns.swapaxes(0, 1), "rows": np.conj(rows, out=rows)}
+
+    def compute(self, job: Job, inputs: Inputs) -> list[Output]:
+        """Approximate from the products, a stack of blocks at a time."""
+        if "grid" in inputs:
+            return TileTask(self.tile).compute(job, inputs)
+        (r0, r1, c0, c1), (p, _, _, v, _), dtype = self.tile, self._sizes(job).split, inputs["rows"].dtype
+        groups, rank = (r1 - r0, c1 - c0), job.plan.ranks[-1]
+        left, right = (np.empty((*groups, rank, side), dtype) for side in (p, v))
+        stats = np.full((*groups, 1 + 2 * len(job.plan.ranks)), np.inf)
+        backend, ranges = resolve_backend(job.backend), self._sizes(job).ranges
+        checks = np.stack([self._on_columns(job, h)[:, ranges:].T for h in range(c0, c1)])
+        for g, part in _stacks(groups, inputs, backend):
+            try:
+                few = {name: array[g, part] for name, array in inputs.items()}
+                found = self._approximated(job, r0 + g, few, checks[part])
+            except np.linalg.LinAlgError:  # of products that have overflowed
+                raise _too_large(job) from None
+            left[g, part], right[g, part], stats[g, part, : 1 + len(job.plan.ranks)] = found
+        if not np.isfinite(stats[..., 0]).all():
+            raise _too_large(job)
+        # A norm of zero says that a matrix is zero: not so where squares have underflowed.
+        stats[(stats[..., 0] == 0) & left.any(axis=(-2, -1)), 0] = np.finfo(np.float64).smallest_normal
+        r, c = slice(r0, r1), slice(c0, c1)
+        outputs = [Output("A", (r, c), left), Output("stats", (r, c), stats)]
+        if job.plan.passes == 1:
+            outputs.append(Output("B", (c, r), right.swapaxes(0, 1)))
+        return outputs
+
+    def _approximated(
+        self, job: Job, group: int, inputs: Inputs, checks: NDArray[Any]
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
+        """Left and right parts and energies of some blocks of a row group."""
+        backend, ranges, ranks = resolve_backend(job.backend), self._sizes(job).ranges, job.plan.ranks
+        products, rows = (backend.to_device(inputs[name]) for name in ("columns", "rows"))
+        tests = backend.to_device(self._on_rows(job, group)[None])
+        found = nystrom(products[:, :ranges, :], rows, tests, ranks[-1])
+        energies = probed_energies(found, backend.to_device(checks), products[:, ranges:, :], ranks)
+        return backend.to_host(found.left), backend.to_host(found.right), backend.to_host(energies)
+
+    def _sizes(self, job: Job) -> ProbeSizes:
+        assert job.plan.split is not None
+        return ProbeSizes(job.plan.split, job.plan.ranks[-1], self.oversampling)
+
+    def _on_columns(self, job: Job, group: int) -> NDArray[Any]:
+        """Vectors (v, s + 2) on a column group: those that show ranges, then those that check."""
+        sizes = self._sizes(job)
+        shape = (job.plan.cols.members, sizes.ranges + CHECKS)
+        return gaussian(self.seed, COLUMN_STREAM, group, shape, job.plan.source.work_dtype)
+
+    def _on_rows(self, job: Job, group: int) -> NDArray[Any]:
+        """Vectors (p, t) on a row group."""
+        shape = (job.plan.rows.members, self._sizes(job).tests)
+        return gaussian(self.seed, ROW_STREAM, group, shape, job.plan.source.work_dtype)
+
+
+def estimated_discard(stats: NDArray[np.float64], dtype: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What the blocks lose at the root cut, as the tiles of an operator have estimated it.
+
+    Parameters
+    ----------
+    stats : array, shape (u, q, 1 + 2 * n)
+        As :class:`ProbeTask` writes it.
+    dtype : dtype
+        That of the computation.
+
+    Returns
+    -------
+    estimate, deviation : array of float64, shape (n,)
+        Discarded energy for each of the ranks, and a bound on the standard deviation of that: the energy of the
+        products with a normal vector on column group h, where ``e_h`` is discarded, varies by at most ``2 e_h^2`` (half
+        of it for complex vectors), and by less where the error is spread over several directions.
+    """
+    ranks = (stats.shape[-1] - 1) // 2
+    by_column_group = np.sum(stats[..., 1 : 1 + ranks], axis=0)
+    variance = (1 if np.dtype(dtype).kind == "c" else 2) * np.sum(by_column_group**2, axis=0) / CHECKS
+    return by_column_group.sum(axis=0), np.sqrt(variance)
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """Products with vectors on the groups of one side, of which the groups of the other side are kept.
+
+    Attributes
+    ----------
+    source : OperatorSource
+        The operator.
+    name : str
+        "column" or "row".
+    first : int
+        Number of the first group.
+    at, kept : array of int64, shape (groups, members)
+        Positions of the groups of this side and of the other one.
+    multiply : callable
+        Product with the operator or with its adjoint.
+    """
+
+    source: OperatorSource
+    name: str
+    first: int
+    at: Index
+    kept: Index
+    multiply: Callable[[NDArray[Any]], NDArray[Any]]
+
+    def products(self, vectors: Callable[[int], NDArray[Any]]) -> NDArray[Any]:
+        """Products, shape (groups, groups of the other side, vectors, members of the other side)."""
+        count = vectors(self.first).shape[1]
+        dtype = self.source.dtype
+        found = np.empty((len(self.at), len(self.kept), count, self.kept.shape[1]), dtype)
+        length = self.source.shape[1 if self.name == "column" else 0]
+        step = max(1, self.source.batch // count)
+        for start in range(0, len(self.at), step):
+            groups = range(start, min(start + step, len(self.at)))
+            placed = np.zeros((length, len(groups), count), dtype)
+            for number, group in enumerate(groups):
+                placed[self.at[group], number] = vectors(self.first + group)
+            product = self.multiply(placed.reshape(length, -1)).reshape(-1, len(groups), count)
+            self._check_finite(product, groups)
+            for number, group in enumerate(groups):
+                found[group] = product[self.kept, number].swapaxes(1, 2)
+        return found
+
+    def _check_finite(self, product: NDArray[Any], groups: range) -> None:
+        finite = np.isfinite(product)
+        if finite.all():
+            return
+        at, number, vector = (int(index) for index in np.argwhere(~finite)[0])
+        members = self.at[groups[number]]
+        method, entry = ("matmat", "row") if self.name == "column" else ("rmatmat", "column")
+        raise SourceError(
+            f"{self.source.name}: {method} of vector {vector} of normal numbers on {self.name} group "
+            f"{self.first + groups[number]} ({members.size} {self.name}s, the first one {members[0]}) holds a NaN or "
+            f"an infinity in {entry} {at}; the operator holds such entries, or some too large to be multiplied in "
+            f"{product.dtype}"
+        )
+
+
+def _stacks(groups: tuple[int, int], inputs: Inputs, backend: Backend) -> Iterator[tuple[int, slice]]:
+    """Blocks of one row group whose products fill a stack: (row group, column groups)."""
+    per_block = math.prod(inputs["columns"].shape[2:]) + math.prod(inputs["rows"].shape[2:])
+    step = max(1, backend.stack_bytes // (per_block * inputs["rows"].itemsize))
+    for g in range(groups[0]):
+        for h in range(0, groups[1], step):
+            yield g, slice(h, min(h + step, groups[1]))
+
+
+def _too_large(job: Job) -> InputError:
+    return InputError(
+        f"{job.source.name} has entries too large to be squared in {job.plan.source.work_dtype}; scale the operator"
+    )

@@ -1,4 +1,4 @@
-"""The error of a factorization, estimated from rows of the matrix drawn at random."""
+"""The error of a factorization, estimated from rows of the matrix drawn at random, or from products."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from .factorization import Factorization
 from .kernels.product_rows import product_row
 from .layout import Axis
 from .matrix_source import MatrixSource
+from .operator_source import OperatorSource
 from .plan import Tile
+from .probed_error import probed_error
 
-__all__ = ["VerifiedError", "energy_ratio", "error_of_rows"]
+__all__ = ["VerifiedError", "energy_ratio", "error_of_products", "error_of_rows"]
 
 ROWS_AT_A_TIME = 64
 
@@ -33,24 +35,27 @@ class VerifiedError(float):
     deviation : float
         Standard deviation of the estimate, 0 where exact.
     samples : int or None
-        Rows that were compared, None for all.
+        Rows, or products, that were compared, None for all entries.
+    compared : {"rows", "products"}
+        What the samples are.
     """
 
     exact: bool
     deviation: float
     samples: int | None
+    compared: str
 
-    def __new__(cls, value: float, deviation: float = 0.0, samples: int | None = None) -> Self:
+    def __new__(cls, value: float, deviation: float = 0.0, samples: int | None = None, compared: str = "rows") -> Self:
         """Make the float and attach how it was found."""
         self = super().__new__(cls, value)
-        self.exact, self.deviation, self.samples = samples is None, deviation, samples
+        self.exact, self.deviation, self.samples, self.compared = samples is None, deviation, samples, compared
         return self
 
     def __str__(self) -> str:
         value = float(self)
         if self.exact:
             return f"{value:.6g} (exact)"
-        return f"{value:.6g} +- {self.deviation:.2g} (estimated from {self.samples} rows)"
+        return f"{value:.6g} +- {self.deviation:.2g} (estimated from {self.samples} {self.compared})"
 
 
 def error_of_rows(factorization: Factorization, source: MatrixSource, samples: int | None, seed: int) -> VerifiedError:
@@ -76,6 +81,29 @@ def error_of_rows(factorization: Factorization, source: MatrixSource, samples: i
     count = rows if samples is None else min(samples, rows)
     chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:count]).astype(np.int64)
     return _estimate(*_row_energies(factorization, source, chosen), rows, sampled=samples is not None)
+
+
+def error_of_products(factorization: Factorization, source: OperatorSource, samples: int, seed: int) -> VerifiedError:
+    """Compare products of an operator with those of its factors: each product tells of all rows.
+
+    Parameters
+    ----------
+    factorization : Factorization
+        What to compare.
+    source : OperatorSource
+        The operator.
+    samples : int
+        Vectors, of independent normal numbers.
+    seed : int
+        Their seed.
+
+    Raises
+    ------
+    SourceError
+        If a product fails, or holds a NaN or an infinity.
+    """
+    found = probed_error(source, factorization.operator.matmat, probes=samples, seed=seed)
+    return VerifiedError(found.error, found.deviation, samples, "products")
 
 
 def _row_energies(

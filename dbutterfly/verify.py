@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from .engine import choose_engine, parse_memory
 from .errors import InputError
-from .estimates import VerifiedError, energy_ratio, error_of_rows
+from .estimates import VerifiedError, energy_ratio, error_of_products, error_of_rows
 from .factorization import Factorization
 from .kernels.hierarchy import left_rows, multiply_stack, part_left, part_right, right_rows
 from .layout import Axis
 from .plan import Plan
 from .planning import make_plan
 from .progress import ProgressBar
-from .sources import MatrixSource, as_source
+from .sources import MatrixSource, OperatorSource, as_source
 from .tasks import Job, Record, VerifyTask, done_name
 from .workspace import MemoryWorkspace
 
@@ -44,7 +44,8 @@ def verify(
     source : array_like, zarr.Array, path, ...
         The matrix Z, as for :func:`dbutterfly.factorize`.
     samples : int, optional
-        Number of rows to compare, drawn at random without replacement; by default all of Z is read.
+        Number of rows to compare, drawn at random without replacement; by default all of Z is read. Of a linear
+        operator, number of products with random vectors; by default products with unit vectors give all entries.
     seed : int
         Seed of the draw.
     client, memory, workers, progress
@@ -67,6 +68,8 @@ def verify(
         return _streamed(factorization, wrapped, client, parse_memory(memory), workers, progress)
     if samples is not None and samples < 1:
         raise InputError(f"samples={samples} is not positive; leave it out to compare all {wrapped.shape[0]} rows")
+    if samples is not None and isinstance(wrapped, OperatorSource):
+        return error_of_products(factorization, wrapped, samples, seed)
     return error_of_rows(factorization, wrapped, samples, seed)
 
 

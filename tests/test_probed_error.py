@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import scipy.sparse
-from comparing import random_matrix
+from comparing import dense_error, noisy_butterfly, random_matrix
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
+import dbutterfly as dbf
 from dbutterfly import operator_source
 from dbutterfly.errors import SourceError
 from dbutterfly.probed_error import ProbedError, probed_error
@@ -88,3 +89,27 @@ def test_what_is_not_finite_is_named():
     matrix[7, 3] = np.nan
     with pytest.raises(SourceError, match=r"matmat of a vector of normal numbers \(number 0\) holds .* in row 7;"):
         probed_error(source, lambda x: near @ x)
+
+
+@pytest.mark.parametrize(
+    "orderings", [None, (None, "bitreversal"), (np.arange(64)[::-1].copy(), np.roll(np.arange(64), 5))]
+)
+def test_verification_of_an_operator_compares_products(orderings):
+    matrix = noisy_butterfly(64, eps=0.2, orderings=orderings)
+    fact = dbf.factorize(matrix, orderings=orderings)
+    asked = []
+
+    def product(x):
+        asked.append(x.shape[1])
+        return matrix @ x
+
+    operator = LinearOperator((64, 64), matvec=product, matmat=product, rmatvec=lambda y: matrix.T @ y, dtype="float64")
+    estimate = dbf.verify(fact, operator, samples=32, seed=1)
+    assert asked == [1, 32]
+    assert (estimate.exact, estimate.samples, estimate.compared) == (False, 32, "products")
+    assert str(estimate).endswith("(estimated from 32 products)")
+    assert 0 < estimate.deviation < 0.2 * estimate
+    assert abs(estimate - dense_error(fact, matrix)) < 5 * estimate.deviation
+    exact = dbf.verify(fact, operator)
+    assert exact.exact
+    assert exact == pytest.approx(dense_error(fact, matrix), rel=1e-12)

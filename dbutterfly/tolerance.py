@@ -2,10 +2,10 @@ r"""Which chain reaches a tolerance, estimated from sampled blocks before the ru
 
 Of some blocks of some cuts of a chain, some rows and columns are read, and their singular values taken. With
 ``e_l(r)^2`` the energy beyond the first r of them, as a fraction of that of the matrix, a product of rank r leaves
-about ``sum_l e_l(r)^2`` over all cuts l of the chain where singular values fall fast, and ``max_l e_l(r)^2`` where they are
-flat: then it is the same noise that every cut leaves. In between, something in between is taken. Chains of every rank
-are tried, with several sizes of the digits at their ends (:meth:`dbutterfly.Chain.chainable`, balanced and not), fewest
-values first.
+about ``sum_l e_l(r)^2`` over all cuts l of the chain where singular values fall fast, and ``max_l e_l(r)^2`` where
+they are flat: then it is the same noise that every cut leaves. In between, something in between is taken. Chains of
+every rank are tried, with several sizes of the digits at their ends (:meth:`dbutterfly.Chain.chainable`, balanced and
+not), fewest values first.
 
 The certificate of the run has the last word: it says whether the tolerance was reached, and where it was not, the rank
 is raised.

@@ -153,7 +153,8 @@ def _rounding_of_differences(stats: NDArray[np.float64], eps: float) -> float:
 
 def _cross_term(stats: NDArray[np.float64], sines: NDArray[np.float64], right_error: NDArray[np.float64]) -> float:
     """Bound on ``sum |<R_b, x (b - b')>|`` (see the module docstring)."""
-    discarded, slack = (np.maximum(stats[..., k], 0) for k in (1, 2))
+    discarded = np.maximum(stats[..., 1], 0)
+    slack = np.minimum(np.maximum(stats[..., 2], 0), discarded)
     missed = right_error.swapaxes(0, 1)
     whole = np.sqrt(missed.sum(axis=-1))
     leaning = np.sqrt(slack) * whole + np.sqrt(discarded) * np.sqrt(np.minimum(sines, 1) * missed).sum(axis=-1)

@@ -19,14 +19,18 @@ from .certificate import Certificate, certify
 from .chain import Chain, split_tree
 from .engine import Engine, choose_engine, parse_memory
 from .errors import CheckpointError, InputError, SourceError, StoreError, StoreMismatchError, ToleranceWarning
-from .estimates import error_of_rows
+from .estimates import error_of_products, error_of_rows
 from .factorization import Factorization, as_lists, index_arrays, load, manifest_of
 from .kernels.backend import BACKENDS, resolve_backend
 from .kernels.hierarchy import join_left, join_right
 from .lease import Lease
+from .operator_source import OperatorSource
 from .orderings import Orderings
 from .plan import Layout, Plan, Tile
 from .planning import make_plan
+from .probed_error import PROBES
+from .probes import ProbeSizes
+from .probing import ProbeTask
 from .progress import ProgressBar
 from .rank_workspace import RankWorkspace
 from .sample_sizes import evaluated
@@ -514,6 +518,8 @@ def _run_stages(job: Job, engine: Engine, run: _Run | None, progress: bool) -> d
 
 def _tile_task(source: MatrixSource) -> Callable[[Tile], Task]:
     """How the tiles of a matrix are split."""
+    if source.probed:
+        return ProbeTask
     return SampledTileTask if source.sampled else TileTask
 
 
@@ -575,18 +581,26 @@ def _assembled(job: Job, record: dict[str, Any]) -> Factorization:
         )
     _check_range(certificate, job)
     found = Factorization(tuple(factors), planned.chain, planned.tree, planned.orderings, certificate, record)
-    return _sampled(found, job, stats) if job.source.sampled and planned.split is not None else found
+    return _estimated(found, job, stats)
 
 
-def _sampled(found: Factorization, job: Job, stats: NDArray[np.float64]) -> Factorization:
-    """Replace the bounds, of which nothing is proven, by an estimate from rows drawn apart from the samples."""
-    assert job.plan.split is not None
-    error = error_of_rows(found, job.source, ESTIMATE_ROWS, ESTIMATE_SEED)
+def _estimated(found: Factorization, job: Job, stats: NDArray[np.float64]) -> Factorization:
+    """Replace bounds that are not proven by an estimate, from rows or products drawn apart from those of the run."""
+    split, rank = job.plan.split, job.plan.ranks[-1]
+    if split is None:
+        return found
+    if job.source.sampled:
+        error = error_of_rows(found, job.source, ESTIMATE_ROWS, ESTIMATE_SEED)
+        entries, redone = evaluated(split, rank, stats)
+        entries += min(ESTIMATE_ROWS, job.source.shape[0]) * job.source.shape[1]
+        counted = {"evaluated": {"entries": entries, "blocks_in_full": redone}}
+    elif isinstance(job.source, OperatorSource) and not ProbeSizes(split, rank).in_full:
+        error = error_of_products(found, job.source, PROBES, ESTIMATE_SEED)
+        counted = {"evaluated": {"products": ProbeSizes(split, rank).products() + PROBES}}
+    else:
+        return found
     certificate = Certificate(float(error), 0.0, False, found.certificate.norm, error.deviation)
-    entries, redone = evaluated(job.plan.split, job.plan.ranks[-1], stats)
-    entries += min(ESTIMATE_ROWS, job.source.shape[0]) * job.source.shape[1]
-    record = {**found.record, "evaluated": {"entries": entries, "blocks_in_full": redone}}
-    return dataclasses.replace(found, certificate=certificate, record=record)
+    return dataclasses.replace(found, certificate=certificate, record={**found.record, **counted})
 
 
 def _check_range(certificate: Certificate, job: Job) -> None:

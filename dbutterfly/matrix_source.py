@@ -78,6 +78,7 @@ class MatrixSource(ABC):
             chunk_count=self.chunk_count,
             missing_chunks=self.missing_chunks,
             sampled=self.sampled,
+            probed=self.probed,
         )
 
     @property

@@ -20,12 +20,10 @@ from .errors import InputError, NonFiniteError, SourceError
 from .layout import Axis, Index
 from .matrix_source import MatrixSource, unfold, work_dtype
 from .plan import Tile
-from .probes import CHECK_STREAM, gaussian
+from .probes import CHECK_STREAM, PRODUCT_BYTES, gaussian
 
-__all__ = ["PRODUCT_BYTES", "OperatorSource", "is_operator", "operator_source"]
+__all__ = ["OperatorSource", "is_operator", "operator_source"]
 
-PRODUCT_BYTES = 1 << 24
-"""Bytes of vectors and products that are held at a time (at least those of one product)."""
 
 UNLIKE = 1e-2
 """Part by which ``<y, Z x>`` and ``<Z^H y, x>`` may differ: operators that solve systems by iteration are inexact."""

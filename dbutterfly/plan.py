@@ -79,6 +79,8 @@ class SourceInfo:
         Chunks of the grid, and those of them that the storage does not hold.
     sampled : bool
         Whether some of the entries of each block are evaluated, and nothing is read.
+    probed : bool
+        Whether it is an operator, of which products are taken, and nothing is read.
     """
 
     shape: tuple[int, int]
@@ -90,6 +92,7 @@ class SourceInfo:
     chunk_count: int = 0
     missing_chunks: int = 0
     sampled: bool = False
+    probed: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -382,7 +385,9 @@ class Plan:
         copied = (
             "" if self.copy is None else f", {format_bytes(self.copy.bytes_read)} of it for a copy in another order"
         )
-        if self.source.sampled:
+        if self.source.probed:
+            yield "multiplies", f"{self.amplification * min(self.source.shape):.0f} vectors"
+        elif self.source.sampled:
             yield "evaluates", f"{format_bytes(self.bytes_read)} of entries, {self.amplification:.3%} of the matrix"
         else:
             yield "reads", f"{format_bytes(self.bytes_read)}{passes}{copied}, amplification {self.amplification:.2f}"

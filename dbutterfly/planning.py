@@ -20,6 +20,7 @@ from .errors import ChainError, InputError, MemoryBudgetError
 from .layout import Axis, axes_of_cut, chunk_edges, largest_divisor
 from .orderings import Orderings
 from .plan import STACK_BYTES, Budget, Copy, Layout, Plan, SourceInfo, format_bytes
+from .probes import PRODUCT_BYTES, ProbeSizes
 from .sample_sizes import WORK_BYTES, Sizes
 
 __all__ = ["make_plan"]
@@ -139,8 +140,9 @@ def make_plan(
     _check_chain(chain, source.shape)
     orderings = Orderings() if orderings is None else orderings
     orderings.validate(source.shape)
-    if source.sampled and passes != 1:
-        raise InputError(f"passes={passes!r} is not possible where entries are sampled; use 1, or sampled=False")
+    if passes != 1 and (source.sampled or source.probed):
+        what = "an operator is probed" if source.probed else "entries are sampled"
+        raise InputError(f"passes={passes!r} is not possible where {what}; use 1, or give the whole matrix")
     notes = _notes(source)
     if len(chain) == 1:
         return _single_factor_plan(source, chain, orderings, budget, notes)
@@ -191,6 +193,11 @@ def _notes(source: SourceInfo) -> tuple[str, ...]:
         )
     if source.sampled:
         notes.append("some entries of each block are evaluated: the certificate is an estimate")
+    if source.probed:
+        notes.append(
+            "the operator is known by products with random vectors: the certificate is an estimate, unless "
+            "these are so many that unit vectors serve as well"
+        )
     return tuple(notes)
 
 
@@ -244,8 +251,9 @@ def _choices(
     split = chain.cut(position)[0]
     cut = _Cut(tree, split, *axes_of_cut(chain, position, orderings, source.edges), split.rank + spare)
     if layout is None or layout.copy is None:
-        rows = list(_side_choices(cut.rows, layout and layout.tile_rows))
-        cols = list(_side_choices(cut.cols, layout and layout.tile_cols))
+        whole = (cut.rows.groups, cut.cols.groups) if source.probed else (None, None)  # a product tells of all rows
+        rows = list(_side_choices(cut.rows, whole[0] if layout is None else layout.tile_rows))
+        cols = list(_side_choices(cut.cols, whole[1] if layout is None else layout.tile_cols))
         for row, col in itertools.product(rows, cols):
             yield from _variants(source, chain, cut, row, col, budget, layout, None)
     if can_copy:
@@ -266,7 +274,7 @@ def _variants(
     """One tiling, with reading ahead and without."""
     split, item = cut.split, np.dtype(source.work_dtype).itemsize
     read = source if copy is None else _info_of_copy(source, copy.copy)
-    share = Sizes(split.p, split.v, cut.kept).share if source.sampled else 1.0
+    share = _share(source, cut)
     touched = int(row.touched * col.touched * share) * np.dtype(read.dtype).itemsize
     score = _halves(chain, cut.tree) + _score(read, split, row, col, budget.workers, share)
     for prefetch in (True, False) if layout is None else (layout.prefetch,):
@@ -285,6 +293,15 @@ def _variants(
         peak = max(footprint.peak(prefetch) for footprint in footprints)
         layout_ = Layout(_root(cut.tree), row.per_tile, col.per_tile, left, right, prefetch, chosen)
         yield _Choice(cost, peak, cut, layout_, touched, copy and copy.copy)
+
+
+def _share(source: SourceInfo, cut: _Cut) -> float:
+    """Part of the work of reading all entries that a matrix takes of which samples or products serve."""
+    if source.sampled:
+        return Sizes(cut.split.p, cut.split.v, cut.kept).share
+    if source.probed:
+        return ProbeSizes(cut.split, cut.kept).products() / min(source.shape)
+    return 1.0
 
 
 class _CopyChoice(NamedTuple):
@@ -398,6 +415,9 @@ def _tile_footprint(source: SourceInfo, cut: _Cut, row: _Side, col: _Side) -> _F
     workspace = 6 * max(STACK_BYTES, split.p * split.v * item)
     if source.sampled:
         return _Footprint(0, results + workspace + WORK_BYTES)
+    if source.probed:
+        held = ProbeSizes(split, cut.kept).held_bytes(item)
+        return _Footprint(held + 4 * PRODUCT_BYTES, held + results + workspace)
     return _Footprint(buffer + transient + source.decode_bytes, buffer + results + workspace)
 
 

@@ -21,10 +21,22 @@ from numpy.typing import NDArray
 from .chain import Split
 from .plan import Tile
 
-__all__ = ["CHECKS", "CHECK_STREAM", "COLUMN_STREAM", "ERROR_STREAM", "ROW_STREAM", "ProbeSizes", "gaussian"]
+__all__ = [
+    "CHECKS",
+    "CHECK_STREAM",
+    "COLUMN_STREAM",
+    "ERROR_STREAM",
+    "PRODUCT_BYTES",
+    "ROW_STREAM",
+    "ProbeSizes",
+    "gaussian",
+]
 
 COLUMN_STREAM, ROW_STREAM, ERROR_STREAM, CHECK_STREAM = range(4)
 """Streams of random numbers: vectors on column groups, on row groups, on all columns, and to look at an operator."""
+
+PRODUCT_BYTES = 1 << 24
+"""Bytes of vectors and products that are held at a time (at least those of one product)."""
 
 OVERSAMPLING = 4
 """Vectors beyond the rank (Halko, Martinsson and Tropp, SIAM Review 53, 2011: 5 to 10 are ample, fewer will do)."""

@@ -38,7 +38,7 @@ from .probes import CHECKS, COLUMN_STREAM, OVERSAMPLING, ROW_STREAM, ProbeSizes,
 from .sources import MatrixSource
 from .tasks import Inputs, Job, Output, Task, TileTask
 
-__all__ = ["ProbeTask", "estimated_discard"]
+__all__ = ["ProbeTask"]
 
 
 @dataclass(frozen=True)
@@ -144,29 +144,6 @@ class ProbeTask(Task):
         """Vectors (p, t) on a row group."""
         shape = (job.plan.rows.members, self._sizes(job).tests)
         return gaussian(self.seed, ROW_STREAM, group, shape, job.plan.source.work_dtype)
-
-
-def estimated_discard(stats: NDArray[np.float64], dtype: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What the blocks lose at the root cut, as the tiles of an operator have estimated it.
-
-    Parameters
-    ----------
-    stats : array, shape (u, q, 1 + 2 * n)
-        As :class:`ProbeTask` writes it.
-    dtype : dtype
-        That of the computation.
-
-    Returns
-    -------
-    estimate, deviation : array of float64, shape (n,)
-        Discarded energy for each of the ranks, and a bound on the standard deviation of that: the energy of the
-        products with a normal vector on column group h, where ``e_h`` is discarded, varies by at most ``2 e_h^2`` (half
-        of it for complex vectors), and by less where the error is spread over several directions.
-    """
-    ranks = (stats.shape[-1] - 1) // 2
-    by_column_group = np.sum(stats[..., 1 : 1 + ranks], axis=0)
-    variance = (1 if np.dtype(dtype).kind == "c" else 2) * np.sum(by_column_group**2, axis=0) / CHECKS
-    return by_column_group.sum(axis=0), np.sqrt(variance)
 
 
 @dataclass(frozen=True, eq=False)

@@ -105,7 +105,8 @@ class EntriesSource(MatrixSource):
         """Hash of the entries at 64 x 64 crossings."""
         rows, cols = (np.unique(np.linspace(0, size - 1, 64).astype(np.int64)) for size in self.shape)
         sample = np.ascontiguousarray(self.entries.block(rows, cols))
-        return {"kind": "entries", "sample": hashlib.blake2b(sample.tobytes(), digest_size=16).hexdigest()}
+        kind = "sampled entries" if self.sampled else "entries"
+        return {"kind": kind, "sample": hashlib.blake2b(sample.tobytes(), digest_size=16).hexdigest()}
 
     def check_reproducible(self) -> None:
         """Evaluate some entries again, in other requests."""

@@ -6,7 +6,8 @@ from typing import Any
 
 from .backend import Array, namespace
 from .grid import rank_one_grid, stacks_of
-from .subspace import LowRank, best_subspaces, weighted_ranges
+from .ranges import leading_ranges, weighted_ranges
+from .subspace import LowRank, best_subspaces
 
 __all__ = ["left_parts", "low_rank_grid"]
 
@@ -41,7 +42,7 @@ def low_rank_grid(grid: Array, ranks: tuple[int, ...], *, dtype: Any, stack_byte
     return LowRank(*(xp.reshape(array, (*grid.shape[:2], *array.shape[1:])) for array in joined))
 
 
-def left_parts(grid: Array, rank: int, *, stack_bytes: int) -> Array:
+def left_parts(grid: Array, rank: int, *, stack_bytes: int, weighted: bool = True) -> Array:
     """Left parts of the best approximations of the blocks of a grid, uncertified.
 
     Parameters
@@ -51,6 +52,9 @@ def left_parts(grid: Array, rank: int, *, stack_bytes: int) -> Array:
         Rank of the approximations.
     stack_bytes : int
         As for :func:`low_rank_grid`.
+    weighted : bool
+        Whether the columns carry the singular values, as a child that is approximated in its turn needs. Without, for
+        a rank above 1, they are any orthonormal columns of the range.
 
     Returns
     -------
@@ -59,6 +63,7 @@ def left_parts(grid: Array, rank: int, *, stack_bytes: int) -> Array:
     """
     if rank == 1:
         return rank_one_grid(grid, dtype=grid.dtype, stack_bytes=stack_bytes, certified=False).left[:, :, None, :]
+    ranges = weighted_ranges if weighted else leading_ranges
     parts, copy = stacks_of(grid, grid.dtype, stack_bytes)
-    found = namespace(grid).concat([weighted_ranges(copy(part), rank) for part in parts], axis=0)
+    found = namespace(grid).concat([ranges(copy(part), rank) for part in parts], axis=0)
     return namespace(grid).reshape(found, (*grid.shape[:2], rank, grid.shape[2]))

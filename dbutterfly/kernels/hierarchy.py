@@ -76,9 +76,11 @@ def factor_stack(matrices: Array, chain: Chain, tree: Tree, *, stack_bytes: int)
     count = matrices.shape[0]
     blocks = xp.permute_dims(xp.reshape(matrices, (count, p, u, q, v)), (0, 2, 3, 1, 4))
     blocks = xp.reshape(blocks, (count * u, q, p, v))
-    parts = left_matrices(left_parts(blocks, rank, stack_bytes=stack_bytes))
+    exact = isinstance(tree[0], int)  # a left child of one factor is its own product
+    parts = left_matrices(left_parts(blocks, rank, stack_bytes=stack_bytes, weighted=not exact))
     left = factor_stack(parts, left_chain, tree[0], stack_bytes=stack_bytes)
-    left = orthonormal_columns(left, rank)
+    if rank == 1 or not exact:
+        left = orthonormal_columns(left, rank)
     basis = left_rows(left.product, rank)
     projected = xp.reshape(xp.matmul(xp.conj(basis), blocks), (count, u, q, rank, v))
     right = right_matrices(xp.permute_dims(projected, (0, 2, 1, 3, 4)))

@@ -29,8 +29,8 @@ def orthonormalizers(columns: Array) -> Array:
     -----
     Scaled to norm one, columns that approximate orthogonal vectors have a Gram matrix G near the identity, and
     ``T <- T (3 - T^H G T) / 2`` converges to its inverse square root (Newton and Schulz; Higham, "Functions of
-    Matrices", section 8.3). Sets for which it does not go through the eigenvectors of G. The last step takes the Gram
-    matrix of the columns that were reached, so that they are orthonormal to rounding.
+    Matrices", section 8.3). Sets for which it does not go through the eigenvectors of G, and a last step with the Gram
+    matrix of the columns that were reached: G itself is off by rounding, which small eigenvalues magnify.
     """
     xp = namespace(columns)
     norms = xp.sqrt(squared_norms(xp.matrix_transpose(columns)))
@@ -43,12 +43,14 @@ def orthonormalizers(columns: Array) -> Array:
     t = xp.broadcast_to(xp.eye(gram.shape[-1], dtype=columns.dtype, device=columns.device), gram.shape)
     for _ in range(STEPS):
         t = _step(t, xp.matmul(adjoint(t), xp.matmul(gram, t)))
-    off = xp.max(xp.abs(_excess(xp.matmul(adjoint(t), xp.matmul(gram, t)))), axis=(1, 2))
-    hard = ~(off <= eps**0.5)
+    reached = xp.matmul(adjoint(t), xp.matmul(gram, t))
+    hard = ~(xp.max(xp.abs(_excess(reached)), axis=(1, 2)) <= eps**0.5)
+    t = _step(t, reached)
     if any_true(hard):
         (which,) = xp.nonzero(hard)
-        t = replaced_rows(t, hard, _by_eigenvectors(xp.take(gram, which, axis=0), eps))
-    return scale[:, :, None] * _step(t, _gram(xp.matmul(unit, t)))
+        rough = _by_eigenvectors(xp.take(gram, which, axis=0), eps)
+        t = replaced_rows(t, hard, _step(rough, _gram(xp.matmul(xp.take(unit, which, axis=0), rough))))
+    return scale[:, :, None] * t
 
 
 def _gram(columns: Array) -> Array:

@@ -13,24 +13,36 @@ the certificate needs. With ``t`` the norm of the part of r orthonormal vectors 
       <= sum_{i<=r} s_i^2 + |W|^2 (1 + ||R||^2 / (s_r^2 - ||R||^2))    where s_r^2 > ||R||^2,
 
 which bounds from above what any matrix of rank r can capture (compare Halko, Martinsson and Tropp, "Finding structure
-with randomness", SIAM Review 2011, for the expectation). A block on which that leaves something to gain goes through
-the round once more, from the Y that it has; one that is still not settled, through the eigenvalues of the Gram matrix
-of its short side, which bound the optimum whatever the gap.
+with randomness", SIAM Review 2011, for the expectation). So does ``sum_{i<=r} s_i^2 + |W|^2 + ||R||^2``, for which
+products with the first r directions are enough: it settles blocks whose singular values fall fast. A block on
+which both leave something to gain goes through the round once more, from the Y that it has; one that is still not
+settled, through the eigenvalues of the Gram matrix of its short side, which bound the optimum whatever the gap.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .backend import Array, any_true, is_complex, namespace
-from .low_rank import RELATIVE_SLACK, adjoint, cancels, replaced, replaced_rows, safe_range, squared_norms
+from .low_rank import (
+    CANCELLING,
+    RELATIVE_SLACK,
+    adjoint,
+    cancels,
+    replaced,
+    replaced_rows,
+    residual_energy,
+    safe_range,
+    squared_norms,
+)
 
-__all__ = ["LowRank", "best_subspaces", "weighted_ranges"]
+__all__ = ["LowRank", "best_subspaces", "gaussian", "padded", "start_basis", "tamed"]
 
 OVERSAMPLING = 4
 """Columns beyond the rank: they widen the gap on which convergence and the bound depend."""
@@ -43,9 +55,6 @@ SUBTRACTED = 8
 
 ROUNDED = 64
 """Residuals of this many units in the last place are rounding."""
-
-GRADED = 1e-3
-"""Gram matrices whose eigenvalues fall below this fraction of the largest are not used: they would cost digits."""
 
 
 class LowRank(NamedTuple):
@@ -75,13 +84,12 @@ class LowRank(NamedTuple):
     slack: Array
 
 
-class _Round(NamedTuple):
-    """One round: values s (n, k), rows of Y (n, k, p) and of V^H (n, k, v), and ``|W|^2`` of each direction (n, k)."""
+class _Directions(NamedTuple):
+    """Directions of one round: values s (n, k), columns of ``Q E S`` (n, p, k) and rows of V^H (n, k, v)."""
 
     values: Array
-    left: Array
+    inside: Array
     right: Array
-    rise: Array
 
 
 def best_subspaces(blocks: Array, ranks: tuple[int, ...]) -> LowRank:
@@ -101,77 +109,40 @@ def best_subspaces(blocks: Array, ranks: tuple[int, ...]) -> LowRank:
         a non-finite energy and meaningless vectors.
     """
     xp = namespace(blocks)
-    energy, divisor, blocks = _tamed(blocks)
-    basis = _range(blocks, ranks[-1])
-    found = _refined(blocks, xp.sum(squared_norms(blocks), axis=-1), ranks, basis, ROUNDS)
+    blocks, energy, divisor, spoilt = tamed(blocks)
+    found = _refined(blocks, energy, ranks, start_basis(blocks, ranks[-1]), ROUNDS)
     square = xp.astype(xp.real(divisor) if is_complex(xp, divisor.dtype) else divisor, xp.float64) ** 2
     return LowRank(
-        _padded(found.left * divisor[:, None, None], ranks[-1]),
-        _padded(found.right, ranks[-1]),
-        found.energy * square + energy,
+        padded(found.left * divisor[:, None, None], ranks[-1]),
+        padded(found.right, ranks[-1]),
+        found.energy * square + spoilt,
         found.discarded * square[:, None],
         found.slack * square[:, None],
     )
 
 
-def weighted_ranges(blocks: Array, rank: int) -> Array:
-    """Left singular vectors of every block of a stack, times their singular values.
+def tamed(blocks: Array) -> tuple[Array, Array, Array, Array]:
+    """Blocks that a decomposition can meet, their energies, what they were divided by, and inf (else 0) for bad ones.
 
-    Parameters
-    ----------
-    blocks : array, shape (n, p, v)
-    rank : int
-        Number of vectors.
-
-    Returns
-    -------
-    array, shape (n, rank, p)
-        Rows ``s_i u_i`` of approximations whose error is near the least: what the range of random combinations of the
-        columns leaves outside bounds what is lost, and blocks for which that is too much go through
-        :func:`best_subspaces`. Zero beyond the smaller side.
+    Blocks whose squares leave the range of the dtype are divided by their largest modulus; non-finite ones are bad, and
+    zeroed, since a decomposition would raise for the stack.
     """
     xp = namespace(blocks)
-    _, divisor, blocks = _tamed(blocks)
-    basis = _range(blocks, rank)
-    inner = blocks if basis is None else xp.matmul(adjoint(basis), blocks)
-    left, values = _left_vectors(inner, rank)
-    weighted = left * (xp.astype(values, blocks.dtype) * divisor[:, None])[:, None, :]
-    weighted = _padded(xp.matrix_transpose(weighted if basis is None else xp.matmul(basis, weighted)), rank)
-    if basis is None:
-        return weighted
-    energy = xp.sum(squared_norms(blocks), axis=-1)
-    outside = energy - xp.sum(squared_norms(inner), axis=-1)
-    lost = energy - xp.sum(xp.astype(values, xp.float64) ** 2, axis=-1)
-    rounding = 2 * SUBTRACTED * float(xp.finfo(blocks.dtype).eps) * energy
-    open_ = outside > xp.maximum(RELATIVE_SLACK * lost, rounding)
-    if not any_true(open_):
-        return weighted
-    (which,) = xp.nonzero(open_)
-    better = best_subspaces(xp.take(blocks, which, axis=0), (rank,)).left
-    return replaced_rows(weighted, open_, better * xp.take(divisor, which)[:, None, None])
-
-
-def _tamed(blocks: Array) -> tuple[Array, Array, Array]:
-    """Blocks that a decomposition can meet, what they were divided by, and inf (else 0) for those that are not finite.
-
-    Blocks whose squares leave the range of the dtype are divided by their largest modulus; non-finite ones are zeroed,
-    since a decomposition would raise for the stack.
-    """
-    xp = namespace(blocks)
-    energy = xp.sum(squared_norms(blocks), axis=-1)
+    energy = _sum(squared_norms(blocks))
     low, high = safe_range(blocks)
     unusual = ~((energy >= low) & (energy < high))
     ones = xp.ones(energy.shape, dtype=blocks.dtype, device=blocks.device)
     if not any_true(unusual):
-        return xp.zeros_like(energy), ones, blocks
+        return blocks, energy, ones, xp.zeros_like(energy)
     largest = xp.max(xp.abs(blocks), axis=(1, 2))
     finite = xp.isfinite(largest)
     divisor = xp.where(unusual & finite & (largest > 0), xp.astype(largest, blocks.dtype), ones)
     blocks = xp.where(finite[:, None, None], blocks, xp.zeros_like(blocks)) / divisor[:, None, None]
-    return xp.where(finite, xp.zeros_like(energy), xp.full_like(energy, math.inf)), divisor, blocks
+    spoilt = xp.where(finite, xp.zeros_like(energy), xp.full_like(energy, math.inf))
+    return blocks, _sum(squared_norms(blocks)), divisor, spoilt
 
 
-def _range(blocks: Array, rank: int) -> Array | None:
+def start_basis(blocks: Array, rank: int) -> Array | None:
     """Orthonormal basis (n, p, k) of random combinations of the columns; None where the rows are few: all of them."""
     xp = namespace(blocks)
     _, p, v = blocks.shape
@@ -180,74 +151,110 @@ def _range(blocks: Array, rank: int) -> Array | None:
         return None
     combined = blocks
     if v > k:
-        omega = xp.asarray(_gaussian(v, k), dtype=blocks.dtype, device=blocks.device)
+        omega = xp.asarray(gaussian(v, k), dtype=blocks.dtype, device=blocks.device)
         combined = xp.matmul(blocks, xp.broadcast_to(omega, (blocks.shape[0], v, k)))
     return xp.linalg.qr(combined)[0]
 
 
 @functools.lru_cache(maxsize=64)
-def _gaussian(rows: int, cols: int) -> NDArray[np.float64]:
+def gaussian(rows: int, cols: int) -> NDArray[np.float64]:
+    """Random matrix, the same at every call."""
     return np.random.default_rng(0).standard_normal((rows, cols))
 
 
 def _refined(blocks: Array, energy: Array, ranks: tuple[int, ...], basis: Array | None, rounds: int) -> LowRank:
     """Rounds from a basis until every block is settled, and the Gram matrix for those that ``rounds`` do not settle."""
-    xp = namespace(blocks)
-    round_ = _round(blocks, basis)
-    found, settled = _judged(blocks, energy, round_, ranks)
-    if not any_true(~settled):
+    directions = _directions(blocks, basis)
+    values, eps = directions.values, float(namespace(blocks).finfo(blocks.dtype).eps)
+    outside = energy - _sum(values**2)
+    lost = outside + _sum(values[:, min(ranks[-1], values.shape[1]) :] ** 2)
+    small = (outside <= RELATIVE_SLACK * lost) | (outside <= CANCELLING * eps * energy)
+
+    def short(blocks: Array, energy: Array, *directions: Array) -> LowRank:
+        found, settled, _ = _judged(blocks, energy, _Directions(*directions), ranks, whole=False)
+        return _mended(found, settled, full, (blocks, energy, *directions))
+
+    def full(blocks: Array, energy: Array, *directions: Array) -> LowRank:
+        found, settled, y = _judged(blocks, energy, _Directions(*directions), ranks, whole=True)
+        return _mended(found, settled, again, (blocks, energy, y))
+
+    def again(blocks: Array, energy: Array, y: Array) -> LowRank:
+        if rounds == 1:
+            return _by_gram(blocks, energy, ranks)
+        return _refined(blocks, energy, ranks, namespace(y).linalg.qr(y)[0], rounds - 1)
+
+    if any_true(small):
+        return _mended(short(blocks, energy, *directions), small, full, (blocks, energy, *directions))
+    return full(blocks, energy, *directions)
+
+
+def _mended(found: LowRank, good: Array, better: Callable[..., LowRank], of: tuple[Array, ...]) -> LowRank:
+    """Put ``better`` of the arrays in place of what is not good."""
+    if not any_true(~good):
         return found
-    (open_,) = xp.nonzero(~settled)
-    blocks, energy = xp.take(blocks, open_, axis=0), xp.take(energy, open_)
-    if rounds > 1:
-        basis = xp.linalg.qr(xp.matrix_transpose(xp.take(round_.left, open_, axis=0)))[0]
-        return replaced(found, ~settled, _refined(blocks, energy, ranks, basis, rounds - 1))
-    return replaced(found, ~settled, _by_gram(blocks, energy, ranks))
+    xp = namespace(good)
+    (which,) = xp.nonzero(~good)
+    if which.shape[0] == good.shape[0]:
+        return better(*of)
+    return replaced(found, ~good, better(*(xp.take(array, which, axis=0) for array in of)))
 
 
-def _round(blocks: Array, basis: Array | None) -> _Round:
+def _directions(blocks: Array, basis: Array | None) -> _Directions:
     xp = namespace(blocks)
     inner = blocks if basis is None else xp.matmul(adjoint(basis), blocks)
     outer, triangle = xp.linalg.qr(adjoint(inner))
     left, values, rotation = xp.linalg.svd(adjoint(triangle), full_matrices=False)
-    right = xp.matmul(rotation, adjoint(outer))
-    y = xp.matmul(blocks, adjoint(right))
-    inside = left if basis is None else xp.matmul(basis, left)
-    rise = squared_norms(xp.matrix_transpose(y - inside * xp.astype(values, blocks.dtype)[:, None, :]))
-    return _Round(xp.astype(values, xp.float64), xp.matrix_transpose(y), right, rise)
+    inside = (left if basis is None else xp.matmul(basis, left)) * xp.astype(values, blocks.dtype)[:, None, :]
+    return _Directions(xp.astype(values, xp.float64), inside, xp.matmul(rotation, adjoint(outer)))
 
 
-def _judged(blocks: Array, energy: Array, round_: _Round, ranks: tuple[int, ...]) -> tuple[LowRank, Array]:
-    """Energies of a round by the bound of the module docstring; also which blocks have nothing left to gain."""
+def _judged(
+    blocks: Array, energy: Array, directions: _Directions, ranks: tuple[int, ...], *, whole: bool
+) -> tuple[LowRank, Array, Array]:
+    """Energies by the bounds of the module docstring; which blocks have nothing left to gain; and Y.
+
+    Only the directions of the last rank are multiplied by the blocks unless ``whole``.
+    """
     xp = namespace(blocks)
     eps = float(xp.finfo(blocks.dtype).eps)
-    caught, risen = squared_norms(round_.left), xp.sum(round_.rise, axis=-1)
-    discarded = [_discarded(blocks, energy, round_, caught, rank) for rank in ranks]
-    beyond = xp.maximum(energy - xp.sum(caught, axis=-1), xp.zeros_like(energy)) + SUBTRACTED * eps * energy
-    beyond = xp.minimum(beyond, discarded[-1])
+    values, inside, right = directions
+    few = min(ranks[-1], values.shape[1])
+    count = values.shape[1] if whole else few
+    y = xp.matmul(blocks, adjoint(right[:, :count, :]))
+    rise = squared_norms(xp.matrix_transpose(y - inside[:, :, :count]))
+    left, right = xp.matrix_transpose(y), right[:, :few, :]
+    caught = squared_norms(left)
+    discarded = [_discarded(blocks, energy, y, right, caught, min(rank, few)) for rank in ranks]
+    beyond = xp.maximum(discarded[-1] - _sum(caught[:, few:] if whole else values[:, few:] ** 2), xp.zeros_like(energy))
+    formed = cancels(discarded[-1], energy, blocks.dtype)  # from the residual, whose entries are off by eps |Z|
+    beyond = beyond + SUBTRACTED * eps * xp.where(formed, xp.sqrt(energy * discarded[-1]), energy)
     slacks, settled = [], energy >= 0
-    for rank, lost in zip((min(rank, caught.shape[1]) for rank in ranks), discarded, strict=True):
-        gap = round_.values[:, rank - 1] ** 2 - beyond
-        gain = risen * beyond / xp.where(gap > 0, gap, xp.ones_like(gap)) + xp.sum(round_.rise[:, rank:], axis=-1)
-        slack = xp.minimum(xp.where(gap > 0, gain, lost), lost)
+    for rank, lost in zip((min(rank, few) for rank in ranks), discarded, strict=True):
+        gap = values[:, rank - 1] ** 2 - beyond
+        gain = _sum(rise) * beyond / xp.where(gap > 0, gap, xp.ones_like(gap)) if whole else beyond
+        slack = xp.minimum(xp.where(gap > 0, gain + _sum(rise[:, rank:]), lost), lost)
         slacks.append(slack)
         settled &= (slack <= RELATIVE_SLACK * lost) | (slack <= (ROUNDED * eps) ** 2 * energy)
-    found = LowRank(round_.left, round_.right, energy, xp.stack(discarded, axis=-1), xp.stack(slacks, axis=-1))
-    return found, settled
+    found = LowRank(left[:, :few, :], right, energy, xp.stack(discarded, axis=-1), xp.stack(slacks, axis=-1))
+    return found, settled, y
 
 
-def _discarded(blocks: Array, energy: Array, round_: _Round, caught: Array, rank: int) -> Array:
+def _sum(squares: Array) -> Array:
+    return namespace(squares).sum(squares, axis=-1)
+
+
+def _discarded(blocks: Array, energy: Array, y: Array, right: Array, caught: Array, rank: int) -> Array:
     """``||Z||^2 - ||Z V_r||^2``, from the residual itself in every block where that difference cancels."""
     xp = namespace(blocks)
-    rank = min(rank, caught.shape[1])
-    difference = energy - xp.sum(caught[:, :rank], axis=-1)
+    difference = energy - _sum(caught[:, :rank])
     small = cancels(difference, energy, blocks.dtype)
     if not any_true(small):
         return difference
     (which,) = xp.nonzero(small)
-    left, right = (xp.take(part[:, :rank, :], which, axis=0) for part in (round_.left, round_.right))
-    residual = xp.take(blocks, which, axis=0) - xp.matmul(xp.matrix_transpose(left), right)
-    return replaced_rows(difference, small, xp.sum(squared_norms(residual), axis=-1))
+    if which.shape[0] == small.shape[0]:
+        return residual_energy(blocks, y[:, :, :rank], right[:, :rank, :])
+    blocks, y, right = (xp.take(array, which, axis=0) for array in (blocks, y, right))
+    return replaced_rows(difference, small, residual_energy(blocks, y[:, :, :rank], right[:, :rank, :]))
 
 
 def _by_gram(blocks: Array, energy: Array, ranks: tuple[int, ...]) -> LowRank:
@@ -260,7 +267,7 @@ def _by_gram(blocks: Array, energy: Array, ranks: tuple[int, ...]) -> LowRank:
     short = gram.shape[-1]
     top = vectors[:, :, max(0, short - ranks[-1] - OVERSAMPLING) :]
     basis = top if p <= v else xp.linalg.qr(xp.matmul(blocks, top))[0]
-    found, _ = _judged(blocks, energy, _round(blocks, basis), ranks)
+    found, _, _ = _judged(blocks, energy, _directions(blocks, basis), ranks, whole=True)
     slacks = []
     for index, rank in enumerate(ranks):
         best = xp.sum(xp.astype(values[:, max(0, short - rank) :], xp.float64), axis=-1)
@@ -270,29 +277,7 @@ def _by_gram(blocks: Array, energy: Array, ranks: tuple[int, ...]) -> LowRank:
     return found._replace(slack=xp.stack(slacks, axis=-1))
 
 
-def _left_vectors(inner: Array, rank: int) -> tuple[Array, Array]:
-    """Top left singular vectors (n, k, rank) and values (n, rank) of flat matrices (n, k, v).
-
-    From the Gram matrix where the values sought are alike: its eigenvectors may be off by ``eps (s_1 / s_r)^2``, and so
-    their range by ``eps s_1 / s_r`` of the largest value.
-    """
-    xp = namespace(inner)
-    squares, vectors = xp.linalg.eigh(xp.matmul(inner, adjoint(inner)))
-    rank = min(rank, inner.shape[1])
-    squares, vectors = xp.flip(squares, axis=-1)[:, :rank], xp.flip(vectors, axis=-1)[:, :, :rank]
-    values = xp.sqrt(xp.maximum(squares, xp.zeros_like(squares)))
-    graded = ~(squares[:, -1] >= GRADED * squares[:, 0])
-    if not any_true(graded):
-        return vectors, values
-    (which,) = xp.nonzero(graded)
-    triangle = xp.linalg.qr(adjoint(xp.take(inner, which, axis=0)))[1]
-    exact, accurate, _ = xp.linalg.svd(adjoint(triangle), full_matrices=False)
-    exact = xp.matrix_transpose(_padded(xp.matrix_transpose(exact), rank))
-    accurate = _padded(accurate[:, :, None], rank)[:, :, 0]
-    return replaced_rows(vectors, graded, exact), replaced_rows(values, graded, accurate)
-
-
-def _padded(rows: Array, rank: int) -> Array:
+def padded(rows: Array, rank: int) -> Array:
     """The first ``rank`` of vectors (n, k, x), or all with zero vectors after them."""
     xp = namespace(rows)
     count, k, length = rows.shape

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from dbutterfly.kernels.blocks import left_parts, low_rank_grid
-from dbutterfly.kernels.subspace import best_subspaces, weighted_ranges
+from dbutterfly.kernels.ranges import leading_ranges, weighted_ranges
+from dbutterfly.kernels.subspace import best_subspaces
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 SHAPES = [(16, 40), (40, 16), (6, 30), (30, 6), (2, 30), (3, 2), (48, 48)]
@@ -128,6 +129,33 @@ def test_weighted_ranges_are_left_vectors_times_values(xp, kind, shape, dtype):
     assert (np.sum(np.abs(rest) ** 2, axis=(1, 2)) <= 1.01 * best + (200 * eps) ** 2 * energy).all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_leading_ranges_are_orthonormal_and_hold_what_can_be_held(xp, kind, shape, dtype):
+    blocks = KINDS[kind](shape, dtype)
+    blocks[3] = 0
+    rows = xp.to_numpy(leading_ranges(xp.asarray(blocks), 3))
+    assert rows.shape == (5, 3, shape[0])
+    assert rows.dtype == blocks.dtype
+    basis = rows.swapaxes(1, 2).astype(wide(dtype))
+    eps = np.finfo(dtype).eps
+    gram = basis.conj().swapaxes(1, 2) @ basis
+    np.testing.assert_allclose(gram, np.round(gram.real), atol=20 * eps)
+    values = np.linalg.svd(blocks.astype(wide(dtype)), compute_uv=False)
+    best, energy = np.sum(values[:, 3:] ** 2, axis=-1), np.sum(values**2, axis=-1)
+    rest = blocks - basis @ (basis.conj().swapaxes(1, 2) @ blocks)
+    assert (np.sum(np.abs(rest) ** 2, axis=(1, 2)) <= 1.01 * best + (200 * eps) ** 2 * energy).all()
+
+
+def test_leading_ranges_of_blocks_scaled_far_apart(xp):
+    blocks = low_rank((20, 24), "float32") * np.float32([1e-30, 1e-12, 1, 1e12, 1e25])[:, None, None]
+    with np.errstate(over="ignore", under="ignore"):
+        basis = xp.to_numpy(leading_ranges(xp.asarray(blocks), 3)).swapaxes(1, 2)
+    rest = blocks.astype("float64") - basis @ (basis.swapaxes(1, 2) @ blocks.astype("float64"))
+    assert (np.linalg.norm(rest, axis=(1, 2)) <= 2e-5 * np.linalg.norm(blocks.astype("float64"), axis=(1, 2))).all()
+
+
 @pytest.mark.parametrize("rank", [1, 3])
 def test_the_cut_into_stacks_does_not_count(xp, rank):
     grid = random_array((5, 7, 12, 18), "complex64").transpose(1, 0, 2, 3)
@@ -136,5 +164,6 @@ def test_the_cut_into_stacks_does_not_count(xp, rank):
     for x, y in zip(one, other, strict=True):
         np.testing.assert_array_equal(xp.to_numpy(x), xp.to_numpy(y))
     assert one.left.shape == (7, 5, rank, 12)
-    few, many = (left_parts(xp.asarray(grid), rank, stack_bytes=size) for size in (1, 1 << 20))
-    np.testing.assert_array_equal(xp.to_numpy(few), xp.to_numpy(many))
+    for weighted in (True, False):
+        few, many = (left_parts(xp.asarray(grid), rank, stack_bytes=size, weighted=weighted) for size in (1, 1 << 20))
+        np.testing.assert_array_equal(xp.to_numpy(few), xp.to_numpy(many))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import accuracy, entry_function, growth, kills, out_of_core, peers, read_limit, scheduler
+from . import accuracy, entry_function, growth, kills, out_of_core, peers, ranks, read_limit, scheduler
 
 BENCHMARKS = {
     "accuracy": accuracy,
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "kills": kills,
     "out_of_core": out_of_core,
     "peers": peers,
+    "ranks": ranks,
     "read_limit": read_limit,
     "scheduler": scheduler,
 }

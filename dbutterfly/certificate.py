@@ -33,10 +33,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Certificate", "certify"]
+from .chain import Tree, tree_leaves
+
+__all__ = ["ROUNDING", "Certificate", "certify", "guarantee_of"]
 
 CANCELS = 1024
 """Discarded energies below this number of units in the last place are formed from residuals."""
+
+ROUNDING = 2
+"""Units in the last place per factor and rank by which a product may be off."""
 
 SUBTRACTED = 8
 """Units in the last place by which an energy may be off."""
@@ -59,6 +64,9 @@ class Certificate:
     deviation : float or None
         For a matrix of which some entries only were evaluated: ``error_bound`` and ``norm`` are estimates then, this is
         the standard deviation of ``error_bound``, and no lower bound is known. None where the bounds are proven.
+    guarantee : float or None
+        What is known before any matrix is seen: the error is at most this many times the least one of any product of
+        this chain (:func:`guarantee_of`). None where not all entries are looked at.
     """
 
     error_bound: float
@@ -66,6 +74,7 @@ class Certificate:
     exact: bool
     norm: float
     deviation: float | None = None
+    guarantee: float | None = None
 
     @property
     def ratio(self) -> float:
@@ -93,8 +102,41 @@ class Certificate:
             return f"error {self.error_bound:.4g} +- {self.deviation:.2g}, estimated (relative Frobenius norm)"
         error = "error" if self.exact else "error bound"
         best = f"no product of this chain is below {self.lower_bound:.4g}"
-        ratio = f", ratio {self.ratio:.4f}" if math.isfinite(self.ratio) else ""
+        known = "" if self.guarantee is None else f" (a priori {self.guarantee:.3g})"
+        ratio = f", ratio {self.ratio:.4f}{known}" if math.isfinite(self.ratio) else ""
         return f"{error} {self.error_bound:.4g}, {best}{ratio} (relative Frobenius norm)"
+
+
+def guarantee_of(tree: Tree, passes: int) -> float:
+    r"""Factor by which the error of the algorithm may exceed the least one, whatever the matrix.
+
+    Parameters
+    ----------
+    tree : Tree
+        Where the chain is cut.
+    passes : {1, 2}
+        Times that Z is read.
+
+    Notes
+    -----
+    Let E be the least error of a product ``X* B*`` of the chain. At a node, ``e1 <= E``; the left child is fitted to
+    ``Z V``, which ``X* (B* V)`` approximates to E; the right one to ``X^H Z``, which ``(X^H X*) B*`` does. With
+    constants ``C_L`` and ``C_R`` of the children, and 0 at a leaf, therefore
+
+    ``||Z - X B'||^2 = ||Z - X X^H Z||^2 + e3^2 <= e1^2 + e2^2 + e3^2 <= (1 + C_L^2 + C_R^2) E^2``:
+
+    the root of the number of cuts, ``sqrt(J - 1)``, for every tree. Zheng, Le, Riccietti and Gribonval (arXiv
+    2411.04506, theorem on the algorithm with orthonormalisation) have the same for cuts from left to right. Where Z is
+    read once, the right child of the root is fitted to ``X^H Z V V^H``, which is within ``e1`` of ``X^H Z``, hence
+
+    ``||Z - X B'||^2 <= e2^2 + (e1 + e3)^2 <= (C_L^2 + (1 + 2 C_R)^2) E^2``.
+
+    Blocks are taken to be approximated at the optimum; the certificate itself does not rely on it.
+    """
+    if isinstance(tree, int):
+        return 0.0
+    left, right = (len(tree_leaves(child)) - 1 for child in tree)
+    return math.sqrt(1 + left + right) if passes == 2 else math.sqrt(left + (1 + 2 * math.sqrt(right)) ** 2)
 
 
 def certify(
@@ -107,6 +149,7 @@ def certify(
     eps: float,
     rank: int = 1,
     above: int = 0,
+    guarantee: float | None = None,
 ) -> Certificate:
     """Certificate of a run.
 
@@ -128,21 +171,25 @@ def certify(
         Largest rank of the chain, for the rounding allowance.
     above : int
         Which of the n ranks is that of the chain.
+    guarantee : float, optional
+        See :func:`guarantee_of`.
     """
     ranks = (stats.shape[-1] - 1) // 2
     blocks = np.stack([stats[..., k] for k in (0, 1 + above, 1 + ranks + above)], axis=-1)
     energy, discarded, slack = (math.fsum(blocks[..., k].ravel()) for k in range(3))
     if energy == 0:
-        return Certificate(0.0, 0.0, True, 0.0)
+        return Certificate(0.0, 0.0, True, 0.0, guarantee=guarantee)
     e3, doubt = math.fsum(right_error.ravel()), _rounding_of_differences(blocks, eps)
     if second is None:
         e2 = math.fsum(left_error[..., 0].ravel())
         error = math.sqrt(discarded + doubt + e2 + e3 + 2 * _cross_term(blocks, left_error[..., 1:], right_error))
     else:
         error = math.sqrt(math.fsum(second.ravel()) + e3)
-    norm, rounding = math.sqrt(energy), 2 * eps * factors * rank
-    lower = math.sqrt(max(discarded - slack - doubt, 0.0)) / norm
-    return Certificate(error / norm + rounding, max(lower - rounding, 0.0), second is not None, norm)
+    norm, rounding = math.sqrt(energy), ROUNDING * eps * factors * rank
+    error *= 1 + SUBTRACTED * eps  # energies are themselves sums of rounded squares
+    lower = math.sqrt(max(discarded - slack - doubt, 0.0)) / norm * (1 - SUBTRACTED * eps)
+    exact = second is not None
+    return Certificate(error / norm + rounding, max(lower - rounding, 0.0), exact, norm, guarantee=guarantee)
 
 
 def _rounding_of_differences(stats: NDArray[np.float64], eps: float) -> float:

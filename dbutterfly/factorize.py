@@ -5,61 +5,33 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-import math
-import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from .certificate import Certificate, certify
-from .chain import Chain, split_tree
-from .engine import Engine, choose_engine, parse_memory
+from .assembly import assembled
+from .chain import split_tree
+from .engine import Engine, choose_engine
 from .errors import CheckpointError, InputError, SourceError, StoreError, StoreMismatchError, ToleranceWarning
-from .estimates import error_of_products, error_of_rows
 from .factorization import Factorization, as_lists, index_arrays, load, manifest_of
 from .kernels.backend import BACKENDS, resolve_backend
-from .kernels.hierarchy import join_left, join_right
-from .lease import Lease
-from .operator_source import OperatorSource
-from .orderings import Orderings
-from .plan import Layout, Plan, Tile
-from .planning import make_plan
-from .probed_error import PROBES
-from .probes import ProbeSizes
-from .probing import ProbeTask
-from .progress import ProgressBar
+from .plan import Plan
 from .rank_workspace import RankWorkspace
-from .sample_sizes import evaluated
-from .sampling import SampledTileTask
+from .refining import check_sweeps, refined
+from .settings import Settings, layout_of
 from .sources import MatrixSource, as_source, check_missing
+from .stages import Run, create_arrays, forgotten, run_stages
 from .store import RunStore
-from .tasks import Job, Record, Task, TileTask, done_name, stage_tasks, writers
-from .tolerance import LARGEST_RANK, chain_for_tolerance, next_rank
+from .tasks import Job
+from .tolerance import next_rank
 from .version import __version__
 from .workspace import MemoryWorkspace, Workspace
 
 __all__ = ["factorize", "plan"]
 
-SAME_RUN = ("dtype", "chain", "tree", "orderings", "matrix", "passes", "tol")
+SAME_RUN = ("dtype", "chain", "tree", "orderings", "matrix", "passes", "tol", "sweeps")
 """Entries of the manifest in which a resumed run must agree with the stored one."""
 
-SPARE = 2
-"""Ranks above that of the chain for which tiles are split where a tolerance may call for them."""
-
-ESTIMATE_ROWS = 64
-"""Rows from which the error is estimated where the matrix is sampled."""
-
-ESTIMATE_SEED = 0x5EED
-"""Seed of their draw, which no tile knows of."""
-
 _log = logging.getLogger("dbutterfly")
-
-SMALLEST_ENTRIES = {"float32": 1e-12, "complex64": 1e-12, "float64": 1e-70, "complex128": 1e-70}
-"""Least root mean square of the entries of which the squares of rounding errors are still normal numbers."""
 
 
 def plan(
@@ -91,7 +63,7 @@ def plan(
     """
     wrapped = as_source(source)
     engine = choose_engine(client, workers)
-    return _Settings(chain, tree, rank, tol, passes, orderings, memory, store is not None).plan(wrapped, engine)
+    return Settings(chain, tree, rank, tol, passes, orderings, memory, store is not None).plan(wrapped, engine)
 
 
 def factorize(
@@ -111,6 +83,7 @@ def factorize(
     missing: str = "fill",
     resume: bool = True,
     progress: bool = False,
+    sweeps: int = 0,
 ) -> Factorization:
     """Factorize a matrix into Kronecker-sparse factors, with a certificate.
 
@@ -155,6 +128,9 @@ def factorize(
         Whether to continue, or return, what ``store`` holds of the same job; False computes it anew.
     progress : bool
         Whether to show progress on stderr.
+    sweeps : int
+        Most sweeps over the factors after the run, for a matrix that fits in memory: each factor is fitted anew, the
+        others being what they are, which never raises the error; the certificate is exact then.
 
     Returns
     -------
@@ -190,17 +166,21 @@ def factorize(
     (8, 16.0)
     """
     _check_backend(backend, client)
+    if sweeps < 0:
+        raise InputError(f"sweeps={sweeps} is negative; use 0 for none")
     wrapped = as_source(source)
     engine = choose_engine(client, workers)
-    settings = _Settings(chain, tree, rank, tol, passes, orderings, memory, store is not None)
+    settings = Settings(chain, tree, rank, tol, passes, orderings, memory, store is not None, sweeps)
     run = None if store is None or tol is None else RunStore.open(store, mode="r+")
-    wrapped.check_reproducible()
     planned = settings.of_run(run).plan(wrapped, engine)
+    if sweeps:
+        check_sweeps(planned)
     if store is None:
         check_missing(wrapped, missing)
+        wrapped.check_reproducible()
         job = Job(wrapped, planned, _memory_workspace(planned, tol), backend)
         return _finished(job, engine, None, settings, progress)
-    manifest = _manifest(wrapped, planned, tol)
+    manifest = _manifest(wrapped, planned, settings)
     run = RunStore.open(store, mode="r+")
     if run is not None:
         _check_same(run, manifest, planned)
@@ -208,6 +188,7 @@ def factorize(
             return load(run)
     check_missing(wrapped, missing)
     if run is None:
+        wrapped.check_reproducible()
         run = _created(store, manifest)
     with run.lease() as lease:
         # What was found may have been changed, or ended, before the lease was taken.
@@ -221,7 +202,7 @@ def factorize(
             _check_chunks(wrapped, run)
             planned = settings.of_run(run).plan(wrapped, engine, earlier=run)
         job = Job(wrapped, planned, run.workspace, backend)
-        return _finished(job, engine, _Run(run, lease), settings, progress)
+        return _finished(job, engine, Run(run, lease), settings, progress)
 
 
 def _created(store: Any, manifest: dict[str, Any]) -> RunStore:
@@ -235,14 +216,6 @@ def _created(store: Any, manifest: dict[str, Any]) -> RunStore:
         return run
 
 
-@dataclass(frozen=True)
-class _Run:
-    """A run's store, with the right to write into it."""
-
-    store: RunStore
-    lease: Lease
-
-
 def _memory_workspace(planned: Plan, tol: float | None) -> Workspace:
     workspace = MemoryWorkspace()
     if tol is None or planned.split is None:
@@ -250,7 +223,7 @@ def _memory_workspace(planned: Plan, tol: float | None) -> Workspace:
     return RankWorkspace(workspace, planned.split.rank, planned.passes)
 
 
-def _finished(job: Job, engine: Engine, run: _Run | None, settings: _Settings, progress: bool) -> Factorization:
+def _finished(job: Job, engine: Engine, run: Run | None, settings: Settings, progress: bool) -> Factorization:
     """Run what is left to do, with higher ranks if the tolerance asks for them, and put the result together."""
     if run is not None and run.store.manifest.get("rank") is not None:  # it had been raised
         job = _of_rank(job, run.store.manifest["rank"])
@@ -267,7 +240,7 @@ def _finished(job: Job, engine: Engine, run: _Run | None, settings: _Settings, p
         else:
             planned = settings.raised(job.plan.chain.of_rank(rank)).plan(job.source, engine)
             if run is not None:
-                run.store.restart(_manifest(job.source, planned, settings.tol))
+                run.store.restart(_manifest(job.source, planned, settings))
             workspace = _memory_workspace(planned, settings.tol) if run is None else run.store.workspace
             job = dataclasses.replace(job, plan=planned, workspace=workspace)
     if settings.tol is not None and result.certificate.error_bound > settings.tol:
@@ -277,6 +250,8 @@ def _finished(job: Job, engine: Engine, run: _Run | None, settings: _Settings, p
             ToleranceWarning,
             stacklevel=3,
         )
+    if settings.sweeps:
+        result = refined(result, job, settings.sweeps)
     if run is not None:
         run.lease.confirm()
         final = {"certificate": result.certificate.to_json(), "record": result.record}
@@ -297,110 +272,22 @@ def _of_rank(job: Job, rank: int) -> Job:
     )
 
 
-def _computed(job: Job, engine: Engine, run: _Run | None, progress: bool) -> Factorization:
+def _computed(job: Job, engine: Engine, run: Run | None, progress: bool) -> Factorization:
     """Run what is left to do for one rank, and put the result together."""
-    _create_arrays(job)
+    create_arrays(job)
     try:
-        stages = _run_stages(job, engine, run, progress)
+        stages = run_stages(job, engine, run, progress)
         recount = job.source.recount()
         if recount != job.plan.source.missing_chunks:
             raise SourceError(
                 f"{job.source.name}: {job.plan.source.missing_chunks} chunks were missing at the start of the run and "
                 f"{recount} are at its end; begin anew (resume=False) with a matrix that nobody changes"
             )
-        return _assembled(job, {"plan": job.plan.to_json(), "engine": type(engine).__name__, "stages": stages})
+        return assembled(job, {"plan": job.plan.to_json(), "engine": type(engine).__name__, "stages": stages})
     except CheckpointError as error:
         if run is None:
             raise
-        raise _forgotten(job, error) from error
-
-
-def _forgotten(job: Job, error: CheckpointError) -> CheckpointError:
-    """Forget that the tasks have ended that wrote what is damaged, and say so."""
-    stage, numbers = writers(job.plan, error.name, error.selection)
-    _forget(job, stage, numbers)
-    message = f"{error}; it was not used, and the same call computes it again ({len(numbers)} of the {stage} tasks)"
-    return CheckpointError(message, error.name, error.selection)
-
-
-def _forget(job: Job, stage: str, numbers: list[int]) -> None:
-    """Take back that tasks have ended, where they have."""
-    rows = job.workspace.read_rows(done_name(stage))
-    for number in numbers:
-        if not np.isnan(rows[number]).all():
-            row = np.full((1, len(Record._fields)), np.nan)
-            job.workspace.write(done_name(stage), (slice(number, number + 1),), row)
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """What a caller asks of a plan, unchecked."""
-
-    chain: Any
-    tree: Any
-    rank: int
-    tol: float | None
-    passes: int
-    orderings: Any
-    memory: int | str | None
-    can_copy: bool
-    known: Chain | None = None
-
-    def of_run(self, run: RunStore | None) -> _Settings:
-        """Settings that continue a run: with a tolerance, its chain is taken over, and need not be looked for."""
-        if self.tol is None or run is None or run.manifest.get("tol") != self.tol:
-            return self
-        return self.raised(Chain(run.manifest["chain"]))
-
-    def raised(self, chain: Chain) -> _Settings:
-        """Settings with the chain that the tolerance has led to."""
-        return dataclasses.replace(self, known=chain)
-
-    def plan(self, source: MatrixSource, engine: Engine, earlier: RunStore | None = None) -> Plan:
-        """Plan the job; with an earlier run of it, by the choices that were made then."""
-        orderings = Orderings.from_any(self.orderings)
-        chain, notes = self._chain(source, orderings)
-        budget, layout = engine.budget(parse_memory(self.memory)), None
-        if earlier is not None:
-            layout = _layout(earlier)
-            if self.memory is None:  # less may be free than then: what was planned then is still to be done
-                needed = int(earlier.manifest["plan"]["peak_bytes"])
-                budget = dataclasses.replace(budget, memory=max(budget.memory, needed))
-        found = make_plan(
-            source.info,
-            chain,
-            tree=self.tree,
-            orderings=orderings,
-            passes=self.passes,
-            budget=budget,
-            layout=layout,
-            can_copy=self.can_copy,
-            spare=0 if self.tol is None else min(SPARE, LARGEST_RANK - chain.rank),
-        )
-        return dataclasses.replace(found, notes=(*found.notes, *notes))
-
-    def _chain(self, source: MatrixSource, orderings: Orderings) -> tuple[Chain, tuple[str, ...]]:
-        """Chain that is asked for, with a note where a tolerance has led to it."""
-        if self.rank < 1:
-            raise InputError(f"rank={self.rank} is not positive; the smallest rank is 1")
-        if self.tol is None:
-            if self.chain is None:
-                return Chain.chainable(source.shape, self.rank), ()
-            if self.rank != 1:
-                raise InputError(f"rank={self.rank} goes with the default chain; the chain given has its own rank")
-            return Chain.from_any(self.chain), ()
-        if not (isinstance(self.tol, (int, float)) and 0 < self.tol < math.inf):
-            raise InputError(f"tol={self.tol!r} is no relative error; use a positive number such as 1e-6")
-        if self.chain is not None or self.rank != 1:
-            given = "chain" if self.chain is not None else "rank"
-            raise InputError(f"tol={self.tol!r} finds chain and rank; leave {given} out")
-        if self.known is not None:
-            return self.known, ()
-        orderings.validate(source.shape)
-        found = chain_for_tolerance(source, self.tol, orderings)
-        return found.chain, (
-            f"rank {found.chain.rank} for tol={self.tol:g}: {found.blocks} sampled blocks predict {found.error:.2g}",
-        )
+        raise forgotten(job, error) from error
 
 
 def _check_backend(backend: str, client: Any) -> None:
@@ -414,15 +301,10 @@ def _check_backend(backend: str, client: Any) -> None:
 def _check_same(run: RunStore, manifest: dict[str, Any], planned: Plan) -> None:
     """Refuse a store of another job; where the arguments leave the root cut free, that of the stored run is asked."""
     factors = len(planned.chain)
-    root = _layout(run).root if "layout" in run.manifest else 0  # what was saved was not run here, and has none
+    root = layout_of(run).root if "layout" in run.manifest else 0  # what was saved was not run here, and has none
     if not planned.tree_is_given and 1 <= root < factors:
         manifest = manifest | {"tree": as_lists(split_tree(factors, "balanced", root))}
     run.check_same(manifest, SAME_RUN)
-
-
-def _layout(run: RunStore) -> Layout:
-    root, tile_rows, tile_cols, left, right, prefetch, copy = run.manifest["layout"]
-    return Layout(root, tile_rows, tile_cols, left, right, prefetch, copy and (copy[0], copy[1], copy[2]))
 
 
 def _check_chunks(source: MatrixSource, run: RunStore) -> None:
@@ -435,7 +317,7 @@ def _check_chunks(source: MatrixSource, run: RunStore) -> None:
         )
 
 
-def _manifest(source: MatrixSource, planned: Plan, tol: float | None) -> dict[str, Any]:
+def _manifest(source: MatrixSource, planned: Plan, settings: Settings) -> dict[str, Any]:
     sides = index_arrays(planned.orderings)
     digests = {name: hashlib.blake2b(side.tobytes(), digest_size=16).hexdigest() for name, side in sides.items()}
     return {
@@ -448,169 +330,8 @@ def _manifest(source: MatrixSource, planned: Plan, tol: float | None) -> dict[st
             "orderings": digests,
         },
         "passes": planned.passes,
-        "tol": tol,
+        "tol": settings.tol,
+        "sweeps": settings.sweeps or None,
         "layout": list(planned.layout),
         "plan": planned.to_json(),
     }
-
-
-def _create_arrays(job: Job) -> None:
-    """Make the arrays of :mod:`dbutterfly.tasks`, chunked so that a task writes whole chunks."""
-    planned = job.plan
-    dtype, f8 = planned.source.work_dtype, np.float64
-    fields = len(Record._fields)
-    begun = {
-        stage
-        for stage, tasks in planned.tasks.items()
-        if not job.workspace.create(done_name(stage), (tasks, fields), (1, fields), f8)
-    }
-
-    def create(name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any) -> None:
-        made = job.workspace.create(name, shape, chunks, dtype)
-        if made and begun:  # an array that an earlier run had written to is gone
-            stage, numbers = writers(planned, name, (slice(None),))
-            if stage in begun:
-                _forget(job, stage, numbers)
-
-    if planned.copy is not None:
-        create("copy", planned.source.shape, planned.copy.chunks, dtype)
-    if planned.split is None:
-        shape = (1, *planned.chain.patterns[0])
-        create("left/0", shape, shape, dtype)
-        create("stats", (1, 1, 3), (1, 1, 3), f8)
-        return
-    p, u, q, v, rank = planned.split
-    _, rows, cols, lg, rg, *_ = planned.layout
-    kept = planned.ranks[-1]
-    stats = 1 + 2 * len(planned.ranks)
-    create("A", (u, q, kept, p), (min(lg, rows), cols, kept, p), dtype)
-    create("stats", (u, q, stats), (rows, cols, stats), f8)
-    create("X", (u, q, rank, p), (lg, cols, rank, p), dtype)
-    create("scale", (u, q, rank, rank), (lg, q, rank, rank), dtype)
-    create("left_error", (u, q, 1 + rank), (lg, q, 1 + rank), f8)
-    kept = kept if planned.passes == 1 else rank
-    create("B", (q, u, kept, v), (min(rg, cols), rows, kept, v), dtype)
-    create("right_error", (q, u, rank), (rg, u, rank), f8)
-    if planned.passes == 2:
-        create("second", (u, q, 1), (rows, cols, 1), f8)
-    for side, half, groups, per_task in (("left", job.halves[0], u, lg), ("right", job.halves[1], q, rg)):
-        for index, pattern in enumerate(half):
-            create(f"{side}/{index}", (groups, *pattern), (per_task, *pattern), dtype)
-
-
-def _run_stages(job: Job, engine: Engine, run: _Run | None, progress: bool) -> dict[str, Any]:
-    """Run what is left to do of every stage, and record it."""
-    found: dict[str, Any] = {} if run is None else dict(run.store.manifest.get("stages", {}))
-    with ProgressBar(progress) as bar:
-        for stage, tasks in stage_tasks(job.plan, _tile_task(job.source)).items():
-            rows = job.workspace.read_rows(done_name(stage))
-            todo = [(number, task) for number, task in enumerate(tasks) if np.isnan(rows[number]).any()]
-            if not todo and stage in found:
-                continue
-            bar.start(stage, len(tasks), len(tasks) - len(todo))
-            started = time.perf_counter()
-            _run_stage(job, engine, run, bar, todo, rows)
-            found[stage] = _summary(rows, time.perf_counter() - started, len(tasks) - len(todo))
-            if run is not None:
-                run.store.update(stages=found)
-    return found
-
-
-def _tile_task(source: MatrixSource) -> Callable[[Tile], Task]:
-    """How the tiles of a matrix are split."""
-    if source.probed:
-        return ProbeTask
-    return SampledTileTask if source.sampled else TileTask
-
-
-def _run_stage(
-    job: Job,
-    engine: Engine,
-    run: _Run | None,
-    bar: ProgressBar,
-    todo: list[tuple[int, Task]],
-    rows: NDArray[np.float64],
-) -> None:
-    def on_done(number: int, record: Record) -> None:
-        rows[number] = record
-        bar.advance(int(record.bytes_read))
-        if run is not None:
-            run.lease.check()
-
-    if todo:
-        engine.run(job, todo, on_done)
-
-
-def _summary(rows: NDArray[np.float64], seconds: float, resumed: int) -> dict[str, Any]:
-    """Record of a stage: sums over its tasks, of this run and of those that it continues."""
-    fields = dict(zip(Record._fields, rows.T, strict=True))
-    return {
-        "tasks": len(rows) - resumed,
-        "resumed": resumed,
-        "seconds": seconds,
-        "bytes_read": int(fields["bytes_read"].sum()),
-        "load_seconds": float(fields["load_seconds"].sum()),
-        "compute_seconds": float(fields["compute_seconds"].sum()),
-        "idle_bytes": int(fields["idle_bytes"].max()),
-        "peak_bytes": int(fields["peak_bytes"].max()),
-        "peak_beyond_idle": int((fields["peak_bytes"] - fields["idle_bytes"]).max()),
-    }
-
-
-def _assembled(job: Job, record: dict[str, Any]) -> Factorization:
-    planned, everything = job.plan, (slice(None),)
-    read = job.workspace.read
-    stats, eps = read("stats", everything), float(np.finfo(planned.source.work_dtype).eps)
-    if planned.split is None:
-        factors = [read("left/0", everything)[0]]
-        nothing = np.zeros((1, 1, 2))
-        certificate: Certificate = certify(stats, nothing, nothing, nothing[..., :1], factors=1, eps=eps)
-    else:
-        halves = zip(("left", "right"), job.halves, (planned.rows, planned.cols), (join_left, join_right), strict=True)
-        factors = []
-        for side, half, axis, join in halves:
-            for index in range(len(half)):
-                grouped = read(f"{side}/{index}", everything)
-                grouped = grouped if axis.group_order is None else grouped[axis.group_order]
-                factors.append(np.ascontiguousarray(join(grouped, axis.groups)[0]))
-        second = read("second", everything) if planned.passes == 2 else None
-        errors = read("left_error", everything), read("right_error", everything)
-        above = planned.ranks.index(job.rank)
-        certificate = certify(
-            stats, *errors, second, factors=len(factors), eps=eps, rank=planned.chain.rank, above=above
-        )
-    _check_range(certificate, job)
-    found = Factorization(tuple(factors), planned.chain, planned.tree, planned.orderings, certificate, record)
-    return _estimated(found, job, stats)
-
-
-def _estimated(found: Factorization, job: Job, stats: NDArray[np.float64]) -> Factorization:
-    """Replace bounds that are not proven by an estimate, from rows or products drawn apart from those of the run."""
-    split, rank = job.plan.split, job.plan.ranks[-1]
-    if split is None:
-        return found
-    if job.source.sampled:
-        error = error_of_rows(found, job.source, ESTIMATE_ROWS, ESTIMATE_SEED)
-        entries, redone = evaluated(split, rank, stats)
-        entries += min(ESTIMATE_ROWS, job.source.shape[0]) * job.source.shape[1]
-        counted = {"evaluated": {"entries": entries, "blocks_in_full": redone}}
-    elif isinstance(job.source, OperatorSource) and not ProbeSizes(split, rank).in_full:
-        error = error_of_products(found, job.source, PROBES, ESTIMATE_SEED)
-        counted = {"evaluated": {"products": ProbeSizes(split, rank).products() + PROBES}}
-    else:
-        return found
-    certificate = Certificate(float(error), 0.0, False, found.certificate.norm, error.deviation)
-    return dataclasses.replace(found, certificate=certificate, record={**found.record, **counted})
-
-
-def _check_range(certificate: Certificate, job: Job) -> None:
-    """Raise if squares of entries, or of their rounding errors, have left the range in which they were summed."""
-    dtype = job.plan.source.work_dtype
-    mean = certificate.norm / math.sqrt(math.prod(job.source.shape))
-    if math.isfinite(certificate.error_bound) and (mean == 0 or mean >= SMALLEST_ENTRIES[dtype]):
-        return
-    wider = "" if dtype in ("float64", "complex128") else ", or convert it to double precision"
-    raise InputError(
-        f"{job.source.name} has entries of root mean square {mean:.3g}, whose squares leave the range of {dtype}; "
-        f"scale the matrix{wider}"
-    )

@@ -412,7 +412,7 @@ def _tile_footprint(source: SourceInfo, cut: _Cut, row: _Side, col: _Side) -> _F
     blocks = min(row.per_tile, split.u) * min(col.per_tile, split.q)
     numbers = 1 + 2 * (cut.kept - split.rank + 1)
     results = 2 * blocks * (split.p + split.v) * cut.kept * item + 2 * numbers * 8 * blocks
-    workspace = 6 * max(STACK_BYTES, split.p * split.v * item)
+    workspace = (6 if cut.kept == 1 else 12) * max(STACK_BYTES, split.p * split.v * item)
     if source.sampled:
         return _Footprint(0, results + workspace + WORK_BYTES)
     if source.probed:

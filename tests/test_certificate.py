@@ -5,7 +5,7 @@ import pytest
 from comparing import DTYPES, dense_error, noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
-from dbutterfly.certificate import Certificate, certify
+from dbutterfly.certificate import Certificate, certify, guarantee_of
 from dbutterfly.chain import Chain
 
 
@@ -156,3 +156,30 @@ def test_the_rounding_allowance_grows_with_the_factors():
     assert few.error_bound < many.error_bound
     assert few.lower_bound > many.lower_bound
     assert few.lower_bound < 0.5 < few.error_bound
+
+
+def test_the_guarantee_counts_the_cuts():
+    assert guarantee_of(0, 1) == 0
+    assert guarantee_of((0, 1), 1) == guarantee_of((0, 1), 2) == 1
+    for tree in [((0, 1), (2, 3)), (0, (1, (2, 3))), (((0, 1), 2), 3)]:
+        assert guarantee_of(tree, 2) == pytest.approx(math.sqrt(3))
+    assert guarantee_of(((0, 1), (2, 3)), 1) == pytest.approx(math.sqrt(1 + 9))
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["random", "noisy", "steep"])
+def test_bounds_best_known_error_and_guarantee_are_in_order(kind, rank):
+    """Lower bound <= least error known, by any tree or sweeps <= every error <= its bound; ratio <= guarantee."""
+    matrix = MATRICES[kind]((64, 64))
+    chain = Chain.chainable((64, 64), rank)
+    runs = [
+        dbf.factorize(matrix, chain, tree=tree, passes=passes, sweeps=sweeps)
+        for tree in ("balanced", "left", "right")
+        for passes, sweeps in ((1, 0), (2, 0), (1, 8))
+    ]
+    errors = [dense_error(fact, matrix) for fact in runs]
+    best = min(errors)
+    assert max(fact.certificate.lower_bound for fact in runs) <= best * (1 + 1e-12)
+    for fact, error in zip(runs, errors, strict=True):
+        assert best <= error <= fact.certificate.error_bound
+        assert error <= fact.certificate.guarantee * best * 1.001

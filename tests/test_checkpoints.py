@@ -53,7 +53,7 @@ def stopped(matrix, arguments, tmp_path):
             if before in CLASSES:
                 patch.setattr(getattr(tasks, CLASSES[before]), "compute", stop)
             else:
-                patch.setattr(factorize_module, "_assembled", stop)
+                patch.setattr(factorize_module, "assembled", stop)
             settings = arguments | {"workers": 1, "passes": passes, "store": tmp_path / "run"} | more
             with pytest.raises(InputError, match="stopped here"):
                 dbf.factorize(counted(matrix, os.devnull), **settings)
@@ -223,7 +223,7 @@ def test_late_writers_of_a_run_that_was_given_up_disturb_nobody(stopped, resumed
 
 def test_a_run_that_was_taken_over_writes_no_result(stopped, resumed, expected, tmp_path, monkeypatch):
     stopped("end")
-    assembled = factorize_module._assembled
+    assembled = factorize_module.assembled
     store = zarr.storage.LocalStore(tmp_path / "run")
 
     def taken_over(*args):
@@ -232,7 +232,7 @@ def test_a_run_that_was_taken_over_writes_no_result(stopped, resumed, expected, 
         return assembled(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(factorize_module, "_assembled", taken_over)
+        patch.setattr(factorize_module, "assembled", taken_over)
         with pytest.raises(StoreBusyError, match="another run has taken over store"):
             resumed()
     assert not RunStore.open(tmp_path / "run").is_complete

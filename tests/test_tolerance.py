@@ -16,7 +16,7 @@ from dbutterfly.sources import as_source
 from dbutterfly.tolerance import Estimate, chain_for_tolerance
 
 ORDERINGS = ("bitreversal", None)
-HERE = sys.modules["dbutterfly.factorize"]
+HERE = sys.modules["dbutterfly.settings"]
 
 
 def kernel(n=512):

@@ -11,6 +11,9 @@ from .subspace import LowRank, best_subspaces
 
 __all__ = ["left_parts", "low_rank_grid"]
 
+RANKED_STACKS = 2
+"""Stacks for ranks above one are so much larger: their kernels make more calls for a stack, and pass over it less."""
+
 
 def low_rank_grid(grid: Array, ranks: tuple[int, ...], *, dtype: Any, stack_bytes: int) -> LowRank:
     """Approximate every block of a grid, a stack at a time.
@@ -36,7 +39,7 @@ def low_rank_grid(grid: Array, ranks: tuple[int, ...], *, dtype: Any, stack_byte
         one = rank_one_grid(grid, dtype=dtype, stack_bytes=stack_bytes)
         left, right = one.left[:, :, None, :], one.right[:, :, None, :]
         return LowRank(left, right, one.energy, one.discarded[:, :, None], one.slack[:, :, None])
-    parts, copy = stacks_of(grid, dtype, stack_bytes)
+    parts, copy = stacks_of(grid, dtype, RANKED_STACKS * stack_bytes)
     found = [best_subspaces(copy(part), ranks) for part in parts]
     joined = (xp.concat(arrays, axis=0) for arrays in zip(*found, strict=True))
     return LowRank(*(xp.reshape(array, (*grid.shape[:2], *array.shape[1:])) for array in joined))
@@ -64,6 +67,6 @@ def left_parts(grid: Array, rank: int, *, stack_bytes: int, weighted: bool = Tru
     if rank == 1:
         return rank_one_grid(grid, dtype=grid.dtype, stack_bytes=stack_bytes, certified=False).left[:, :, None, :]
     ranges = weighted_ranges if weighted else leading_ranges
-    parts, copy = stacks_of(grid, grid.dtype, stack_bytes)
+    parts, copy = stacks_of(grid, grid.dtype, RANKED_STACKS * stack_bytes)
     found = namespace(grid).concat([ranges(copy(part), rank) for part in parts], axis=0)
     return namespace(grid).reshape(found, (*grid.shape[:2], rank, grid.shape[2]))

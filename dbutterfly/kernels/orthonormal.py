@@ -10,6 +10,9 @@ __all__ = ["orthonormalizers"]
 STEPS = 3
 """Newton steps tried: from Gram matrices that are off by .1 to those that are off by 1e-7."""
 
+KEPT = 32
+"""Eigenvalues of a Gram matrix below this many units in the last place, and columns, are rounding."""
+
 
 def orthonormalizers(columns: Array) -> Array:
     """Square matrices T for which the columns of ``C T`` are orthonormal, or zero.
@@ -22,15 +25,15 @@ def orthonormalizers(columns: Array) -> Array:
     Returns
     -------
     array, shape (n, r, r)
-        One T for each set. Columns that are zero, or combinations of others up to about a quarter of the digits, have
-        zero columns in ``C T`` in their place.
+        One T for each set. Columns that are zero, or combinations of others up to rounding, have zero columns in
+        ``C T`` in their place.
 
     Notes
     -----
-    Scaled to norm one, columns that approximate orthogonal vectors have a Gram matrix G near the identity, and
-    ``T <- T (3 - T^H G T) / 2`` converges to its inverse square root (Newton and Schulz; Higham, "Functions of
-    Matrices", section 8.3). Sets for which it does not go through the eigenvectors of G, and a last step with the Gram
-    matrix of the columns that were reached: G itself is off by rounding, which small eigenvalues magnify.
+    Scaled to norm one, columns that approximate orthogonal vectors have a Gram matrix G near the identity, and ``T <-
+    T (3 - T^H G T) / 2`` converges to its inverse square root (Newton and Schulz; Higham, "Functions of Matrices",
+    section 8.3). Sets for which it does not go through the eigenvectors of G, and further steps with the Gram matrix
+    of the columns that were reached: G itself is off by rounding, which small eigenvalues magnify.
     """
     xp = namespace(columns)
     norms = xp.sqrt(squared_norms(xp.matrix_transpose(columns)))
@@ -48,8 +51,11 @@ def orthonormalizers(columns: Array) -> Array:
     t = _step(t, reached)
     if any_true(hard):
         (which,) = xp.nonzero(hard)
-        rough = _by_eigenvectors(xp.take(gram, which, axis=0), eps)
-        t = replaced_rows(t, hard, _step(rough, _gram(xp.matmul(xp.take(unit, which, axis=0), rough))))
+        chosen = xp.take(unit, which, axis=0)
+        better = _by_eigenvectors(xp.take(gram, which, axis=0), eps)
+        for _ in range(STEPS + 1):
+            better = _step(better, _gram(xp.matmul(chosen, better)))
+        t = replaced_rows(t, hard, better)
     return scale[:, :, None] * t
 
 
@@ -74,6 +80,6 @@ def _by_eigenvectors(gram: Array, eps: float) -> Array:
     xp = namespace(gram)
     gram = xp.where(xp.isfinite(xp.abs(gram)), gram, xp.zeros_like(gram))  # an eigensolver would raise for the stack
     values, vectors = xp.linalg.eigh(gram)
-    kept = values > gram.shape[-1] * eps**0.5
+    kept = values > KEPT * gram.shape[-1] * eps
     inverse = xp.where(kept, 1 / xp.sqrt(xp.where(kept, values, xp.ones_like(values))), xp.zeros_like(values))
     return vectors * xp.astype(inverse, gram.dtype)[:, None, :]

@@ -1,0 +1,99 @@
+"""The result of a run, put together from what its tasks have written."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .certificate import Certificate, certify, guarantee_of
+from .errors import InputError
+from .estimates import error_of_products, error_of_rows
+from .factorization import Factorization
+from .kernels.hierarchy import join_left, join_right
+from .operator_source import OperatorSource
+from .probed_error import PROBES
+from .probes import ProbeSizes
+from .sample_sizes import evaluated
+from .tasks import Job
+
+__all__ = ["assembled"]
+
+ESTIMATE_ROWS = 64
+"""Rows from which the error is estimated where the matrix is sampled."""
+
+ESTIMATE_SEED = 0x5EED
+"""Seed of their draw, which no tile knows of."""
+
+SMALLEST_ENTRIES = {"float32": 1e-12, "complex64": 1e-12, "float64": 1e-70, "complex128": 1e-70}
+"""Least root mean square of the entries of which the squares of rounding errors are still normal numbers."""
+
+
+def assembled(job: Job, record: dict[str, Any]) -> Factorization:
+    """Factors and certificate of a run whose tasks have all ended."""
+    planned, everything = job.plan, (slice(None),)
+    read = job.workspace.read
+    stats, eps = read("stats", everything), float(np.finfo(planned.source.work_dtype).eps)
+    if planned.split is None:
+        factors = [read("left/0", everything)[0]]
+        nothing = np.zeros((1, 1, 2))
+        certificate: Certificate = certify(stats, nothing, nothing, nothing[..., :1], factors=1, eps=eps)
+    else:
+        halves = zip(("left", "right"), job.halves, (planned.rows, planned.cols), (join_left, join_right), strict=True)
+        factors = []
+        for side, half, axis, join in halves:
+            for index in range(len(half)):
+                grouped = read(f"{side}/{index}", everything)
+                grouped = grouped if axis.group_order is None else grouped[axis.group_order]
+                factors.append(np.ascontiguousarray(join(grouped, axis.groups)[0]))
+        second = read("second", everything) if planned.passes == 2 else None
+        errors = read("left_error", everything), read("right_error", everything)
+        above = planned.ranks.index(job.rank)
+        certificate = certify(
+            stats,
+            *errors,
+            second,
+            factors=len(factors),
+            eps=eps,
+            rank=planned.chain.rank,
+            above=above,
+            guarantee=guarantee_of(planned.tree, planned.passes),
+        )
+    _check_range(certificate, job)
+    found = Factorization(tuple(factors), planned.chain, planned.tree, planned.orderings, certificate, record)
+    return _estimated(found, job, stats)
+
+
+def _estimated(found: Factorization, job: Job, stats: NDArray[np.float64]) -> Factorization:
+    """Replace bounds that are not proven by an estimate, from rows or products drawn apart from those of the run."""
+    split, rank = job.plan.split, job.plan.ranks[-1]
+    if split is None:
+        return found
+    if job.source.sampled:
+        error = error_of_rows(found, job.source, ESTIMATE_ROWS, ESTIMATE_SEED)
+        entries, redone = evaluated(split, rank, stats)
+        entries += min(ESTIMATE_ROWS, job.source.shape[0]) * job.source.shape[1]
+        counted = {"evaluated": {"entries": entries, "blocks_in_full": redone}}
+    elif isinstance(job.source, OperatorSource) and not ProbeSizes(split, rank).in_full:
+        error = error_of_products(found, job.source, PROBES, ESTIMATE_SEED)
+        counted = {"evaluated": {"products": ProbeSizes(split, rank).products() + PROBES}}
+    else:
+        return found
+    certificate = Certificate(float(error), 0.0, False, found.certificate.norm, error.deviation)
+    return dataclasses.replace(found, certificate=certificate, record={**found.record, **counted})
+
+
+def _check_range(certificate: Certificate, job: Job) -> None:
+    """Raise if squares of entries, or of their rounding errors, have left the range in which they were summed."""
+    dtype = job.plan.source.work_dtype
+    mean = certificate.norm / math.sqrt(math.prod(job.source.shape))
+    if math.isfinite(certificate.error_bound) and (mean == 0 or mean >= SMALLEST_ENTRIES[dtype]):
+        return
+    wider = "" if dtype in ("float64", "complex128") else ", or convert it to double precision"
+    raise InputError(
+        f"{job.source.name} has entries of root mean square {mean:.3g}, whose squares leave the range of {dtype}; "
+        f"scale the matrix{wider}"
+    )

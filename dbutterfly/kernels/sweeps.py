@@ -1,0 +1,113 @@
+"""Alternating least squares over the factors of a butterfly: sweeps that never raise the error.
+
+Where the rows of B that meet a block are orthonormal, ``||Z - X B||^2 = ||Z B^H - X||^2 + const`` for every X, since
+the blocks are disjoint; where the columns of X are, ``||Z - X B||^2 = ||X^H Z - B||^2 + const``. So the left factors of
+a node are fitted anew to ``Z B^H``, starting from what they are, and then the right ones to ``X^H Z``: by the same step
+at the nodes below, down to the leaves, which take their target as it is. No step can raise the error. Between the
+steps, the r x r matrices that make rows or columns orthonormal move from one side to the other, so that products stay
+what they were.
+"""
+
+from __future__ import annotations
+
+from ..chain import Chain, Tree, tree_leaves
+from .backend import Array, namespace
+from .hierarchy import (
+    Factored,
+    join_left,
+    join_right,
+    left_matrices,
+    left_rows,
+    multiply_stack,
+    part_left,
+    part_right,
+    right_matrices,
+    right_rows,
+)
+from .low_rank import adjoint
+from .orthonormal import orthonormalizers
+
+__all__ = ["sweep"]
+
+
+def sweep(matrices: Array, factors: list[Array], chain: Chain, tree: Tree) -> Factored:
+    """Fit every factor anew, each once, the others being what they are.
+
+    Parameters
+    ----------
+    matrices : array, shape (K, m, n)
+        What the products should be.
+    factors : list of array, shapes (K, a, b, c, d)
+        Factors to start from.
+    chain : Chain
+        Dense chain of shape (m, n).
+    tree : Tree
+        Nodes of the sweep, from the left to the right.
+
+    Returns
+    -------
+    Factored
+        Its error is at most that of ``factors``, up to rounding.
+    """
+    xp = namespace(matrices)
+    if isinstance(tree, int):
+        (pattern,) = chain.patterns
+        return Factored([xp.reshape(matrices, (-1, *pattern))], matrices)
+    position = len(tree_leaves(tree[0]))
+    (p, u, q, v, rank), left_chain, right_chain = chain.cut(position)
+    count = matrices.shape[0]
+    blocks = xp.permute_dims(xp.reshape(matrices, (count, p, u, q, v)), (0, 2, 3, 1, 4))  # (K, u, q, p, v)
+    left = [part_left(factor, u) for factor in factors[:position]]
+    right = [part_right(factor, q) for factor in factors[position:]]
+
+    b = xp.permute_dims(right_rows(multiply_stack(right, right_chain, tree[1]), q, rank), (0, 2, 1, 3, 4))
+    to_rows = adjoint(_orthonormalizers(adjoint(b)))  # (K, u, q, r, r)
+    rows = xp.matmul(to_rows, b)
+    target = xp.matmul(xp.conj(rows), xp.matrix_transpose(blocks))  # (K, u, q, r, p): columns of Z B^H
+    left = _times(left, xp.matmul(b, adjoint(rows)))
+    fitted = sweep(left_matrices(xp.reshape(target, (count * u, q, rank, p))), left, left_chain, tree[0])
+
+    x = xp.matrix_transpose(xp.reshape(left_rows(fitted.product, rank), (count, u, q, rank, p)))
+    to_columns = _orthonormalizers(x)
+    columns = xp.matmul(x, to_columns)
+    left = _times(fitted.factors, to_columns)
+    target = xp.matmul(adjoint(columns), blocks)  # (K, u, q, r, v)
+    right = _before(right, xp.matmul(xp.matmul(adjoint(columns), x), to_rows))
+    best = sweep(right_matrices(xp.permute_dims(target, (0, 2, 1, 3, 4))), right, right_chain, tree[1])
+
+    b = xp.permute_dims(right_rows(best.product, q, rank), (0, 2, 1, 3, 4))
+    product = xp.permute_dims(xp.matmul(columns, b), (0, 3, 1, 2, 4))
+    joined = [join_left(factor, u) for factor in left] + [join_right(factor, q) for factor in best.factors]
+    return Factored(joined, xp.reshape(product, matrices.shape))
+
+
+def _orthonormalizers(columns: Array) -> Array:
+    """The same for a stack (K, u, q, n, r): matrices (K, u, q, r, r)."""
+    xp = namespace(columns)
+    *lead, n, rank = columns.shape
+    found = orthonormalizers(xp.reshape(columns, (-1, n, rank)))
+    return xp.reshape(found, (*lead, rank, rank))
+
+
+def _times(left: list[Array], t: Array) -> list[Array]:
+    """Factors of left children, their products multiplied block by block by matrices (K, u, q, r, r) from the right."""
+    xp, last = namespace(t), left[-1]
+    groups, a, b, c, _ = last.shape
+    rank = t.shape[-1]
+    by_block = xp.permute_dims(xp.reshape(last, (groups, a, b, c // rank, rank)), (0, 1, 3, 2, 4))
+    changed = xp.matmul(by_block, xp.reshape(t, (groups, a, c // rank, rank, rank)))
+    return [*left[:-1], xp.reshape(xp.permute_dims(changed, (0, 1, 3, 2, 4)), last.shape)]
+
+
+def _before(right: list[Array], t: Array) -> list[Array]:
+    """Factors of right children, their products multiplied block by block by matrices (K, u, q, r, r) from the left.
+
+    Row ``k*u + rl`` of a child, and of its first factor (1, b, c, d), has ``b = (k, m)`` and ``rl = (m, d)``.
+    """
+    xp, first = namespace(t), right[0]
+    groups, _, b, c, d = first.shape
+    count, u, q, rank, _ = t.shape
+    by_block = xp.permute_dims(xp.reshape(first, (groups, rank, b // rank, c, d)), (0, 2, 4, 1, 3))  # (., m, d, k, c)
+    t = xp.reshape(xp.permute_dims(t, (0, 2, 1, 3, 4)), (count * q, u // d, d, rank, rank))
+    changed = xp.permute_dims(xp.matmul(t, by_block), (0, 3, 1, 4, 2))
+    return [xp.reshape(changed, first.shape), *right[1:]]

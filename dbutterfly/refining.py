@@ -1,0 +1,107 @@
+"""Sweeps over the factors of a matrix that fits in memory, after its run: they never raise the error."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .certificate import ROUNDING
+from .errors import InputError, MemoryBudgetError
+from .factorization import Factorization
+from .kernels.backend import Array, namespace, resolve_backend
+from .kernels.low_rank import squared_norms
+from .kernels.sweeps import sweep
+from .layout import Axis
+from .plan import Plan, Tile, format_bytes
+from .tasks import Job
+
+__all__ = ["check_sweeps", "refined"]
+
+COPIES = 6
+"""Matrices of the size of Z that a sweep holds at its peak."""
+
+STALLED = 1e-6
+"""A sweep that lowers the error by less than this part of it is the last one."""
+
+
+def check_sweeps(plan: Plan) -> None:
+    """Refuse sweeps over a matrix that memory does not hold.
+
+    Raises
+    ------
+    InputError
+        If not all entries are looked at.
+    MemoryBudgetError
+        If memory does not hold it several times.
+    """
+    if plan.source.sampled or plan.source.probed:
+        raise InputError("sweeps fit the factors to all entries, which are not looked at here; leave sweeps out")
+    needed, allowed = COPIES * math.prod(plan.source.shape) * plan.itemsize, plan.budget.memory
+    if needed > allowed:
+        raise MemoryBudgetError(
+            f"sweeps work in memory and need {format_bytes(needed)} for this matrix, of {format_bytes(allowed)}; "
+            f"leave sweeps out, or give memory={needed}"
+        )
+
+
+def refined(found: Factorization, job: Job, sweeps: int) -> Factorization:
+    """Fit the factors anew, one after the other.
+
+    Parameters
+    ----------
+    found : Factorization
+        What the run has given.
+    job : Job
+        The run.
+    sweeps : int
+        Most sweeps; fewer are made where the error falls no more.
+
+    Returns
+    -------
+    Factorization
+        The best that was found, with its exact error, and in the record the error before each sweep and after the last.
+    """
+    backend = resolve_backend(job.backend)
+    matrix = backend.to_device(_in_standard_order(job))[None, :, :]
+    factors = [backend.to_device(values)[None] for values in found.ks_values]
+    best, errors = found.ks_values, [_error(matrix, found, job)]
+    for _ in range(sweeps):
+        swept = sweep(matrix, factors, found.chain, found.tree)
+        error = math.sqrt(_energy(matrix - swept.product))
+        if not error < errors[-1]:
+            break
+        factors, best = swept.factors, tuple(backend.to_host(values)[0] for values in swept.factors)
+        errors.append(error)
+        if error > (1 - STALLED) * errors[-2]:
+            break
+    norm = found.certificate.norm
+    relative = [error / norm if norm else 0.0 for error in errors]
+    eps = float(np.finfo(job.plan.source.work_dtype).eps)
+    rounding = ROUNDING * eps * len(best) * found.chain.rank if norm else 0.0
+    certificate = dataclasses.replace(found.certificate, error_bound=relative[-1] + rounding, exact=True)
+    return dataclasses.replace(
+        found, ks_values=best, certificate=certificate, record={**found.record, "sweeps": relative}
+    )
+
+
+def _in_standard_order(job: Job) -> NDArray[np.generic]:
+    """The matrix as the chain takes it."""
+    sides = zip(job.source.shape, job.plan.orderings.permutations(job.plan.chain), job.source.edges, strict=True)
+    rows, cols = (Axis(size, 1, False, index=index, edges=edges) for size, index, edges in sides)
+    grid = job.source.read(rows, cols, Tile(0, 1, 0, 1))
+    return np.ascontiguousarray(grid[0, 0].astype(job.plan.source.work_dtype))
+
+
+def _error(matrix: Array, found: Factorization, job: Job) -> float:
+    backend = resolve_backend(job.backend)
+    standard = dataclasses.replace(found, orderings=type(found.orderings)())
+    product = backend.to_device(standard.operator.to_dense())
+    return math.sqrt(_energy(matrix - product[None, :, :]))
+
+
+def _energy(difference: Array) -> float:
+    xp = namespace(difference)
+    return float(xp.sum(squared_norms(difference)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import accuracy, entry_function, growth, kills, out_of_core, peers, ranks, read_limit, scheduler
+from . import accuracy, entry_function, growth, kills, out_of_core, peers, ranks, read_limit, sampled, scheduler
 
 BENCHMARKS = {
     "accuracy": accuracy,
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "peers": peers,
     "ranks": ranks,
     "read_limit": read_limit,
+    "sampled": sampled,
     "scheduler": scheduler,
 }
 

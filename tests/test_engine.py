@@ -297,7 +297,8 @@ def test_blas_is_held_to_one_thread_and_given_back():
     seen = []
 
     def entries(rows, cols):
-        seen.append(blas_threads())
+        if rows.size > 8:  # not before the run, to see whether this is reproducible
+            seen.append(blas_threads())
         return matrix[np.ix_(rows, cols)]
 
     with threadpool_limits(limits=2):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import zarr
 from comparing import least_memory, memory_for, noisy_butterfly
+from counted import is_asked_twice
 from numpy.typing import NDArray
 
 import dbutterfly as dbf
@@ -58,8 +59,8 @@ class Watched:
         """What becomes of a worker that asks for a tile."""
 
     def is_sample(self, rows: NDArray[np.int64]) -> bool:
-        """Whether these are the spread rows of a fingerprint, which are no tile."""
-        return rows.size == 64 and rows[1] - rows[0] > 1
+        """Whether these are the spread rows of a fingerprint, or the few entries asked for twice, which are no tile."""
+        return is_asked_twice(rows) or (rows.size == 64 and rows[1] - rows[0] > 1)
 
 
 @dataclass(frozen=True, eq=False)

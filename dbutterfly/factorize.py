@@ -89,9 +89,10 @@ def factorize(
 
     Parameters
     ----------
-    source : array_like, memmap, zarr.Array, dask.array.Array, Entries, str or path
+    source : array_like, memmap, zarr.Array, dask.array.Array, Entries, LinearOperator, sparse matrix, str or path
         Matrix Z of shape (M, N): anything in memory, a Zarr array or its path or URL, a ``.npy`` file. float32,
-        float64, complex64 and complex128 stay what they are; integers and booleans are taken as float64.
+        float64, complex64 and complex128 stay what they are; integers and booleans are taken as float64. Sampled entry
+        functions and operators are not looked at in full, and their certificate is an estimate.
     chain : Chain, list of patterns, or lazylinop chain, optional
         Patterns of the factors; by default ``Chain.chainable((M, N), rank)``, which is ``Chain.square_dyadic(N)`` for a
         power of two.
@@ -154,7 +155,8 @@ def factorize(
     References
     ----------
     Le, Zheng, Riccietti and Gribonval, "Fast learning of fast transforms, with guarantees", ICASSP 2022; Zheng,
-    Riccietti and Gribonval, "Efficient identification of butterfly sparse matrix factorizations", SIMODS 5 (2023).
+    Riccietti and Gribonval, "Efficient identification of butterfly sparse matrix factorizations", SIMODS 5 (2023); Le,
+    Zheng, Riccietti and Gribonval, "Butterfly factorization with error guarantees", arXiv 2411.04506.
 
     Examples
     --------
@@ -243,6 +245,8 @@ def _finished(job: Job, engine: Engine, run: Run | None, settings: Settings, pro
                 run.store.restart(_manifest(job.source, planned, settings))
             workspace = _memory_workspace(planned, settings.tol) if run is None else run.store.workspace
             job = dataclasses.replace(job, plan=planned, workspace=workspace)
+    if settings.sweeps:
+        result = refined(result, job, settings.sweeps)
     if settings.tol is not None and result.certificate.error_bound > settings.tol:
         warnings.warn(
             f"tol={settings.tol:g} was not reached: {result.certificate}; no chain of higher rank that was tried has "
@@ -250,8 +254,6 @@ def _finished(job: Job, engine: Engine, run: Run | None, settings: Settings, pro
             ToleranceWarning,
             stacklevel=3,
         )
-    if settings.sweeps:
-        result = refined(result, job, settings.sweeps)
     if run is not None:
         run.lease.confirm()
         final = {"certificate": result.certificate.to_json(), "record": result.record}

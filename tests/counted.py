@@ -54,10 +54,18 @@ class Signalling(Counted):
     def __call__(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[Any]:
         block = super().__call__(rows, cols)
         sent = Path(f"{self.log}.sent")
-        if os.path.exists(self.once_there) and len(blocks(self.log)) > self.after and not sent.exists():
-            sent.touch()
+        if os.path.exists(self.once_there) and len(blocks(self.log)) > self.after and _made(sent):
             os.kill(self.pid or os.getpid(), self.signal)
         return block
+
+
+def _made(file: Path) -> bool:
+    """Whether this call made a file: of several threads, one."""
+    try:
+        file.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, eq=False)

@@ -101,6 +101,9 @@ def factorize(
     scheduler: Scheduler = None,
     backend: Annotated[str, typer.Option(help="auto, numpy or cupy.")] = "auto",
     missing: Missing = "fill",
+    sweeps: Annotated[
+        int, typer.Option(help="Sweeps over the factors of a matrix in memory, after the run: they lower the error.")
+    ] = 0,
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Compute anew what the store holds.")] = False,
     tol: Target = None,
     quiet: Quiet = False,
@@ -127,6 +130,7 @@ def factorize(
                 store=absolute(store),
                 backend=backend,
                 missing=missing,
+                sweeps=sweeps,
                 resume=not no_resume,
                 progress=not quiet,
             )

@@ -90,11 +90,7 @@ class BlockEntries:
         if not finite.all():
             bad = np.argwhere(~finite)
             row, col = min((int(rows[i]), int(cols[j])) for i, j in bad)
-            raise NonFiniteError(
-                f"{self.entries!r} holds a NaN or an infinity at index {(row, col)}; mask or replace such entries "
-                "first",
-                (row, col),
-            )
+            raise NonFiniteError.at(repr(self.entries), (row, col))
         return block
 
 

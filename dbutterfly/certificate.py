@@ -34,17 +34,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .chain import Tree, tree_leaves
+from .kernels.low_rank import CANCELLING, SUBTRACTED
 
-__all__ = ["ROUNDING", "Certificate", "certify", "guarantee_of"]
-
-CANCELS = 1024
-"""Discarded energies below this number of units in the last place are formed from residuals."""
+__all__ = ["Certificate", "certify", "guarantee_of", "rounding_of_products"]
 
 ROUNDING = 2
 """Units in the last place per factor and rank by which a product may be off."""
-
-SUBTRACTED = 8
-"""Units in the last place by which an energy may be off."""
 
 
 @dataclass(frozen=True)
@@ -185,17 +180,22 @@ def certify(
         error = math.sqrt(discarded + doubt + e2 + e3 + 2 * _cross_term(blocks, left_error[..., 1:], right_error))
     else:
         error = math.sqrt(math.fsum(second.ravel()) + e3)
-    norm, rounding = math.sqrt(energy), ROUNDING * eps * factors * rank
+    norm, rounding = math.sqrt(energy), rounding_of_products(factors, rank, eps)
     error *= 1 + SUBTRACTED * eps  # energies are themselves sums of rounded squares
     lower = math.sqrt(max(discarded - slack - doubt, 0.0)) / norm * (1 - SUBTRACTED * eps)
     exact = second is not None
     return Certificate(error / norm + rounding, max(lower - rounding, 0.0), exact, norm, guarantee=guarantee)
 
 
+def rounding_of_products(factors: int, rank: int, eps: float) -> float:
+    """Bound on the relative rounding error of a product of so many factors of a rank, formed with such an epsilon."""
+    return ROUNDING * eps * factors * rank
+
+
 def _rounding_of_differences(stats: NDArray[np.float64], eps: float) -> float:
     """Bound on the rounding errors of the discarded energies that are differences of energies."""
     energy, discarded = stats[..., 0], stats[..., 1]
-    return SUBTRACTED * eps * math.fsum(energy[discarded >= CANCELS * eps * energy])
+    return SUBTRACTED * eps * math.fsum(energy[discarded >= CANCELLING * eps * energy])
 
 
 def _cross_term(stats: NDArray[np.float64], sines: NDArray[np.float64], right_error: NDArray[np.float64]) -> float:

@@ -4,6 +4,8 @@ Each message names the argument, the value received and the remedy. Errors about
 ``ValueError`` and errors about memory also ``MemoryError``, so that code written for NumPy catches them.
 """
 
+from typing import Self
+
 __all__ = [
     "ChainError",
     "CheckpointError",
@@ -49,6 +51,11 @@ class NonFiniteError(InputError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+    @classmethod
+    def at(cls, name: str, index: tuple[int, int]) -> Self:
+        """Error for an entry of what is called ``name``."""
+        return cls(f"{name} holds a NaN or an infinity at index {index}; mask or replace such entries first", index)
 
 
 class SourceError(InputError):

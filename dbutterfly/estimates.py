@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .errors import NonFiniteError
 from .factorization import Factorization
 from .kernels.product_rows import product_row
-from .layout import Axis
+from .layout import Axis, axis_of_entries
 from .matrix_source import MatrixSource
 from .operator_source import OperatorSource
 from .plan import Tile
@@ -111,8 +111,7 @@ def _row_energies(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Squared norms of the chosen rows of Z and of their residuals."""
     rows, cols = source.shape
-    rest = np.setdiff1d(np.arange(rows, dtype=np.int64), chosen, assume_unique=True)
-    row_axis = Axis(rows, rows, False, index=np.concatenate([chosen, rest]), edges=source.edges[0])
+    row_axis = axis_of_entries(rows, chosen, source.edges[0])
     col_axis = Axis(cols, 1, False, edges=source.edges[1])
     positions, order = factorization.orderings.permutations(factorization.chain)
     standard = chosen if positions is None else np.argsort(positions)[chosen]
@@ -124,8 +123,7 @@ def _row_energies(
         stored = stored.astype(source.info.work_dtype)
         bad = np.argwhere(~np.isfinite(stored))
         if bad.size:
-            index = int(chosen[first + bad[0, 0]]), int(bad[0, 1])
-            raise NonFiniteError(f"{source.name} holds a NaN or an infinity at index {index}", index)
+            raise NonFiniteError.at(source.name, (int(chosen[first + bad[0, 0]]), int(bad[0, 1])))
         energies.append(np.sum(np.abs(stored) ** 2, axis=1, dtype=np.float64))
         stored = stored.astype(np.result_type(stored, factorization.dtype), copy=False)
         for row, position in zip(stored, standard[first:last], strict=True):

@@ -173,7 +173,7 @@ def factorize(
     wrapped = as_source(source)
     engine = choose_engine(client, workers)
     settings = Settings(chain, tree, rank, tol, passes, orderings, memory, store is not None, sweeps)
-    run = None if store is None or tol is None else RunStore.open(store, mode="r+")
+    run = None if store is None else RunStore.open(store, mode="r+")
     planned = settings.of_run(run).plan(wrapped, engine)
     if sweeps:
         check_sweeps(planned)
@@ -183,7 +183,6 @@ def factorize(
         job = Job(wrapped, planned, _memory_workspace(planned, tol), backend)
         return _finished(job, engine, None, settings, progress)
     manifest = _manifest(wrapped, planned, settings)
-    run = RunStore.open(store, mode="r+")
     if run is not None:
         _check_same(run, manifest, planned)
         if run.is_complete and resume:

@@ -22,7 +22,17 @@ from numpy.typing import NDArray
 from .chain import Chain
 from .orderings import Orderings, Side, digit_reversal
 
-__all__ = ["Axis", "Edges", "Index", "Part", "axes_of_cut", "chunk_edges", "largest_divisor"]
+__all__ = [
+    "Axis",
+    "Edges",
+    "Index",
+    "Part",
+    "axes_of_cut",
+    "axes_of_whole",
+    "axis_of_entries",
+    "chunk_edges",
+    "largest_divisor",
+]
 
 Index: TypeAlias = NDArray[np.int64]
 
@@ -196,6 +206,19 @@ def _as_slice(positions: Index) -> slice | Index:
     if positions.size and positions[-1] - positions[0] == positions.size - 1 and bool(np.all(np.diff(positions) == 1)):
         return slice(int(positions[0]), int(positions[-1]) + 1)
     return positions
+
+
+def axis_of_entries(length: int, chosen: Index, edges: Edges) -> Axis:
+    """Side of which every entry is a group of its own, the chosen ones first: a tile of these reads them alone."""
+    rest = np.setdiff1d(np.arange(length, dtype=np.int64), chosen, assume_unique=True)
+    return Axis(length, length, False, index=np.concatenate([chosen, rest]), edges=edges)
+
+
+def axes_of_whole(chain: Chain, orderings: Orderings, edges: tuple[Edges, Edges]) -> tuple[Axis, Axis]:
+    """Row and column sides of which all is one group, in standard order."""
+    sides = zip(chain.shape, orderings.permutations(chain), edges, strict=True)
+    rows, cols = (Axis(size, 1, False, index=index, edges=edge) for size, index, edge in sides)
+    return rows, cols
 
 
 def axes_of_cut(chain: Chain, position: int, orderings: Orderings, edges: tuple[Edges, Edges]) -> tuple[Axis, Axis]:

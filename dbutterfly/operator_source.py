@@ -173,9 +173,7 @@ def _check_finite(matrix: Any, name: str) -> None:
     bad = np.flatnonzero(~np.isfinite(entries.data))
     if bad.size:
         index = min((int(entries.row[k]), int(entries.col[k])) for k in bad)
-        raise NonFiniteError(
-            f"{name} holds a NaN or an infinity at index {index}; mask or replace such entries first", index
-        )
+        raise NonFiniteError.at(name, index)
 
 
 def _check_adjoint(source: OperatorSource) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from .chain import Chain, Split, Tree, split_tree, tree_leaves
 from .errors import ChainError, InputError, MemoryBudgetError
-from .layout import Axis, axes_of_cut, chunk_edges, largest_divisor
+from .layout import Axis, axes_of_cut, axes_of_whole, chunk_edges, largest_divisor
 from .orderings import Orderings
 from .plan import STACK_BYTES, Budget, Copy, Layout, Plan, SourceInfo, format_bytes
 from .probes import PRODUCT_BYTES, ProbeSizes
@@ -217,8 +217,7 @@ def _single_factor_plan(
     if peak > budget.memory:
         raise MemoryBudgetError(_too_small(budget.memory, peak, source))
     notes = (*notes, "a chain of one pattern: its factor is the matrix itself")
-    sides = zip(source.shape, orderings.permutations(chain), source.edges, strict=True)
-    rows, cols = (Axis(size, 1, False, index=index, edges=edges) for size, index, edges in sides)
+    rows, cols = axes_of_whole(chain, orderings, source.edges)
     layout = Layout(0, 1, 1, 0, 0, prefetch=False)
     return Plan(
         source, chain, split_tree(1), orderings, 1, budget, None, rows, cols, None, layout, stored, peak, notes

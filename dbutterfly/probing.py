@@ -33,16 +33,15 @@ from .kernels.backend import Backend, resolve_backend
 from .kernels.nystrom import nystrom, probed_energies
 from .layout import Index
 from .operator_source import OperatorSource
-from .plan import Tile
 from .probes import CHECKS, COLUMN_STREAM, OVERSAMPLING, ROW_STREAM, ProbeSizes, gaussian
 from .sources import MatrixSource
-from .tasks import Inputs, Job, Output, Task, TileTask
+from .tasks import Inputs, Job, Output, Tiled, TileTask, mark_nonzero
 
 __all__ = ["ProbeTask"]
 
 
 @dataclass(frozen=True)
-class ProbeTask(Task):
+class ProbeTask(Tiled):
     """Approximate each block of a tile of an operator from products.
 
     Attributes
@@ -63,15 +62,9 @@ class ProbeTask(Task):
     """
 
     stage: ClassVar[str] = "tiles"
-    tile: Tile
+    kind: ClassVar[str] = "products of tile"
     seed: int = 0
     oversampling: int = OVERSAMPLING
-
-    @property
-    def label(self) -> str:
-        """Name with the groups covered."""
-        r0, r1, c0, c1 = self.tile
-        return f"products of tile (row groups {r0}..{r1 - 1}, column groups {c0}..{c1 - 1})"
 
     def source_of(self, job: Job) -> MatrixSource:
         """The operator."""
@@ -111,9 +104,8 @@ class ProbeTask(Task):
             left[g, part], right[g, part], stats[g, part, : 1 + len(job.plan.ranks)] = found
         if not np.isfinite(stats[..., 0]).all():
             raise _too_large(job)
-        # A norm of zero says that a matrix is zero: not so where squares have underflowed.
-        stats[(stats[..., 0] == 0) & left.any(axis=(-2, -1)), 0] = np.finfo(np.float64).smallest_normal
-        r, c = slice(r0, r1), slice(c0, c1)
+        mark_nonzero(left, stats)
+        r, c = self.groups
         outputs = [Output("A", (r, c), left), Output("stats", (r, c), stats)]
         if job.plan.passes == 1:
             outputs.append(Output("B", (c, r), right.swapaxes(0, 1)))

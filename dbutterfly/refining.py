@@ -8,13 +8,14 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .certificate import ROUNDING
+from .certificate import rounding_of_products
 from .errors import InputError, MemoryBudgetError
 from .factorization import Factorization
 from .kernels.backend import Array, namespace, resolve_backend
+from .kernels.hierarchy import multiply_stack
 from .kernels.low_rank import squared_norms
 from .kernels.sweeps import sweep
-from .layout import Axis
+from .layout import axes_of_whole
 from .plan import Plan, Tile, format_bytes
 from .tasks import Job
 
@@ -67,7 +68,8 @@ def refined(found: Factorization, job: Job, sweeps: int) -> Factorization:
     backend = resolve_backend(job.backend)
     matrix = backend.to_device(_in_standard_order(job))[None, :, :]
     factors = [backend.to_device(values)[None] for values in found.ks_values]
-    best, errors = found.ks_values, [_error(matrix, found, job)]
+    best = found.ks_values
+    errors = [math.sqrt(_energy(matrix - multiply_stack(factors, found.chain, found.tree)))]
     for _ in range(sweeps):
         swept = sweep(matrix, factors, found.chain, found.tree)
         error = math.sqrt(_energy(matrix - swept.product))
@@ -80,7 +82,7 @@ def refined(found: Factorization, job: Job, sweeps: int) -> Factorization:
     norm = found.certificate.norm
     relative = [error / norm if norm else 0.0 for error in errors]
     eps = float(np.finfo(job.plan.source.work_dtype).eps)
-    rounding = ROUNDING * eps * len(best) * found.chain.rank if norm else 0.0
+    rounding = rounding_of_products(len(best), found.chain.rank, eps) if norm else 0.0
     certificate = dataclasses.replace(found.certificate, error_bound=relative[-1] + rounding, exact=True)
     return dataclasses.replace(
         found, ks_values=best, certificate=certificate, record={**found.record, "sweeps": relative}
@@ -89,17 +91,9 @@ def refined(found: Factorization, job: Job, sweeps: int) -> Factorization:
 
 def _in_standard_order(job: Job) -> NDArray[np.generic]:
     """The matrix as the chain takes it."""
-    sides = zip(job.source.shape, job.plan.orderings.permutations(job.plan.chain), job.source.edges, strict=True)
-    rows, cols = (Axis(size, 1, False, index=index, edges=edges) for size, index, edges in sides)
+    rows, cols = axes_of_whole(job.plan.chain, job.plan.orderings, job.source.edges)
     grid = job.source.read(rows, cols, Tile(0, 1, 0, 1))
     return np.ascontiguousarray(grid[0, 0].astype(job.plan.source.work_dtype))
-
-
-def _error(matrix: Array, found: Factorization, job: Job) -> float:
-    backend = resolve_backend(job.backend)
-    standard = dataclasses.replace(found, orderings=type(found.orderings)())
-    product = backend.to_device(standard.operator.to_dense())
-    return math.sqrt(_energy(matrix - product[None, :, :]))
 
 
 def _energy(difference: Array) -> float:

@@ -30,7 +30,7 @@ from .layout import Index
 from .plan import Tile
 from .sample_sizes import WORK_BYTES, Sizes
 from .sources import EntriesSource
-from .tasks import Inputs, Job, Output, Task
+from .tasks import Inputs, Job, Output, Tiled, mark_nonzero
 
 __all__ = ["SampledTileTask"]
 
@@ -42,7 +42,7 @@ GOLDEN = 0.6180339887498949
 
 
 @dataclass(frozen=True)
-class SampledTileTask(Task):
+class SampledTileTask(Tiled):
     """Approximate each block of a tile from some of its entries.
 
     Attributes
@@ -60,14 +60,8 @@ class SampledTileTask(Task):
     """
 
     stage: ClassVar[str] = "tiles"
-    tile: Tile
+    kind: ClassVar[str] = "sampled tile"
     seed: int = 0
-
-    @property
-    def label(self) -> str:
-        """Name with the groups covered."""
-        r0, r1, c0, c1 = self.tile
-        return f"sampled tile (row groups {r0}..{r1 - 1}, column groups {c0}..{c1 - 1})"
 
     def compute(self, job: Job, inputs: Inputs) -> list[Output]:  # noqa: ARG002
         """Evaluate and approximate, part by part; refuse NaN and infinities."""
@@ -86,7 +80,7 @@ class SampledTileTask(Task):
                 raise _too_large(job) from None
         if not np.isfinite(made.stats[..., 0]).all():
             raise _too_large(job)
-        r, c = slice(r0, r1), slice(c0, c1)
+        r, c = self.groups
         right = made.right.swapaxes(0, 1)
         return [Output("A", (r, c), made.left), Output("B", (c, r), right), Output("stats", (r, c), made.stats)]
 
@@ -108,8 +102,7 @@ class _Made(NamedTuple):
         """Put the approximations of some blocks in place; energies, discarded energies and slacks are columns."""
         self.left[at], self.right[at] = left, right
         stats = np.concatenate([part.reshape(*left.shape[:-2], -1) for part in energies], axis=-1)
-        # A norm of zero says that a matrix is zero: not so where squares have underflowed.
-        stats[(stats[..., 0] == 0) & left.any(axis=(-2, -1)), 0] = np.finfo(np.float64).smallest_normal
+        mark_nonzero(left, stats)
         self.stats[at] = stats
 
 

@@ -69,7 +69,8 @@ class Settings:
             can_copy=self.can_copy,
             spare=0 if self.tol is None else min(SPARE, LARGEST_RANK - chain.rank),
         )
-        return dataclasses.replace(found, notes=(*found.notes, *notes))
+        notes = (*found.notes, *notes) if earlier is None else tuple(earlier.manifest["plan"]["notes"])
+        return dataclasses.replace(found, notes=notes)
 
     def _chain(self, source: MatrixSource, orderings: Orderings) -> tuple[Chain, tuple[str, ...]]:
         """Chain that is asked for, with a note where a tolerance has led to it."""

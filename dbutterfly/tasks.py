@@ -66,10 +66,12 @@ __all__ = [
     "Task",
     "TileReader",
     "TileTask",
+    "Tiled",
     "VerifyTask",
     "done_name",
     "finish_task",
     "load_task",
+    "mark_nonzero",
     "stage_tasks",
     "write_outputs",
     "writers",
@@ -254,8 +256,8 @@ class CopyTask(Task):
 
 
 @dataclass(frozen=True)
-class TileReader(Task):
-    """A task that reads a tile of Z, or of its copy in another order."""
+class Tiled(Task):
+    """A task on the blocks of a tile."""
 
     kind: ClassVar[str]
     tile: Tile
@@ -269,6 +271,11 @@ class TileReader(Task):
     def groups(self) -> tuple[slice, slice]:
         """Row groups and column groups of the tile."""
         return slice(self.tile.r0, self.tile.r1), slice(self.tile.c0, self.tile.c1)
+
+
+@dataclass(frozen=True)
+class TileReader(Tiled):
+    """A task that reads a tile of Z, or of its copy in another order."""
 
     def source_of(self, job: Job) -> MatrixSource:
         """The matrix or its copy."""
@@ -300,7 +307,7 @@ class TileTask(TileReader):
         stats = xp.concat((found.energy[:, :, None], found.discarded, found.slack), axis=-1)
         stats = np.array(backend.to_host(stats))
         _check_finite(job, grid, self.tile, stats)
-        _mark_nonzero(grid, stats)
+        mark_nonzero(grid, stats)
         rows, cols = job.plan.rows, job.plan.cols
         r, c = self.groups
         left = _take(backend.to_host(found.left), rows.member_order, axis=3)
@@ -461,7 +468,7 @@ class WholeTask(TileReader):
         energy = np.sum(squared_norms(values), axis=-1)
         stats = np.stack([energy, np.zeros_like(energy), np.zeros_like(energy)], axis=-1)
         _check_finite(job, inputs["grid"], WHOLE, stats)
-        _mark_nonzero(inputs["grid"], stats)
+        mark_nonzero(inputs["grid"], stats)
         span = (slice(0, 1),)
         return [Output("left/0", span, values[0].reshape(1, *job.plan.chain.patterns[0])), Output("stats", span, stats)]
 
@@ -630,16 +637,22 @@ def _check_finite(job: Job, grid: NDArray[Any], tile: Tile, stats: NDArray[np.fl
 
 def _non_finite(job: Job, index: tuple[int, int] | None) -> NonFiniteError:
     assert index is not None
-    return NonFiniteError(
-        f"{job.source.name} holds a NaN or an infinity at index {index}; mask or replace such entries first", index
-    )
+    return NonFiniteError.at(job.source.name, index)
 
 
-def _mark_nonzero(grid: NDArray[Any], stats: NDArray[np.float64]) -> None:
-    """Raise energies that have underflowed to the least normal number: a matrix of norm zero is zero."""
-    for g, h in np.argwhere(stats[..., 0] == 0):
-        if grid[g, h].any():
-            stats[g, h, 0] = np.finfo(np.float64).smallest_normal
+def mark_nonzero(parts: NDArray[Any], stats: NDArray[np.float64]) -> None:
+    """Raise energies that have underflowed to the least normal number: a matrix of norm zero is zero.
+
+    Parameters
+    ----------
+    parts : array, shape (..., n, m)
+        Blocks, or what was found of them.
+    stats : array, shape (..., numbers)
+        Their energies first; changed in place.
+    """
+    for at in map(tuple, np.argwhere(stats[..., 0] == 0)):
+        if parts[at].any():
+            stats[(*at, 0)] = np.finfo(np.float64).smallest_normal
 
 
 def _tile_label(kind: str, tile: Tile) -> str:

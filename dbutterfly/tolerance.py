@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from .chain import Chain
 from .errors import InputError, NonFiniteError
-from .layout import Axis, axes_of_cut
+from .layout import Axis, axes_of_cut, axis_of_entries
 from .orderings import Orderings
 from .plan import Tile
 from .sources import MatrixSource
@@ -219,17 +219,12 @@ def _block(
         group = int(rng.integers(axis.groups))
         members = axis.positions(group, group + 1)
         chosen = np.sort(rng.permutation(members.size)[:side])
-        wanted = members[chosen]
-        rest = np.setdiff1d(np.arange(axis.length, dtype=np.int64), wanted, assume_unique=True)
-        sides.append((Axis(axis.length, axis.length, False, index=np.append(wanted, rest), edges=axis.edges), wanted))
+        sides.append((axis_of_entries(axis.length, members[chosen], axis.edges), members[chosen]))
     (row_axis, row_index), (col_axis, col_index) = sides
     tile = Tile(0, row_index.size, 0, col_index.size)
     block = source.read(row_axis, col_axis, tile)[:, :, 0, 0]
     block = block.astype(np.result_type(block.dtype, np.float64))
     if not np.isfinite(block).all():
         row, col = np.argwhere(~np.isfinite(block))[0]
-        index = int(row_index[row]), int(col_index[col])
-        raise NonFiniteError(
-            f"{source.name} holds a NaN or an infinity at index {index}; mask or replace such entries first", index
-        )
+        raise NonFiniteError.at(source.name, (int(row_index[row]), int(col_index[col])))
     return block, source.bytes_touched(row_axis, col_axis, tile)

@@ -1,24 +1,21 @@
 import pickle
 import tracemalloc
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import scipy.sparse
+from blocks import blocks_of, errors_of, job_of_source, low_rank_blocks, standard, stored
 from comparing import DTYPES, random_matrix
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
-import dbutterfly as dbf
 from dbutterfly import operator_source, probes, probing
 from dbutterfly.chain import Chain, Split
 from dbutterfly.errors import InputError, SourceError
-from dbutterfly.layout import axes_of_cut
 from dbutterfly.plan import Tile
 from dbutterfly.probes import ProbeSizes, gaussian
 from dbutterfly.probing import ProbeTask
 from dbutterfly.sources import as_source
-from dbutterfly.tasks import Job, finish_task, load_task, write_outputs
-from dbutterfly.workspace import MemoryWorkspace
+from dbutterfly.tasks import finish_task, load_task, write_outputs
 
 
 class Counting(LinearOperator):
@@ -59,29 +56,11 @@ def helmholtz(n):
     return np.exp(2j * np.pi * n / 10 * distance) / np.sqrt(distance)
 
 
-@dataclass(frozen=True)
-class FewFields:
-    """What a tile of products wants of a plan."""
-
-    chain: Chain
-    source: object
-    rows: object
-    cols: object
-    split: object
-    ranks: tuple
-    passes: int = 1
-
-
 def job_of(operator, chain=None, ranks=None, orderings=None, passes=1):
     source = as_source(operator)
-    chain = Chain.chainable(source.shape) if chain is None else chain
-    position = max(1, len(chain) // 2)
-    split, *_ = chain.cut(position)
-    rows, cols = axes_of_cut(chain, position, dbf.Orderings.from_any(orderings), (None, None))
-    planned = FewFields(chain, source.info, rows, cols, split, (split.rank,) if ranks is None else ranks, passes)
     if isinstance(operator, Counting):
         operator.counts = dict.fromkeys(operator.counts, 0)
-    return Job(source, planned, MemoryWorkspace(), "numpy")
+    return job_of_source(source, chain, ranks, orderings, passes)
 
 
 def results_of(job, tile=None, **options):
@@ -93,40 +72,6 @@ def results_of(job, tile=None, **options):
     assert [found[name].selection for name in ("A", "B", "stats")] == [(rows, cols), (cols, rows), (rows, cols)]
     assert outputs[-1].name == "done/tiles"
     return found["A"].values, found["B"].values.swapaxes(0, 1), found["stats"].values
-
-
-def standard(values, job):
-    for number, axis in enumerate((job.plan.rows, job.plan.cols)):
-        if axis.group_order is not None:
-            values = np.take(values, axis.group_order, axis=number)
-    return values
-
-
-def blocks_of(matrix, job, orderings=None):
-    rows, cols = dbf.Orderings.from_any(orderings).permutations(job.plan.chain)
-    matrix = matrix if rows is None else matrix[rows]
-    matrix = matrix if cols is None else matrix[:, cols]
-    p, u, q, v, _ = job.plan.split
-    return matrix.reshape(p, u, q, v).transpose(1, 2, 0, 3)
-
-
-def stored(blocks, orderings, chain):
-    """Matrix whose blocks, after the orderings, are these."""
-    u, q, p, v = blocks.shape
-    matrix = np.empty((p * u, q * v), blocks.dtype)
-    sides = dbf.Orderings.from_any(orderings).permutations(chain)
-    at = [np.arange(n) if side is None else side for n, side in zip(matrix.shape, sides, strict=True)]
-    matrix[np.ix_(*at)] = blocks.transpose(2, 0, 1, 3).reshape(matrix.shape)
-    return matrix
-
-
-def low_rank_blocks(groups, p, v, rank, dtype="float64", seed=0):
-    left = random_matrix((groups[0] * groups[1] * p, rank), dtype, seed).reshape(*groups, p, rank)
-    return left @ random_matrix((groups[0] * groups[1] * rank, v), dtype, seed + 1).reshape(*groups, rank, v)
-
-
-def errors_of(blocks, left, right):
-    return np.linalg.norm(blocks - left.swapaxes(2, 3) @ right, axis=(2, 3))
 
 
 WIDE = Chain.monarch((64 * 6, 5 * 70), p=64, q=5)

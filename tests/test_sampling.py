@@ -4,19 +4,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from blocks import blocks_of, errors_of, job_of_source, low_rank_blocks, standard, stored
 from comparing import random_matrix
 
 import dbutterfly as dbf
 from dbutterfly.block_entries import BlockEntries
 from dbutterfly.chain import Chain
 from dbutterfly.errors import InputError, NonFiniteError, SourceError
-from dbutterfly.layout import axes_of_cut
 from dbutterfly.plan import Tile
 from dbutterfly.sample_sizes import Evaluated, Sizes, evaluated
 from dbutterfly.sampling import SampledTileTask
 from dbutterfly.sources import as_source
 from dbutterfly.tasks import Job, finish_task
-from dbutterfly.workspace import MemoryWorkspace
 
 
 @dataclass
@@ -46,26 +45,8 @@ class Kernel:
         return np.exp(2j * np.pi * self.n / 10 * distance) / np.sqrt(distance)
 
 
-@dataclass(frozen=True)
-class FewFields:
-    """What a sampled tile wants of a plan."""
-
-    chain: Chain
-    source: object
-    rows: object
-    cols: object
-    split: object
-    ranks: tuple
-
-
 def job_of(f, shape, dtype="float64", chain=None, ranks=None, orderings=None):
-    source = as_source(dbf.entries(f, shape, dtype, sampled=True))
-    chain = Chain.chainable(shape) if chain is None else chain
-    position = max(1, len(chain) // 2)
-    split, *_ = chain.cut(position)
-    rows, cols = axes_of_cut(chain, position, dbf.Orderings.from_any(orderings), (None, None))
-    planned = FewFields(chain, source.info, rows, cols, split, (split.rank,) if ranks is None else ranks)
-    return Job(source, planned, MemoryWorkspace(), "numpy")
+    return job_of_source(as_source(dbf.entries(f, shape, dtype, sampled=True)), chain, ranks, orderings)
 
 
 def results_of(job, tile=None, seed=0):
@@ -78,41 +59,6 @@ def results_of(job, tile=None, seed=0):
     assert [output.name for output in outputs] == ["A", "B", "stats", "done/tiles"]
     assert (left.selection, right.selection, stats.selection) == ((rows, cols), (cols, rows), (rows, cols))
     return left.values, right.values.swapaxes(0, 1), stats.values
-
-
-def standard(values, job):
-    for number, axis in enumerate((job.plan.rows, job.plan.cols)):
-        if axis.group_order is not None:
-            values = np.take(values, axis.group_order, axis=number)
-    return values
-
-
-def blocks_of(matrix, job, orderings=None):
-    rows, cols = dbf.Orderings.from_any(orderings).permutations(job.plan.chain)
-    matrix = matrix if rows is None else matrix[rows]
-    matrix = matrix if cols is None else matrix[:, cols]
-    p, u, q, v, _ = job.plan.split
-    return matrix.reshape(p, u, q, v).transpose(1, 2, 0, 3)
-
-
-def stored(blocks, orderings, chain):
-    """Matrix whose blocks, after the orderings, are these."""
-    u, q, p, v = blocks.shape
-    matrix = np.empty((p * u, q * v), blocks.dtype)
-    rows, cols = dbf.Orderings.from_any(orderings).permutations(chain)
-    rows = np.arange(p * u) if rows is None else rows
-    cols = np.arange(q * v) if cols is None else cols
-    matrix[np.ix_(rows, cols)] = blocks.transpose(2, 0, 1, 3).reshape(p * u, q * v)
-    return matrix
-
-
-def low_rank_blocks(groups, p, v, rank, dtype="float64", seed=0):
-    left = random_matrix((groups[0] * groups[1] * p, rank), dtype, seed).reshape(*groups, p, rank)
-    return left @ random_matrix((groups[0] * groups[1] * rank, v), dtype, seed + 1).reshape(*groups, rank, v)
-
-
-def errors_of(blocks, left, right):
-    return np.linalg.norm(blocks - left.swapaxes(2, 3) @ right, axis=(2, 3))
 
 
 MONARCH = Chain.monarch((24 * 6, 5 * 30), p=24, q=5)

@@ -2,6 +2,7 @@ import pickle
 
 import numpy as np
 import pytest
+from blocks import blocks_of
 from comparing import noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
@@ -39,15 +40,6 @@ def outputs_of(job, task):
     return {output.name: output for output in outputs}
 
 
-def blocks_of(matrix, job):
-    """Blocks (u, q, p, v) of the root cut, in standard order."""
-    rows, cols = job.plan.orderings.permutations(job.plan.chain)
-    matrix = matrix if rows is None else matrix[rows]
-    matrix = matrix if cols is None else matrix[:, cols]
-    p, u, q, v, _ = job.plan.split
-    return matrix.reshape(p, u, q, v).transpose(1, 2, 0, 3)
-
-
 def in_standard_order(values, *axes):
     """Groups renumbered from storage to standard order, one axis of the plan for each axis of the array."""
     for number, axis in enumerate(axes):
@@ -66,7 +58,7 @@ def test_a_tile_splits_every_block(orderings, rank):
     left = in_standard_order(found["A"].values, job.plan.rows, job.plan.cols)
     right = in_standard_order(found["B"].values, job.plan.cols, job.plan.rows).swapaxes(0, 1)
     stats = in_standard_order(found["stats"].values, job.plan.rows, job.plan.cols)
-    blocks = blocks_of(matrix, job)
+    blocks = blocks_of(matrix, job, job.plan.orderings)
     residual = blocks - np.einsum("uqkp,uqkv->uqpv", left, right)
     energy, discarded, slack = np.moveaxis(stats, -1, 0)
     np.testing.assert_allclose(energy, np.sum(blocks**2, axis=(2, 3)))
@@ -102,7 +94,7 @@ def test_the_stages_fill_the_workspace(orderings, passes, r):
     right = np.concatenate([output.values for output in filled["right_error"]])
     assert (left.shape, right.shape) == ((u, q, 1 + r), (q, u, r))
     if passes == 2:
-        wanted = np.einsum("uqkp,uqpv->uqkv", basis, blocks_of(matrix, job))
+        wanted = np.einsum("uqkp,uqpv->uqkv", basis, blocks_of(matrix, job, job.plan.orderings))
         stored = in_standard_order(job.workspace.read("B", (slice(None),)), job.plan.cols, job.plan.rows)
         np.testing.assert_allclose(stored.swapaxes(0, 1), wanted, atol=1e-14)
         second = sum(np.sum(output.values) for output in filled["second"])

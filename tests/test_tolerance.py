@@ -74,6 +74,7 @@ def test_a_rank_that_was_too_small_is_raised_without_reading_again(low_guess, en
     fact = dbf.factorize(array, tol=tol, orderings=ORDERINGS, passes=passes, store=tmp_path / "run", **engine)
     assert fact.chain.rank == rank
     assert fact.record["plan"]["ranks"] == [3, 4, 5]
+    assert any(f"for tol={tol:g}: 1 sampled blocks predict" in note for note in fact.record["plan"]["notes"])
     assert fact.record["stages"]["tiles"]["bytes_read"] == matrix.nbytes
     assert dense_error(fact, matrix) <= fact.certificate.error_bound <= tol
     assert_same(fact, dbf.open(tmp_path / "run"))

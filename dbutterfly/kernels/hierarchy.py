@@ -35,6 +35,7 @@ __all__ = [
     "part_right",
     "right_matrices",
     "right_rows",
+    "times_blocks",
 ]
 
 
@@ -141,17 +142,31 @@ def orthonormal_columns(left: Factored, rank: int) -> Factored:
         Columns that meet a block: neighbours in the product.
     """
     xp = namespace(left.product)
-    last, (count, p, cols) = left.factors[-1], left.product.shape
+    count, p, cols = left.product.shape
     q = cols // rank
-    _, a, b, c, _ = last.shape
     product = xp.permute_dims(xp.reshape(left.product, (count, p, q, rank)), (0, 2, 1, 3))  # (K, q, p, r)
     t = orthonormalizers(xp.reshape(product, (count * q, p, rank)))
     t = xp.reshape(t, (count, q, rank, rank))
     product = xp.permute_dims(xp.matmul(product, t), (0, 2, 1, 3))
-    by_block = xp.permute_dims(xp.reshape(last, (count, a, b, c // rank, rank)), (0, 1, 3, 2, 4))
-    changed = xp.matmul(by_block, xp.reshape(t, (count, a, c // rank, rank, rank)))
-    changed = xp.reshape(xp.permute_dims(changed, (0, 1, 3, 2, 4)), last.shape)
-    return Factored([*left.factors[:-1], changed], xp.reshape(product, (count, p, cols)))
+    return Factored(times_blocks(left.factors, t), xp.reshape(product, (count, p, cols)))
+
+
+def times_blocks(factors: list[Array], t: Array) -> list[Array]:
+    """Factors of left children, their products multiplied block by block from the right.
+
+    Parameters
+    ----------
+    factors : list of array
+        The last one of shape (U, a, b, c, 1).
+    t : array, shape (..., r, r)
+        A matrix for each of the U*q blocks, in order.
+    """
+    xp, last = namespace(t), factors[-1]
+    groups, a, b, c, _ = last.shape
+    rank = t.shape[-1]
+    by_block = xp.permute_dims(xp.reshape(last, (groups, a, b, c // rank, rank)), (0, 1, 3, 2, 4))
+    changed = xp.matmul(by_block, xp.reshape(t, (groups, a, c // rank, rank, rank)))
+    return [*factors[:-1], xp.reshape(xp.permute_dims(changed, (0, 1, 3, 2, 4)), last.shape)]
 
 
 def join_left(factor: Array, u: int) -> Array:

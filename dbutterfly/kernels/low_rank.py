@@ -27,6 +27,7 @@ from .backend import Array, any_true, is_complex, namespace
 __all__ = [
     "CANCELLING",
     "RELATIVE_SLACK",
+    "SUBTRACTED",
     "RankOne",
     "adjoint",
     "cancels",
@@ -43,6 +44,9 @@ __all__ = [
 
 CANCELLING = 1024
 """A difference of energies below this many units in the last place is formed from the residual instead."""
+
+SUBTRACTED = 8
+"""Units in the last place by which an energy, and so a difference of energies, may be off."""
 
 RUN = 1024
 """Squares are summed in the precision of the matrix in runs of this length (or one of less than twice that)."""

@@ -14,8 +14,8 @@ singular value of T. So no singular value decomposition is needed, which costs a
 from __future__ import annotations
 
 from .backend import Array, any_true, namespace
-from .low_rank import RELATIVE_SLACK, adjoint, replaced_rows, squared_norms
-from .subspace import ROUNDED, SUBTRACTED, best_subspaces, gaussian, padded, start_basis, tamed
+from .low_rank import RELATIVE_SLACK, SUBTRACTED, adjoint, replaced_rows, squared_norms
+from .subspace import ROUNDED, best_subspaces, gaussian, padded, start_basis, tamed
 
 __all__ = ["leading_ranges", "weighted_ranges"]
 

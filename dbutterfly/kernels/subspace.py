@@ -33,6 +33,7 @@ from .backend import Array, any_true, is_complex, namespace
 from .low_rank import (
     CANCELLING,
     RELATIVE_SLACK,
+    SUBTRACTED,
     adjoint,
     cancels,
     replaced,
@@ -49,9 +50,6 @@ OVERSAMPLING = 4
 
 ROUNDS = 2
 """Rounds before the Gram matrix is formed."""
-
-SUBTRACTED = 8
-"""Units in the last place by which a difference of energies may be off."""
 
 ROUNDED = 64
 """Residuals of this many units in the last place are rounding."""

@@ -23,6 +23,7 @@ from .hierarchy import (
     part_right,
     right_matrices,
     right_rows,
+    times_blocks,
 )
 from .low_rank import adjoint
 from .orthonormal import orthonormalizers
@@ -64,13 +65,13 @@ def sweep(matrices: Array, factors: list[Array], chain: Chain, tree: Tree) -> Fa
     to_rows = adjoint(_orthonormalizers(adjoint(b)))  # (K, u, q, r, r)
     rows = xp.matmul(to_rows, b)
     target = xp.matmul(xp.conj(rows), xp.matrix_transpose(blocks))  # (K, u, q, r, p): columns of Z B^H
-    left = _times(left, xp.matmul(b, adjoint(rows)))
+    left = times_blocks(left, xp.matmul(b, adjoint(rows)))
     fitted = sweep(left_matrices(xp.reshape(target, (count * u, q, rank, p))), left, left_chain, tree[0])
 
     x = xp.matrix_transpose(xp.reshape(left_rows(fitted.product, rank), (count, u, q, rank, p)))
     to_columns = _orthonormalizers(x)
     columns = xp.matmul(x, to_columns)
-    left = _times(fitted.factors, to_columns)
+    left = times_blocks(fitted.factors, to_columns)
     target = xp.matmul(adjoint(columns), blocks)  # (K, u, q, r, v)
     right = _before(right, xp.matmul(xp.matmul(adjoint(columns), x), to_rows))
     best = sweep(right_matrices(xp.permute_dims(target, (0, 2, 1, 3, 4))), right, right_chain, tree[1])
@@ -87,16 +88,6 @@ def _orthonormalizers(columns: Array) -> Array:
     *lead, n, rank = columns.shape
     found = orthonormalizers(xp.reshape(columns, (-1, n, rank)))
     return xp.reshape(found, (*lead, rank, rank))
-
-
-def _times(left: list[Array], t: Array) -> list[Array]:
-    """Factors of left children, their products multiplied block by block by matrices (K, u, q, r, r) from the right."""
-    xp, last = namespace(t), left[-1]
-    groups, a, b, c, _ = last.shape
-    rank = t.shape[-1]
-    by_block = xp.permute_dims(xp.reshape(last, (groups, a, b, c // rank, rank)), (0, 1, 3, 2, 4))
-    changed = xp.matmul(by_block, xp.reshape(t, (groups, a, c // rank, rank, rank)))
-    return [*left[:-1], xp.reshape(xp.permute_dims(changed, (0, 1, 3, 2, 4)), last.shape)]
 
 
 def _before(right: list[Array], t: Array) -> list[Array]:

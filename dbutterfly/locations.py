@@ -14,7 +14,7 @@ from zarr.storage import FsspecStore, ObjectStore, StorePath
 
 from .errors import InputError
 from .remote_store import RemoteStore
-from .retries import reason
+from .retries import reason, retried
 
 __all__ = ["as_store", "holds_objects", "is_remote"]
 
@@ -112,7 +112,10 @@ def holds_objects(store: Any) -> bool:
         return False
     import obstore
 
-    return any(len(batch) > 0 for batch in obstore.list(store.store, chunk_size=1))
+    def list_one() -> bool:
+        return any(len(batch) > 0 for batch in obstore.list(store.store, chunk_size=1))
+
+    return retried(list_one, describe=f"list {store}", remote=is_remote(store))
 
 
 def _checked_rest(rest: str, kind: Scheme, argument: str) -> str:

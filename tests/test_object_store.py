@@ -79,6 +79,21 @@ def test_foreign_objects_are_seen(s3: ObjectServer) -> None:
     assert not holds_objects(as_store(s3.url("pla")))
 
 
+def test_a_listing_that_breaks_off_is_tried_again(s3: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored(s3)
+    whole, calls = obstore.list, []
+
+    def broken(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise obstore.exceptions.GenericError("Generic S3 error: Error getting list response body")
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(obstore, "list", broken)
+    assert holds_objects(as_store(s3.url("z.zarr")))
+    assert len(calls) == 2
+
+
 def test_read_only_stores_are_not_written(s3: ObjectServer) -> None:
     with pytest.raises(ValueError, match="read-only"):
         zarr.create_array(as_store(s3.url("z.zarr"), read_only=True), shape=(4,), dtype="f4")

@@ -253,12 +253,15 @@ def test_memory_is_that_of_the_results_and_the_work(monkeypatch, rank, work):
     chain = Chain.chainable((1024, 1024), rank=rank)
     job = job_of(Kernel(1024), (1024, 1024), "complex128", chain, orderings=("bitreversal", None))
     results_of(job, Tile(0, 1, 0, 1))
-    tracemalloc.start()
-    try:
-        results = results_of(job)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    peaks = []
+    for _ in range(3):  # other threads of this process, such as those of a Dask client, may allocate meanwhile
+        tracemalloc.start()
+        try:
+            results = results_of(job)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    peak = min(peaks)
     assert 0.5 * work < peak - sum(values.nbytes for values in results) < 1.25 * work
 
 

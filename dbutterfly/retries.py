@@ -24,6 +24,9 @@ TIMEOUT_VARIABLE = "DBUTTERFLY_STORAGE_TIMEOUT"
 
 DEFAULT_TIMEOUT = 60.0
 
+LONGEST_WAIT = 2.0
+"""Seconds, give or take half, between two calls at most."""
+
 LASTING_ERRORS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 LASTING_CODES = {
     errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EINVAL, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
@@ -51,7 +54,7 @@ _log = logging.getLogger("dbutterfly")
 
 
 def retried(
-    call: Callable[[], T], *, describe: str, remote: bool = True, attempts: int = 4, first_wait: float = 0.2
+    call: Callable[[], T], *, describe: str, remote: bool = True, attempts: int = 8, first_wait: float = 0.2
 ) -> T:
     """Call something that reads or writes storage, again where its error may pass.
 
@@ -65,9 +68,10 @@ def retried(
         Whether the storage is reached over a network (:func:`dbutterfly.locations.is_remote`); otherwise the first
         error is raised.
     attempts : int
-        Most calls made. None is begun once :func:`storage_timeout` seconds have gone by.
+        Most calls made. None is begun once :func:`storage_timeout` seconds have gone by. Opening a Zarr node is eight
+        small requests, all of which must come through: where one answer in thirty breaks off, one call in five fails.
     first_wait : float
-        Seconds before the second call, give or take half; twice as long before each further one.
+        Seconds before the second call, give or take half; twice as long before each further one, up to two seconds.
 
     Returns
     -------
@@ -93,7 +97,7 @@ def retried(
                 describe, reason(error), pause, attempt + 1, attempts,
             )  # fmt: skip
         time.sleep(pause)
-        wait *= 2
+        wait = min(2 * wait, max(first_wait, LONGEST_WAIT))
     raise AssertionError(f"attempts={attempts} is less than 1")
 
 

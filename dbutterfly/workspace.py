@@ -136,7 +136,7 @@ class ZarrWorkspace:
                 return None
 
         try:
-            found = retried(create, describe=f"creating {self._name(name)}", remote=self._remote, attempts=8)
+            found = retried(create, describe=f"creating {self._name(name)}", remote=self._remote)
         except Exception as error:
             if _is_damage(error):
                 raise self._foreign(name, reason(error)) from error

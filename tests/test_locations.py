@@ -40,7 +40,11 @@ def test_local_places_become_absolute_paths(tmp_path: Path, monkeypatch: pytest.
     assert [as_store(place) for place in ("z.zarr", "./z.zarr", Path("z.zarr"), f"file://{here}")] == [here] * 4
 
 
-@pytest.mark.parametrize("place", ["memory://z.zarr", "simplecache::s3://b/z", MemoryStore(), {}, None], ids=repr)
+@pytest.mark.parametrize(
+    "place",
+    ["memory://z.zarr", "simplecache::s3://b/z", MemoryStore(), {}, None],
+    ids=lambda place: type(place).__name__,
+)
 def test_what_zarr_opens_by_itself_stays(place: Any) -> None:
     assert as_store(place) is place
 

@@ -96,6 +96,7 @@ def check(trial, fact, run):
 # ---------------------------------------------------------------- workers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nanny", [True, False], ids=["with nanny", "without"])
 @pytest.mark.parametrize("kind", ["zarr", "watched"])
 def test_a_killed_worker_costs_time_only(kind, nanny, trial, cluster, client, tmp_path):
@@ -110,6 +111,7 @@ def test_a_killed_worker_costs_time_only(kind, nanny, trial, cluster, client, tm
         assert len(read(run)) <= TILES + 4  # of a worker are lost the tile that it computes, and the one it reads
 
 
+@pytest.mark.slow
 def test_a_worker_that_joins_gets_work(trial, cluster, client, tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "SECONDS_BETWEEN_LOOKS", 0.2)
     cluster.restore(client, 1)
@@ -151,6 +153,7 @@ def test_a_run_outlives_all_its_workers(trial, cluster, client, tmp_path, monkey
     check(trial, running.result(), run)
 
 
+@pytest.mark.slow
 def test_workers_that_never_come_back_end_a_run(trial, cluster, client, tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "SECONDS_WITHOUT_WORKERS", 2.0)
     monkeypatch.setattr(engine, "SECONDS_BETWEEN_LOOKS", 0.2)
@@ -172,6 +175,7 @@ def test_workers_that_never_come_back_end_a_run(trial, cluster, client, tmp_path
 # ---------------------------------------------------------------- tasks that cannot be done
 
 
+@pytest.mark.slow
 def test_a_tile_beyond_the_memory_of_a_worker_is_named(trial, cluster, client, tmp_path):
     run, does, poison = tmp_path / "run", tmp_path / "does", 20
     does.write_text("hoard")
@@ -246,6 +250,7 @@ def test_a_tile_that_always_fails_is_named_and_the_rest_is_kept(trial, cluster, 
 # ---------------------------------------------------------------- the scheduler
 
 
+@pytest.mark.slow
 def test_a_restarted_scheduler_is_found_again(trial, doomed, tmp_path):
     """The client tries for as long as its connection may take (30 s by default) to reach it, and sends all again."""
     run = tmp_path / "run"
@@ -259,6 +264,7 @@ def test_a_restarted_scheduler_is_found_again(trial, doomed, tmp_path):
         check(trial, running.result(), run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["watched", "array"])
 def test_a_lost_scheduler_ends_a_run_that_can_be_continued(source, trial, doomed, tmp_path):
     run = tmp_path / "run"
@@ -284,6 +290,7 @@ def test_a_lost_scheduler_ends_a_run_that_can_be_continued(source, trial, doomed
 # ---------------------------------------------------------------- the client
 
 
+@pytest.mark.slow
 def test_a_killed_client_is_followed_by_another(trial, cluster, client, tmp_path):
     run = tmp_path / "run"
     first = attempt(trial, run, cluster.address)

@@ -16,6 +16,7 @@ from distributed import Client, LocalCluster
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import dbutterfly as dbf
+from dbutterfly import engine as engine_room
 from dbutterfly import tasks
 from dbutterfly.engine import (
     ATTEMPTS,
@@ -351,7 +352,8 @@ def test_a_client_must_be_a_client(client):
         dbf.factorize(np.eye(4), client=client)
 
 
-def test_a_cluster_without_workers_is_refused():
+def test_a_cluster_without_workers_is_refused(monkeypatch):
+    monkeypatch.setattr(engine_room, "SECONDS_FOR_WORKERS", 0.2)
     with (
         LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
         Client(cluster) as client,

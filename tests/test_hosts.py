@@ -65,6 +65,7 @@ def on_client(hosts, trial, run, **options):
     return attempt(trial, run, address(hosts), within=hosts.within("client"), environment=QUICK, **options)
 
 
+@pytest.mark.slow
 def test_a_run_on_several_hosts_moves_little(hosts, cluster, tmp_path):
     trial, run = Trial(tmp_path, side=2048), tmp_path / "run"
     before = {name: hosts.bytes_moved(name) for name in hosts.names}

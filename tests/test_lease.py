@@ -188,6 +188,7 @@ def test_when_a_process_started_does_not_depend_on_the_clock(monkeypatch):
     assert lease._started(os.getpid()) == before
 
 
+@pytest.mark.slow
 def test_of_many_at_once_one_gets_it(tmp_path):
     others = [prepared(tmp_path) for _ in range(4)]
     assert {said(other) for other in others} == {"ready"}

@@ -20,7 +20,7 @@ CONSOLE = re.findall(r"```console\n(.*?)\n```", README, re.S)
 
 def run(script: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, **environment}
+    environment = {**os.environ, "PATH": path, "PIP_NO_COMPILE": "0", **environment}  # pip's way to say --no-compile
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script], cwd=cwd, env=environment, capture_output=True, text=True
     )
@@ -70,6 +70,7 @@ def test_session(tmp_path, monkeypatch):
     assert runner.failures == 0, "".join(report)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", range(len(CONSOLE)))
 def test_console_commands(index, tmp_path):
     commands = [line.removeprefix("$ ") for line in CONSOLE[index].splitlines()]

@@ -70,6 +70,7 @@ def test_a_copy_in_another_order_lies_in_the_store(s3, matrix):
     assert_same(fact, dbf.factorize(matrix, tree=TREE, orderings=orderings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faults", [{"errors": 0.1}, {"resets": 0.03}, {"delays": 0.1, "delay": 0.3}], ids=str)
 def test_a_flaky_server_costs_time_only(s3, matrix, expected, faults, monkeypatch):
     z = written(s3, matrix)

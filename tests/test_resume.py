@@ -130,6 +130,7 @@ def run_elsewhere(source, directory, matrix, passes=1, **arguments):
     )
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_repeats_nothing_that_had_ended(matrix, expected, many_tiles, tmp_path):
     store, ended, begun = tmp_path / "run", np.zeros(64, bool), 0
     for kill, after in enumerate((5, 12, 3)):
@@ -371,6 +372,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", place], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_freed_space_is_used(small_disk, engine, tmp_path):
     matrix = noisy_butterfly((1024, 1024), "float32")
     tree = dbf.plan(matrix).tree

@@ -18,6 +18,12 @@ from numpy.typing import NDArray
 from object_store import ObjectServer, find_weed, serving
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave the cores to the processes that share the tests: their BLAS threads would wait for each other."""
+    if config.getoption("numprocesses", None):
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before they start
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put modules with many slow tests first: modules are handed out in order, and short ones fill up the end."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))

@@ -14,8 +14,8 @@ singular value of T. So no singular value decomposition is needed, which costs a
 from __future__ import annotations
 
 from .backend import Array, any_true, namespace
-from .low_rank import RELATIVE_SLACK, SUBTRACTED, adjoint, replaced_rows, squared_norms
-from .subspace import ROUNDED, best_subspaces, gaussian, padded, start_basis, tamed
+from .low_rank import RELATIVE_SLACK, SUBTRACTED, adjoint, replaced_rows, residual_energy, squared_norms
+from .subspace import OVERSAMPLING, ROUNDED, best_subspaces, gaussian, padded, tamed
 
 __all__ = ["leading_ranges", "weighted_ranges"]
 
@@ -42,44 +42,54 @@ def leading_ranges(blocks: Array, rank: int) -> Array:
     if p <= rank:
         identity = xp.eye(p, dtype=blocks.dtype, device=blocks.device)
         return padded(xp.broadcast_to(identity, (count, p, p)), rank)
-    blocks = tamed(blocks)[0]
+    blocks, energy, _, _ = tamed(blocks)
     if v <= rank:
         return padded(xp.matrix_transpose(xp.linalg.qr(blocks)[0]), rank)
     omega = xp.asarray(gaussian(v, rank), dtype=blocks.dtype, device=blocks.device)
     basis = xp.linalg.qr(xp.matmul(blocks, xp.broadcast_to(omega, (count, v, rank))))[0]
-    return xp.matrix_transpose(_iterated(blocks, basis, ROUNDS))
+    return xp.matrix_transpose(_iterated(blocks, energy, basis, ROUNDS))
 
 
-def _iterated(blocks: Array, basis: Array, rounds: int) -> Array:
+def _iterated(blocks: Array, energy: Array, basis: Array, rounds: int) -> Array:
     """Columns (n, p, r) after a round from ``basis``; blocks that have more to gain go through more."""
     xp = namespace(blocks)
     outer, triangle = xp.linalg.qr(xp.matmul(adjoint(blocks), basis))
     y = xp.matmul(blocks, outer)
     found = xp.linalg.qr(y)[0]
-    open_ = ~_settled(blocks, y, outer, y - xp.matmul(basis, adjoint(triangle)), triangle)
+    open_ = ~_settled(blocks, energy, y, outer, y - xp.matmul(basis, adjoint(triangle)), triangle)
     if not any_true(open_):
         return found
     (which,) = xp.nonzero(open_)
     rest = xp.take(blocks, which, axis=0)
     if rounds > 1:
-        better = _iterated(rest, xp.take(found, which, axis=0), rounds - 1)
+        better = _iterated(rest, xp.take(energy, which), xp.take(found, which, axis=0), rounds - 1)
     else:
         better = xp.linalg.qr(xp.matrix_transpose(best_subspaces(rest, (basis.shape[2],)).left))[0]
     return replaced_rows(found, open_, better)
 
 
-def _settled(blocks: Array, y: Array, outer: Array, rise: Array, triangle: Array) -> Array:
-    """Blocks of which no other directions could capture more by ``RELATIVE_SLACK`` of what is lost."""
+def _settled(blocks: Array, energy: Array, y: Array, outer: Array, rise: Array, triangle: Array) -> Array:
+    """Blocks of which no other directions could capture more by ``RELATIVE_SLACK`` of what is lost.
+
+    What is lost is formed from the residual only where the difference of energies, which bounds it, leaves that open.
+    """
     xp = namespace(blocks)
-    energy = xp.sum(squared_norms(y), axis=-1)
-    lost = xp.sum(squared_norms(blocks - xp.matmul(y, adjoint(outer))), axis=-1)
-    risen = xp.sum(squared_norms(rise), axis=-1)
+    eps = float(xp.finfo(blocks.dtype).eps)
+    caught, risen = (xp.sum(squared_norms(columns), axis=-1) for columns in (y, rise))
     eye = xp.eye(triangle.shape[-1], dtype=triangle.dtype, device=triangle.device)
     singular = xp.any(xp.linalg.diagonal(triangle) == 0, axis=-1)  # an inverse would raise for the stack
     inverse = xp.linalg.inv(xp.where(singular[:, None, None], eye, triangle))
-    least = xp.where(singular, xp.zeros_like(energy), 1 / xp.sum(squared_norms(inverse), axis=-1))
-    rounding = (ROUNDED * float(xp.finfo(blocks.dtype).eps)) ** 2 * energy
-    return (risen <= RELATIVE_SLACK * (least - lost)) | (lost <= rounding)
+    least = xp.where(singular, xp.zeros_like(caught), 1 / xp.sum(squared_norms(inverse), axis=-1))
+    settled = risen <= RELATIVE_SLACK * (least - (energy - caught) - SUBTRACTED * eps * energy)
+    rounding = (ROUNDED * eps) ** 2 * caught
+    doubtful = ~settled & (risen <= xp.maximum(RELATIVE_SLACK * least, rounding))
+    if not any_true(doubtful):
+        return settled
+    (which,) = xp.nonzero(doubtful)
+    blocks, y, outer = (xp.take(array, which, axis=0) for array in (blocks, y, outer))
+    risen, least, rounding = (xp.take(array, which) for array in (risen, least, rounding))
+    lost = residual_energy(blocks, y, adjoint(outer))
+    return replaced_rows(settled, doubtful, (risen <= RELATIVE_SLACK * (least - lost)) | (lost <= rounding))
 
 
 def weighted_ranges(blocks: Array, rank: int) -> Array:
@@ -100,7 +110,7 @@ def weighted_ranges(blocks: Array, rank: int) -> Array:
     """
     xp = namespace(blocks)
     blocks, energy, divisor, _ = tamed(blocks)
-    basis = start_basis(blocks, rank)
+    basis = _start_basis(blocks, rank)
     inner = blocks if basis is None else xp.matmul(adjoint(basis), blocks)
     left, values, _ = xp.linalg.svd(adjoint(xp.linalg.qr(adjoint(inner))[1]), full_matrices=False)
     kept = min(rank, values.shape[1])
@@ -118,3 +128,17 @@ def weighted_ranges(blocks: Array, rank: int) -> Array:
     (which,) = xp.nonzero(open_)
     better = best_subspaces(xp.take(blocks, which, axis=0), (rank,)).left
     return replaced_rows(weighted, open_, better * xp.take(divisor, which)[:, None, None])
+
+
+def _start_basis(blocks: Array, rank: int) -> Array | None:
+    """Orthonormal basis (n, p, k) of random combinations of the columns; None where the rows are few: all of them."""
+    xp = namespace(blocks)
+    _, p, v = blocks.shape
+    k = rank + OVERSAMPLING
+    if p <= k:
+        return None
+    combined = blocks
+    if v > k:
+        omega = xp.asarray(gaussian(v, k), dtype=blocks.dtype, device=blocks.device)
+        combined = xp.matmul(blocks, xp.broadcast_to(omega, (blocks.shape[0], v, k)))
+    return xp.linalg.qr(combined)[0]

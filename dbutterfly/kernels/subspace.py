@@ -24,14 +24,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .backend import Array, any_true, is_complex, namespace
 from .low_rank import (
-    CANCELLING,
     RELATIVE_SLACK,
     SUBTRACTED,
     adjoint,
@@ -43,7 +42,7 @@ from .low_rank import (
     squared_norms,
 )
 
-__all__ = ["LowRank", "best_subspaces", "gaussian", "padded", "start_basis", "tamed"]
+__all__ = ["OVERSAMPLING", "LowRank", "best_subspaces", "gaussian", "padded", "tamed"]
 
 OVERSAMPLING = 4
 """Columns beyond the rank: they widen the gap on which convergence and the bound depend."""
@@ -82,14 +81,6 @@ class LowRank(NamedTuple):
     slack: Array
 
 
-class _Directions(NamedTuple):
-    """Directions of one round: values s (n, k), columns of ``Q E S`` (n, p, k) and rows of V^H (n, k, v)."""
-
-    values: Array
-    inside: Array
-    right: Array
-
-
 def best_subspaces(blocks: Array, ranks: tuple[int, ...]) -> LowRank:
     """Approximate every block of a contiguous stack.
 
@@ -108,7 +99,7 @@ def best_subspaces(blocks: Array, ranks: tuple[int, ...]) -> LowRank:
     """
     xp = namespace(blocks)
     blocks, energy, divisor, spoilt = tamed(blocks)
-    found = _refined(blocks, energy, ranks, start_basis(blocks, ranks[-1]), ROUNDS)
+    found = _found(blocks, energy, ranks)
     square = xp.astype(xp.real(divisor) if is_complex(xp, divisor.dtype) else divisor, xp.float64) ** 2
     return LowRank(
         padded(found.left * divisor[:, None, None], ranks[-1]),
@@ -140,50 +131,60 @@ def tamed(blocks: Array) -> tuple[Array, Array, Array, Array]:
     return blocks, _sum(squared_norms(blocks)), divisor, spoilt
 
 
-def start_basis(blocks: Array, rank: int) -> Array | None:
-    """Orthonormal basis (n, p, k) of random combinations of the columns; None where the rows are few: all of them."""
-    xp = namespace(blocks)
-    _, p, v = blocks.shape
-    k = rank + OVERSAMPLING
-    if p <= k:
-        return None
-    combined = blocks
-    if v > k:
-        omega = xp.asarray(gaussian(v, k), dtype=blocks.dtype, device=blocks.device)
-        combined = xp.matmul(blocks, xp.broadcast_to(omega, (blocks.shape[0], v, k)))
-    return xp.linalg.qr(combined)[0]
-
-
 @functools.lru_cache(maxsize=64)
 def gaussian(rows: int, cols: int) -> NDArray[np.float64]:
     """Random matrix, the same at every call."""
     return np.random.default_rng(0).standard_normal((rows, cols))
 
 
-def _refined(blocks: Array, energy: Array, ranks: tuple[int, ...], basis: Array | None, rounds: int) -> LowRank:
+def _found(blocks: Array, energy: Array, ranks: tuple[int, ...]) -> LowRank:
+    """Approximations within a few directions, and rounds from there for the blocks that this does not settle."""
+    xp = namespace(blocks)
+    p, k = blocks.shape[1], ranks[-1] + OVERSAMPLING
+    rows = blocks if p <= k else xp.matmul(xp.asarray(gaussian(k, p), dtype=blocks.dtype, device=blocks.device), blocks)
+    outer = xp.linalg.qr(adjoint(rows))[0]
+    y = xp.matmul(blocks, outer)
+    basis, triangle = xp.linalg.qr(y)
+    outside = energy - xp.sum(squared_norms(triangle), axis=-1)
+    few = min(ranks[-1], triangle.shape[1])
+    rest = xp.sum(squared_norms(triangle[:, few:, few:]), axis=-1)
+    promising = (outside <= RELATIVE_SLACK * (outside + rest)) | cancels(outside, energy, blocks.dtype)
+
+    def refined(blocks: Array, energy: Array, basis: Array) -> LowRank:
+        return _refined(blocks, energy, ranks, basis, ROUNDS)
+
+    if not any_true(promising):
+        return refined(blocks, energy, basis)
+    found, settled = _within(blocks, energy, outer, y, triangle, ranks)
+    return _mended(found, settled, refined, (blocks, energy, basis))
+
+
+def _within(
+    blocks: Array, energy: Array, outer: Array, y: Array, triangle: Array, ranks: tuple[int, ...]
+) -> tuple[LowRank, Array]:
+    """The best approximations whose rows are combinations of those of W^H, and which have nothing left to gain."""
+    xp = namespace(blocks)
+    _, values, rotation = xp.linalg.svd(triangle, full_matrices=False)
+    few = min(ranks[-1], values.shape[1])
+    right = xp.matmul(rotation[:, :few, :], adjoint(outer))
+    columns = xp.matmul(y, adjoint(rotation[:, :few, :]))
+    left = xp.matrix_transpose(columns)
+    discarded = _discarded(blocks, energy, columns, right, squared_norms(left), ranks)
+    outside = discarded[:, -1] - _sum(xp.astype(values[:, few:], xp.float64) ** 2)
+    slack = xp.minimum(_with_rounding(outside, discarded[:, -1], energy, blocks.dtype)[:, None], discarded)
+    return LowRank(left, right, energy, discarded, slack), _is_settled(slack, discarded, energy, blocks.dtype)
+
+
+def _refined(blocks: Array, energy: Array, ranks: tuple[int, ...], basis: Array, rounds: int) -> LowRank:
     """Rounds from a basis until every block is settled, and the Gram matrix for those that ``rounds`` do not settle."""
-    directions = _directions(blocks, basis)
-    values, eps = directions.values, float(namespace(blocks).finfo(blocks.dtype).eps)
-    outside = energy - _sum(values**2)
-    lost = outside + _sum(values[:, min(ranks[-1], values.shape[1]) :] ** 2)
-    small = (outside <= RELATIVE_SLACK * lost) | (outside <= CANCELLING * eps * energy)
-
-    def short(blocks: Array, energy: Array, *directions: Array) -> LowRank:
-        found, settled, _ = _judged(blocks, energy, _Directions(*directions), ranks, whole=False)
-        return _mended(found, settled, full, (blocks, energy, *directions))
-
-    def full(blocks: Array, energy: Array, *directions: Array) -> LowRank:
-        found, settled, y = _judged(blocks, energy, _Directions(*directions), ranks, whole=True)
-        return _mended(found, settled, again, (blocks, energy, y))
+    found, settled, y = _round(blocks, energy, basis, ranks)
 
     def again(blocks: Array, energy: Array, y: Array) -> LowRank:
         if rounds == 1:
             return _by_gram(blocks, energy, ranks)
         return _refined(blocks, energy, ranks, namespace(y).linalg.qr(y)[0], rounds - 1)
 
-    if any_true(small):
-        return _mended(short(blocks, energy, *directions), small, full, (blocks, energy, *directions))
-    return full(blocks, energy, *directions)
+    return _mended(found, settled, again, (blocks, energy, y))
 
 
 def _mended(found: LowRank, good: Array, better: Callable[..., LowRank], of: tuple[Array, ...]) -> LowRank:
@@ -197,62 +198,60 @@ def _mended(found: LowRank, good: Array, better: Callable[..., LowRank], of: tup
     return replaced(found, ~good, better(*(xp.take(array, which, axis=0) for array in of)))
 
 
-def _directions(blocks: Array, basis: Array | None) -> _Directions:
+def _round(blocks: Array, energy: Array, basis: Array, ranks: tuple[int, ...]) -> tuple[LowRank, Array, Array]:
+    """One round from a basis, with its energies; which blocks have nothing left to gain; and Y."""
     xp = namespace(blocks)
-    inner = blocks if basis is None else xp.matmul(adjoint(basis), blocks)
-    outer, triangle = xp.linalg.qr(adjoint(inner))
-    left, values, rotation = xp.linalg.svd(adjoint(triangle), full_matrices=False)
-    inside = (left if basis is None else xp.matmul(basis, left)) * xp.astype(values, blocks.dtype)[:, None, :]
-    return _Directions(xp.astype(values, xp.float64), inside, xp.matmul(rotation, adjoint(outer)))
+    outer, triangle = xp.linalg.qr(adjoint(xp.matmul(adjoint(basis), blocks)))
+    inner, values, rotation = xp.linalg.svd(adjoint(triangle), full_matrices=False)
+    right, few = xp.matmul(rotation, adjoint(outer)), min(ranks[-1], values.shape[1])
+    y = xp.matmul(blocks, adjoint(right))
+    rise = y - xp.matmul(basis, inner) * xp.astype(values, blocks.dtype)[:, None, :]
+    rise, caught = (squared_norms(xp.matrix_transpose(columns)) for columns in (rise, y))
+    discarded = _discarded(blocks, energy, y[:, :, :few], right[:, :few, :], caught, ranks)
+    beyond = _with_rounding(discarded[:, -1] - _sum(caught[:, few:]), discarded[:, -1], energy, blocks.dtype)
+    slacks = []
+    for index, rank in enumerate(min(rank, few) for rank in ranks):
+        lost, gap = discarded[:, index], xp.astype(values[:, rank - 1], xp.float64) ** 2 - beyond
+        gain = _sum(rise) * beyond / xp.where(gap > 0, gap, xp.ones_like(gap)) + _sum(rise[:, rank:])
+        slacks.append(xp.minimum(xp.where(gap > 0, gain, lost), lost))
+    slack = xp.stack(slacks, axis=-1)
+    found = LowRank(xp.matrix_transpose(y)[:, :few, :], right[:, :few, :], energy, discarded, slack)
+    return found, _is_settled(slack, discarded, energy, blocks.dtype), y
 
 
-def _judged(
-    blocks: Array, energy: Array, directions: _Directions, ranks: tuple[int, ...], *, whole: bool
-) -> tuple[LowRank, Array, Array]:
-    """Energies by the bounds of the module docstring; which blocks have nothing left to gain; and Y.
+def _is_settled(slack: Array, discarded: Array, energy: Array, dtype: Any) -> Array:
+    xp = namespace(slack)
+    rounding = (ROUNDED * float(xp.finfo(dtype).eps)) ** 2 * energy
+    return xp.all(slack <= xp.maximum(RELATIVE_SLACK * discarded, rounding[:, None]), axis=-1)
 
-    Only the directions of the last rank are multiplied by the blocks unless ``whole``.
-    """
-    xp = namespace(blocks)
-    eps = float(xp.finfo(blocks.dtype).eps)
-    values, inside, right = directions
-    few = min(ranks[-1], values.shape[1])
-    count = values.shape[1] if whole else few
-    y = xp.matmul(blocks, adjoint(right[:, :count, :]))
-    rise = squared_norms(xp.matrix_transpose(y - inside[:, :, :count]))
-    left, right = xp.matrix_transpose(y), right[:, :few, :]
-    caught = squared_norms(left)
-    discarded = [_discarded(blocks, energy, y, right, caught, min(rank, few)) for rank in ranks]
-    beyond = xp.maximum(discarded[-1] - _sum(caught[:, few:] if whole else values[:, few:] ** 2), xp.zeros_like(energy))
-    formed = cancels(discarded[-1], energy, blocks.dtype)  # from the residual, whose entries are off by eps |Z|
-    beyond = beyond + SUBTRACTED * eps * xp.where(formed, xp.sqrt(energy * discarded[-1]), energy)
-    slacks, settled = [], energy >= 0
-    for rank, lost in zip((min(rank, few) for rank in ranks), discarded, strict=True):
-        gap = values[:, rank - 1] ** 2 - beyond
-        gain = _sum(rise) * beyond / xp.where(gap > 0, gap, xp.ones_like(gap)) if whole else beyond
-        slack = xp.minimum(xp.where(gap > 0, gain + _sum(rise[:, rank:]), lost), lost)
-        slacks.append(slack)
-        settled &= (slack <= RELATIVE_SLACK * lost) | (slack <= (ROUNDED * eps) ** 2 * energy)
-    found = LowRank(left[:, :few, :], right, energy, xp.stack(discarded, axis=-1), xp.stack(slacks, axis=-1))
-    return found, settled, y
+
+def _with_rounding(outside: Array, discarded: Array, energy: Array, dtype: Any) -> Array:
+    """A difference of discarded energies, and what it may be off by."""
+    xp = namespace(energy)
+    formed = cancels(discarded, energy, dtype)  # from the residual, whose entries are off by eps |Z|
+    off = SUBTRACTED * float(xp.finfo(dtype).eps) * xp.where(formed, xp.sqrt(energy * discarded), energy)
+    return xp.maximum(outside, xp.zeros_like(outside)) + off
 
 
 def _sum(squares: Array) -> Array:
     return namespace(squares).sum(squares, axis=-1)
 
 
-def _discarded(blocks: Array, energy: Array, y: Array, right: Array, caught: Array, rank: int) -> Array:
-    """``||Z||^2 - ||Z V_r||^2``, from the residual itself in every block where that difference cancels."""
+def _discarded(
+    blocks: Array, energy: Array, columns: Array, right: Array, caught: Array, ranks: tuple[int, ...]
+) -> Array:
+    """``||Z||^2 - ||Z V_r||^2`` for each of the ranks, from the residual of the last where that difference cancels."""
     xp = namespace(blocks)
-    difference = energy - _sum(caught[:, :rank])
-    small = cancels(difference, energy, blocks.dtype)
-    if not any_true(small):
-        return difference
-    (which,) = xp.nonzero(small)
-    if which.shape[0] == small.shape[0]:
-        return residual_energy(blocks, y[:, :, :rank], right[:, :rank, :])
-    blocks, y, right = (xp.take(array, which, axis=0) for array in (blocks, y, right))
-    return replaced_rows(difference, small, residual_energy(blocks, y[:, :, :rank], right[:, :rank, :]))
+    few = columns.shape[2]
+    last = energy - _sum(caught[:, :few])
+    small = cancels(last, energy, blocks.dtype)
+    if any_true(small):
+        (which,) = xp.nonzero(small)
+        arrays = (blocks, columns, right)
+        if which.shape[0] < small.shape[0]:
+            arrays = tuple(xp.take(array, which, axis=0) for array in arrays)
+        last = replaced_rows(last, small, residual_energy(*arrays))
+    return xp.stack([last + _sum(caught[:, min(rank, few) : few]) for rank in ranks], axis=-1)
 
 
 def _by_gram(blocks: Array, energy: Array, ranks: tuple[int, ...]) -> LowRank:
@@ -265,7 +264,7 @@ def _by_gram(blocks: Array, energy: Array, ranks: tuple[int, ...]) -> LowRank:
     short = gram.shape[-1]
     top = vectors[:, :, max(0, short - ranks[-1] - OVERSAMPLING) :]
     basis = top if p <= v else xp.linalg.qr(xp.matmul(blocks, top))[0]
-    found, _, _ = _judged(blocks, energy, _directions(blocks, basis), ranks, whole=True)
+    found, _, _ = _round(blocks, energy, basis, ranks)
     slacks = []
     for index, rank in enumerate(ranks):
         best = xp.sum(xp.astype(values[:, max(0, short - rank) :], xp.float64), axis=-1)

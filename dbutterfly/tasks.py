@@ -347,7 +347,7 @@ class LeftTask(Task):
         basis = left_rows(left.product, job.rank)
         scale = xp.matmul(xp.conj(basis), xp.matrix_transpose(parts))
         error = squared_norms(parts - xp.matmul(xp.matrix_transpose(scale), basis))
-        errors = xp.concat((xp.sum(error, axis=-1, keepdims=True), _squared_sines(basis, parts)), axis=-1)
+        errors = xp.concat((xp.sum(error, axis=-1, keepdims=True), _squared_sines(basis, parts, scale)), axis=-1)
         span = (slice(self.first, self.last),)
         back = _inverse(job.plan.cols.group_order)
         return [
@@ -612,14 +612,18 @@ def _projected(grid: Any, basis: Any, job: Job, backend: Backend) -> tuple[NDArr
     return np.concatenate(right).reshape(groups, peers, -1, v), np.concatenate(residual).reshape(groups, peers)
 
 
-def _squared_sines(basis: Any, parts: Any) -> Any:
-    """Squared sines (U, q, r) between orthonormal columns, as rows (U, q, r, p), and the range of others."""
+def _squared_sines(basis: Any, parts: Any, scale: Any) -> Any:
+    """Squared sines (U, q, r) between orthonormal columns X, as rows (U, q, r, p), and the range of others, A.
+
+    ``scale`` is ``X^H A``. The columns ``C = A T`` are orthonormal, and ``C C^H X = A T T^H A^H X``.
+    """
     xp = namespace(basis)
-    columns = xp.matrix_transpose(xp.reshape(parts, (-1, *parts.shape[2:])))
-    columns = xp.matmul(columns, orthonormalizers(columns))
-    x = xp.matrix_transpose(xp.reshape(basis, (-1, *basis.shape[2:])))
-    beyond = x - xp.matmul(columns, xp.matmul(adjoint(columns), x))
-    return xp.reshape(squared_norms(xp.matrix_transpose(beyond)), basis.shape[:3])
+    columns = xp.matrix_transpose(parts)
+    t = orthonormalizers(xp.reshape(columns, (-1, *columns.shape[2:])))
+    t = xp.reshape(t, (*parts.shape[:2], *t.shape[1:]))
+    inside = xp.matmul(t, xp.matmul(adjoint(t), adjoint(scale)))
+    beyond = basis - xp.matmul(xp.matrix_transpose(inside), parts)
+    return squared_norms(beyond)
 
 
 def _check_finite(job: Job, grid: NDArray[Any], tile: Tile, stats: NDArray[np.float64]) -> None:

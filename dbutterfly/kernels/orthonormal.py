@@ -41,22 +41,39 @@ def orthonormalizers(columns: Array) -> Array:
     unit = columns * scale[:, None, :]
     if columns.shape[-1] == 1:
         return scale[:, :, None]
-    eps = float(xp.finfo(columns.dtype).eps)
     gram = _gram(unit)
-    t = xp.broadcast_to(xp.eye(gram.shape[-1], dtype=columns.dtype, device=columns.device), gram.shape)
-    for _ in range(STEPS):
+    excess = _excess(gram)
+    t = xp.eye(gram.shape[-1], dtype=columns.dtype, device=columns.device) - excess / 2
+    further = ~_is_small(excess)
+    if any_true(further):
+        (which,) = xp.nonzero(further)
+        found = _by_steps(*(xp.take(array, which, axis=0) for array in (unit, gram, t)))
+        t = replaced_rows(t, further, found)
+    return scale[:, :, None] * t
+
+
+def _by_steps(unit: Array, gram: Array, t: Array) -> Array:
+    """The same for unit columns on which one step, which is given, is not enough."""
+    xp = namespace(unit)
+    for _ in range(STEPS - 1):
         t = _step(t, xp.matmul(adjoint(t), xp.matmul(gram, t)))
     reached = xp.matmul(adjoint(t), xp.matmul(gram, t))
-    hard = ~(xp.max(xp.abs(_excess(reached)), axis=(1, 2)) <= eps**0.5)
+    hard = ~_is_small(_excess(reached))
     t = _step(t, reached)
-    if any_true(hard):
-        (which,) = xp.nonzero(hard)
-        chosen = xp.take(unit, which, axis=0)
-        better = _by_eigenvectors(xp.take(gram, which, axis=0), eps)
-        for _ in range(STEPS + 1):
-            better = _step(better, _gram(xp.matmul(chosen, better)))
-        t = replaced_rows(t, hard, better)
-    return scale[:, :, None] * t
+    if not any_true(hard):
+        return t
+    (which,) = xp.nonzero(hard)
+    chosen = xp.take(unit, which, axis=0)
+    better = _by_eigenvectors(xp.take(gram, which, axis=0))
+    for _ in range(STEPS + 1):
+        better = _step(better, _gram(xp.matmul(chosen, better)))
+    return replaced_rows(t, hard, better)
+
+
+def _is_small(excess: Array) -> Array:
+    """Whether one step is enough: what it leaves is the square."""
+    xp = namespace(excess)
+    return xp.max(xp.abs(excess), axis=(1, 2)) <= float(xp.finfo(excess.dtype).eps) ** 0.5
 
 
 def _gram(columns: Array) -> Array:
@@ -76,8 +93,9 @@ def _step(t: Array, gram: Array) -> Array:
     return t - namespace(t).matmul(t, _excess(gram)) / 2
 
 
-def _by_eigenvectors(gram: Array, eps: float) -> Array:
+def _by_eigenvectors(gram: Array) -> Array:
     xp = namespace(gram)
+    eps = float(xp.finfo(gram.dtype).eps)
     gram = xp.where(xp.isfinite(xp.abs(gram)), gram, xp.zeros_like(gram))  # an eigensolver would raise for the stack
     values, vectors = xp.linalg.eigh(gram)
     kept = values > KEPT * gram.shape[-1] * eps

@@ -1,22 +1,27 @@
 r"""Best rank-r approximation of every block of a stack, by products, thin QR and small singular value decompositions.
 
-A block Z (p x v) is multiplied by the same k random columns as all others of its stack, one matrix product for them
-all, with k a little above r; then, with orthonormal Q, E and V,
+A block Z (p x v) is multiplied by the same k random rows as all others of its stack, with k a little above r; then,
+with orthonormal P, Q, E and F,
 
-    Q R = Z Omega,    Q^H Z = E S V^H,    Y = Z V = (Q E) S + W,    W orthogonal to Q,
+    Omega Z = L P^H,    Y = Z P = Q T,    T = E S F^H,
+
+and no matrix of rank r captures more of Z than ``sum_{i<=r} s_i^2 + ||Z - Y P^H||^2``. Where singular values fall fast
+that leaves nothing to gain on ``Y F_r (P F_r)^H``, which captures the sum. Other blocks go through a round from Q, with
+
+    Q^H Z = E S V^H,    Y = Z V = (Q E) S + W,    W orthogonal to Q,
 
 so that in bases that start with Q E and V the block is ``[[S, 0], [W, R]]`` and ``||Z||^2 = |S|^2 + |W|^2 + ||R||^2``.
-The approximation is ``Y_r V_r^H``: its residual is orthogonal to ``V_r`` whether or not V has converged, which is what
-the certificate needs. With ``t`` the norm of the part of r orthonormal vectors that lies beyond V, they capture at most
+The approximation is ``Y_r V_r^H``: as that by P, its residual is orthogonal to its rows whether or not they have
+converged, which is what the certificate needs. With ``t`` the norm of the part of r orthonormal vectors that lies
+beyond V, they capture at most
 
     sum_{i<=r} s_i^2 + |W|^2 + 2 |W| ||R|| t - (s_r^2 - ||R||^2) t^2
       <= sum_{i<=r} s_i^2 + |W|^2 (1 + ||R||^2 / (s_r^2 - ||R||^2))    where s_r^2 > ||R||^2,
 
 which bounds from above what any matrix of rank r can capture (compare Halko, Martinsson and Tropp, "Finding structure
-with randomness", SIAM Review 2011, for the expectation). So does ``sum_{i<=r} s_i^2 + |W|^2 + ||R||^2``, for which
-products with the first r directions are enough: it settles blocks whose singular values fall fast. A block on
-which both leave something to gain goes through the round once more, from the Y that it has; one that is still not
-settled, through the eigenvalues of the Gram matrix of its short side, which bound the optimum whatever the gap.
+with randomness", SIAM Review 2011, for the expectation). A block on which this leaves something to gain goes through
+the round once more, from the Y that it has; one that is still not settled, through the eigenvalues of the Gram matrix
+of its short side, which bound the optimum whatever the gap.
 """
 
 from __future__ import annotations
@@ -138,7 +143,11 @@ def gaussian(rows: int, cols: int) -> NDArray[np.float64]:
 
 
 def _found(blocks: Array, energy: Array, ranks: tuple[int, ...]) -> LowRank:
-    """Approximations within a few directions, and rounds from there for the blocks that this does not settle."""
+    """Approximations within a few directions, and rounds from there for the blocks that this does not settle.
+
+    What the triangle leaves in its lower right corner is no less than the squares of its last singular values, so that
+    the corner shows where these are worth their decomposition.
+    """
     xp = namespace(blocks)
     p, k = blocks.shape[1], ranks[-1] + OVERSAMPLING
     rows = blocks if p <= k else xp.matmul(xp.asarray(gaussian(k, p), dtype=blocks.dtype, device=blocks.device), blocks)
@@ -156,13 +165,13 @@ def _found(blocks: Array, energy: Array, ranks: tuple[int, ...]) -> LowRank:
     if not any_true(promising):
         return refined(blocks, energy, basis)
     found, settled = _within(blocks, energy, outer, y, triangle, ranks)
-    return _mended(found, settled, refined, (blocks, energy, basis))
+    return _mended(found, settled & promising, refined, (blocks, energy, basis))
 
 
 def _within(
     blocks: Array, energy: Array, outer: Array, y: Array, triangle: Array, ranks: tuple[int, ...]
 ) -> tuple[LowRank, Array]:
-    """The best approximations whose rows are combinations of those of W^H, and which have nothing left to gain."""
+    """The best approximations whose rows are combinations of those of P^H, and which have nothing left to gain."""
     xp = namespace(blocks)
     _, values, rotation = xp.linalg.svd(triangle, full_matrices=False)
     few = min(ranks[-1], values.shape[1])

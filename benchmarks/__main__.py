@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import argparse
 
-from . import accuracy, entry_function, growth, kills, out_of_core, peers, ranks, read_limit, sampled, scheduler
+from . import (
+    accuracy,
+    entry_function,
+    growth,
+    identification,
+    kills,
+    out_of_core,
+    peers,
+    ranks,
+    read_limit,
+    sampled,
+    scheduler,
+    seed_method,
+)
 
 BENCHMARKS = {
     "accuracy": accuracy,
     "entry_function": entry_function,
     "growth": growth,
+    "identification": identification,
     "kills": kills,
     "out_of_core": out_of_core,
     "peers": peers,
@@ -17,6 +31,7 @@ BENCHMARKS = {
     "read_limit": read_limit,
     "sampled": sampled,
     "scheduler": scheduler,
+    "seed_method": seed_method,
 }
 
 
@@ -25,6 +40,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(BENCHMARKS)}")
     parser.add_argument("--kills", type=int, default=100, help="kills of the benchmark kills")
+    parser.add_argument("--sizes", type=int, nargs="+", default=seed_method.SIZES, help="sizes of seed_method")
+    parser.add_argument("--instances", type=int, default=seed_method.INSTANCES, help="instances of seed_method")
     arguments = parser.parse_args()
     names = arguments.names or list(BENCHMARKS)
     unknown = sorted(set(names) - set(BENCHMARKS))
@@ -33,6 +50,8 @@ def main() -> None:
     for name in names:
         if name == "kills":
             kills.main(arguments.kills)
+        elif name == "seed_method":
+            seed_method.main(arguments.sizes, arguments.instances)
         else:
             BENCHMARKS[name].main()
 

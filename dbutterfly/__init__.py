@@ -8,7 +8,8 @@ The way of the data, one direction, through six rooms::
                                                                                  ButterflyOperator, certificate --+
 
 ``factorize`` runs all of it, on threads or on a Dask cluster; ``plan`` says beforehand what it will cost, ``verify``
-measures the result against the matrix, ``open`` brings a stored result back.
+measures the result against the matrix, ``open`` brings a stored result back. ``identify`` finds the orderings of rows
+and columns where they are not known.
 """
 
 from . import errors, matrices
@@ -18,6 +19,7 @@ from .entries import Entries, entries
 from .factorization import Factorization
 from .factorization import open_factorization as open
 from .factorize import factorize, plan
+from .identify import IdentifiedOrderings, identify
 from .operator import ButterflyOperator
 from .orderings import Orderings
 from .plan import Plan
@@ -30,6 +32,7 @@ __all__ = [
     "Chain",
     "Entries",
     "Factorization",
+    "IdentifiedOrderings",
     "Orderings",
     "Pattern",
     "Plan",
@@ -38,6 +41,7 @@ __all__ = [
     "entries",
     "errors",
     "factorize",
+    "identify",
     "matrices",
     "open",
     "plan",

@@ -13,6 +13,7 @@ from .chain import split_tree
 from .engine import Engine, choose_engine
 from .errors import CheckpointError, InputError, SourceError, StoreError, StoreMismatchError, ToleranceWarning
 from .factorization import Factorization, as_lists, index_arrays, load, manifest_of
+from .identify import IdentifiedOrderings, identify, is_unknown
 from .kernels.backend import BACKENDS, resolve_backend
 from .plan import Plan
 from .rank_workspace import RankWorkspace
@@ -107,9 +108,10 @@ def factorize(
         either, the matrix is read again for a higher rank. A ToleranceWarning says if it is not reached in the end.
     passes : {1, 2}
         Times that Z is read. The second read fits the right factors to Z itself and makes the certificate exact.
-    orderings : None, Orderings, or pair (rows, cols)
-        Orderings that bring Z to the standard order of the chain: each None, ``"bitreversal"`` or an index array. The
-        discrete Fourier transform needs ``(None, "bitreversal")``.
+    orderings : None, Orderings, pair (rows, cols), or "identify"
+        Orderings that bring Z to the standard order of the chain: each None, ``"bitreversal"``, an index array, or
+        ``"identify"`` to find it (:func:`dbutterfly.identify`, which says how it went; the certificate is that of the
+        orderings found). The discrete Fourier transform needs ``(None, "bitreversal")``.
     store : str, path, or Zarr store, optional
         Where the run keeps its progress and its result: a path, or a URL such as ``s3://bucket/run``. A run that was
         cut off, by whatever, is resumed by the same call. Without a store, everything is held in memory.
@@ -172,8 +174,25 @@ def factorize(
         raise InputError(f"sweeps={sweeps} is negative; use 0 for none")
     wrapped = as_source(source)
     engine = choose_engine(client, workers)
-    settings = Settings(chain, tree, rank, tol, passes, orderings, memory, store is not None, sweeps)
     run = None if store is None else RunStore.open(store, mode="r+")
+    identified = orderings if isinstance(orderings, IdentifiedOrderings) else None
+    if is_unknown(orderings):
+        if tol is not None:
+            raise InputError(
+                f"tol={tol!r} finds the rank for orderings that are known; identify them first, for a rank"
+            )
+        identified = identify(
+            wrapped,
+            chain,
+            orderings=orderings,
+            rank=rank,
+            client=client,
+            workers=workers,
+            memory=memory,
+            backend=backend,
+        )
+        orderings = identified
+    settings = Settings(chain, tree, rank, tol, passes, orderings, memory, store is not None, sweeps)
     planned = settings.of_run(run).plan(wrapped, engine)
     if sweeps:
         check_sweeps(planned)
@@ -181,7 +200,7 @@ def factorize(
         check_missing(wrapped, missing)
         wrapped.check_reproducible()
         job = Job(wrapped, planned, _memory_workspace(planned, tol), backend)
-        return _finished(job, engine, None, settings, progress)
+        return _finished(job, engine, None, settings, progress, identified)
     manifest = _manifest(wrapped, planned, settings)
     if run is not None:
         _check_same(run, manifest, planned)
@@ -203,7 +222,7 @@ def factorize(
             _check_chunks(wrapped, run)
             planned = settings.of_run(run).plan(wrapped, engine, earlier=run)
         job = Job(wrapped, planned, run.workspace, backend)
-        return _finished(job, engine, Run(run, lease), settings, progress)
+        return _finished(job, engine, Run(run, lease), settings, progress, identified)
 
 
 def _created(store: Any, manifest: dict[str, Any]) -> RunStore:
@@ -224,7 +243,14 @@ def _memory_workspace(planned: Plan, tol: float | None) -> Workspace:
     return RankWorkspace(workspace, planned.split.rank, planned.passes)
 
 
-def _finished(job: Job, engine: Engine, run: Run | None, settings: Settings, progress: bool) -> Factorization:
+def _finished(
+    job: Job,
+    engine: Engine,
+    run: Run | None,
+    settings: Settings,
+    progress: bool,
+    identified: IdentifiedOrderings | None,
+) -> Factorization:
     """Run what is left to do, with higher ranks if the tolerance asks for them, and put the result together."""
     if run is not None and run.store.manifest.get("rank") is not None:  # it had been raised
         job = _of_rank(job, run.store.manifest["rank"])
@@ -253,6 +279,8 @@ def _finished(job: Job, engine: Engine, run: Run | None, settings: Settings, pro
             ToleranceWarning,
             stacklevel=3,
         )
+    if identified is not None:
+        result.record["identified"] = identified.to_json()
     if run is not None:
         run.lease.confirm()
         final = {"certificate": result.certificate.to_json(), "record": result.record}

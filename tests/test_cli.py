@@ -18,7 +18,7 @@ from dbutterfly.cli.app import app
 from dbutterfly.errors import MemoryBudgetError, MissingChunksWarning, TaskError
 from dbutterfly.store import RunStore
 
-COMMANDS = ["demo", "generate", "plan", "factorize", "apply", "verify", "info"]
+COMMANDS = ["demo", "generate", "plan", "factorize", "identify", "apply", "verify", "info"]
 FOURIER = ("--orderings", "none,bitreversal")
 
 
@@ -528,3 +528,28 @@ def test_an_unfinished_run_says_how_far_it_is(run, done, tmp_path, monkeypatch):
     (tmp_path / "z.zarr" / "c" / "3" / "3").write_bytes(b"short")
     refused(run("factorize z.zarr run.zarr --quiet --workers 1"), r"c/3/3")
     refused(run("info run.zarr"), r"has not ended \(\d+ of \d+ tiles, 0 of \d+ left, 0 of \d+ right done\)")
+
+
+def test_orderings_are_identified_and_used(done, run, tmp_path):
+    hidden = dbf.matrices.shuffled(dbf.matrices.orthogonal_butterfly(32, seed=1), seed=2)
+    np.save("z.npy", np.asarray(dbf.matrices.noisy(hidden, 0.1, seed=3)))
+    values = done("identify z.npy rows.npy cols.npy --workers 1 --json")
+    assert values["found"]
+    assert values["levels"] == [1, 2, 3, 4]
+    assert sorted(np.load("rows.npy")) == list(range(32))
+    lines = done("identify z.npy rows.npy cols.npy --workers 1")
+    assert re.search(r"^cut 2 +residual 0\.0\d+, 0\.0\d+ if the noise were all$", lines, re.MULTILINE)
+    assert done("factorize z.npy run.zarr --orderings rows.npy,cols.npy --quiet --tol 0.1")
+    assert done("factorize z.npy other.zarr --orderings identify --quiet --tol 0.1")
+    one_side = done("identify z.npy rows.npy new.npy --orderings rows.npy,identify --json")
+    assert one_side["found"]
+
+
+def test_orderings_that_are_not_there(run):
+    np.save("z.npy", np.random.default_rng(0).standard_normal((32, 32)))
+    code, out, _ = run("identify z.npy rows.npy cols.npy --budget 1")
+    assert code == 3
+    assert "NOT found" in out
+    assert sorted(np.load("cols.npy")) == list(range(32))
+    refused(run("identify z.npy rows.npy cols.npy --levels two"), "--levels 'two' is no list of integers")
+    refused(run("identify z.npy rows.npy cols.npy --method guess"), "method='guess' is unknown")

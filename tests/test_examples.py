@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
 import os
 import re
@@ -13,6 +14,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+
+import dbutterfly as dbf
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
@@ -152,9 +155,37 @@ def test_helmholtz_keeps_its_promises(example, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 1 + len(results)
 
 
+@using("butterfly_trees")
+def test_one_pair_of_trees_is_exact(example, capsys):
+    (found,) = example.main(["--n", "4", "--seed", "1"])
+    assert found.errors.shape == (3, 3)
+    assert found.exact == [found.true]
+    assert 0.1 < found.others[0] <= found.others[-1] < 1
+    assert "yes" in capsys.readouterr().out
+
+
+@using("butterfly_trees")
+def test_trees_are_listed_once(example):
+    trees = example.all_trees(tuple(range(8)))
+    assert len(trees) == len(set(trees)) == 315
+    assert all(example.tree_of(tree) == tree for tree in trees)
+    assert {example.tree_of(order) for order in itertools.permutations(range(4))} == set(
+        example.all_trees((0, 1, 2, 3))
+    )
+
+
+@using("butterfly_trees")
+def test_errors_of_a_stack_of_trees_are_those_of_single_factorizations(example):
+    chain = dbf.Chain.square_dyadic(8)
+    matrices = np.random.default_rng(0).standard_normal((5, 8, 8))
+    singly = [dbf.factorize(z, chain, passes=2, workers=1).certificate.error_bound for z in matrices]
+    np.testing.assert_allclose(example.errors_of(matrices, chain), singly, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("example", "arguments"),
     [
+        ("butterfly_trees", ["--n", "4"]),
         ("graph_fourier", ["--n", "64", "--graphs", "path"]),
         ("helmholtz", ["--n", "64"]),
         ("transformer_weights", ["--layer", "0"]),

@@ -13,7 +13,7 @@ import typer
 import dbutterfly as dbf
 
 from ..errors import InputError, MemoryBudgetError, StoreError
-from . import commands, generating
+from . import commands, generating, identifying
 from .examples import epilog
 from .values import Interrupted
 
@@ -34,6 +34,7 @@ for command in (
     generating.generate,
     commands.plan,
     commands.factorize,
+    identifying.identify,
     commands.apply,
     commands.verify,
     commands.info,

@@ -12,6 +12,7 @@ import dbutterfly as dbf
 
 from ..errors import InputError
 from ..factorization import Factorization
+from ..identify import is_unknown
 from ..sources import MatrixSource, as_source
 from ..verify import VerifiedError
 from .options import (
@@ -117,6 +118,11 @@ def factorize(
     job = _job(wrapped, chain, tree, rank, tol if chain is None and rank is None else None, passes, orderings)
     with connected(scheduler) as client:
         resources: dict[str, Any] = {"client": client, "memory": memory, "workers": workers}
+        if is_unknown(job["orderings"]):
+            asked = {name: job[name] for name in ("chain", "rank", "orderings")}
+            job["orderings"] = dbf.identify(wrapped, **asked, **resources, backend=backend)
+            if not quiet:
+                print(job["orderings"], file=sys.stderr)
         planned = dbf.plan(wrapped, **job, **resources, store=store)
         resources["memory"] = planned.budget.memory  # what is free may change, the plan that was shown may not
         if not quiet:

@@ -9,6 +9,7 @@ EXAMPLES = {
     "generate": [
         "dbutterfly generate dft z.zarr --n 1024 --noise 0.01",
         "dbutterfly generate gaussian g.zarr --shape 96,360 --dtype float32",
+        "dbutterfly generate orthogonal s.zarr --n 64 --noise 0.1",
     ],
     "plan": [
         "dbutterfly plan z.zarr --orderings none,bitreversal --memory 64MiB --read-bandwidth 500MB/s",
@@ -17,6 +18,10 @@ EXAMPLES = {
     "factorize": [
         "dbutterfly factorize z.zarr run.zarr --orderings none,bitreversal --passes 2 --tol 0.02",
         "dbutterfly factorize g.zarr g-run.zarr --chain '1,8,12,12;12,12,30,1' --json",
+    ],
+    "identify": [
+        "dbutterfly identify s.zarr rows.npy cols.npy",
+        "dbutterfly identify s.zarr rows.npy cols.npy --levels 3 --json",
     ],
     "apply": [
         "dbutterfly apply run.zarr x.npy y.npy",

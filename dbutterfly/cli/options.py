@@ -54,7 +54,7 @@ OrderingsText: TypeAlias = Annotated[
     typer.Option(
         "--orderings",
         metavar="ROWS,COLS",
-        help="Each none, bitreversal, or a .npy file of indices; none,bitreversal for a Fourier matrix.",
+        help="Each none, bitreversal, identify, or a .npy file of indices; none,bitreversal for a Fourier matrix.",
     ),
 ]
 Memory: TypeAlias = Annotated[

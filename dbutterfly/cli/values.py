@@ -24,6 +24,7 @@ __all__ = [
     "load_array",
     "parse_bandwidth",
     "parse_chain",
+    "parse_levels",
     "parse_orderings",
     "parse_pair",
     "parse_tree",
@@ -79,11 +80,21 @@ def parse_orderings(text: str | None) -> tuple[Any, Any] | None:
     """Pair of orderings, each None, a name, or the index array of a ``.npy`` file."""
     if text is None:
         return None
-    sides = text.split(",")
+    sides = ["identify"] * 2 if text == "identify" else text.split(",")
     if len(sides) != 2:
-        raise InputError(f"--orderings {text!r} is not ROWS,COLS; each is none, bitreversal or a .npy file of indices")
+        raise InputError(
+            f"--orderings {text!r} is not ROWS,COLS; each is none, bitreversal, identify or a .npy file of indices"
+        )
     rows, cols = (_side(side.strip()) for side in sides)
     return rows, cols
+
+
+def parse_levels(text: str) -> list[int]:
+    """Integers from a text such as ``4,5,6``."""
+    try:
+        return list(_integers(text))
+    except ValueError:
+        raise InputError(f"--levels {text!r} is no list of integers separated by commas") from None
 
 
 def parse_pair(text: str, option: str) -> tuple[int, int]:

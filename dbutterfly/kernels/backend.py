@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..plan import STACK_BYTES
 
-__all__ = ["BACKENDS", "Array", "Backend", "any_true", "is_complex", "namespace", "resolve_backend"]
+__all__ = ["BACKENDS", "Array", "Backend", "any_true", "host_array", "is_complex", "namespace", "resolve_backend"]
 
 Array = Any
 """An array of any namespace that follows the array API standard."""
@@ -72,6 +72,16 @@ def resolve_backend(name: str = "auto") -> Backend:
     if name == "cupy" and not available:
         raise InputError('backend="cupy" finds no CUDA device in this process; use backend="numpy" or a GPU worker')
     return Backend("cupy", 1 << 28) if available else Backend("numpy", STACK_BYTES)
+
+
+def host_array(array: Array) -> NDArray[Any]:
+    """NumPy array with the values of an array of any namespace and device."""
+    if isinstance(array, np.ndarray):
+        return array
+    if array_api_compat.is_cupy_array(array):
+        return np.asarray(_cupy().asnumpy(array))
+    host = namespace(array).__array_namespace_info__().default_device()
+    return np.asarray(array_api_compat.to_device(array, host))
 
 
 def namespace(array: Array) -> Any:

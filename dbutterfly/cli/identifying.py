@@ -1,0 +1,81 @@
+"""The command that finds orderings."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import dbutterfly as dbf
+
+from ..identify import IdentifiedOrderings
+from ..sources import as_source
+from .options import AsJson, ChainText, Memory, Rank, Scheduler, Source, Workers
+from .printing import print_json, print_lines
+from .values import absolute, connected, parse_chain, parse_levels, parse_orderings, save_array
+
+__all__ = ["identified_lines", "identify"]
+
+NOT_FOUND = 3
+
+
+def identify(
+    source: Source,
+    rows: Annotated[str, typer.Argument(help="The .npy file for the row ordering; replaced if it is there.")],
+    cols: Annotated[str, typer.Argument(help="The .npy file for the column ordering.")],
+    chain: ChainText = None,
+    rank: Rank = None,
+    method: Annotated[
+        str, typer.Option("--method", help="portfolio, middle, pairing, bisection, or the paper's alternating.")
+    ] = "portfolio",
+    levels: Annotated[
+        str | None, typer.Option("--levels", help="Cuts of the chain that count, such as 5 or 4,5,6; by default all.")
+    ] = None,
+    orderings: Annotated[
+        str, typer.Option("--orderings", metavar="ROWS,COLS", help="What is known, the other side being identify.")
+    ] = "identify",
+    seed: Annotated[int, typer.Option("--seed", help="Seed of all random choices.")] = 0,
+    budget: Annotated[float | None, typer.Option("--budget", help="Seconds after which the search ends.")] = None,
+    memory: Memory = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find orderings of rows and columns in which a matrix is butterfly.
+
+    They are written as files that --orderings of the other commands takes. Exit with code 3 if none were found that
+    hold up beside the noise; the best are written all the same.
+    """
+    wrapped = as_source(absolute(source))
+    with connected(scheduler) as client:
+        found = dbf.identify(
+            wrapped,
+            parse_chain(chain, wrapped.shape),
+            method=method,
+            levels=None if levels is None else parse_levels(levels),
+            orderings=parse_orderings(orderings),
+            rank=1 if rank is None else rank,
+            client=client,
+            workers=workers,
+            memory=memory,
+            seed=seed,
+            budget=budget,
+        )
+    assert not isinstance(found.rows, (str, type(None)))
+    assert not isinstance(found.cols, (str, type(None)))
+    save_array(rows, found.rows)
+    save_array(cols, found.cols)
+    if as_json:
+        print_json({"rows": rows, "cols": cols, "residual": found.residual, **found.to_json()})
+    else:
+        print_lines(identified_lines(found))
+    if not found.found:
+        raise typer.Exit(NOT_FOUND)
+
+
+def identified_lines(found: IdentifiedOrderings) -> list[tuple[str, str]]:
+    """What to print of orderings that were found."""
+    lines = [("orderings", str(found))]
+    for level, residual, floor in zip(found.levels, found.residuals, found.floors, strict=True):
+        lines.append((f"cut {level}", f"residual {residual:.4g}, {floor:.4g} if the noise were all"))
+    return lines

@@ -1,0 +1,138 @@
+"""One attempt at the trees of a matrix: a plain function of the matrix and of what to try, run wherever."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..chain import Chain
+from ..kernels.backend import Backend, resolve_backend
+from .arrangement import Arrangement
+from .bisection import bisected
+from .cuts import Cut, Index
+from .exchanges import LARGEST_EXCHANGED, are_ambiguous, exchanged, product_error
+from .nested import nested
+from .polish import captured_by, polished
+from .search import Search
+from .verdict import noise_levels
+
+__all__ = ["Attempt", "Outcome", "Problem", "attempted"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is looked for.
+
+    Attributes
+    ----------
+    cuts : tuple of Cut
+        Cuts whose groups are wanted.
+    chain : Chain or None
+        Chain whose cuts these are; None where some of its cuts are left out.
+    cols_known : bool
+        Whether the columns of the matrix are in order, and rows alone are to be arranged.
+    backend : str
+        Array library of the workers.
+    """
+
+    cuts: tuple[Cut, ...]
+    chain: Chain | None
+    cols_known: bool = False
+    backend: str = "auto"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What to try.
+
+    Attributes
+    ----------
+    problem : Problem
+        What all attempts share.
+    search : Search or None
+        How the cuts are searched, one inside the other; None for bisection, or, with a start, for keeping that.
+    seed : int
+        Of all random choices.
+    start : (array, array) or None
+        Orders of rows and columns in which the groups of the cut ``solved`` are contiguous, and stay.
+    solved : int or None
+        That cut.
+    exchange_below : float
+        Squared error below which rows and columns are exchanged at the end, while that lowers it.
+    """
+
+    problem: Problem
+    search: Search | None
+    seed: int
+    start: tuple[Index, Index] | None = None
+    solved: int | None = None
+    exchange_below: float = 0.0
+
+
+class Outcome(NamedTuple):
+    """What an attempt found.
+
+    Attributes
+    ----------
+    rows, cols : ndarray of int64
+        Orders of rows and columns in which the groups of every cut are contiguous.
+    lost : ndarray of float64, shape (cuts,)
+        Energy that the blocks of each cut leave.
+    error : float
+        By which attempts are compared: the squared error of the factorization, or the sum of ``lost``.
+    ambiguous : bool
+        Whether there are rows or columns that would fit as well elsewhere, for all that the noise tells.
+    """
+
+    rows: Index
+    cols: Index
+    lost: NDArray[np.float64]
+    error: float
+    ambiguous: bool
+
+
+def attempted(matrix: NDArray[Any], attempt: Attempt) -> Outcome:
+    """Arrange a matrix."""
+    problem, rng = attempt.problem, np.random.default_rng(attempt.seed)
+    backend = resolve_backend(problem.backend)
+    start = attempt.start or (np.arange(matrix.shape[0]), np.arange(matrix.shape[1]))
+    now = _arranged(matrix, *start, backend)
+    if attempt.search is None and attempt.start is None:
+        now = bisected(now, problem.cuts, cols_known=problem.cols_known).arrangement
+    elif attempt.search is not None:
+        now = nested(now, problem.cuts, attempt.search, rng, attempt.solved)
+        if max(matrix.shape) <= LARGEST_POLISHED and not _is_even(now, problem.cuts):
+            now = polished(now, problem.cuts, cols_known=problem.cols_known).arrangement
+    rows, cols = start[0][now.rows[0]], start[1][now.cols[0]]
+    error, ambiguous = None, False
+    if problem.chain is not None and max(matrix.shape) <= LARGEST_EXCHANGED:
+        error = product_error(now, problem.chain)
+        if error < attempt.exchange_below:
+            now, error = exchanged(now, problem.cuts, problem.chain, cols_known=problem.cols_known)
+            rows, cols = start[0][now.rows[0]], start[1][now.cols[0]]
+        ambiguous = are_ambiguous(now, problem.cuts, error)
+    lost = np.maximum(float(now.row_energies.sum()) - captured_by(now, problem.cuts), 0)
+    return Outcome(rows, cols, lost, float(lost.sum()) if error is None else error, ambiguous)
+
+
+def _is_even(now: Arrangement, cuts: Sequence[Cut]) -> bool:
+    """Whether all cuts of a large matrix see the same noise: then there is nothing to polish."""
+    shape = now.grid.shape[2], now.grid.shape[3]
+    noise = noise_levels(float(now.row_energies.sum()) - captured_by(now, cuts), cuts, shape)
+    return max(shape) > LARGEST_EXCHANGED and float(noise.max()) < EVEN * float(noise.min())
+
+
+EVEN = 1.01
+"""Ratio of the noise that two cuts see up to which it is the same."""
+
+LARGEST_POLISHED = 1024
+"""Side up to which all cuts are polished at once, by an assignment whose time grows with its cube."""
+
+
+def _arranged(matrix: NDArray[Any], rows: Index, cols: Index, backend: Backend) -> Arrangement:
+    """Arrangement of a matrix whose present order counts as the first."""
+    return Arrangement.of(backend.to_device(matrix[np.ix_(rows, cols)])[None, None, :, :])

@@ -1,0 +1,105 @@
+"""Spectral clustering into groups of equal size."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+from scipy.sparse.linalg import eigsh
+
+from .assignment import equal_groups
+from .cuts import Index
+
+__all__ = ["equal_means", "laplacian_eigenvectors", "laplacian_embedding", "spectral_groups"]
+
+LARGEST_DENSE = 512
+"""Items up to which a dense eigensolver is the faster one."""
+
+ROUNDS = 20
+
+
+def spectral_groups(similarity: NDArray[np.floating], groups: int, rng: np.random.Generator) -> Index:
+    """Cluster items into equal groups, by the eigenvectors of the Laplacian of their similarities.
+
+    Parameters
+    ----------
+    similarity : array, shape (m, m)
+        Symmetric and not negative.
+    groups : int
+        Number k of groups.
+    rng : numpy.random.Generator
+        For the first means.
+
+    Returns
+    -------
+    ndarray of int64, shape (m,)
+        Group of each item.
+
+    References
+    ----------
+    von Luxburg, "A tutorial on spectral clustering", Statistics and Computing 17 (2007): unnormalised Laplacian.
+    """
+    return equal_means(laplacian_embedding(similarity, groups), groups, rng)
+
+
+def laplacian_embedding(similarity: NDArray[np.floating], groups: int) -> NDArray[np.float64]:
+    """Eigenvectors 2 .. k + 1 of the Laplacian ``D - W``, as the rows of the items: shape (m, k)."""
+    if similarity.shape[0] <= LARGEST_DENSE or groups > similarity.shape[0] // 8:
+        return laplacian_eigenvectors(similarity, groups)[0]
+    negative = -_laplacian(similarity)
+    top = 2 * float(-negative.min())  # no eigenvalue of the Laplacian is above
+    negative[np.diag_indices_from(negative)] += top
+    start = np.random.default_rng(0).standard_normal(negative.shape[0])
+    vectors: NDArray[np.float64] = eigsh(negative, k=groups + 1, which="LA", v0=start, tol=1e-3)[1]  # type: ignore[call-overload]  # the stubs know float starts only
+    return vectors[:, ::-1][:, 1:]
+
+
+def laplacian_eigenvectors(
+    similarity: NDArray[np.floating], count: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Eigenvectors 2 .. k + 1 of the Laplacian, shape (m, k), with their eigenvalues, to working precision."""
+    count = min(count, similarity.shape[0] - 1)
+    values, vectors = linalg.eigh(_laplacian(similarity), subset_by_index=[1, count], driver="evr", overwrite_a=True)
+    return vectors, values
+
+
+def _laplacian(similarity: NDArray[np.floating]) -> NDArray[np.float64]:
+    laplacian: NDArray[np.float64] = np.negative(similarity, dtype=np.float64)
+    np.fill_diagonal(laplacian, 0)
+    np.fill_diagonal(laplacian, -laplacian.sum(axis=1))
+    return laplacian
+
+
+def equal_means(points: NDArray[np.floating], groups: int, rng: np.random.Generator) -> Index:
+    """Balanced k-means: means, and the assignment to groups of equal size that is nearest to them, by turns.
+
+    References
+    ----------
+    Bradley, Bennett and Demiriz, "Constrained k-means clustering", Microsoft Research (2000), for the assignment under
+    constraints; Arthur and Vassilvitskii, "k-means++", SODA 2007, for the first means.
+    """
+    means = points[_far_apart(points, groups, rng)]
+    labels = None
+    for _ in range(ROUNDS):
+        found = equal_groups(2 * points @ means.T - np.sum(means**2, axis=1), groups)
+        if labels is not None and np.array_equal(found, labels):
+            break
+        labels = found
+        order = np.argsort(labels, kind="stable").reshape(groups, -1)
+        means = points[order].mean(axis=1)
+    assert labels is not None
+    return labels
+
+
+def _far_apart(points: NDArray[np.floating], count: int, rng: np.random.Generator) -> list[int]:
+    """Points drawn one after the other, with probabilities as their squared distances from those drawn before."""
+    chosen = [int(rng.integers(len(points)))]
+    distances = np.sum((points - points[chosen[0]]) ** 2, axis=1)
+    for _ in range(count - 1):
+        total = np.cumsum(distances)
+        if total[-1] > 0:
+            chosen.append(min(int(np.searchsorted(total, rng.random() * total[-1])), len(points) - 1))
+        else:
+            chosen.append(int(rng.integers(len(points))))
+        distances = np.minimum(distances, np.sum((points - points[chosen[-1]]) ** 2, axis=1))
+    return chosen

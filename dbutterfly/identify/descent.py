@@ -1,0 +1,85 @@
+"""Groups of one cut improved step by step: rows move to the groups that capture most of them, then columns.
+
+This is k-subspaces with equal groups, on rows and columns by turns. The score of a row in its own group is first taken
+without the row (:mod:`dbutterfly.kernels.groups`), or small groups would never let go of it; what is kept is the
+arrangement that captures most. Pairs of rows need no scores: given the columns, the best pairs are a perfect matching.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..kernels.backend import host_array
+from ..kernels.groups import transposed_grid
+from ..kernels.pairs import pair_residuals
+from .arrangement import Arrangement
+from .assignment import best_pairs, equal_groups
+from .cuts import Cut, Index
+
+__all__ = ["GAIN", "Found", "descend", "regrouped", "shaken"]
+
+ROUNDS = 30
+STALE = 3
+"""Rounds without a gain after which the descent with scores that leave a row out is given up."""
+
+GAIN = 1e-7
+"""Least relative gain that counts."""
+
+
+class Found:
+    """The best arrangement so far, by the energy that it captures."""
+
+    def __init__(self, arrangement: Arrangement, captured: float = -1.0) -> None:
+        self.arrangement, self.captured = arrangement, captured
+
+    def offer(self, arrangement: Arrangement, captured: float) -> bool:
+        """Take an arrangement if it is better."""
+        if captured <= self.captured * (1 + GAIN):
+            return False
+        self.arrangement, self.captured = arrangement, captured
+        return True
+
+
+def descend(start: Arrangement, cut: Cut, *, cols_known: bool = False) -> Found:
+    """Improve the groups of both sides, or of the rows alone, until nothing moves."""
+    found = Found(start)
+    for leave_out in (True, False):
+        now, stale = found.arrangement, 0
+        for _ in range(ROUNDS):
+            moved, captured = regrouped(now, cut, leave_out=leave_out)
+            gained = found.offer(now, float(captured.sum()))
+            after = moved
+            if not cols_known:
+                turned, captured = regrouped(moved.T, cut.T, leave_out=leave_out)
+                gained |= found.offer(moved, float(captured.sum()))
+                after = turned.T
+            stale = 0 if gained else stale + 1
+            if after.same_as(now) or stale > (STALE if leave_out else 0):
+                break
+            now = after
+    return found
+
+
+def regrouped(now: Arrangement, cut: Cut, *, leave_out: bool) -> tuple[Arrangement, NDArray[np.floating]]:
+    """Move the rows to the groups that fit them best; also the energy (S,) that was captured before."""
+    if cut.rank == 1 and now.lines == (1, 1) and now.rows.shape[1] == 2 * cut.row_groups:
+        costs = host_array(pair_residuals(transposed_grid(now.grid), cut.col_groups))
+        present = np.sum(costs[:, np.arange(0, costs.shape[1], 2), np.arange(1, costs.shape[1], 2)], axis=1)
+        labels, captured = [best_pairs(cost) for cost in costs], now.row_energies - present
+    else:
+        fit = now.row_fit(cut, leave_out=leave_out)
+        labels = [equal_groups(score, cut.row_groups) for score in host_array(fit.scores)]
+        captured = host_array(fit.captured).sum(axis=1)
+    return now.grouped_rows(np.stack(labels)), captured
+
+
+def shaken(labels: Index, fraction: float, rng: np.random.Generator) -> Index:
+    """Shuffle the members of some of the groups of every member of the grid, given the groups (S, m)."""
+    groups = int(labels.max()) + 1
+    count = max(2, round(fraction * groups))
+    shuffled = labels.copy()
+    for row, own in zip(shuffled, labels, strict=True):
+        loose = np.flatnonzero(np.isin(own, rng.permutation(groups)[:count]))
+        row[loose] = own[loose][rng.permutation(loose.size)]
+    return shuffled

@@ -1,0 +1,129 @@
+"""Rows and columns that could as well stand elsewhere, exchanged where that lowers the error of the factorization.
+
+The residuals of the single cuts say little of a row whose energy is near the noise; the error of the product does. Only
+exchanges that cost little by the residuals are tried, many in one stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import array_api_compat
+import numpy as np
+from numpy.typing import NDArray
+
+from ..chain import Chain, split_tree
+from ..kernels.backend import Array, host_array, namespace
+from ..kernels.hierarchy import factor_stack
+from ..kernels.low_rank import squared_norms
+from ..orderings import digit_reversal
+from .arrangement import Arrangement
+from .cuts import Cut, Index, transposed
+
+__all__ = ["LARGEST_EXCHANGED", "are_ambiguous", "exchanged", "product_error"]
+
+LARGEST_EXCHANGED = 256
+"""Side up to which attempts are compared by the error of the factorization, and exchanges are tried."""
+
+STACK_BYTES = 1 << 22
+ROUNDS = 40
+LIKE_NOISE = 4
+"""Times the noise that a row sees up to which an exchange is tried."""
+GAIN = 1e-9
+"""Least relative gain that counts."""
+PER_ITEM = 1
+"""Exchanges that are tried in a round, for each row and column."""
+
+
+def product_error(now: Arrangement, chain: Chain) -> float:
+    """Squared error of the factorization of one arranged matrix."""
+    return float(_product_errors(now.grid[0, ...], chain)[0])
+
+
+def _product_errors(matrices: Array, chain: Chain) -> NDArray[np.float64]:
+    """Squared errors (K,) of the factorizations of matrices (K, M, N) in tree order."""
+    xp = namespace(matrices)
+    standard = xp.asarray(digit_reversal(chain.row_radices), device=array_api_compat.device(matrices))
+    matrices = xp.take(matrices, standard, axis=1)
+    found = factor_stack(matrices, chain, split_tree(len(chain), "balanced"), stack_bytes=STACK_BYTES)
+    return host_array(xp.sum(squared_norms(matrices - found.product), axis=-1)).astype(np.float64)
+
+
+def exchanged(
+    start: Arrangement, cuts: Sequence[Cut], chain: Chain, *, cols_known: bool = False
+) -> tuple[Arrangement, float]:
+    """Exchange rows, and columns, while the error of the factorization falls.
+
+    Parameters
+    ----------
+    start : Arrangement
+        One matrix, in tree order.
+    cuts : sequence of Cut
+        All cuts of the chain.
+    chain : Chain
+        The chain.
+    cols_known : bool
+        Whether the columns stay.
+
+    Returns
+    -------
+    arrangement : Arrangement
+        The best one.
+    error : float
+        Its squared error.
+    """
+    now, error = start, product_error(start, chain)
+    for _ in range(ROUNDS):
+        before = error
+        now, error = _try(now, chain, _candidates(now, cuts, error), error, of_rows=True)
+        if not cols_known:
+            now, error = _try(now, chain, _candidates(now.T, transposed(cuts), error), error, of_rows=False)
+        if error >= before * (1 - GAIN):
+            break
+    return now, error
+
+
+def are_ambiguous(now: Arrangement, cuts: Sequence[Cut], error: float) -> bool:
+    """Whether there are rows or columns whose exchange costs less than the noise."""
+    return len(_candidates(now, cuts, error)) > 0 or len(_candidates(now.T, transposed(cuts), error)) > 0
+
+
+def _candidates(now: Arrangement, cuts: Sequence[Cut], error: float) -> Index:
+    """Pairs of places (K, 2) whose exchange costs least by the residuals of the cuts, and less than the noise."""
+    m = now.rows.shape[1]
+    leaves = max(cut.row_groups for cut in cuts)
+    scores = np.zeros((m, leaves))
+    for cut in cuts:
+        fit = now.row_fit(cut, leave_out=True)
+        scores += np.repeat(host_array(fit.scores)[0], leaves // cut.row_groups, axis=1)
+    leaf = np.arange(m) * leaves // m
+    cost = scores[np.arange(m), leaf][:, None] - scores[:, leaf]  # of moving row i to the leaf of row j
+    i, j = np.triu_indices(m, 1)
+    apart = leaf[i] != leaf[j]
+    i, j = i[apart], j[apart]
+    both = cost[i, j] + cost[j, i]
+    noise = error / now.grid.size * sum(cut.col_groups for cut in cuts)
+    best = np.argsort(both, kind="stable")[: PER_ITEM * sum(now.grid.shape[2:])]
+    best = best[both[best] < LIKE_NOISE * noise]
+    return np.stack([i[best], j[best]], axis=1)
+
+
+def _try(now: Arrangement, chain: Chain, pairs: Index, error: float, *, of_rows: bool) -> tuple[Arrangement, float]:
+    """Apply, stack by stack, the exchange that lowers the error most."""
+    xp = namespace(now.grid)
+    device = array_api_compat.device(now.grid)
+    items = now.grid.shape[2 if of_rows else 3]
+    size = max(1, STACK_BYTES // (now.grid.size * now.grid.dtype.itemsize))
+    for first in range(0, len(pairs), size):
+        some = pairs[first : first + size]
+        orders = np.tile(np.arange(items), (len(some), 1))
+        np.put_along_axis(orders, some, some[:, ::-1], axis=1)
+        index = [xp.asarray(order, device=device) for order in orders]
+        stack = xp.stack([xp.take(now.grid[0, 0, ...], order, axis=0 if of_rows else 1) for order in index], axis=0)
+        errors = _product_errors(stack, chain)
+        best = int(np.argmin(errors))
+        if errors[best] < error * (1 - GAIN):
+            order = orders[best : best + 1]
+            now = now.with_rows(order) if of_rows else now.with_cols(order)
+            error = float(errors[best])
+    return now, error

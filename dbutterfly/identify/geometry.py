@@ -1,0 +1,159 @@
+"""Coordinates of shuffled points, from the correlations of the rows that belong to them.
+
+Where nearby points give correlated rows, ``-log`` of the squared correlation of two rows is about the squared distance
+of their points, in the metric in which the kernel tells them apart. That holds while the rows are correlated; an
+oscillating kernel has side lobes beyond, so longer distances are the lengths of shortest paths over near points.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spanning_tree
+
+from .cuts import Index
+
+__all__ = ["Points"]
+
+NEAR = 1.0
+"""Squared distance up to which it is taken from the correlation, which is then ``exp(-1)`` squared."""
+FARTHEST = 36.0
+"""Squared distance of rows that have nothing in common."""
+LANDMARKS = 32
+DIMENSIONS = 4
+FLAT = 1e-9
+"""Ratio of squared extents below which there is none."""
+THIN = 0.02
+"""Ratio of the second extent to the first below which points lie on a line."""
+HOLLOW = 0.5
+"""Ratio of the least distance from the middle to the largest above which a curve is closed."""
+
+
+class Points:
+    """Points of the rows of a matrix.
+
+    Parameters
+    ----------
+    squared_correlations : ndarray of float, shape (m, m)
+        Of the rows, between 0 and 1.
+
+    Attributes
+    ----------
+    axes : ndarray of float64, shape (m, k)
+        Coordinates along the principal axes of all points, the longest extent first.
+    """
+
+    def __init__(self, squared_correlations: NDArray[np.floating]) -> None:
+        correlations = np.clip(squared_correlations, math.exp(-FARTHEST), 1.0).astype(np.float64)
+        self._squared = -np.log(correlations)
+        np.fill_diagonal(self._squared, 0)
+        every = np.arange(len(self._squared))
+        self.axes = _principal(_path_coordinates(self._squared) if self._is_far(every) else self._near(every))
+
+    @property
+    def count(self) -> int:
+        """Number m of points."""
+        return len(self._squared)
+
+    @property
+    def all_near(self) -> bool:
+        """Whether all distances are taken from correlations."""
+        return not self._is_far(np.arange(self.count))
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the points lie on a closed curve."""
+        if self.axes.shape[1] < 2:
+            return False
+        radii = np.hypot(self.axes[:, 0], self.axes[:, 1])
+        return bool(radii.min() > HOLLOW * radii.max())
+
+    @property
+    def is_area(self) -> bool:
+        """Whether the points have a second extent."""
+        extents = np.std(self.axes, axis=0)
+        return len(extents) > 1 and bool(extents[1] > THIN * extents[0]) and not self.is_closed
+
+    @property
+    def angles(self) -> NDArray[np.float64]:
+        """Angle (m,) of each point of a closed curve."""
+        return np.arctan2(self.axes[:, 1], self.axes[:, 0])
+
+    def along(self, part: Index, axis: int | None = None) -> NDArray[np.float64]:
+        """Coordinate of the points of a part: along an axis of all points, or along the longest extent of the part."""
+        local = _principal(self.axes[part] if self._is_far(part) else self._near(part))
+        if axis is None:
+            return local[:, 0]
+        whole = self.axes[part, min(axis, self.axes.shape[1] - 1)]
+        spread = np.sum(local**2, axis=0)
+        coordinate: NDArray[np.float64] = local @ ((whole @ local) / np.where(spread > 0, spread, 1))
+        return coordinate
+
+    def _is_far(self, part: Index) -> bool:
+        return bool(self._squared[np.ix_(part, part)].max() > NEAR)
+
+    def _near(self, part: Index) -> NDArray[np.float64]:
+        landmarks = part[:: -(-part.size // LANDMARKS)]
+        return _scaled(self._squared[np.ix_(landmarks, part)], self._squared[np.ix_(landmarks, landmarks)])
+
+
+def _path_coordinates(squared: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Coordinates whose distances are about the lengths of shortest paths, from landmarks far from one another.
+
+    References
+    ----------
+    Tenenbaum, de Silva and Langford, "A global geometric framework for nonlinear dimensionality reduction", Science 290
+    (2000).
+    """
+    graph = _near_graph(squared)
+    landmarks: list[int] = []
+    paths: list[NDArray[np.float64]] = []
+    nearest = dijkstra(graph, indices=np.array([0]))[0]
+    for _ in range(min(LANDMARKS, len(squared))):
+        landmarks.append(int(np.argmax(nearest)))
+        paths.append(dijkstra(graph, indices=np.array(landmarks[-1:]))[0])
+        nearest = np.min(paths, axis=0)
+    lengths = np.square(paths)
+    return _scaled(lengths, lengths[:, landmarks])
+
+
+def _near_graph(squared: NDArray[np.float64]) -> csr_array:
+    """Graph of near points, with the edges of a spanning tree where it would fall apart."""
+    lengths = np.sqrt(squared) + 1e-9  # an edge without a length would be none
+    edges = np.where(squared <= NEAR, lengths, 0)
+    np.fill_diagonal(edges, 0)
+    graph = csr_array(edges)
+    if connected_components(graph, directed=False)[0] == 1:
+        return graph
+    tree = minimum_spanning_tree(csr_array(lengths)).tocoo()
+    edges[tree.row, tree.col] = edges[tree.col, tree.row] = tree.data
+    return csr_array(edges)
+
+
+def _scaled(squared: NDArray[np.float64], between: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Coordinates (m, k) from squared distances (L, m) from landmarks, and those (L, L) between landmarks.
+
+    References
+    ----------
+    de Silva and Tenenbaum, "Sparse multidimensional scaling using landmark points", Stanford University (2004).
+    """
+    mean = between.mean(axis=1, keepdims=True)
+    values, vectors = linalg.eigh(-0.5 * (between - mean - mean.T + mean.mean()))
+    values, vectors = values[::-1][:DIMENSIONS], vectors[:, ::-1][:, :DIMENSIONS]
+    kept = values > FLAT * max(values[0], math.ulp(1.0))
+    kept[0] = True
+    scale = np.sqrt(np.where(values > 0, values, 1))
+    coordinates: NDArray[np.float64] = -0.5 * (squared - mean).T @ (vectors / scale)[:, kept]
+    return coordinates
+
+
+def _principal(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centred coordinates along principal axes."""
+    centred = coordinates - coordinates.mean(axis=0)
+    _, axes = linalg.eigh(centred.T @ centred)
+    rotated: NDArray[np.float64] = centred @ axes[:, ::-1]
+    return rotated

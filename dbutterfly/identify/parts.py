@@ -1,0 +1,34 @@
+"""The two grids of smaller problems that a solved cut leaves, and the order of the whole from theirs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..kernels.groups import block_parts
+from .arrangement import Arrangement
+from .cuts import Cut, Index
+
+__all__ = ["composed", "parts_of"]
+
+
+def parts_of(now: Arrangement, cut: Cut) -> tuple[Arrangement, Arrangement]:
+    """Left and right parts of the blocks of a cut, as grids that are arranged as the whole is."""
+    u, q, rank = cut
+    rank = min(rank, now.grid.shape[2] // u, now.grid.shape[3] // q)
+    left, right = block_parts(now.grid, u, q, rank)
+    return Arrangement.of(left, (now.lines[0], rank)), Arrangement.of(right, (rank, now.lines[1]))
+
+
+def composed(now: Arrangement, cut: Cut, left: Arrangement, right: Arrangement) -> Arrangement:
+    """Arrange the whole as its parts have been arranged meanwhile."""
+    (s, m), (t, n), (u, q, _) = now.rows.shape, now.cols.shape, cut
+    rows = _nested_order(right.rows, left.rows.reshape(s, u, m // u))
+    cols = _nested_order(left.cols, right.cols.reshape(t, q, n // q))
+    return now.with_rows(rows).with_cols(cols)
+
+
+def _nested_order(groups: Index, inner: Index) -> Index:
+    """Places (S, m) from the order (S, u) of the groups and that inside of each group (S, u, p)."""
+    s, u, p = inner.shape
+    places: Index = np.take_along_axis(inner, groups[:, :, None], axis=1) + p * groups[:, :, None]
+    return places.reshape(s, u * p)

@@ -1,0 +1,157 @@
+"""Pictures of an identification: similarities before and after ordering, and the residual of each level."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..chain import Chain
+from ..errors import InputError
+from ..kernels.similarity import row_similarity
+from ..orderings import Orderings
+from .cuts import cuts_of, from_standard
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["plot_residuals", "plot_similarity"]
+
+SMALLEST = float(np.finfo(np.float64).eps)
+"""Relative residuals below this are drawn here: the axis is logarithmic."""
+
+
+def plot_similarity(
+    matrix: ArrayLike,
+    orderings: Orderings,
+    chain: Chain,
+    level: int,
+    *,
+    alpha: float = 1.0,
+    axes: Sequence[Axes] | None = None,
+) -> tuple[Axes, Axes]:
+    """Draw how alike the rows of a matrix are on the column groups of a level, before and after ordering.
+
+    Parameters
+    ----------
+    matrix : array, shape (M, N)
+        Matrix in memory.
+    orderings : Orderings
+        Orderings that were found, or the true ones. Both pictures use the column groups that they give.
+    chain : Chain
+        Chain of the matrix.
+    level : int
+        Cut of the chain, the number of factors to the left of it. Its row groups are framed.
+    alpha : float
+        Contrast of the similarities.
+    axes : two Axes, optional
+        Where to draw; by default on a new figure.
+
+    Returns
+    -------
+    before, after : Axes
+        The rows as they are, and with those of a group next to each other: squares along the diagonal where the
+        orderings are right.
+
+    Raises
+    ------
+    InputError
+        If the level is no cut of the chain, the orderings do not fit the matrix, there are not two axes, or matplotlib
+        is not installed.
+    """
+    (cut,) = cuts_of(chain, [level])
+    before, after = _axes(axes, 2)
+    z = np.asarray(matrix)
+    rows, cols = _tree_orders(orderings, chain, z.shape)
+    similarity = row_similarity(z[None, None, :, cols], cut.col_groups, alpha)[0] / cut.col_groups
+    for panel, order, title in ((before, np.arange(len(z)), "as given"), (after, rows, "ordered")):
+        panel.imshow(similarity[np.ix_(order, order)], vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
+        panel.set(title=f"level {level}, {title}", xlabel="row", ylabel="row")
+    size = len(z) // cut.row_groups
+    for edge in range(size, len(z), size):
+        after.axhline(edge - 0.5, color="white", linewidth=0.5)
+        after.axvline(edge - 0.5, color="white", linewidth=0.5)
+    return before, after
+
+
+def plot_residuals(
+    residuals: ArrayLike,
+    floor: ArrayLike | None = None,
+    *,
+    levels: Sequence[int] | None = None,
+    axes: Axes | None = None,
+) -> Axes:
+    """Draw the residual of each level beside the noise floor.
+
+    Parameters
+    ----------
+    residuals : array, shape (L,)
+        Relative residuals: norm of what the blocks of each cut leave over that of the matrix.
+    floor : array, shape (L,), or float, optional
+        What noise alone would leave.
+    levels : sequence of int, optional
+        Cuts of the chain; by default 1 .. L.
+    axes : Axes, optional
+        Where to draw; by default on a new figure.
+
+    Returns
+    -------
+    Axes
+        Logarithmic; what is below rounding is drawn at 2e-16.
+
+    Raises
+    ------
+    InputError
+        If the numbers of residuals, levels and floors differ, or matplotlib is not installed.
+    """
+    heights = np.atleast_1d(np.asarray(residuals, np.float64))
+    places = np.arange(1, heights.size + 1) if levels is None else np.asarray(levels)
+    if places.shape != heights.shape:
+        raise InputError(f"levels={levels!r} names {places.size} levels and residuals has {heights.size}; give as many")
+    (panel,) = _axes(None if axes is None else [axes], 1)
+    panel.semilogy(places, np.maximum(heights, SMALLEST), marker="o", label="residual")
+    if floor is not None:
+        panel.semilogy(places, np.maximum(_per_level(floor, heights.size), SMALLEST), "--", label="noise floor")
+    panel.set(xlabel="level", ylabel="relative residual", xticks=places)
+    panel.legend()
+    return panel
+
+
+def _per_level(floor: ArrayLike, levels: int) -> NDArray[np.float64]:
+    """One floor for each level."""
+    floors = np.asarray(floor, np.float64)
+    if floors.shape not in ((), (levels,)):
+        raise InputError(f"floor has shape {floors.shape} and residuals has {levels} levels; give one floor or as many")
+    return np.broadcast_to(floors, (levels,))
+
+
+def _tree_orders(orderings: Orderings, chain: Chain, shape: tuple[int, ...]) -> tuple[NDArray[np.int64], ...]:
+    """Orders in which the groups of all cuts are contiguous, on both sides."""
+    if shape != chain.shape:
+        raise InputError(
+            f"matrix has shape {shape} and chain={chain!r} is one of {chain.shape}; give a chain that fits"
+        )
+    orderings.validate(chain.shape)
+    rows, cols = (
+        np.arange(size) if side is None else side
+        for side, size in zip(orderings.permutations(chain), chain.shape, strict=True)
+    )
+    return from_standard(rows, chain), cols
+
+
+def _axes(axes: Sequence[Axes] | None, count: int) -> list[Axes]:
+    """Axes that were given, or those of a new figure."""
+    if axes is not None:
+        given = list(axes)
+        if len(given) != count:
+            raise InputError(f"axes has {len(given)} members; give {count}, or None for a new figure")
+        return given
+    try:
+        figures: Any = importlib.import_module("matplotlib.figure")
+    except ModuleNotFoundError:
+        raise InputError('plots need matplotlib; install it with: pip install "dbutterfly[examples]"') from None
+    figure = figures.Figure(figsize=(4 * count, 3.6), layout="constrained")
+    return list(figure.subplots(1, count, squeeze=False)[0])

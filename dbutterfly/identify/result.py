@@ -1,0 +1,103 @@
+"""Orderings that were found, with what says how good they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..orderings import Orderings
+from .cuts import Cut, Index
+
+__all__ = ["IdentifiedOrderings", "Trees"]
+
+
+@dataclass(frozen=True, eq=False)
+class Trees:
+    """Cluster trees of the rows and columns: nested partitions into equal groups.
+
+    Attributes
+    ----------
+    rows, cols : dict of int to ndarray of int64, shape (groups, members)
+        For each number of groups, from few to many, the rows (columns) of the matrix in each of them. Group g of one
+        partition is the union of neighbouring groups of the next.
+    """
+
+    rows: dict[int, Index]
+    cols: dict[int, Index]
+
+    @classmethod
+    def of(cls, rows: Index, cols: Index, cuts: tuple[Cut, ...]) -> Trees:
+        """Trees from orders in which the groups of every cut are contiguous."""
+        return cls(
+            {groups: rows.reshape(groups, -1) for groups in sorted({cut.row_groups for cut in cuts})},
+            {groups: cols.reshape(groups, -1) for groups in sorted({cut.col_groups for cut in cuts})},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class IdentifiedOrderings(Orderings):
+    """Row and column orderings that were found: ``Z[rows][:, cols]`` is in the standard order of the chain.
+
+    Attributes
+    ----------
+    rows, cols : ndarray of int64, shape (M,) and (N,)
+        Index arrays.
+    found : bool
+        Whether the residuals are those of a butterfly matrix with noise: alike at all cuts, and less than pure noise
+        would leave. If False, the orderings are the best that were seen, and may be worth nothing.
+    confidence : float
+        Part of the energy, between 0 and 1, that the worst cut explains beyond what it would explain of noise.
+    levels : tuple of int
+        Cuts of the chain that count: the number of factors to the left of each. Those whose blocks may have full rank
+        are left out.
+    residuals : ndarray of float64
+        For each level, ``||Z - Z_l|| / ||Z||`` for the best matrix whose blocks have the rank of that cut.
+    floors : ndarray of float64
+        The same for a true butterfly matrix with as much noise as the level that sees least.
+    trees : Trees
+        Cluster trees of both sides.
+    method : str
+        How they were looked for.
+    attempts : int
+        Number of attempts.
+    seconds : float
+        Time that the search took.
+    """
+
+    found: bool = False
+    confidence: float = 0.0
+    levels: tuple[int, ...] = ()
+    residuals: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    floors: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    trees: Trees = field(default_factory=lambda: Trees({}, {}))
+    method: str = ""
+    attempts: int = 0
+    seconds: float = 0.0
+
+    @property
+    def residual(self) -> float:
+        """Largest of the residuals: no product of the chain is closer to ``Z`` in these orderings."""
+        return float(self.residuals.max(initial=0.0))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without the orderings themselves."""
+        return {
+            "found": self.found,
+            "confidence": self.confidence,
+            "levels": list(self.levels),
+            "residuals": self.residuals.tolist(),
+            "floors": self.floors.tolist(),
+            "method": self.method,
+            "attempts": self.attempts,
+            "seconds": self.seconds,
+        }
+
+    def __str__(self) -> str:
+        verdict = "found" if self.found else "NOT found"
+        return (
+            f"orderings {verdict} by method {self.method} in {self.seconds:.2f} s, {self.attempts} attempts; "
+            f"residual at most {self.residual:.4g} in {len(self.levels)} cuts, confidence {self.confidence:.3f}"
+        )

@@ -1,0 +1,111 @@
+"""The groups of one cut: several starts, each improved, then shaken and improved again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .arrangement import Arrangement
+from .cuts import Cut
+from .descent import GAIN, Found, descend, regrouped, shaken
+from .starts import alternated, clustered, paired
+
+__all__ = ["Search", "solve_cut"]
+
+SHAKEN = 0.3
+"""Part of the groups of a side whose members are shuffled."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How cuts are searched.
+
+    Attributes
+    ----------
+    order : {"middle", "left", "right"}
+        Which cut is solved first: the middle one, the leftmost (pairs of rows) or the rightmost (pairs of columns).
+    alphas : tuple of float
+        Contrasts of the similarities that clustering starts from.
+    shakes : int
+        Times without a gain that groups are shaken before a cut is left as it is.
+    anchors : int
+        Columns whose best partner is looked for where groups are pairs; 0 for none.
+    cols_known : bool
+        Whether the columns are arranged, and stay.
+    """
+
+    order: str = "middle"
+    alphas: tuple[float, ...] = (1.0,)
+    shakes: int = 1
+    anchors: int = 4
+    cols_known: bool = False
+
+
+def solve_cut(now: Arrangement, cut: Cut, search: Search, rng: np.random.Generator) -> Found:
+    """Find the groups of one cut, of both sides or of the rows alone."""
+    found = Found(now)
+    if cut.row_groups == 1 and (cut.col_groups == 1 or search.cols_known):
+        return found
+    for start in _starts(now, cut, search, rng):
+        better = descend(start, cut, cols_known=search.cols_known)
+        found.offer(better.arrangement, better.captured)
+    total = float(now.row_energies.sum())
+    stale = 0
+    while stale < search.shakes and found.captured < total * (1 - 1e-12):
+        gained = _shake(found, cut, rng, cols_known=search.cols_known)
+        if now.rows.shape[0] > 1:
+            gained |= _resettle(found, cut, rng, cols_known=search.cols_known)
+        if now.cols.shape[0] > 1 and not search.cols_known:
+            turned = Found(found.arrangement.T, found.captured)
+            if _resettle(turned, cut.T, rng):
+                gained |= found.offer(turned.arrangement.T, turned.captured)
+        stale = 0 if gained else stale + 1
+    return found
+
+
+def _starts(now: Arrangement, cut: Cut, search: Search, rng: np.random.Generator) -> Iterator[Arrangement]:
+    (m, n), (u, q, rank) = (now.rows.shape[1], now.cols.shape[1]), cut
+    if search.cols_known:
+        for alpha in search.alphas or (1.0,):
+            yield clustered(now, cut, alpha, rng)
+        return
+    simple = rank == 1 and now.lines == (1, 1) and search.anchors > 0
+    if simple and u == 2 and n == 2 * q and m > 2:
+        yield paired(now, cut, search.anchors, rng).arrangement
+    if simple and q == 2 and m == 2 * u and n > 2:
+        yield paired(now.T, cut.T, search.anchors, rng).arrangement.T
+    for alpha in search.alphas:
+        yield alternated(now, cut, alpha, rng).arrangement
+
+
+def _shake(found: Found, cut: Cut, rng: np.random.Generator, *, cols_known: bool) -> bool:
+    """Shuffle the members of some groups of one side and descend again."""
+    now = found.arrangement
+    if cols_known or rng.random() < 0.5:
+        now = now.grouped_rows(shaken(now.row_labels(cut), SHAKEN, rng))
+    else:
+        now = now.T.grouped_rows(shaken(now.T.row_labels(cut.T), SHAKEN, rng)).T
+    better = descend(now, cut, cols_known=cols_known)
+    return found.offer(better.arrangement, better.captured)
+
+
+def _resettle(found: Found, cut: Cut, rng: np.random.Generator, *, cols_known: bool = False) -> bool:
+    """Shuffle groups in every row of the grid, and let each of these keep what captures more, given the columns."""
+    base = found.arrangement
+    best_rows, best = base.rows.copy(), np.full(base.rows.shape[0], -1.0)
+    changed = False
+    for fraction in (0.0, 0.5, 1.0):
+        now = base.grouped_rows(shaken(base.row_labels(cut), fraction, rng)) if fraction else base
+        for leave_out in (True, True, True, False, False) if fraction else (False,):
+            moved, caught = regrouped(now, cut, leave_out=leave_out)
+            better = caught > best * (1 + GAIN)
+            changed |= bool(fraction and better.any())
+            best_rows[better], best[better] = now.rows[better], caught[better]
+            now = moved
+    if not changed:
+        return False
+    places = np.argsort(base.rows, axis=1)
+    again = descend(base.with_rows(np.take_along_axis(places, best_rows, axis=1)), cut, cols_known=cols_known)
+    return found.offer(again.arrangement, again.captured)

@@ -1,0 +1,94 @@
+"""What a search has found, judged: residuals beside the noise, and beside what noise alone would leave."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .cuts import Cut
+
+__all__ = ["Verdict", "judged", "noise_levels"]
+
+LIKE_NOISE, LIKE_NOISE_ALONE = 0.85, 0.35
+"""Part of what pure noise would leave above which a cut counts as not found: of several cuts, or a single one."""
+
+UNEVEN = 1.25
+"""Ratio of the noise that two cuts see above which one of them counts as not found."""
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """Residuals of the cuts, and what they mean.
+
+    Attributes
+    ----------
+    residuals : ndarray of float64, shape (cuts,)
+        ``||Z - Z_l|| / ||Z||`` for the best ``Z_l`` with blocks of the rank of cut l.
+    floors : ndarray of float64, shape (cuts,)
+        The same for a true butterfly matrix with as much noise as the cut that sees least.
+    found : bool
+        Whether every cut leaves what noise of one and the same size would, and less than noise alone.
+    confidence : float
+        Part of the energy, between 0 and 1, that the worst cut explains beyond what it would explain of noise alone.
+    """
+
+    residuals: NDArray[np.float64]
+    floors: NDArray[np.float64]
+    found: bool
+    confidence: float
+
+
+def noise_levels(lost: NDArray[np.float64], cuts: Sequence[Cut], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Noise energy, of the whole matrix, that explains what each cut leaves.
+
+    Noise leaves a cut its part of the degrees of freedom that are left: all cuts that are right see the same noise.
+    """
+    size = shape[0] * shape[1]
+    free = np.array([1 - cut.degrees_of_freedom(shape) / size for cut in cuts])
+    levels: NDArray[np.float64] = lost / np.maximum(free, 1 / size)
+    return levels
+
+
+def judged(
+    lost: NDArray[np.float64], energy: float, cuts: Sequence[Cut], shape: tuple[int, int], rounding: float
+) -> Verdict:
+    """Judge the energies that the cuts leave.
+
+    Parameters
+    ----------
+    lost : ndarray of float64, shape (cuts,)
+        Energy that the blocks of each cut leave.
+    energy : float
+        Energy of the matrix.
+    cuts : sequence of Cut
+        The cuts.
+    shape : (int, int)
+        Shape of the matrix.
+    rounding : float
+        Relative error that counts as none.
+    """
+    if energy == 0 or not cuts:
+        zeros = np.zeros(len(cuts))
+        return Verdict(zeros, zeros, found=True, confidence=1.0)
+    residuals = np.sqrt(lost / energy)
+    size = shape[0] * shape[1]
+    free = np.array([1 - cut.degrees_of_freedom(shape) / size for cut in cuts])
+    seen = noise_levels(lost, cuts, shape)
+    floors = np.sqrt(seen.min() * free / energy)
+    ratios = lost / energy / np.array([_of_noise(cut, shape) for cut in cuts])
+    exact = bool((residuals <= rounding).all())
+    even = seen.max() <= (UNEVEN + 6 * math.sqrt(2 / size)) * seen.min()
+    limit = LIKE_NOISE if len(cuts) > 1 else LIKE_NOISE_ALONE
+    found = exact or bool(even and (ratios < limit).all())
+    return Verdict(residuals, floors, found, float(np.clip(1 - ratios.max(), 0, 1)))
+
+
+def _of_noise(cut: Cut, shape: tuple[int, int]) -> float:
+    """Part of the energy of pure noise that a cut leaves: blocks lose singular values up to the edge of their law."""
+    p, v = shape[0] // cut.row_groups, shape[1] // cut.col_groups
+    rank = min(cut.rank, p, v)
+    return max(1 - rank * (math.sqrt(p) + math.sqrt(v)) ** 2 / (p * v), 1 / (p * v))

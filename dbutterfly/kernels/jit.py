@@ -1,0 +1,633 @@
+"""Compiled multiplication by a chain of factors: the only importer of Numba.
+
+:func:`pack` and :func:`multiply` are those of :mod:`dbutterfly.kernels.packed`, with the same results up to
+rounding. A factor of pattern ``(a, b, c, d)`` is ``a*d`` small matrices; matrix ``(ia, id)`` is *lane* ``ia*d + id``,
+and 64 lanes are a *panel*, which holds its values in one run of memory::
+
+    panel 0                                                      panel 1
+    [ib = 0, ic = 0: re x 64, im x 64][ib = 0, ic = 1: ...] ...  [ib = 0, ic = 0: ...] ...
+
+so that a product reads all values once, in order. There are two kinds of product:
+
+- one column: the innermost loops run over the lanes of a panel, each with values of its own. What the panel multiplies
+  is laid out like its values, in a buffer that stays in the first-level cache; there, orderings, conjugates and the
+  transposition of short runs cost next to nothing;
+- many columns: the innermost loops run over 32 columns, which share their values. Between the factors, real and
+  imaginary parts of a row lie apart; the first factor takes them apart, and the last one puts them together.
+
+All of it is in this file, since Numba's cache on disk knows of changes to the file of the called function only.
+
+Two things make vector instructions of the innermost loops. Offsets are unsigned: for signed ones Numba also compiles
+the wrapping of negative indices. And what a loop reads lies a constant number of entries apart where that can be: the
+compiler checks places of unknown distance for overlap, pair by pair, and gives up when there are too many.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+from ..chain import Pattern
+from ..fusing import fused_patterns
+from .fusion import fuse_factors
+
+__all__ = ["COLUMNS", "DISABLED", "LANES", "JitPacked", "multiply", "pack", "packed_size"]
+
+DISABLED = bool(numba.config.DISABLE_JIT)
+"""Whether Numba's own switch, the environment variable ``NUMBA_DISABLE_JIT``, is on."""
+
+LANES = 64
+"""Small matrices in a panel: twice as many are no faster, half as many take a tenth more time."""
+
+COLUMNS = 32
+"""Columns that go through all factors together."""
+
+FEW_COLUMNS = 8
+"""Columns below which each is multiplied by itself."""
+
+_APART = 128
+"""Entries between two buffers, so that no address of one is a multiple of 4096 bytes away from the same in the other:
+a load there waits for the store before it."""
+
+_ZERO, _ONE, _TWO, _THREE, _FOUR = (np.uint64(k) for k in range(5))
+_LANES, _COLUMNS = np.uint64(LANES), np.uint64(COLUMNS)
+
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
+_inlined = numba.njit(forceinline=True, **_OPTIONS)
+
+
+class JitPacked(NamedTuple):
+    """Factors made ready for :func:`multiply`.
+
+    Attributes
+    ----------
+    values : array, shape (n,)
+        Panels of all factors, one after the other, of the real dtype.
+    table : array of int64, shape (J, 5)
+        Where the panels of each factor begin, and its pattern.
+    rows, cols : array of int64, shapes (M,) or (0,), and (N,) or (0,)
+        Orderings; empty for the standard one.
+    planes : int
+        2 for complex factors, whose real and imaginary parts lie apart, else 1.
+    tall : int
+        Most rows of a vector before or after a factor.
+    across : int
+        Most rows or columns of a small matrix.
+    """
+
+    values: NDArray[Any]
+    table: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    cols: NDArray[np.int64]
+    planes: int
+    tall: int
+    across: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.values.nbytes + self.table.nbytes + self.rows.nbytes + self.cols.nbytes
+
+
+def packed_size(patterns: Sequence[Pattern]) -> int:
+    """Number of values in the panels of some factors: the last panel of each is filled up with zeros."""
+    return sum(-(-a * d // LANES) * LANES * b * c for a, b, c, d in patterns)
+
+
+def pack(
+    ks_values: Sequence[NDArray[Any]],
+    groups: Sequence[range],
+    dtype: np.dtype[Any],
+    rows: NDArray[np.int64] | None = None,
+    cols: NDArray[np.int64] | None = None,
+) -> JitPacked:
+    """Lay factors out in panels.
+
+    Parameters
+    ----------
+    ks_values : sequence of arrays, shapes (a, b, c, d)
+        Factors from left to right.
+    groups : sequence of range
+        Neighbours that are multiplied together first.
+    dtype : dtype
+        float32, float64, complex64 or complex128, to which they are converted.
+    rows, cols : array of int64 or None, shapes (M,) and (N,)
+        Orderings: the chain multiplies ``x[cols]``, and its products are ``y[rows]``.
+    """
+    patterns = fused_patterns([Pattern(*values.shape) for values in ks_values], groups)
+    planes = 2 if dtype.kind == "c" else 1
+    packed = np.empty(planes * packed_size(patterns), np.empty(0, dtype).real.dtype)
+    table, start = np.empty((len(patterns), 5), np.int64), 0
+    for row, group, (a, b, c, d) in zip(table, groups, patterns, strict=True):
+        panels = -(-a * d // LANES)
+        stop = start + planes * panels * LANES * b * c
+        product = fuse_factors([ks_values[index] for index in group])
+        _fill(packed[start:stop].reshape(panels, b, c, planes, LANES), product)
+        row[:] = start, a, b, c, d
+        start = stop
+    tall = max(max(pattern.shape) for pattern in patterns)
+    orders = [_NO_ORDER if index is None else np.ascontiguousarray(index, np.int64) for index in (rows, cols)]
+    return JitPacked(packed, table, orders[0], orders[1], planes, tall, max(max(b, c) for _, b, c, _ in patterns))
+
+
+def _fill(panels: NDArray[Any], values: NDArray[Any]) -> None:
+    """Copy the values of a factor into its panels."""
+    a, b, c, d = values.shape
+    planes = panels.shape[3]
+    lanes = values.transpose(1, 2, 0, 3).reshape(b, c, a * d)  # a view where a or d is one
+    whole, rest = divmod(a * d, LANES)
+    for plane in range(planes):
+        part = lanes.imag if plane else lanes.real
+        panels[:whole, :, :, plane] = part[:, :, : whole * LANES].reshape(b, c, whole, LANES).transpose(2, 0, 1, 3)
+        if rest:
+            panels[whole, :, :, plane, :rest] = part[:, :, whole * LANES :]
+            panels[whole, :, :, plane, rest:] = 0
+
+
+def multiply(
+    packed: JitPacked,
+    x: NDArray[Any],
+    out: NDArray[Any] | None = None,
+    *,
+    transposed: bool = False,
+    conjugated: bool = False,
+) -> NDArray[Any]:
+    """Multiply the matrix of a chain, its transpose, conjugate or adjoint, by columns.
+
+    Parameters
+    ----------
+    packed : JitPacked
+        From :func:`pack`.
+    x : array of the dtype of the factors, C-contiguous, shape (n, k)
+        Columns to multiply; it may be read-only.
+    out : array of this dtype, C-contiguous, shape (m, k), optional
+        Where the products go; it must not overlap ``x``.
+    transposed, conjugated : bool
+        What becomes of the matrix; both make the adjoint.
+
+    Returns
+    -------
+    array, shape (m, k)
+        ``out`` if it was given.
+    """
+    if out is None:
+        (_, a, b, _, d), (_, a_last, _, c, d_last) = packed.table[0].tolist(), packed.table[-1].tolist()
+        out = np.empty((a_last * c * d_last if transposed else a * b * d, x.shape[1]), x.dtype)
+    is_complex, columns, real = packed.planes == 2, x.shape[1], packed.values.dtype
+    many = columns >= FEW_COLUMNS
+    lanes, rows = (COLUMNS, packed.tall * COLUMNS) if many else (LANES, -(-packed.tall // LANES) * LANES)
+    call = _compiled(is_complex, real, many)
+    work = np.empty((2, packed.planes * rows + _APART), real)
+    panel = np.zeros((2, packed.planes * packed.across * lanes + _APART), real)
+    gather, scatter = (packed.rows, packed.cols) if transposed else (packed.cols, packed.rows)
+    settings = work, panel, transposed, -1.0 if conjugated else 1.0
+    if many or columns == 1:
+        flat, target = x.reshape(-1).view(real), out.reshape(-1).view(real)
+    if many:
+        for first in range(0, columns, COLUMNS):
+            part = columns, first, min(COLUMNS, columns - first)
+            call(packed.values, packed.table, flat, gather, target, scatter, *settings, *part)
+    elif columns == 1:
+        call(packed.values, packed.table, flat, gather, target, scatter, *settings)
+    else:
+        product = np.empty(out.shape[0], out.dtype)
+        for column in range(columns):
+            flat = np.ascontiguousarray(x[:, column]).view(real)
+            call(packed.values, packed.table, flat, gather, product.view(real), scatter, *settings)
+            out[:, column] = product
+    return out
+
+
+_NO_ORDER = np.empty(0, np.int64)
+
+
+@_inlined
+def _real_lanes(
+    v: Any,
+    o: Any,
+    b: Any,
+    c: Any,
+    by_row: Any,
+    by_col: Any,
+    xs: Any,
+    x0: Any,
+    x_step: Any,
+    ys: Any,
+    y0: Any,
+    y_step: Any,
+) -> None:
+    """Multiply a panel: ``ys[ib, :] = sum over ic of v[ib, ic, :] * xs[ic, :]``, four terms at a time.
+
+    Rows of ``xs`` and ``ys`` begin ``x_step`` and ``y_step`` apart.
+    """
+    for ib in range(b):
+        y, q, x = y0 + ib * y_step, o + ib * by_row, x0
+        for k in range(c // _FOUR):
+            q1, q2, q3 = q + by_col, q + _TWO * by_col, q + _THREE * by_col
+            x1, x2, x3 = x + x_step, x + _TWO * x_step, x + _THREE * x_step
+            if k == 0:
+                for i in range(_LANES):
+                    ys[y + i] = _dot(
+                        v[q + i], v[q1 + i], v[q2 + i], v[q3 + i], xs[x + i], xs[x1 + i], xs[x2 + i], xs[x3 + i]
+                    )
+            else:
+                for i in range(_LANES):
+                    ys[y + i] += _dot(
+                        v[q + i], v[q1 + i], v[q2 + i], v[q3 + i], xs[x + i], xs[x1 + i], xs[x2 + i], xs[x3 + i]
+                    )
+            q, x = q + _FOUR * by_col, x + _FOUR * x_step
+        for k in range(c % _FOUR):
+            if k == 0 and c < _FOUR:
+                for i in range(_LANES):
+                    ys[y + i] = v[q + i] * xs[x + i]
+            else:
+                for i in range(_LANES):
+                    ys[y + i] += v[q + i] * xs[x + i]
+            q, x = q + by_col, x + x_step
+
+
+@_inlined
+def _complex_lanes(
+    v: Any,
+    o: Any,
+    b: Any,
+    c: Any,
+    by_row: Any,
+    by_col: Any,
+    xs: Any,
+    x0: Any,
+    x_step: Any,
+    ys: Any,
+    y0: Any,
+    y_step: Any,
+) -> None:
+    """The same with 64 imaginary parts after 64 real ones."""
+    for ib in range(b):
+        y, q, x = y0 + ib * y_step, o + ib * by_row, x0
+        for k in range(c // _FOUR):
+            q1, q2, q3 = q + by_col, q + _TWO * by_col, q + _THREE * by_col
+            x1, x2, x3 = x + x_step, x + _TWO * x_step, x + _THREE * x_step
+            if k == 0:
+                for i in range(_LANES):
+                    j = i + _LANES
+                    re, im = _complex_dot(
+                        v[q + i], v[q + j], v[q1 + i], v[q1 + j], v[q2 + i], v[q2 + j], v[q3 + i], v[q3 + j],
+                        xs[x + i], xs[x + j], xs[x1 + i], xs[x1 + j], xs[x2 + i], xs[x2 + j], xs[x3 + i], xs[x3 + j],
+                    )  # fmt: skip
+                    ys[y + i] = re
+                    ys[y + j] = im
+            else:
+                for i in range(_LANES):
+                    j = i + _LANES
+                    re, im = _complex_dot(
+                        v[q + i], v[q + j], v[q1 + i], v[q1 + j], v[q2 + i], v[q2 + j], v[q3 + i], v[q3 + j],
+                        xs[x + i], xs[x + j], xs[x1 + i], xs[x1 + j], xs[x2 + i], xs[x2 + j], xs[x3 + i], xs[x3 + j],
+                    )  # fmt: skip
+                    ys[y + i] += re
+                    ys[y + j] += im
+            q, x = q + _FOUR * by_col, x + _FOUR * x_step
+        for k in range(c % _FOUR):
+            if k == 0 and c < _FOUR:
+                for i in range(_LANES):
+                    j = i + _LANES
+                    ys[y + i] = v[q + i] * xs[x + i] - v[q + j] * xs[x + j]
+                    ys[y + j] = v[q + i] * xs[x + j] + v[q + j] * xs[x + i]
+            else:
+                for i in range(_LANES):
+                    j = i + _LANES
+                    ys[y + i] += v[q + i] * xs[x + i] - v[q + j] * xs[x + j]
+                    ys[y + j] += v[q + i] * xs[x + j] + v[q + j] * xs[x + i]
+            q, x = q + by_col, x + x_step
+
+
+@_inlined
+def _dot(v0: Any, v1: Any, v2: Any, v3: Any, x0: Any, x1: Any, x2: Any, x3: Any) -> Any:
+    return v0 * x0 + v1 * x1 + v2 * x2 + v3 * x3
+
+
+@_inlined
+def _complex_dot(
+    v0: Any, w0: Any, v1: Any, w1: Any, v2: Any, w2: Any, v3: Any, w3: Any,
+    x0: Any, z0: Any, x1: Any, z1: Any, x2: Any, z2: Any, x3: Any, z3: Any,
+) -> Any:  # fmt: skip
+    """Real and imaginary part of the sum of four products ``(v + w j) * (x + z j)``."""
+    re = v0 * x0 - w0 * z0 + v1 * x1 - w1 * z1 + v2 * x2 - w2 * z2 + v3 * x3 - w3 * z3
+    im = v0 * z0 + w0 * x0 + v1 * z1 + w1 * x1 + v2 * z2 + w2 * x2 + v3 * z3 + w3 * x3
+    return re, im
+
+
+@_inlined
+def _real_columns(
+    v: Any,
+    o: Any,
+    b: Any,
+    c: Any,
+    by_row: Any,
+    by_col: Any,
+    xs: Any,
+    x0: Any,
+    x_step: Any,
+    ys: Any,
+    y0: Any,
+    y_step: Any,
+) -> None:
+    """Multiply one lane by many columns: the values are the same for all of them."""
+    for ib in range(b):
+        y, q, x = y0 + ib * y_step, o + ib * by_row, x0
+        for k in range(c // _FOUR):
+            x1, x2, x3 = x + x_step, x + _TWO * x_step, x + _THREE * x_step
+            v0, v1, v2, v3 = v[q], v[q + by_col], v[q + _TWO * by_col], v[q + _THREE * by_col]
+            if k == 0:
+                for i in range(_COLUMNS):
+                    ys[y + i] = _dot(v0, v1, v2, v3, xs[x + i], xs[x1 + i], xs[x2 + i], xs[x3 + i])
+            else:
+                for i in range(_COLUMNS):
+                    ys[y + i] += _dot(v0, v1, v2, v3, xs[x + i], xs[x1 + i], xs[x2 + i], xs[x3 + i])
+            q, x = q + _FOUR * by_col, x + _FOUR * x_step
+        for k in range(c % _FOUR):
+            v0 = v[q]
+            if k == 0 and c < _FOUR:
+                for i in range(_COLUMNS):
+                    ys[y + i] = v0 * xs[x + i]
+            else:
+                for i in range(_COLUMNS):
+                    ys[y + i] += v0 * xs[x + i]
+            q, x = q + by_col, x + x_step
+
+
+@_inlined
+def _complex_columns(
+    v: Any,
+    o: Any,
+    b: Any,
+    c: Any,
+    by_row: Any,
+    by_col: Any,
+    xs: Any,
+    x0: Any,
+    x_step: Any,
+    ys: Any,
+    y0: Any,
+    y_step: Any,
+) -> None:
+    """The same with 32 imaginary parts after 32 real ones."""
+    for ib in range(b):
+        y, q, x = y0 + ib * y_step, o + ib * by_row, x0
+        for k in range(c // _FOUR):
+            x1, x2, x3 = x + x_step, x + _TWO * x_step, x + _THREE * x_step
+            q1, q2, q3 = q + by_col, q + _TWO * by_col, q + _THREE * by_col
+            v0, v1, v2, v3 = v[q], v[q1], v[q2], v[q3]
+            w0, w1, w2, w3 = v[q + _LANES], v[q1 + _LANES], v[q2 + _LANES], v[q3 + _LANES]
+            if k == 0:
+                for i in range(_COLUMNS):
+                    j = i + _COLUMNS
+                    re, im = _complex_dot(
+                        v0, w0, v1, w1, v2, w2, v3, w3,
+                        xs[x + i], xs[x + j], xs[x1 + i], xs[x1 + j], xs[x2 + i], xs[x2 + j], xs[x3 + i], xs[x3 + j],
+                    )  # fmt: skip
+                    ys[y + i] = re
+                    ys[y + j] = im
+            else:
+                for i in range(_COLUMNS):
+                    j = i + _COLUMNS
+                    re, im = _complex_dot(
+                        v0, w0, v1, w1, v2, w2, v3, w3,
+                        xs[x + i], xs[x + j], xs[x1 + i], xs[x1 + j], xs[x2 + i], xs[x2 + j], xs[x3 + i], xs[x3 + j],
+                    )  # fmt: skip
+                    ys[y + i] += re
+                    ys[y + j] += im
+            q, x = q + _FOUR * by_col, x + _FOUR * x_step
+        for k in range(c % _FOUR):
+            v0, w0 = v[q], v[q + _LANES]
+            if k == 0 and c < _FOUR:
+                for i in range(_COLUMNS):
+                    j = i + _COLUMNS
+                    ys[y + i] = v0 * xs[x + i] - w0 * xs[x + j]
+                    ys[y + j] = v0 * xs[x + j] + w0 * xs[x + i]
+            else:
+                for i in range(_COLUMNS):
+                    j = i + _COLUMNS
+                    ys[y + i] += v0 * xs[x + i] - w0 * xs[x + j]
+                    ys[y + j] += v0 * xs[x + j] + w0 * xs[x + i]
+            q, x = q + by_col, x + x_step
+
+
+@_inlined
+def _load_run(
+    xs: Any, at: Any, src: Any, first: Any, count: Any, stride: Any, sign: Any, planes: Any, apart: Any
+) -> None:
+    """Take ``count`` entries of ``src`` into a buffer, where imaginary parts lie ``apart`` from real ones."""
+    for i in range(count):
+        j = planes * (first + i * stride)
+        xs[at + i] = src[j]
+        if planes == _TWO:
+            xs[at + apart + i] = sign * src[j + _ONE]
+
+
+@_inlined
+def _store_run(
+    ys: Any, at: Any, dst: Any, first: Any, count: Any, stride: Any, sign: Any, planes: Any, apart: Any
+) -> None:
+    """Put entries of a buffer where they belong."""
+    for i in range(count):
+        j = planes * (first + i * stride)
+        dst[j] = ys[at + i]
+        if planes == _TWO:
+            dst[j + _ONE] = sign * ys[at + apart + i]
+
+
+@_inlined
+def _place(row: Any, planes: Any) -> Any:
+    """Where a row lies between two factors: 64 real parts, their 64 imaginary ones, the next 64 real ones."""
+    lane = row % _LANES
+    return planes * (row - lane) + lane
+
+
+@_inlined
+def _load(
+    xs: Any, src: Any, index: Any, outer: Any, ordered: Any, p0: Any, w: Any, c: Any, d: Any, sign: Any, planes: Any
+) -> None:
+    """Take what lanes ``p0 .. p0 + w`` multiply: row ``(ia*c + ic)*d + id`` of ``src`` for lane ``(ia, id)``."""
+    if d == _ONE and outer and not ordered:
+        for ic in range(c):
+            _load_run(xs, planes * ic * _LANES, src, p0 * c + ic, w, c, sign, planes, _LANES)
+        return
+    p = _ZERO
+    while p < w:
+        ia = (p0 + p) // d
+        id_ = p0 + p - ia * d
+        count = min(d - id_, w - p)
+        for ic in range(c):
+            row, at = (ia * c + ic) * d + id_, planes * ic * _LANES + p
+            if ordered:
+                for i in range(count):
+                    _load_run(xs, at + i, src, np.uint64(index[row + i]), _ONE, _ONE, sign, planes, _LANES)
+            elif outer:
+                _load_run(xs, at, src, row, count, _ONE, sign, planes, _LANES)
+            else:
+                done = _ZERO
+                while done < count:
+                    first = _place(row + done, planes)
+                    n = min(count - done, _LANES - first % _LANES)
+                    for i in range(n):
+                        xs[at + done + i] = src[first + i]
+                        if planes == _TWO:
+                            xs[at + done + _LANES + i] = src[first + _LANES + i]
+                    done += n
+        p += count
+
+
+@_inlined
+def _store(
+    ys: Any, dst: Any, index: Any, outer: Any, ordered: Any, p0: Any, w: Any, b: Any, d: Any, sign: Any, planes: Any
+) -> None:
+    """Put the products of lanes ``p0 .. p0 + w`` where they belong."""
+    if d == _ONE and outer and not ordered:
+        for ib in range(b):
+            _store_run(ys, planes * ib * _LANES, dst, p0 * b + ib, w, b, sign, planes, _LANES)
+        return
+    p = _ZERO
+    while p < w:
+        ia = (p0 + p) // d
+        id_ = p0 + p - ia * d
+        count = min(d - id_, w - p)
+        for ib in range(b):
+            row, at = (ia * b + ib) * d + id_, planes * ib * _LANES + p
+            if ordered:
+                for i in range(count):
+                    _store_run(ys, at + i, dst, np.uint64(index[row + i]), _ONE, _ONE, sign, planes, _LANES)
+            elif outer:
+                _store_run(ys, at, dst, row, count, _ONE, sign, planes, _LANES)
+            else:
+                done = _ZERO
+                while done < count:
+                    first = _place(row + done, planes)
+                    n = min(count - done, _LANES - first % _LANES)
+                    for i in range(n):
+                        dst[first + i] = ys[at + done + i]
+                        if planes == _TWO:
+                            dst[first + _LANES + i] = ys[at + done + _LANES + i]
+                    done += n
+        p += count
+
+
+@_inlined
+def _factor(table: Any, k: Any, transposed: Any, planes: Any) -> Any:
+    """Factor ``k`` as it is applied: where its panels begin, its pattern, strides of its values, size of a panel."""
+    row = table[k] if transposed else table[table.shape[0] - 1 - k]
+    o, a, b, c, d = np.uint64(row[0]), np.uint64(row[1]), np.uint64(row[2]), np.uint64(row[3]), np.uint64(row[4])
+    by_col = planes * _LANES
+    by_row = c * by_col
+    if transposed:
+        return o, a, c, b, d, by_col, by_row, b * by_row
+    return o, a, b, c, d, by_row, by_col, b * by_row
+
+
+@_inlined
+def _vector(
+    values: Any, table: Any, x: Any, gather: Any, out: Any, scatter: Any, work: Any, panel: Any, transposed: Any,
+    sign: Any, planes: Any,
+) -> None:  # fmt: skip
+    """Multiply one column by all factors."""
+    xs, ys = panel[0], panel[1]
+    row, gathers, scatters = planes * _LANES, gather.shape[0] > 0, scatter.shape[0] > 0
+    for k in range(table.shape[0]):
+        o, a, b, c, d, by_row, by_col, size = _factor(table, k, transposed, planes)
+        first, last = k == 0, k == table.shape[0] - 1
+        src, dst = work[(k + 1) % 2], work[k % 2]
+        in_place, out_of_place = not first and d % _LANES == 0, not last and d % _LANES == 0
+        for p0 in range(_ZERO, a * d, _LANES):
+            w, ia = min(_LANES, a * d - p0), p0 // d
+            id_ = p0 - ia * d
+            if not in_place:
+                _load(xs, x if first else src, gather, first, first and gathers, p0, w, c, d, sign, planes)
+            from_, x0, x_step = (src, planes * (ia * c * d + id_), planes * d) if in_place else (xs, _ZERO, row)
+            to, y0, y_step = (dst, planes * (ia * b * d + id_), planes * d) if out_of_place else (ys, _ZERO, row)
+            if planes == _TWO:
+                _complex_lanes(values, o, b, c, by_row, by_col, from_, x0, x_step, to, y0, y_step)
+            else:
+                _real_lanes(values, o, b, c, by_row, by_col, from_, x0, x_step, to, y0, y_step)
+            if not out_of_place:
+                _store(ys, out if last else dst, scatter, last, last and scatters, p0, w, b, d, sign, planes)
+            o += size
+
+
+@_inlined
+def _columns(
+    values: Any, table: Any, x: Any, gather: Any, out: Any, scatter: Any, work: Any, panel: Any, transposed: Any,
+    sign: Any, width: Any, column: Any, w: Any, planes: Any,
+) -> None:  # fmt: skip
+    """Multiply ``w`` columns, from ``column`` on, of ``width`` by all factors."""
+    step = planes * _COLUMNS
+    for k in range(table.shape[0]):
+        o, a, b, c, d, by_row, by_col, size = _factor(table, k, transposed, planes)
+        first, last = k == 0, k == table.shape[0] - 1
+        src, dst = panel[0] if first else work[(k + 1) % 2], panel[1] if last else work[k % 2]
+        x_step, y_step = step if first else d * step, step if last else d * step
+        for lane in range(a * d):
+            ia = lane // d
+            from_, to = ia * c * d + lane - ia * d, ia * b * d + lane - ia * d
+            if first:
+                for ic in range(c):
+                    row = from_ + ic * d
+                    row = np.uint64(gather[row]) if gather.shape[0] > 0 else row
+                    _load_run(src, ic * step, x, row * width + column, w, _ONE, sign, planes, _COLUMNS)
+            at, x0, y0 = o + lane % _LANES, _ZERO if first else from_ * step, _ZERO if last else to * step
+            if planes == _TWO:
+                _complex_columns(values, at, b, c, by_row, by_col, src, x0, x_step, dst, y0, y_step)
+            else:
+                _real_columns(values, at, b, c, by_row, by_col, src, x0, x_step, dst, y0, y_step)
+            if last:
+                for ib in range(b):
+                    row = to + ib * d
+                    row = np.uint64(scatter[row]) if scatter.shape[0] > 0 else row
+                    _store_run(dst, ib * step, out, row * width + column, w, _ONE, sign, planes, _COLUMNS)
+            if lane % _LANES == _LANES - _ONE:
+                o += size
+
+
+def _one_real(values, table, x, gather, out, scatter, work, panel, transposed, sign):  # type: ignore[no-untyped-def]
+    _vector(values, table, x, gather, out, scatter, work, panel, transposed, sign, _ONE)
+
+
+def _one_complex(values, table, x, gather, out, scatter, work, panel, transposed, sign):  # type: ignore[no-untyped-def]
+    _vector(values, table, x, gather, out, scatter, work, panel, transposed, sign, _TWO)
+
+
+def _many_real(values, table, x, gather, out, scatter, work, panel, transposed, sign, width, column, w):  # type: ignore[no-untyped-def]
+    _columns(values, table, x, gather, out, scatter, work, panel, transposed, sign, width, column, w, _ONE)
+
+
+def _many_complex(values, table, x, gather, out, scatter, work, panel, transposed, sign, width, column, w):  # type: ignore[no-untyped-def]
+    _columns(values, table, x, gather, out, scatter, work, panel, transposed, sign, width, column, w, _TWO)
+
+
+@functools.cache
+def _compiled(is_complex: bool, real: np.dtype[Any], many: bool) -> Any:
+    """Compiled function for one dtype: compiled when it is first wanted, and kept on disk from then on.
+
+    The signature is explicit: arrays that are read-only need no second version, and no call looks for a version.
+    """
+    number = numba.from_dtype(real)
+
+    def array(dtype: Any, ndim: int = 1, readonly: bool = False) -> Any:
+        return types.Array(dtype, ndim, "C", readonly=readonly)
+
+    index = array(types.int64, readonly=True)
+    signature = [array(number, readonly=True), array(types.int64, 2, True), array(number, readonly=True), index]
+    signature += [array(number), index, array(number, 2), array(number, 2), types.boolean, number]
+    if many:
+        function: Any = _many_complex if is_complex else _many_real
+        signature += 3 * [types.uint64]
+    else:
+        function = _one_complex if is_complex else _one_real
+    try:
+        return numba.njit(types.void(*signature), cache=True, **_OPTIONS)(function)
+    except RuntimeError:  # there is no place to keep it, neither beside this file nor in the user's directory
+        return numba.njit(types.void(*signature), **_OPTIONS)(function)

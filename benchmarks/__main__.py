@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from . import accuracy, entry_function, growth, kills, out_of_core, peers, ranks, read_limit, sampled, scheduler
+from . import accuracy, apply, entry_function, growth, kills, out_of_core, peers, ranks, read_limit, sampled, scheduler
 
 BENCHMARKS = {
     "accuracy": accuracy,
+    "apply": apply,
     "entry_function": entry_function,
     "growth": growth,
     "kills": kills,

@@ -21,6 +21,7 @@ from .factorize import factorize, plan
 from .operator import ButterflyOperator
 from .orderings import Orderings
 from .plan import Plan
+from .streaming import StreamedProduct, stream_product
 from .verify import VerifiedError, verify
 from .version import __version__
 
@@ -33,6 +34,7 @@ __all__ = [
     "Orderings",
     "Pattern",
     "Plan",
+    "StreamedProduct",
     "VerifiedError",
     "__version__",
     "entries",
@@ -41,5 +43,6 @@ __all__ = [
     "matrices",
     "open",
     "plan",
+    "stream_product",
     "verify",
 ]

@@ -29,7 +29,7 @@ from .operations.factors import (
     checked_permutations,
     transposed_factors,
 )
-from .operations.inverse import check_invertible, condition_numbers, inverted_factors, solved
+from .operations.inverse import Condition, check_invertible, conditions, inverted_factors, solved
 from .operations.products import Products, checked_workers
 from .orderings import Orderings
 
@@ -289,6 +289,16 @@ class ButterflyOperator(LinearOperator):
     def _adjoint(self) -> ButterflyOperator:
         return self._derived(transpose=True, conjugate=True)
 
+    @property
+    def T(self) -> ButterflyOperator:  # type: ignore[override]
+        """Operator of the transpose; it shares the factors, and what was made of them for products."""
+        return self._transpose()
+
+    @property
+    def H(self) -> ButterflyOperator:
+        """Operator of the conjugate transpose; it shares the factors, and what was made of them for products."""
+        return self._adjoint()
+
     def conj(self) -> ButterflyOperator:
         """Operator of the conjugate matrix; it shares the factors."""
         return self._derived(transpose=False, conjugate=True)
@@ -316,11 +326,11 @@ class ButterflyOperator(LinearOperator):
         SingularFactorError
             If a factor is not square; the message names it.
         """
-        return self._conditions.copy()
+        return np.array([found.number for found in self._conditions])
 
     @cached_property
-    def _conditions(self) -> NDArray[np.float64]:
-        return condition_numbers(self.ks_values)
+    def _conditions(self) -> list[Condition]:
+        return conditions(self.ks_values)
 
     def solve(self, b: ArrayLike) -> NDArray[Any]:
         """Solve ``Z x = b`` for an operator whose factors are square and invertible.
@@ -333,13 +343,13 @@ class ButterflyOperator(LinearOperator):
         Returns
         -------
         ndarray of dtype ``result_type(dtype, b)``, shape (N,) or (N, k)
-            Gaussian elimination in every small matrix; the error is at most that of the product of
-            :meth:`condition_numbers`, and mostly far below it.
+            By Gaussian elimination in every small matrix. :meth:`condition_numbers` bound what rounding becomes.
 
         Raises
         ------
         SingularFactorError
-            If a factor is not square, or is singular to working precision; the message names it.
+            If a factor is not square, or has a small matrix that is singular to working precision; the message names
+            it.
         ValueError
             If ``b`` has another number of rows.
         """
@@ -348,16 +358,17 @@ class ButterflyOperator(LinearOperator):
             raise ValueError(f"b has shape {right.shape}; the operator has {self.shape[0]} rows")
         factors = self.ks_values
         check_invertible(factors, self._conditions)
-        columns = right.reshape(right.shape[0], -1).astype(np.result_type(self.dtype, right.dtype), copy=False)
-        return solved(factors, self._rows, self._cols, columns).reshape(self.shape[1], *right.shape[1:])
+        columns = right[:, None] if right.ndim == 1 else right
+        columns = columns.astype(np.result_type(self.dtype, right.dtype), copy=False)
+        return solved(factors, self._rows, self._cols, columns).reshape(right.shape)
 
     def inverse(self) -> ButterflyOperator:
-        """Operator of the inverse: a product with it is as fast as one with this operator, where ``solve`` is not.
+        """Operator of the inverse: a product with it is as fast as one with this operator, which ``solve`` is not.
 
         Raises
         ------
         SingularFactorError
-            If a factor is not square, or is singular to working precision; the message names it.
+            As :meth:`solve`.
         """
         factors = self.ks_values
         check_invertible(factors, self._conditions)
@@ -426,7 +437,7 @@ class ButterflyOperator(LinearOperator):
         if Chain([values.shape for values in kept]) == chain:
             return self
         if turned:
-            return ButterflyOperator(kept, (self._cols, self._rows))._transpose()
+            return ButterflyOperator(kept, (self._cols, self._rows)).T
         return ButterflyOperator(kept, (self._rows, self._cols))
 
     def _chainable(self) -> tuple[tuple[NDArray[Any], ...], Chain, bool]:

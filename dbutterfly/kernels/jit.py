@@ -57,6 +57,7 @@ a load there waits for the store before it."""
 
 _ZERO, _ONE, _TWO, _THREE, _FOUR = (np.uint64(k) for k in range(5))
 _LANES, _COLUMNS = np.uint64(LANES), np.uint64(COLUMNS)
+_SHORT = np.uint64(16)
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
 _inlined = numba.njit(forceinline=True, **_OPTIONS)
@@ -419,27 +420,19 @@ def _complex_columns(
 
 
 @_inlined
-def _load_run(
-    xs: Any, at: Any, src: Any, first: Any, count: Any, stride: Any, sign: Any, planes: Any, apart: Any
-) -> None:
-    """Take ``count`` entries of ``src`` into a buffer, where imaginary parts lie ``apart`` from real ones."""
-    for i in range(count):
-        j = planes * (first + i * stride)
-        xs[at + i] = src[j]
-        if planes == _TWO:
-            xs[at + apart + i] = sign * src[j + _ONE]
+def _take(xs: Any, at: Any, src: Any, j: Any, sign: Any, planes: Any, apart: Any) -> None:
+    """Take an entry into a buffer of lanes; its imaginary part lies ``apart`` from its real part."""
+    xs[at] = src[j]
+    if planes == _TWO:
+        xs[at + _LANES] = sign * src[j + apart]
 
 
 @_inlined
-def _store_run(
-    ys: Any, at: Any, dst: Any, first: Any, count: Any, stride: Any, sign: Any, planes: Any, apart: Any
-) -> None:
-    """Put entries of a buffer where they belong."""
-    for i in range(count):
-        j = planes * (first + i * stride)
-        dst[j] = ys[at + i]
-        if planes == _TWO:
-            dst[j + _ONE] = sign * ys[at + apart + i]
+def _put(ys: Any, at: Any, dst: Any, j: Any, sign: Any, planes: Any, apart: Any) -> None:
+    """Put an entry of a buffer of lanes where it belongs."""
+    dst[j] = ys[at]
+    if planes == _TWO:
+        dst[j + apart] = sign * ys[at + _LANES]
 
 
 @_inlined
@@ -450,37 +443,49 @@ def _place(row: Any, planes: Any) -> Any:
 
 
 @_inlined
+def _row(p0: Any, i: Any, c: Any, d: Any, ic: Any) -> Any:
+    """Row ``(ia*c + ic)*d + id`` of lane ``p0 + i``, where ``d`` is a power of two and divides ``p0``."""
+    return p0 * c + ic * d + i + (i & ~(d - _ONE)) * (c - _ONE)
+
+
+@_inlined
 def _load(
     xs: Any, src: Any, index: Any, outer: Any, ordered: Any, p0: Any, w: Any, c: Any, d: Any, sign: Any, planes: Any
 ) -> None:
     """Take what lanes ``p0 .. p0 + w`` multiply: row ``(ia*c + ic)*d + id`` of ``src`` for lane ``(ia, id)``."""
-    if d == _ONE and outer and not ordered:
+    if d < _SHORT and _LANES % d == _ZERO:
         for ic in range(c):
-            _load_run(xs, planes * ic * _LANES, src, p0 * c + ic, w, c, sign, planes, _LANES)
+            at = planes * ic * _LANES
+            if ordered:
+                for i in range(w):
+                    _take(xs, at + i, src, planes * np.uint64(index[_row(p0, i, c, d, ic)]), sign, planes, _ONE)
+            elif outer:
+                for i in range(w):
+                    _take(xs, at + i, src, planes * _row(p0, i, c, d, ic), sign, planes, _ONE)
+            else:
+                for i in range(w):
+                    _take(xs, at + i, src, _place(_row(p0, i, c, d, ic), planes), sign * sign, planes, _LANES)
         return
-    p = _ZERO
+    ia = p0 // d
+    id_, p = p0 - ia * d, _ZERO
     while p < w:
-        ia = (p0 + p) // d
-        id_ = p0 + p - ia * d
         count = min(d - id_, w - p)
         for ic in range(c):
             row, at = (ia * c + ic) * d + id_, planes * ic * _LANES + p
             if ordered:
                 for i in range(count):
-                    _load_run(xs, at + i, src, np.uint64(index[row + i]), _ONE, _ONE, sign, planes, _LANES)
+                    _take(xs, at + i, src, planes * np.uint64(index[row + i]), sign, planes, _ONE)
             elif outer:
-                _load_run(xs, at, src, row, count, _ONE, sign, planes, _LANES)
+                for i in range(count):
+                    _take(xs, at + i, src, planes * (row + i), sign, planes, _ONE)
+            elif row % _LANES + count <= _LANES:
+                first = _place(row, planes)
+                for i in range(count):
+                    _take(xs, at + i, src, first + i, sign * sign, planes, _LANES)
             else:
-                done = _ZERO
-                while done < count:
-                    first = _place(row + done, planes)
-                    n = min(count - done, _LANES - first % _LANES)
-                    for i in range(n):
-                        xs[at + done + i] = src[first + i]
-                        if planes == _TWO:
-                            xs[at + done + _LANES + i] = src[first + _LANES + i]
-                    done += n
-        p += count
+                for i in range(count):
+                    _take(xs, at + i, src, _place(row + i, planes), sign * sign, planes, _LANES)
+        p, ia, id_ = p + count, ia + _ONE, _ZERO
 
 
 @_inlined
@@ -488,33 +493,39 @@ def _store(
     ys: Any, dst: Any, index: Any, outer: Any, ordered: Any, p0: Any, w: Any, b: Any, d: Any, sign: Any, planes: Any
 ) -> None:
     """Put the products of lanes ``p0 .. p0 + w`` where they belong."""
-    if d == _ONE and outer and not ordered:
+    if d < _SHORT and _LANES % d == _ZERO:
         for ib in range(b):
-            _store_run(ys, planes * ib * _LANES, dst, p0 * b + ib, w, b, sign, planes, _LANES)
+            at = planes * ib * _LANES
+            if ordered:
+                for i in range(w):
+                    _put(ys, at + i, dst, planes * np.uint64(index[_row(p0, i, b, d, ib)]), sign, planes, _ONE)
+            elif outer:
+                for i in range(w):
+                    _put(ys, at + i, dst, planes * _row(p0, i, b, d, ib), sign, planes, _ONE)
+            else:
+                for i in range(w):
+                    _put(ys, at + i, dst, _place(_row(p0, i, b, d, ib), planes), sign * sign, planes, _LANES)
         return
-    p = _ZERO
+    ia = p0 // d
+    id_, p = p0 - ia * d, _ZERO
     while p < w:
-        ia = (p0 + p) // d
-        id_ = p0 + p - ia * d
         count = min(d - id_, w - p)
         for ib in range(b):
             row, at = (ia * b + ib) * d + id_, planes * ib * _LANES + p
             if ordered:
                 for i in range(count):
-                    _store_run(ys, at + i, dst, np.uint64(index[row + i]), _ONE, _ONE, sign, planes, _LANES)
+                    _put(ys, at + i, dst, planes * np.uint64(index[row + i]), sign, planes, _ONE)
             elif outer:
-                _store_run(ys, at, dst, row, count, _ONE, sign, planes, _LANES)
+                for i in range(count):
+                    _put(ys, at + i, dst, planes * (row + i), sign, planes, _ONE)
+            elif row % _LANES + count <= _LANES:
+                first = _place(row, planes)
+                for i in range(count):
+                    _put(ys, at + i, dst, first + i, sign * sign, planes, _LANES)
             else:
-                done = _ZERO
-                while done < count:
-                    first = _place(row + done, planes)
-                    n = min(count - done, _LANES - first % _LANES)
-                    for i in range(n):
-                        dst[first + i] = ys[at + done + i]
-                        if planes == _TWO:
-                            dst[first + _LANES + i] = ys[at + done + _LANES + i]
-                    done += n
-        p += count
+                for i in range(count):
+                    _put(ys, at + i, dst, _place(row + i, planes), sign * sign, planes, _LANES)
+        p, ia, id_ = p + count, ia + _ONE, _ZERO
 
 
 @_inlined
@@ -577,7 +588,11 @@ def _columns(
                 for ic in range(c):
                     row = from_ + ic * d
                     row = np.uint64(gather[row]) if gather.shape[0] > 0 else row
-                    _load_run(src, ic * step, x, row * width + column, w, _ONE, sign, planes, _COLUMNS)
+                    for i in range(w):
+                        j = planes * (row * width + column + i)
+                        src[ic * step + i] = x[j]
+                        if planes == _TWO:
+                            src[ic * step + _COLUMNS + i] = sign * x[j + _ONE]
             at, x0, y0 = o + lane % _LANES, _ZERO if first else from_ * step, _ZERO if last else to * step
             if planes == _TWO:
                 _complex_columns(values, at, b, c, by_row, by_col, src, x0, x_step, dst, y0, y_step)
@@ -587,7 +602,11 @@ def _columns(
                 for ib in range(b):
                     row = to + ib * d
                     row = np.uint64(scatter[row]) if scatter.shape[0] > 0 else row
-                    _store_run(dst, ib * step, out, row * width + column, w, _ONE, sign, planes, _COLUMNS)
+                    for i in range(w):
+                        j = planes * (row * width + column + i)
+                        out[j] = dst[ib * step + i]
+                        if planes == _TWO:
+                            out[j + _ONE] = sign * dst[ib * step + _COLUMNS + i]
             if lane % _LANES == _LANES - _ONE:
                 o += size
 

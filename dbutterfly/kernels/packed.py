@@ -157,7 +157,7 @@ def _small(values: Array, x: Array, xp: Any) -> Array:
     y = xp.empty((b, lanes), dtype=xp.result_type(values, x), device=array_api_compat.device(x))
     add = _add_into if is_numpy_namespace(xp) or is_cupy_namespace(xp) else _add
     for first in range(0, lanes, LANES_AT_A_TIME):
-        part = slice(first, first + LANES_AT_A_TIME)
+        part = slice(first, min(first + LANES_AT_A_TIME, lanes))
         add(values[:, :, part], x[:, part], y[:, part], xp)
     return y
 

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from ..chain import Pattern
 from ..errors import InputError
-from ..orderings import BITREVERSAL, Orderings
+from ..orderings import Orderings, digit_reversal
 from .factors import Index
 
 __all__ = ["from_lazylinop", "lazylinop_of", "pylops_of", "sparse_factors"]
@@ -68,8 +68,11 @@ def from_lazylinop(operator: Any) -> tuple[list[NDArray[Any]], Orderings]:
             f"operator={operator!r} has no ks_values; operators of lazylinop.butterfly (ksm, ksd, dft, ...) have"
         )
     factors = [found] if getattr(found, "ndim", None) == 4 else list(found)
-    side = getattr(operator, "bitrev_perm", None)
-    rows, cols = (BITREVERSAL if side in (name, "both") else None for name in ("left", "right"))
+    reversed_side = getattr(operator, "bitrev_perm", None)
+    rows, cols = (
+        digit_reversal((size.bit_length() - 1) * (2,)) if reversed_side in (side, "both") else None
+        for side, size in zip(("left", "right"), operator.shape, strict=True)
+    )
     return [np.asarray(values) for values in factors], Orderings(rows, cols)
 
 

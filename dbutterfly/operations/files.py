@@ -16,9 +16,10 @@ from ..errors import InputError, StoreError
 from ..orderings import Orderings
 from ..store import FORMAT, RunStore
 
-__all__ = ["load_factors", "save_factors"]
+__all__ = ["OPERATOR", "load_factors", "save_factors"]
 
-KIND = "operator"
+OPERATOR = "operator"
+"""Kind of a store that holds factors without a certificate."""
 
 
 def save_factors(place: Any, ks_values: Sequence[NDArray[Any]], chain: Chain, orderings: Orderings) -> None:
@@ -43,7 +44,7 @@ def save_factors(place: Any, ks_values: Sequence[NDArray[Any]], chain: Chain, or
     if not _is_npz(place):
         manifest = {
             "format": FORMAT,
-            "kind": KIND,
+            "kind": OPERATOR,
             "status": "running",
             "chain": [list(pattern) for pattern in chain],
             "orderings": names,
@@ -77,7 +78,7 @@ def load_factors(place: Any) -> tuple[list[NDArray[Any]], Orderings]:
         return _load_npz(os.fspath(place))
     run = RunStore.open(place)
     if run is None:
-        raise StoreError(f"place={place!r} holds no dbutterfly operator or factorization")
+        raise StoreError(f"place={place!r} holds no dbutterfly factorization or operator")
     if not run.is_complete:
         raise StoreError(f"place={place!r} holds a run that has not ended; call factorize as before to resume it")
     sides = {name: run.side(name) if side == "array" else side for name, side in run.manifest["orderings"].items()}

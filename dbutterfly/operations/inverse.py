@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,51 +12,69 @@ from ..chain import Pattern
 from ..errors import SingularFactorError
 from .factors import Index
 
-__all__ = ["check_invertible", "condition_numbers", "inverted_factors", "solved"]
+__all__ = ["Condition", "check_invertible", "conditions", "inverted_factors", "solved"]
 
 
-def condition_numbers(ks_values: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
-    """Condition number of each factor in the spectral norm, inf where it is singular to working precision.
+class Condition(NamedTuple):
+    """How well a factor can be inverted.
+
+    Attributes
+    ----------
+    number : float
+        Condition number in the spectral norm: inf where it is singular to working precision.
+    singular : (int, int) or None
+        ``(ia, id)`` of a small matrix that is singular to working precision, by itself.
+    """
+
+    number: float
+    singular: tuple[int, int] | None
+
+
+def conditions(ks_values: Sequence[NDArray[Any]]) -> list[Condition]:
+    """Conditions of some factors.
 
     Raises
     ------
     SingularFactorError
         If a factor is not square; the message names it.
     """
-    _check_square(ks_values)
-    return np.array([_condition(values) for values in ks_values])
+    for index, values in enumerate(ks_values):
+        if values.shape[1] != values.shape[2]:
+            raise SingularFactorError(
+                f"factor {index} of pattern {Pattern(*values.shape)} is not square, so the operator cannot be inverted "
+                "factor by factor; use scipy.sparse.linalg.gmres or lsqr with it"
+            )
+    return [_condition(values) for values in ks_values]
 
 
-def _condition(values: NDArray[Any]) -> float:
-    """Largest over smallest singular value of all small matrices: those of the factor."""
-    singular = np.linalg.svd(_small_matrices(values), compute_uv=False)
-    largest, smallest = float(singular.max()), float(singular.min())
-    if (
-        not smallest > values.shape[1] * np.finfo(values.dtype).eps * largest
-    ):  # a NaN is no number that one can solve with
-        return float("inf")
-    return largest / smallest
+def _condition(values: NDArray[Any]) -> Condition:
+    if not np.isfinite(values).all():
+        ia, _, _, id_ = np.argwhere(~np.isfinite(values))[0]
+        return Condition(float("inf"), (int(ia), int(id_)))
+    spectra = np.linalg.svd(_small_matrices(values), compute_uv=False)
+    threshold = values.shape[1] * np.finfo(values.dtype).eps
+    bad = np.argwhere(spectra[..., -1] <= threshold * spectra[..., 0])
+    largest, smallest = float(spectra.max()), float(spectra.min())
+    singular = (int(bad[0, 0]), int(bad[0, 1])) if bad.size else None
+    return Condition(largest / smallest if smallest > threshold * largest else float("inf"), singular)
 
 
-def check_invertible(ks_values: Sequence[NDArray[Any]], conditions: NDArray[np.float64]) -> None:
-    """Refuse singular factors.
+def check_invertible(ks_values: Sequence[NDArray[Any]], found: Sequence[Condition]) -> None:
+    """Refuse singular factors. Small matrices of different sizes make a bad condition number, but do no harm.
 
     Raises
     ------
     SingularFactorError
-        If a condition number is inf; the message names the factor and one of its small matrices.
+        If a factor has a singular small matrix; the message names both.
     """
-    bad = np.flatnonzero(np.isinf(conditions))
-    if bad.size:
-        values = ks_values[bad[0]]
-        matrices = _small_matrices(values)
-        smallest = np.linalg.svd(matrices, compute_uv=False)[..., -1]
-        ia, id_ = np.unravel_index(np.argmin(np.where(np.isnan(smallest), -1, smallest)), smallest.shape)
-        raise SingularFactorError(
-            f"factor {bad[0]} of pattern {Pattern(*values.shape)} is singular to the precision of {values.dtype}, the "
-            f"worst of its small matrices being ks_values[{bad[0]}][{ia}, :, :, {id_}]; use scipy.sparse.linalg.lsqr "
-            "for a solution in the sense of least squares"
-        )
+    for index, (values, condition) in enumerate(zip(ks_values, found, strict=True)):
+        if condition.singular is not None:
+            ia, id_ = condition.singular
+            raise SingularFactorError(
+                f"factor {index} of pattern {Pattern(*values.shape)} is singular to the precision of {values.dtype}: "
+                f"its small matrix ks_values[{index}][{ia}, :, :, {id_}] has no inverse; use scipy.sparse.linalg.lsqr "
+                "for a solution in the sense of least squares"
+            )
 
 
 def inverted_factors(ks_values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
@@ -79,8 +97,8 @@ def solved(ks_values: Sequence[NDArray[Any]], rows: Index | None, cols: Index | 
     x = b if rows is None else b[rows]
     for values in ks_values:
         a, size, _, d = values.shape
-        parts = x.reshape(a, size, d, -1).transpose(0, 2, 1, 3)
-        x = np.linalg.solve(_small_matrices(values), parts).transpose(0, 2, 1, 3).reshape(a * size * d, -1)
+        parts = x.reshape(a, size, d, x.shape[1]).transpose(0, 2, 1, 3)
+        x = np.linalg.solve(_small_matrices(values), parts).transpose(0, 2, 1, 3).reshape(x.shape)
     if cols is None:
         return x
     solution = np.empty_like(x)
@@ -90,12 +108,3 @@ def solved(ks_values: Sequence[NDArray[Any]], rows: Index | None, cols: Index | 
 
 def _small_matrices(values: NDArray[Any]) -> NDArray[Any]:
     return values.transpose(0, 3, 1, 2)
-
-
-def _check_square(ks_values: Sequence[NDArray[Any]]) -> None:
-    for index, values in enumerate(ks_values):
-        if values.shape[1] != values.shape[2]:
-            raise SingularFactorError(
-                f"factor {index} of pattern {Pattern(*values.shape)} is not square, so the operator cannot be inverted "
-                "factor by factor; use scipy.sparse.linalg.gmres or lsqr with it"
-            )

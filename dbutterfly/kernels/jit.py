@@ -25,6 +25,8 @@ compiler checks places of unknown distance for overlap, pair by pair, and gives 
 from __future__ import annotations
 
 import functools
+import math
+import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -47,6 +49,12 @@ LANES = 64
 
 COLUMNS = 32
 """Columns that go through all factors together."""
+
+BLOCK_BYTES = 1 << 19
+"""Bytes of a block of rows that goes through several factors: two of them stay in the second-level cache."""
+
+KEPT_BYTES = 1 << 25
+"""Most bytes of buffers that a thread keeps from one product to the next."""
 
 FEW_COLUMNS = 8
 """Columns below which each is multiplied by itself."""
@@ -80,6 +88,9 @@ class JitPacked(NamedTuple):
         Most rows of a vector before or after a factor.
     across : int
         Most rows or columns of a small matrix.
+    depth, blocks : int
+        Number of factors at the end of the chain that are block diagonal with so many equal blocks, small enough for
+        the cache.
     """
 
     values: NDArray[Any]
@@ -89,6 +100,8 @@ class JitPacked(NamedTuple):
     planes: int
     tall: int
     across: int
+    depth: int
+    blocks: int
 
     @property
     def nbytes(self) -> int:
@@ -132,9 +145,24 @@ def pack(
         _fill(packed[start:stop].reshape(panels, b, c, planes, LANES), product)
         row[:] = start, a, b, c, d
         start = stop
-    tall = max(max(pattern.shape) for pattern in patterns)
     orders = [_NO_ORDER if index is None else np.ascontiguousarray(index, np.int64) for index in (rows, cols)]
-    return JitPacked(packed, table, orders[0], orders[1], planes, tall, max(max(b, c) for _, b, c, _ in patterns))
+    tall = max(max(pattern.shape) for pattern in patterns)
+    across = max(max(b, c) for _, b, c, _ in patterns)
+    depth, blocks = _blocks(patterns, BLOCK_BYTES // (COLUMNS * dtype.itemsize))
+    return JitPacked(packed, table, orders[0], orders[1], planes, tall, across, depth, blocks)
+
+
+def _blocks(patterns: Sequence[Pattern], rows: int) -> tuple[int, int]:
+    """Most factors at the end of a chain that share diagonal blocks of at most so many rows and columns; how many blocks.
+
+    A factor of pattern (a, b, c, d) has a diagonal blocks, and so any divisor of a.
+    """
+    for depth in range(len(patterns), 0, -1):
+        last = patterns[-depth:]
+        blocks = math.gcd(*(pattern.a for pattern in last))
+        if max(max(pattern.shape) for pattern in last) <= blocks * rows:
+            return depth, blocks
+    return 0, 1
 
 
 def _fill(panels: NDArray[Any], values: NDArray[Any]) -> None:
@@ -183,16 +211,16 @@ def multiply(
     is_complex, columns, real = packed.planes == 2, x.shape[1], packed.values.dtype
     many = columns >= FEW_COLUMNS
     lanes, rows = (COLUMNS, packed.tall * COLUMNS) if many else (LANES, -(-packed.tall // LANES) * LANES)
+    near = -(-packed.tall // packed.blocks) * COLUMNS if many and packed.blocks > 1 else 0
+    work, panel, local = _buffers([packed.planes * size for size in (rows, packed.across * lanes, near)], real)
     call = _compiled(is_complex, real, many)
-    work = np.empty((2, packed.planes * rows + _APART), real)
-    panel = np.zeros((2, packed.planes * packed.across * lanes + _APART), real)
     gather, scatter = (packed.rows, packed.cols) if transposed else (packed.cols, packed.rows)
     settings = work, panel, transposed, -1.0 if conjugated else 1.0
     if many or columns == 1:
         flat, target = x.reshape(-1).view(real), out.reshape(-1).view(real)
     if many:
         for first in range(0, columns, COLUMNS):
-            part = columns, first, min(COLUMNS, columns - first)
+            part = columns, first, min(COLUMNS, columns - first), local, packed.depth, packed.blocks
             call(packed.values, packed.table, flat, gather, target, scatter, *settings, *part)
     elif columns == 1:
         call(packed.values, packed.table, flat, gather, target, scatter, *settings)
@@ -206,6 +234,25 @@ def multiply(
 
 
 _NO_ORDER = np.empty(0, np.int64)
+
+
+def _buffers(sizes: Sequence[int], real: np.dtype[Any]) -> list[NDArray[Any]]:
+    """A pair of buffers for each size, of the memory that this thread keeps: new memory costs a page fault per page."""
+    lengths = [size + _APART for size in sizes]
+    needed = 2 * sum(lengths) * real.itemsize
+    kept = getattr(_memory, "kept", None)
+    if kept is None or kept.nbytes < needed:
+        kept = np.empty(needed, np.uint8)
+        if needed <= KEPT_BYTES:
+            _memory.kept = kept
+    flat, pairs, start = kept[:needed].view(real), [], 0
+    for length in lengths:
+        pairs.append(flat[start : start + 2 * length].reshape(2, length))
+        start += 2 * length
+    return pairs
+
+
+_memory = threading.local()
 
 
 @_inlined
@@ -572,43 +619,70 @@ def _vector(
 @_inlined
 def _columns(
     values: Any, table: Any, x: Any, gather: Any, out: Any, scatter: Any, work: Any, panel: Any, transposed: Any,
-    sign: Any, width: Any, column: Any, w: Any, planes: Any,
+    sign: Any, width: Any, column: Any, w: Any, local: Any, depth: Any, blocks: Any, planes: Any,
 ) -> None:  # fmt: skip
-    """Multiply ``w`` columns, from ``column`` on, of ``width`` by all factors."""
+    """Multiply ``w`` columns, from ``column`` on, of ``width`` by all factors.
+
+    The last ``depth`` factors of the chain are block diagonal with ``blocks`` blocks, each of which goes through all of
+    them in a buffer that stays in the second-level cache; the others take all rows at a time.
+    """
+    count = np.uint64(table.shape[0])
+    middle = count - depth if transposed else depth
+    for part in range(2):
+        begin, end = (_ZERO, middle) if part == 0 else (middle, count)
+        pieces = blocks if (part == 1) == transposed else _ONE
+        for piece in range(pieces):
+            for k in range(begin, end):
+                last = k == count - _ONE
+                near = pieces > _ONE and k > begin, pieces > _ONE and k < end - _ONE
+                src = panel[0] if k == _ZERO else local[(k + _ONE) % _TWO] if near[0] else work[(k + _ONE) % _TWO]
+                dst = panel[1] if last else local[k % _TWO] if near[1] else work[k % _TWO]
+                _block(
+                    values, table, x, gather, out, scatter, src, dst, transposed, sign, width, column, w, k, piece, pieces,
+                    near[0], near[1], planes,
+                )  # fmt: skip
+
+
+@_inlined
+def _block(
+    values: Any, table: Any, x: Any, gather: Any, out: Any, scatter: Any, src: Any, dst: Any, transposed: Any, sign: Any,
+    width: Any, column: Any, w: Any, k: Any, piece: Any, pieces: Any, near_in: Any, near_out: Any, planes: Any,
+) -> None:  # fmt: skip
+    """Multiply one of the ``pieces`` equal diagonal blocks of factor ``k``; rows of near buffers are those of the block."""
     step = planes * _COLUMNS
-    for k in range(table.shape[0]):
-        o, a, b, c, d, by_row, by_col, size = _factor(table, k, transposed, planes)
-        first, last = k == 0, k == table.shape[0] - 1
-        src, dst = panel[0] if first else work[(k + 1) % 2], panel[1] if last else work[k % 2]
-        x_step, y_step = step if first else d * step, step if last else d * step
-        for lane in range(a * d):
-            ia = lane // d
-            from_, to = ia * c * d + lane - ia * d, ia * b * d + lane - ia * d
-            if first:
-                for ic in range(c):
-                    row = from_ + ic * d
-                    row = np.uint64(gather[row]) if gather.shape[0] > 0 else row
-                    for i in range(w):
-                        j = planes * (row * width + column + i)
-                        src[ic * step + i] = x[j]
-                        if planes == _TWO:
-                            src[ic * step + _COLUMNS + i] = sign * x[j + _ONE]
-            at, x0, y0 = o + lane % _LANES, _ZERO if first else from_ * step, _ZERO if last else to * step
-            if planes == _TWO:
-                _complex_columns(values, at, b, c, by_row, by_col, src, x0, x_step, dst, y0, y_step)
-            else:
-                _real_columns(values, at, b, c, by_row, by_col, src, x0, x_step, dst, y0, y_step)
-            if last:
-                for ib in range(b):
-                    row = to + ib * d
-                    row = np.uint64(scatter[row]) if scatter.shape[0] > 0 else row
-                    for i in range(w):
-                        j = planes * (row * width + column + i)
-                        out[j] = dst[ib * step + i]
-                        if planes == _TWO:
-                            out[j + _ONE] = sign * dst[ib * step + _COLUMNS + i]
-            if lane % _LANES == _LANES - _ONE:
-                o += size
+    o, a, b, c, d, by_row, by_col, size = _factor(table, k, transposed, planes)
+    first, last = k == _ZERO, k == np.uint64(table.shape[0]) - _ONE
+    x_step, y_step = step if first else d * step, step if last else d * step
+    lanes = a * d // pieces
+    x_base = piece * lanes * c if near_in else _ZERO
+    y_base = piece * lanes * b if near_out else _ZERO
+    for lane in range(piece * lanes, (piece + _ONE) * lanes):
+        ia = lane // d
+        from_, to = ia * c * d + lane - ia * d, ia * b * d + lane - ia * d
+        if first:
+            for ic in range(c):
+                row = from_ + ic * d
+                row = np.uint64(gather[row]) if gather.shape[0] > 0 else row
+                for i in range(w):
+                    j = planes * (row * width + column + i)
+                    src[ic * step + i] = x[j]
+                    if planes == _TWO:
+                        src[ic * step + _COLUMNS + i] = sign * x[j + _ONE]
+        at = o + lane // _LANES * size + lane % _LANES
+        x0, y0 = _ZERO if first else (from_ - x_base) * step, _ZERO if last else (to - y_base) * step
+        if planes == _TWO:
+            _complex_columns(values, at, b, c, by_row, by_col, src, x0, x_step, dst, y0, y_step)
+        else:
+            _real_columns(values, at, b, c, by_row, by_col, src, x0, x_step, dst, y0, y_step)
+        if last:
+            for ib in range(b):
+                row = to + ib * d
+                row = np.uint64(scatter[row]) if scatter.shape[0] > 0 else row
+                for i in range(w):
+                    j = planes * (row * width + column + i)
+                    out[j] = dst[ib * step + i]
+                    if planes == _TWO:
+                        out[j + _ONE] = sign * dst[ib * step + _COLUMNS + i]
 
 
 def _one_real(values, table, x, gather, out, scatter, work, panel, transposed, sign):  # type: ignore[no-untyped-def]
@@ -619,12 +693,52 @@ def _one_complex(values, table, x, gather, out, scatter, work, panel, transposed
     _vector(values, table, x, gather, out, scatter, work, panel, transposed, sign, _TWO)
 
 
-def _many_real(values, table, x, gather, out, scatter, work, panel, transposed, sign, width, column, w):  # type: ignore[no-untyped-def]
-    _columns(values, table, x, gather, out, scatter, work, panel, transposed, sign, width, column, w, _ONE)
+def _many_real(  # type: ignore[no-untyped-def]
+    values, table, x, gather, out, scatter, work, panel, transposed, sign, width, column, w, local, depth, blocks
+):
+    _columns(
+        values,
+        table,
+        x,
+        gather,
+        out,
+        scatter,
+        work,
+        panel,
+        transposed,
+        sign,
+        width,
+        column,
+        w,
+        local,
+        depth,
+        blocks,
+        _ONE,
+    )
 
 
-def _many_complex(values, table, x, gather, out, scatter, work, panel, transposed, sign, width, column, w):  # type: ignore[no-untyped-def]
-    _columns(values, table, x, gather, out, scatter, work, panel, transposed, sign, width, column, w, _TWO)
+def _many_complex(  # type: ignore[no-untyped-def]
+    values, table, x, gather, out, scatter, work, panel, transposed, sign, width, column, w, local, depth, blocks
+):
+    _columns(
+        values,
+        table,
+        x,
+        gather,
+        out,
+        scatter,
+        work,
+        panel,
+        transposed,
+        sign,
+        width,
+        column,
+        w,
+        local,
+        depth,
+        blocks,
+        _TWO,
+    )
 
 
 @functools.cache
@@ -643,7 +757,7 @@ def _compiled(is_complex: bool, real: np.dtype[Any], many: bool) -> Any:
     signature += [array(number), index, array(number, 2), array(number, 2), types.boolean, number]
     if many:
         function: Any = _many_complex if is_complex else _many_real
-        signature += 3 * [types.uint64]
+        signature += [*3 * [types.uint64], array(number, 2), types.uint64, types.uint64]
     else:
         function = _one_complex if is_complex else _one_real
     try:

@@ -79,14 +79,14 @@ def _cheapest(patterns: Sequence[Pattern], cost: Callable[[Pattern], float]) -> 
     best: list[dict[int, tuple[float, list[range]]]] = [{0: (0.0, [])}]  # of the first 0, 1, ... factors
     for end in range(1, len(patterns) + 1):
         found: dict[int, tuple[float, list[range]]] = {}
-        product: Pattern | None = patterns[end - 1]
+        product = patterns[end - 1]
         for start in range(end - 1, -1, -1):
-            if product is None:
-                break
             for count, (before, groups) in best[start].items():
                 total = before + cost(product)
                 if count + 1 not in found or total < found[count + 1][0]:
                     found[count + 1] = total, [*groups, range(start, end)]
-            product = fused(patterns[start - 1], product) if start else None
+            if start == 0 or fused(patterns[start - 1], patterns[start]) is None:
+                break  # where every pair of neighbours multiplies to one factor, so do all of them, in any order
+            product = _product(patterns[start - 1], product)
         best.append(found)
     return best[-1]

@@ -35,6 +35,13 @@ def test_neighbours_that_are_not_chainable_stay_apart():
         fused_patterns(patterns, [range(2)])
 
 
+def test_groups_multiply_in_any_order():
+    patterns = [Pattern(1, 1, 2, 1), Pattern(1, 1, 1, 2), Pattern(1, 2, 1, 1)]
+    assert fused(*patterns[:2]) is None
+    assert fused(patterns[0], fused(*patterns[1:])) is not None
+    assert groups_for_products(patterns) == [range(1), range(1, 3)]
+
+
 @given(chain=chains())
 def test_groups_are_the_cheapest(chain):
     def cost(groups):

@@ -248,13 +248,17 @@ class ButterflyOperator(LinearOperator):
         """
         if isinstance(x, ButterflyOperator) and self.shape[1] == x.shape[0] and _cancel(self._cols, x._rows):
             return ButterflyOperator((*self.ks_values, *x.ks_values), (self._rows, x._cols))
-        if type(x) is np.ndarray:
-            return self.apply(x)
         if np.isscalar(x):
             return self._scaled(x)
-        if is_dask_array(x) or (is_array_api_obj(x) and not isinstance(x, np.ndarray)):
+        if type(x) is np.ndarray or is_dask_array(x) or (is_array_api_obj(x) and not isinstance(x, np.ndarray)):
             return self.apply(x)
         return super().dot(x)
+
+    def __matmul__(self, x: Any) -> Any:
+        if type(x) is not np.ndarray:
+            return super().__matmul__(x)
+        self._check_operand(x.shape)
+        return self._multiply(x) if x.ndim == 2 else self._multiply(x[:, None])[:, 0]
 
     def __rmul__(self, x: Any) -> Any:
         return self._scaled(x) if np.isscalar(x) else super().__rmul__(x)

@@ -184,12 +184,12 @@ def multiply(
     if out is None:
         (_, a, b, _, d), (_, a_last, _, c, d_last) = packed.table[0].tolist(), packed.table[-1].tolist()
         out = np.empty((a_last * c * d_last if transposed else a * b * d, x.shape[1]), x.dtype)
-    is_complex, columns, real = packed.planes == 2, x.shape[1], packed.values.dtype
+    columns, real = x.shape[1], packed.values.dtype
     many = columns >= FEW_COLUMNS
     lanes, rows = (COLUMNS, packed.tall * COLUMNS) if many else (LANES, -(-packed.tall // LANES) * LANES)
     near = -(-packed.tall // packed.blocks) * COLUMNS if many and packed.blocks > 1 else 0
     work, panel, local = _buffers([packed.planes * size for size in (rows, packed.across * lanes, near)], real)
-    call = compiled(is_complex, real, many)
+    call = compiled(x.dtype.char, many)
     gather, scatter = (packed.rows, packed.cols) if transposed else (packed.cols, packed.rows)
     settings = work, panel, transposed, -1.0 if conjugated else 1.0
     if many or columns == 1:
@@ -214,17 +214,20 @@ _NO_ORDER = np.empty(0, np.int64)
 
 def _buffers(sizes: Sequence[int], real: np.dtype[Any]) -> list[NDArray[Any]]:
     """A pair of buffers for each size, of the memory that this thread keeps: new memory costs a page fault per page."""
+    key, found = (*sizes, real.char), getattr(_memory, "buffers", None)
+    if found is not None and found[0] == key:
+        return found[1]  # type: ignore[no-any-return]
     lengths = [size + _APART for size in sizes]
-    needed = 2 * sum(lengths) * real.itemsize
-    kept = getattr(_memory, "kept", None)
-    if kept is None or kept.nbytes < needed:
-        kept = np.empty(needed, np.uint8)
-        if needed <= KEPT_BYTES:
-            _memory.kept = kept
-    flat, pairs, start = kept[:needed].view(real), [], 0
+    needed = 2 * sum(lengths)
+    kept = None if found is None else found[2]
+    if kept is None or kept.nbytes < needed * real.itemsize:
+        kept = np.empty(needed * real.itemsize, np.uint8)
+    flat, pairs, start = kept.view(real), [], 0
     for length in lengths:
         pairs.append(flat[start : start + 2 * length].reshape(2, length))
         start += 2 * length
+    if kept.nbytes <= KEPT_BYTES:
+        _memory.buffers = key, pairs, kept
     return pairs
 
 

@@ -427,7 +427,8 @@ def _columns(
 @_inlined
 def _block(
     values: Any, table: Any, x: Any, gather: Any, out: Any, scatter: Any, src: Any, dst: Any, transposed: Any,
-    sign: Any, width: Any, column: Any, w: Any, k: Any, piece: Any, pieces: Any, near_in: Any, near_out: Any, planes: Any,
+    sign: Any, width: Any, column: Any, w: Any, k: Any, piece: Any, pieces: Any, near_in: Any, near_out: Any,
+    planes: Any,
 ) -> None:  # fmt: skip
     """Multiply one of ``pieces`` equal diagonal blocks of factor ``k``; near buffers hold the rows of the block."""
     step = planes * _COLUMNS
@@ -523,12 +524,12 @@ def _many_complex(  # type: ignore[no-untyped-def]
 
 
 @functools.cache
-def compiled(is_complex: bool, real: np.dtype[Any], many: bool) -> Any:
-    """Compiled function for one dtype: compiled when it is first wanted, and kept on disk from then on.
+def compiled(char: str, many: bool) -> Any:
+    """Compiled function for one of the dtypes "fdFD": when it is first wanted, and kept on disk from then on.
 
     The signature is explicit: arrays that are read-only need no second version, and no call looks for a version.
     """
-    number = numba.from_dtype(real)
+    is_complex, number = char in "FD", types.float64 if char in "dD" else types.float32
 
     def array(dtype: Any, ndim: int = 1, readonly: bool = False) -> Any:
         return types.Array(dtype, ndim, "C", readonly=readonly)

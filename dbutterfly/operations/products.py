@@ -87,8 +87,13 @@ class Products:
         ValueError
             If ``out`` is read-only, or has another shape.
         """
-        result = np.result_type(self.dtype, x.dtype)
         settings = {"transposed": transposed, "conjugated": conjugated}
+        if (
+            x.dtype is self.dtype and x.flags.c_contiguous and out is None and workers == 1
+        ):  # the way of a solver, short
+            kernels, packed = self._packed.get(None) or self._get(None, self._pack)
+            return kernels.multiply(packed, x, **settings)  # type: ignore[no-any-return]
+        result = np.result_type(self.dtype, x.dtype)
         if result == self.dtype:
             x = np.ascontiguousarray(x, result)
             direct = out is not None and _is_plain(out, result) and not np.may_share_memory(x, out)

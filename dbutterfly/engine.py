@@ -40,7 +40,7 @@ from .errors import CheckpointError, DButterflyError, InputError, SourceError, S
 from .plan import Budget
 from .tasks import Output, Record, Task, Work, done_name, finish_task, load_task, write_outputs
 
-__all__ = ["DaskEngine", "Engine", "ThreadEngine", "choose_engine", "connect", "parse_memory"]
+__all__ = ["DaskEngine", "Engine", "ThreadEngine", "choose_engine", "connect", "parse_memory", "single_threaded_blas"]
 
 OnDone: TypeAlias = Callable[[int, Record], None]
 

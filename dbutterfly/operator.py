@@ -90,8 +90,8 @@ class ButterflyOperator(LinearOperator):
     >>> hadamard = ButterflyOperator([np.broadcast_to(h[:, :, None], pattern) for pattern in Chain.square_dyadic(4)])
     >>> hadamard @ np.array([1.0, 2.0, 0.0, 0.0])
     array([ 3., -1.,  3., -1.])
-    >>> hadamard.solve(np.array([3.0, -1.0, 3.0, -1.0]))
-    array([1., 2., 0., 0.])
+    >>> hadamard.solve(np.array([10.0, -2.0, -4.0, 0.0]))
+    array([1., 2., 3., 4.])
     """
 
     def __init__(self, ks_values: Iterable[ArrayLike], orderings: Any = None) -> None:
@@ -204,10 +204,13 @@ class ButterflyOperator(LinearOperator):
         TypeError
             If ``out`` cannot hold the dtype of the product, as for complex products into a real array.
         """
-        if is_dask_array(x) and out is None:
+        is_elsewhere = is_dask_array(x) or (is_array_api_obj(x) and not isinstance(x, np.ndarray))
+        if is_elsewhere and out is not None:
+            raise InputError(f"out is for products of NumPy arrays, and x is a {type(x).__module__}.{type(x).__name__}")
+        if is_dask_array(x):
             self._check_operand(x.shape)
             return multiply_chunks(self, x)
-        if not isinstance(x, np.ndarray) and is_array_api_obj(x) and out is None:
+        if is_elsewhere:
             self._check_operand(x.shape)
             columns = x if x.ndim == 2 else x[:, None]
             product = self._products.multiply_on_device(

@@ -196,6 +196,9 @@ def test_arrays_of_another_namespace_stay_there(dtype):
         assert (op.H @ y).device == device
     with pytest.raises(ValueError, match="dimension mismatch"):
         op @ array_api_strict.ones((24,))
+    for x in (array_api_strict.ones((40,)), da.ones((40,))):
+        with pytest.raises(InputError, match="out is for products of NumPy arrays, and x is a"):
+            op.apply(x, np.empty(24, dtype))
 
 
 @pytest.mark.parametrize("chunks", [(40, 7), (13, 20), (40, 1)])

@@ -292,7 +292,7 @@ def _load(
                     _take(xs, at + i, src, planes * _row(p0, i, c, d, ic), sign, planes, _ONE)
             else:
                 for i in range(w):
-                    _take(xs, at + i, src, _place(_row(p0, i, c, d, ic), planes), sign * sign, planes, _LANES)
+                    _take(xs, at + i, src, _place(_row(p0, i, c, d, ic), planes), sign, planes, _LANES)
         return
     ia = p0 // d
     id_, p = p0 - ia * d, _ZERO
@@ -309,10 +309,10 @@ def _load(
             elif row % _LANES + count <= _LANES:
                 first = _place(row, planes)
                 for i in range(count):
-                    _take(xs, at + i, src, first + i, sign * sign, planes, _LANES)
+                    _take(xs, at + i, src, first + i, sign, planes, _LANES)
             else:
                 for i in range(count):
-                    _take(xs, at + i, src, _place(row + i, planes), sign * sign, planes, _LANES)
+                    _take(xs, at + i, src, _place(row + i, planes), sign, planes, _LANES)
         p, ia, id_ = p + count, ia + _ONE, _ZERO
 
 
@@ -332,7 +332,7 @@ def _store(
                     _put(ys, at + i, dst, planes * _row(p0, i, b, d, ib), sign, planes, _ONE)
             else:
                 for i in range(w):
-                    _put(ys, at + i, dst, _place(_row(p0, i, b, d, ib), planes), sign * sign, planes, _LANES)
+                    _put(ys, at + i, dst, _place(_row(p0, i, b, d, ib), planes), sign, planes, _LANES)
         return
     ia = p0 // d
     id_, p = p0 - ia * d, _ZERO
@@ -349,10 +349,10 @@ def _store(
             elif row % _LANES + count <= _LANES:
                 first = _place(row, planes)
                 for i in range(count):
-                    _put(ys, at + i, dst, first + i, sign * sign, planes, _LANES)
+                    _put(ys, at + i, dst, first + i, sign, planes, _LANES)
             else:
                 for i in range(count):
-                    _put(ys, at + i, dst, _place(row + i, planes), sign * sign, planes, _LANES)
+                    _put(ys, at + i, dst, _place(row + i, planes), sign, planes, _LANES)
         p, ia, id_ = p + count, ia + _ONE, _ZERO
 
 
@@ -385,7 +385,8 @@ def _vector(
             w, ia = min(_LANES, a * d - p0), p0 // d
             id_ = p0 - ia * d
             if not in_place:
-                _load(xs, x if first else src, gather, first, first and gathers, p0, w, c, d, sign, planes)
+                turn = sign if first else sign * sign  # one, in the dtype of the values
+                _load(xs, x if first else src, gather, first, first and gathers, p0, w, c, d, turn, planes)
             from_, x0, x_step = (src, planes * (ia * c * d + id_), planes * d) if in_place else (xs, _ZERO, row)
             to, y0, y_step = (dst, planes * (ia * b * d + id_), planes * d) if out_of_place else (ys, _ZERO, row)
             if planes == _TWO:
@@ -393,7 +394,8 @@ def _vector(
             else:
                 _real_lanes(values, o, b, c, by_row, by_col, from_, x0, x_step, to, y0, y_step)
             if not out_of_place:
-                _store(ys, out if last else dst, scatter, last, last and scatters, p0, w, b, d, sign, planes)
+                turn = sign if last else sign * sign
+                _store(ys, out if last else dst, scatter, last, last and scatters, p0, w, b, d, turn, planes)
             o += size
 
 

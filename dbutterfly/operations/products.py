@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..chain import Pattern
+from ..engine import single_threaded_blas
 from ..errors import InputError
 from ..fusing import fused_patterns, groups_for_products
 from ..kernels import packed as plain
@@ -88,12 +89,12 @@ class Products:
             If ``out`` is read-only, or has another shape.
         """
         settings = {"transposed": transposed, "conjugated": conjugated}
-        if (
-            x.dtype is self.dtype and x.flags.c_contiguous and out is None and workers == 1
-        ):  # the way of a solver, short
+        if x.dtype is self.dtype and x.flags.c_contiguous and out is None and workers == 1:  # as from solvers
             kernels, packed = self._packed.get(None) or self._get(None, self._pack)
             return kernels.multiply(packed, x, **settings)  # type: ignore[no-any-return]
         result = np.result_type(self.dtype, x.dtype)
+        if out is not None:
+            np.copyto(out[:0], np.empty((0, out.shape[1]), result), casting="same_kind")  # raises before any work
         if result == self.dtype:
             x = np.ascontiguousarray(x, result)
             direct = out is not None and _is_plain(out, result) and not np.may_share_memory(x, out)
@@ -129,7 +130,7 @@ class Products:
         def part(first: int, last: int) -> None:
             product[:, first:last] = kernels.multiply(packed, np.ascontiguousarray(x[:, first:last]), **settings)
 
-        with ThreadPoolExecutor(workers) as pool:
+        with single_threaded_blas(), ThreadPoolExecutor(workers) as pool:
             list(pool.map(part, edges[:-1], edges[1:]))
         return product
 

@@ -142,6 +142,8 @@ class ButterflyOperator(LinearOperator):
     def _token(self) -> tuple[Any, ...]:
         digest = hashlib.blake2b(digest_size=16)
         for values in (*self._products.ks_values, self._products.rows, self._products.cols):
+            described = None if values is None else (values.shape, values.dtype.str)
+            digest.update(f"{described}".encode())
             digest.update(b"" if values is None else np.ascontiguousarray(values).tobytes())
         return type(self).__name__, digest.hexdigest(), self.chain.patterns, self._transposed, self._conjugated
 

@@ -223,6 +223,9 @@ def test_dask_sees_the_same_operator_as_the_same():
     assert token == operator().__dask_tokenize__()
     assert token != operator().T.__dask_tokenize__()
     assert token != operator("float32").__dask_tokenize__()
+    factors, order = [np.ones((1, 4, 4, 1))], np.arange(4)[::-1]
+    tokens = {ButterflyOperator(factors, sides).__dask_tokenize__() for sides in ((order, None), (None, order), None)}
+    assert len(tokens) == 3
 
 
 def test_other_operators_give_what_scipy_gives():

@@ -1,8 +1,8 @@
 """Products with an operator, one core: against pyfaust, lazylinop, scipy.fft and dense numpy, on the same operator.
 
-Every size is a process of its own, held to one core and one thread. All competitors take turns; a turn is a call that
-warms the caches and then a burst of calls, whose mean processor time is one sample, so that what else runs on the machine
-counts by its use of the caches only. Ratios are medians of the ratios of samples taken side by side.
+Every size is a process of its own, held to one core and thread. All competitors take turns; a turn is a call that
+warms the caches and then a burst of calls, whose mean processor time is one sample, so that what else runs on the
+machine counts by its use of the caches only. Ratios are medians of the ratios of samples taken side by side.
 
 lazylinop is ``KsmPermLazyLinOp``, with its own bit reversal, by its default backend ("xp") and by its SciPy backend. Of
 pyfaust, the factors are SciPy's CSR matrices with the orderings folded in, as those of its own ``dft``, and the columns

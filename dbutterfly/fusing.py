@@ -53,8 +53,13 @@ def _product(left: Pattern, right: Pattern) -> Pattern:
 
 def groups_for_products(patterns: Sequence[Pattern]) -> list[range]:
     """Groups of neighbours that are best multiplied together before the chain is applied many times."""
+    return list(_groups_for_products(tuple(patterns)))
+
+
+@functools.lru_cache(maxsize=64)
+def _groups_for_products(patterns: tuple[Pattern, ...]) -> tuple[range, ...]:
     found = _cheapest(patterns, lambda pattern: pattern.nnz + PASS_COST * sum(pattern.shape))
-    return min(found.values(), key=lambda pair: pair[0])[1]
+    return tuple(min(found.values(), key=lambda pair: pair[0])[1])
 
 
 def groups_of_count(patterns: Sequence[Pattern], count: int) -> list[range]:

@@ -81,7 +81,7 @@ class ButterflyOperator(LinearOperator):
     long as some ten products with a vector, and about as much memory as the factors. With Numba (``pip install
     "dbutterfly[jit]"``), compiled kernels multiply; they are compiled, for some seconds, when a dtype is first used on
     a machine, and kept in Numba's cache on disk. Without it, plain array operations give the same results up to
-    rounding, some two to five times slower; nothing else tells the two apart.
+    rounding, some two to six times slower; nothing else tells the two apart.
 
     Examples
     --------

@@ -64,9 +64,9 @@ class JitPacked(NamedTuple):
         Most rows of a vector before or after a factor.
     across : int
         Most rows or columns of a small matrix.
-    depth, blocks : int
-        Number of factors at the end of the chain that are block diagonal with so many equal blocks, small enough for
-        the cache.
+    one, many : (int, int)
+        For one and for many columns, the number of factors at the end of the chain that are block diagonal with so many
+        equal blocks, the second number, as are small enough for the cache.
     """
 
     values: NDArray[Any]
@@ -76,8 +76,8 @@ class JitPacked(NamedTuple):
     planes: int
     tall: int
     across: int
-    depth: int
-    blocks: int
+    one: tuple[int, int]
+    many: tuple[int, int]
 
     @property
     def nbytes(self) -> int:
@@ -124,20 +124,24 @@ def pack(
     orders = [_NO_ORDER if index is None else np.ascontiguousarray(index, np.int64) for index in (rows, cols)]
     tall = max(max(pattern.shape) for pattern in patterns)
     across = max(max(b, c) for _, b, c, _ in patterns)
-    depth, blocks = _blocks(patterns, BLOCK_BYTES // (COLUMNS * dtype.itemsize))
-    return JitPacked(packed, table, orders[0], orders[1], planes, tall, across, depth, blocks)
+    one = _blocks(patterns, BLOCK_BYTES // 8 // dtype.itemsize, LANES)  # the values of the block want room, too
+    many = _blocks(patterns, BLOCK_BYTES // (COLUMNS * dtype.itemsize), 1)
+    return JitPacked(packed, table, orders[0], orders[1], planes, tall, across, one, many)
 
 
-def _blocks(patterns: Sequence[Pattern], rows: int) -> tuple[int, int]:
+def _blocks(patterns: Sequence[Pattern], rows: int, unit: int) -> tuple[int, int]:
     """Most factors at the end of a chain that share diagonal blocks of at most so many rows; the number of blocks.
 
-    A factor of pattern (a, b, c, d) has a diagonal blocks, and so any divisor of a.
+    A factor of pattern (a, b, c, d) has a diagonal blocks, and so any divisor of a. Each block has a multiple of
+    ``unit`` lanes, or there is one block only.
     """
     for depth in range(len(patterns), 0, -1):
         last = patterns[-depth:]
-        blocks = math.gcd(*(pattern.a for pattern in last))
-        if max(max(pattern.shape) for pattern in last) <= blocks * rows:
-            return depth, blocks
+        most = math.gcd(*(pattern.a for pattern in last))
+        for blocks in (most // part for part in range(1, unit + 1) if most % part == 0):
+            whole = blocks == 1 or all(a * d // blocks % unit == 0 for a, _, _, d in last)
+            if whole and max(max(pattern.shape) for pattern in last) <= blocks * rows:
+                return depth, blocks
     return 0, 1
 
 
@@ -187,24 +191,26 @@ def multiply(
     columns, real = x.shape[1], packed.values.dtype
     many = columns >= FEW_COLUMNS
     lanes, rows = (COLUMNS, packed.tall * COLUMNS) if many else (LANES, -(-packed.tall // LANES) * LANES)
-    near = -(-packed.tall // packed.blocks) * COLUMNS if many and packed.blocks > 1 else 0
+    depth, blocks = packed.many if many else packed.one
+    near = (-(-packed.tall // blocks) + LANES) * (COLUMNS if many else 1) if blocks > 1 else 0
     work, panel, local = _buffers([packed.planes * size for size in (rows, packed.across * lanes, near)], real)
     call = compiled(x.dtype.char, many)
     gather, scatter = (packed.rows, packed.cols) if transposed else (packed.cols, packed.rows)
     settings = work, panel, transposed, -1.0 if conjugated else 1.0
+    block = local, depth, blocks
     if many or columns == 1:
         flat, target = x.reshape(-1).view(real), out.reshape(-1).view(real)
     if many:
         for first in range(0, columns, COLUMNS):
-            part = columns, first, min(COLUMNS, columns - first), local, packed.depth, packed.blocks
-            call(packed.values, packed.table, flat, gather, target, scatter, *settings, *part)
+            part = columns, first, min(COLUMNS, columns - first)
+            call(packed.values, packed.table, flat, gather, target, scatter, *settings, *part, *block)
     elif columns == 1:
-        call(packed.values, packed.table, flat, gather, target, scatter, *settings)
+        call(packed.values, packed.table, flat, gather, target, scatter, *settings, *block)
     else:
         product = np.empty(out.shape[0], out.dtype)
         for column in range(columns):
             flat = np.ascontiguousarray(x[:, column]).view(real)
-            call(packed.values, packed.table, flat, gather, product.view(real), scatter, *settings)
+            call(packed.values, packed.table, flat, gather, product.view(real), scatter, *settings, *block)
             out[:, column] = product
     return out
 

@@ -371,32 +371,46 @@ def _factor(table: Any, k: Any, transposed: Any, planes: Any) -> Any:
 @_inlined
 def _vector(
     values: Any, table: Any, x: Any, gather: Any, out: Any, scatter: Any, work: Any, panel: Any, transposed: Any,
-    sign: Any, planes: Any,
+    sign: Any, local: Any, depth: Any, blocks: Any, planes: Any,
 ) -> None:  # fmt: skip
-    """Multiply one column by all factors."""
+    """Multiply one column by all factors, blocks of the last ``depth`` of them by themselves: see :func:`_columns`.
+
+    A block has a whole number of panels of every factor.
+    """
     xs, ys = panel[0], panel[1]
-    row, gathers, scatters = planes * _LANES, gather.shape[0] > 0, scatter.shape[0] > 0
-    for k in range(table.shape[0]):
-        o, a, b, c, d, by_row, by_col, size = _factor(table, k, transposed, planes)
-        first, last = k == 0, k == table.shape[0] - 1
-        src, dst = work[(k + 1) % 2], work[k % 2]
-        in_place, out_of_place = not first and d % _LANES == 0, not last and d % _LANES == 0
-        for p0 in range(_ZERO, a * d, _LANES):
-            w, ia = min(_LANES, a * d - p0), p0 // d
-            id_ = p0 - ia * d
-            if not in_place:
-                turn = sign if first else sign * sign  # one, in the dtype of the values
-                _load(xs, x if first else src, gather, first, first and gathers, p0, w, c, d, turn, planes)
-            from_, x0, x_step = (src, planes * (ia * c * d + id_), planes * d) if in_place else (xs, _ZERO, row)
-            to, y0, y_step = (dst, planes * (ia * b * d + id_), planes * d) if out_of_place else (ys, _ZERO, row)
-            if planes == _TWO:
-                _complex_lanes(values, o, b, c, by_row, by_col, from_, x0, x_step, to, y0, y_step)
-            else:
-                _real_lanes(values, o, b, c, by_row, by_col, from_, x0, x_step, to, y0, y_step)
-            if not out_of_place:
-                turn = sign if last else sign * sign
-                _store(ys, out if last else dst, scatter, last, last and scatters, p0, w, b, d, turn, planes)
-            o += size
+    width, gathers, scatters = planes * _LANES, gather.shape[0] > 0, scatter.shape[0] > 0
+    count = np.uint64(table.shape[0])
+    middle = count - depth if transposed else depth
+    for part in range(2):
+        begin, end = (_ZERO, middle) if part == 0 else (middle, count)
+        pieces = blocks if (part == 1) == transposed else _ONE
+        for piece in range(pieces):
+            for k in range(begin, end):
+                o, a, b, c, d, by_row, by_col, size = _factor(table, k, transposed, planes)
+                first, last = k == _ZERO, k == count - _ONE
+                near_in, near_out = pieces > _ONE and k > begin, pieces > _ONE and k < end - _ONE
+                src = local[(k + _ONE) % _TWO] if near_in else work[(k + _ONE) % _TWO]
+                dst = local[k % _TWO] if near_out else work[k % _TWO]
+                in_place, out_of_place = not first and d % _LANES == 0, not last and d % _LANES == 0
+                lanes = a * d // pieces
+                in_base, out_base = piece * lanes if near_in else _ZERO, piece * lanes if near_out else _ZERO
+                o += piece * lanes // _LANES * size
+                for p0 in range(piece * lanes, (piece + _ONE) * lanes, _LANES):
+                    w, p_in, p_out = min(_LANES, a * d - p0), p0 - in_base, p0 - out_base
+                    if not in_place:
+                        turn = sign if first else sign * sign  # one, in the dtype of the values
+                        _load(xs, x if first else src, gather, first, first and gathers, p_in, w, c, d, turn, planes)
+                    row_in, row_out = p_in // d * (c - _ONE) * d + p_in, p_out // d * (b - _ONE) * d + p_out
+                    from_, x0, x_step = (src, planes * row_in, planes * d) if in_place else (xs, _ZERO, width)
+                    to, y0, y_step = (dst, planes * row_out, planes * d) if out_of_place else (ys, _ZERO, width)
+                    if planes == _TWO:
+                        _complex_lanes(values, o, b, c, by_row, by_col, from_, x0, x_step, to, y0, y_step)
+                    else:
+                        _real_lanes(values, o, b, c, by_row, by_col, from_, x0, x_step, to, y0, y_step)
+                    if not out_of_place:
+                        turn = sign if last else sign * sign
+                        _store(ys, out if last else dst, scatter, last, last and scatters, p_out, w, b, d, turn, planes)
+                    o += size
 
 
 @_inlined
@@ -469,12 +483,16 @@ def _block(
                         out[j + _ONE] = sign * dst[ib * step + _COLUMNS + i]
 
 
-def _one_real(values, table, x, gather, out, scatter, work, panel, transposed, sign):  # type: ignore[no-untyped-def]
-    _vector(values, table, x, gather, out, scatter, work, panel, transposed, sign, _ONE)
+def _one_real(  # type: ignore[no-untyped-def]
+    values, table, x, gather, out, scatter, work, panel, transposed, sign, local, depth, blocks
+):
+    _vector(values, table, x, gather, out, scatter, work, panel, transposed, sign, local, depth, blocks, _ONE)
 
 
-def _one_complex(values, table, x, gather, out, scatter, work, panel, transposed, sign):  # type: ignore[no-untyped-def]
-    _vector(values, table, x, gather, out, scatter, work, panel, transposed, sign, _TWO)
+def _one_complex(  # type: ignore[no-untyped-def]
+    values, table, x, gather, out, scatter, work, panel, transposed, sign, local, depth, blocks
+):
+    _vector(values, table, x, gather, out, scatter, work, panel, transposed, sign, local, depth, blocks, _TWO)
 
 
 def _many_real(  # type: ignore[no-untyped-def]
@@ -541,9 +559,10 @@ def compiled(char: str, many: bool) -> Any:
     signature += [array(number), index, array(number, 2), array(number, 2), types.boolean, number]
     if many:
         function: Any = _many_complex if is_complex else _many_real
-        signature += [*3 * [types.uint64], array(number, 2), types.uint64, types.uint64]
+        signature += 3 * [types.uint64]
     else:
         function = _one_complex if is_complex else _one_real
+    signature += [array(number, 2), types.uint64, types.uint64]
     try:
         return numba.njit(types.void(*signature), cache=True, **_OPTIONS)(function)
     except RuntimeError:  # there is no place to keep it, neither beside this file nor in the user's directory

@@ -128,3 +128,28 @@ def test_panels_hold_whole_multiples_of_their_lanes():
         pytest.skip("needs Numba")
     assert jit.packed_size([Pattern(3, 2, 5, 7)]) == 10 * jit.LANES
     assert jit.packed_size([Pattern(2, 2, 2, jit.LANES), Pattern(1, 1, 1, jit.LANES + 1)]) == 10 * jit.LANES
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+@pytest.mark.parametrize(
+    "chain", [Chain.square_dyadic(2048), Chain.chainable((1024, 1536), rank=2), Chain.chainable((768, 2048))], ids=repr
+)
+def test_blocks_by_themselves_give_the_same_products(monkeypatch, chain, dtype):
+    jit = compiled_kernels()
+    if jit is None:
+        pytest.skip("needs Numba")
+    factors, rng = random_factors(chain, dtype), np.random.default_rng(0)
+    arguments = factors, groups_for_products(chain.patterns), np.dtype(dtype), *map(rng.permutation, chain.shape)
+    monkeypatch.setattr(jit, "BLOCK_BYTES", 1 << 30)
+    whole = jit.pack(*arguments)
+    assert whole.one == whole.many == (len(whole.table), 1)
+    monkeypatch.setattr(jit, "BLOCK_BYTES", 2048 * np.dtype(dtype).itemsize)  # 256 rows of one column, 64 of many
+    blocked = jit.pack(*arguments)
+    assert blocked.many[1] > 1
+    assert blocked.one[1] > 1 or chain.shape[0] != chain.shape[1]  # the others have no blocks of whole panels
+    for transposed in (False, True):
+        for columns in (1, 40):
+            x = random_array((chain.shape[not transposed], columns), dtype)
+            expected = jit.multiply(whole, x, transposed=transposed, conjugated=transposed)
+            found = jit.multiply(blocked, x, transposed=transposed, conjugated=transposed)
+            np.testing.assert_array_equal(found, expected)

@@ -6,6 +6,7 @@ import argparse
 
 from . import (
     accuracy,
+    apply,
     entry_function,
     growth,
     identification,
@@ -21,6 +22,7 @@ from . import (
 
 BENCHMARKS = {
     "accuracy": accuracy,
+    "apply": apply,
     "entry_function": entry_function,
     "growth": growth,
     "identification": identification,

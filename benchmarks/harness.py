@@ -27,7 +27,18 @@ def machine() -> dict[str, Any]:
         names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         cpu = names[0] if names else cpu
     versions = {}
-    for name in ("dbutterfly", "numpy", "scipy", "zarr", "zarrs", "dask", "distributed", "lazylinop"):
+    for name in (
+        "dbutterfly",
+        "numpy",
+        "scipy",
+        "zarr",
+        "zarrs",
+        "dask",
+        "distributed",
+        "numba",
+        "lazylinop",
+        "pyfaust",
+    ):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -19,10 +19,10 @@ from . import harness
 M = dbf.matrices
 
 TARGETS = {
-    "dft": lambda n, seed: M.dft(n),
+    "dft": lambda n, _: M.dft(n),
     "orthogonal": lambda n, seed: M.orthogonal_butterfly(n, seed=seed),
     "gaussian": lambda n, seed: M.gaussian_butterfly(n, seed=seed),
-    "hadamard": lambda n, seed: M.hadamard(n),
+    "hadamard": lambda n, _: M.hadamard(n),
 }
 
 CELLS = [

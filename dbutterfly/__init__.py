@@ -23,6 +23,7 @@ from .identify import IdentifiedOrderings, identify
 from .operator import ButterflyOperator
 from .orderings import Orderings
 from .plan import Plan
+from .streaming import StreamedProduct, stream_product
 from .verify import VerifiedError, verify
 from .version import __version__
 
@@ -36,6 +37,7 @@ __all__ = [
     "Orderings",
     "Pattern",
     "Plan",
+    "StreamedProduct",
     "VerifiedError",
     "__version__",
     "entries",
@@ -45,5 +47,6 @@ __all__ = [
     "matrices",
     "open",
     "plan",
+    "stream_product",
     "verify",
 ]

@@ -38,7 +38,7 @@ from threadpoolctl import ThreadpoolController
 from . import resident
 from .errors import CheckpointError, DButterflyError, InputError, SourceError, StoreError, TaskError
 from .plan import Budget
-from .tasks import Job, Output, Record, Task, done_name, finish_task, load_task, write_outputs
+from .tasks import Output, Record, Task, Work, done_name, finish_task, load_task, write_outputs
 
 __all__ = ["DaskEngine", "Engine", "ThreadEngine", "choose_engine", "connect", "parse_memory", "single_threaded_blas"]
 
@@ -81,7 +81,7 @@ class Engine(ABC):
         """What the plan may use, given what the caller allows."""
 
     @abstractmethod
-    def run(self, job: Job, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
+    def run(self, job: Work, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
         """Run numbered tasks, in any order, and report each in the calling thread.
 
         A task that fails is tried again after the others; one that fails each time is raised at the end, when the rest
@@ -221,10 +221,10 @@ class ThreadEngine(Engine):
         free = int(0.8 * psutil.virtual_memory().available / self.workers)
         return Budget(free if memory is None else memory, self.workers)
 
-    def run(self, job: Job, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
+    def run(self, job: Work, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
         """See :meth:`Engine.run`."""
         stage = _Stage(tasks, lambda number, returned: on_done(number, returned.record))
-        threads = self.workers * (2 if job.plan.layout.prefetch else 1)
+        threads = self.workers * (2 if job.prefetch else 1)
         resident.reset_peak()
         idle = resident.size()
         pool = ThreadPoolExecutor(threads, thread_name_prefix="dbutterfly")
@@ -240,7 +240,7 @@ class ThreadEngine(Engine):
                 stage.salvage()
         stage.close()
 
-    def _run_one(self, job: Job, number: int, task: Task, idle: int) -> Returned:
+    def _run_one(self, job: Work, number: int, task: Task, idle: int) -> Returned:
         with self._reading:
             started = time.perf_counter()
             inputs = load_task(job, task)
@@ -287,7 +287,7 @@ class DaskEngine(Engine):
             memory = self._limit or int(0.5 * psutil.virtual_memory().available / self.workers)
         return Budget(memory, self.workers)
 
-    def run(self, job: Job, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
+    def run(self, job: Work, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
         """See :meth:`Engine.run`.
 
         What the scheduler can run again after the loss of a worker, it does. What was sent from here and lost with its
@@ -332,7 +332,7 @@ class DaskEngine(Engine):
             if rest and not _is_closed(self.client):
                 self.client.cancel(rest)
 
-    def _submit(self, job: Job, there: Job, remote: Any, number: int, task: Task, watch: _Watch) -> Any:
+    def _submit(self, job: Work, there: Any, remote: Any, number: int, task: Task, watch: _Watch) -> Any:
         source, bytes_read = task.source_of(there), None
         sent: dict[str, Any] = {}
         if source is not None and not source.shared:
@@ -458,7 +458,7 @@ class _Elsewhere:
     shared: bool = False
 
 
-def _reachable(job: Job) -> Job:
+def _reachable(job: Any) -> Any:
     """The job without what cannot be opened in, or sent to, another process."""
     source: Any = job.source if job.source.shared and _can_be_sent(job.source) else _Elsewhere(job.source.name)
     workspace: Any = job.workspace if job.workspace.shared else _Elsewhere("workspace")
@@ -473,14 +473,14 @@ def _can_be_sent(value: Any) -> bool:
     return True
 
 
-def _packed(job: Job) -> bytes:
+def _packed(job: Work) -> bytes:
     """The job in bytes, so that what fails to open it is a task; with an identity, so that no run gets another's."""
     packed: bytes = serialize_bytes((uuid.uuid4().hex, job), on_error="raise")
     return packed
 
 
 @functools.lru_cache(maxsize=2)
-def _unpacked(packed: bytes) -> Job:
+def _unpacked(packed: bytes) -> Work:
     """Inverse of :func:`_packed`, once per worker."""
     try:
         _, job = deserialize_bytes(packed)
@@ -489,7 +489,7 @@ def _unpacked(packed: bytes) -> Job:
             f"a worker cannot open the matrix or the store: {type(error).__name__}: {error}; every worker must reach "
             "them by the same path or URL, and import the same modules"
         ) from error
-    assert isinstance(job, Job)
+    assert isinstance(job, Work)
     return job
 
 
@@ -592,7 +592,7 @@ def _run_on_worker(packed: bytes, number: int, task: Task, sent: dict[str, Any],
             inputs |= task.read_workspace(job)
         elapsed = time.perf_counter() - started
         with gate, single_threaded_blas():
-            if job.plan.layout.prefetch:
+            if job.prefetch:
                 secede()
             outputs, record = finish_task(
                 job, number, task, inputs, bytes_read=bytes_read, load_seconds=elapsed, idle_bytes=idle
@@ -606,7 +606,7 @@ def _run_on_worker(packed: bytes, number: int, task: Task, sent: dict[str, Any],
         raise
 
 
-def _finished(job: Job, number: int, task: Task) -> Record | None:
+def _finished(job: Work, number: int, task: Task) -> Record | None:
     """Record of a task that has ended already: its worker was lost before it could say so."""
     if not job.workspace.shared:
         return None

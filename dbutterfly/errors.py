@@ -15,6 +15,7 @@ __all__ = [
     "MissingChunksError",
     "MissingChunksWarning",
     "NonFiniteError",
+    "SingularFactorError",
     "SourceError",
     "StoreBusyError",
     "StoreError",
@@ -56,6 +57,10 @@ class NonFiniteError(InputError):
     def at(cls, name: str, index: tuple[int, int]) -> Self:
         """Error for an entry of what is called ``name``."""
         return cls(f"{name} holds a NaN or an infinity at index {index}; mask or replace such entries first", index)
+
+
+class SingularFactorError(InputError):
+    """A factor has no inverse; the message names it."""
 
 
 class SourceError(InputError):

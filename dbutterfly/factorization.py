@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .certificate import Certificate
 from .chain import Chain, Tree, split_tree
 from .errors import StoreError
+from .operations.files import OPERATOR
 from .operator import ButterflyOperator
 from .orderings import Orderings
 from .store import FORMAT, RunStore
@@ -139,6 +140,10 @@ def open_factorization(store: Any) -> Factorization:
     run = RunStore.open(store)
     if run is None:
         raise StoreError(f"store={_shown(store)} holds no dbutterfly factorization")
+    if run.manifest.get("kind") == OPERATOR:
+        raise StoreError(
+            f"store={_shown(store)} holds an operator without a certificate; ButterflyOperator.load opens it"
+        )
     if not run.is_complete:
         done = ", ".join(f"{ended} of {tasks} {stage}" for stage, (ended, tasks) in run.progress().items())
         raise StoreError(

@@ -57,6 +57,7 @@ from .workspace import Selection, Workspace
 __all__ = [
     "CopySource",
     "CopyTask",
+    "Inputs",
     "Job",
     "LeftTask",
     "Output",
@@ -68,6 +69,7 @@ __all__ = [
     "TileTask",
     "Tiled",
     "VerifyTask",
+    "Work",
     "done_name",
     "finish_task",
     "load_task",
@@ -81,8 +83,31 @@ __all__ = [
 WHOLE = Tile(0, 1, 0, 1)
 
 
+class Work:
+    """What an engine needs to know of the work of which it runs the tasks.
+
+    Attributes
+    ----------
+    source : MatrixSource
+        What the tasks read.
+    workspace : Workspace
+        Where the outputs go.
+    """
+
+    source: MatrixSource
+    workspace: Workspace
+
+    @property
+    def prefetch(self) -> bool:
+        """Whether a worker reads for the next task while it computes one."""
+        return True
+
+    def check(self, output: Output) -> None:
+        """Refuse what must not be written."""
+
+
 @dataclass(frozen=True, eq=False)
-class Job:
+class Job(Work):
     """What all tasks of a run share.
 
     Attributes
@@ -101,6 +126,19 @@ class Job:
     plan: Plan
     workspace: Workspace
     backend: str = "auto"
+
+    @property
+    def prefetch(self) -> bool:
+        """As the plan says."""
+        return self.plan.layout.prefetch
+
+    def check(self, output: Output) -> None:
+        """NaN would mean what is not there, and is refused."""
+        if np.isnan(output.values).any():
+            raise InputError(
+                f"{self.source.name} has entries of which {output.name} cannot be computed in "
+                f"{self.plan.source.work_dtype}; scale the matrix, or convert it to double precision"
+            )
 
     @property
     def tile_source(self) -> MatrixSource:
@@ -195,24 +233,24 @@ class Task(ABC):
     def label(self) -> str:
         """What error messages call it."""
 
-    def source_of(self, job: Job) -> MatrixSource | None:  # noqa: ARG002
+    def source_of(self, job: Any) -> MatrixSource | None:  # noqa: ARG002
         """What :meth:`read_source` reads: the matrix or its copy, None for neither."""
         return None
 
-    def read_source(self, job: Job) -> Inputs:  # noqa: ARG002
+    def read_source(self, job: Any) -> Inputs:  # noqa: ARG002
         """Read what it needs of Z."""
         return {}
 
-    def bytes_read(self, job: Job) -> int:  # noqa: ARG002
+    def bytes_read(self, job: Any) -> int:  # noqa: ARG002
         """Bytes of the chunks of Z that :meth:`read_source` asks the storage for."""
         return 0
 
-    def read_workspace(self, job: Job) -> Inputs:  # noqa: ARG002
+    def read_workspace(self, job: Any) -> Inputs:  # noqa: ARG002
         """Read what it needs of what earlier tasks wrote."""
         return {}
 
     @abstractmethod
-    def compute(self, job: Job, inputs: Inputs) -> list[Output]:
+    def compute(self, job: Any, inputs: Inputs) -> list[Output]:
         """Turn inputs into outputs."""
 
 
@@ -487,19 +525,19 @@ def stage_tasks(plan: Plan, tile_task: Callable[[Tile], Task] = TileTask) -> dic
     return {stage: stages[stage] for stage in plan.tasks}
 
 
-def load_task(job: Job, task: Task) -> Inputs:
+def load_task(job: Work, task: Task) -> Inputs:
     """Read all that a task needs, here."""
     return {**task.read_source(job), **task.read_workspace(job)}
 
 
 def finish_task(
-    job: Job, number: int, task: Task, inputs: Inputs, *, bytes_read: int, load_seconds: float, idle_bytes: int
+    job: Work, number: int, task: Task, inputs: Inputs, *, bytes_read: int, load_seconds: float, idle_bytes: int
 ) -> tuple[list[Output], Record]:
     """Compute a task whose inputs are at hand.
 
     Parameters
     ----------
-    job : Job
+    job : Work
         What the tasks share.
     number : int
         Number of the task in its stage.
@@ -531,14 +569,10 @@ def finish_task(
     return [*outputs, Output(done_name(task.stage), (slice(number, number + 1),), row)], record
 
 
-def write_outputs(job: Job, outputs: list[Output]) -> None:
-    """Write what a task gives, in order; NaN would mean what is not there, and is refused."""
+def write_outputs(job: Work, outputs: list[Output]) -> None:
+    """Write what a task gives, in order, after all of it was checked."""
     for output in outputs:
-        if np.isnan(output.values).any():
-            raise InputError(
-                f"{job.source.name} has entries of which {output.name} cannot be computed in "
-                f"{job.plan.source.work_dtype}; scale the matrix, or convert it to double precision"
-            )
+        job.check(output)
     for output in outputs:
         job.workspace.write(*output)
 

@@ -383,6 +383,11 @@ def test_factorize_apply_verify_info(done, run):
             assert np.linalg.norm(np.load("y.npy") - matrix @ x) < 0.02 * 8 * np.linalg.norm(x)
     product = done("apply run.zarr z.zarr y.npy --adjoint --json")
     assert (product["shape"], product["dtype"]) == ([64, 64], "complex128")
+    assert "by blocks of 64 columns" in done("apply run.zarr z.zarr y.zarr --adjoint --memory 1MiB --workers 2 --quiet")
+    np.testing.assert_allclose(zarr.open_array("y.zarr")[:], np.load("y.npy"))
+    found.operator.H.save("adjoint.npz")
+    done("apply adjoint.npz z.zarr y.zarr --overwrite --json --quiet")
+    np.testing.assert_allclose(zarr.open_array("y.zarr")[:], np.load("y.npy"))
 
 
 def test_quiet_says_nothing_but_results(run):
@@ -416,6 +421,8 @@ def test_apply_to_a_zarr_vector_under_exactly_the_name_given(done, tmp_path):
         ("apply run.zarr short.npy y.npy", r"short.npy has shape \(3,\); a 16 x 16 operator takes 16 rows"),
         ("apply run.zarr z.npy no/where/y.npy", "'no/where/y.npy' cannot be written"),
         ("apply lost.zarr z.npy y.npy", "holds no dbutterfly factorization"),
+        ("apply run.zarr z.npy run.zarr", "already holds a Zarr group"),
+        ("apply run.zarr z.npy new.zarr --memory 1KiB", "does not hold a block of one column"),
         ("verify run.zarr short.npy", "1 dimension"),
         ("verify run.zarr other.npy --quiet", "source has shape"),
         ("verify run.zarr z.npy --samples 0 --quiet", "samples=0 is not positive"),

@@ -26,6 +26,7 @@ EXAMPLES = {
     "apply": [
         "dbutterfly apply run.zarr x.npy y.npy",
         "dbutterfly apply run.zarr y.npy back.npy --adjoint",
+        "dbutterfly apply run.zarr z.zarr product.zarr --adjoint --memory 64MiB --workers 2",
     ],
     "verify": [
         "dbutterfly verify run.zarr z.zarr --tol 0.02",

@@ -205,7 +205,7 @@ def balanced_means() -> Any:
         return importlib.import_module("k_means_constrained").KMeansConstrained
     except ModuleNotFoundError:
         raise InputError(
-            'method="alternating" needs k-means under constraints; install it with: pip install "dbutterfly[alternating]"'
+            'method="alternating" needs balanced k-means; install it with: pip install "dbutterfly[alternating]"'
         ) from None
 
 

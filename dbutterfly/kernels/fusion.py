@@ -1,0 +1,57 @@
+"""Products of neighbouring Kronecker-sparse factors, again Kronecker-sparse factors, in any array namespace."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from ..chain import Pattern
+from ..fusing import fused_patterns
+from .backend import Array, namespace
+
+__all__ = ["fuse_factors"]
+
+
+def fuse_factors(ks_values: Sequence[Array]) -> Array:
+    """Multiply neighbours of a chainable chain to one factor.
+
+    Parameters
+    ----------
+    ks_values : sequence of arrays, shapes (a, b, c, d)
+        Factors from left to right, at least one.
+
+    Returns
+    -------
+    array of their common dtype, shape (a1, b1*d1/dJ, cJ*aJ/a1, dJ)
+        The factor whose matrix is the product of theirs: a view with the axes a and d together the last ones in memory,
+        as :mod:`dbutterfly.kernels.packed` wants them, or one of ``ks_values`` where that is the only one.
+
+    Raises
+    ------
+    ChainError
+        If two neighbours do not multiply to one factor.
+
+    Notes
+    -----
+    With ``id1 = (t, id2)``, ``ic1 = (s, ir)``, ``ia2 = (ia1, s)`` and ``ib2 = (ir, t)``, where ``ir`` counts up to the
+    rank of the junction, the product has ``v[ia1, (ib1, t), (s, ic2), id2] = sum over ir of v1[ia1, ib1, ic1, id1] *
+    v2[ia2, ib2, ic2, id2]`` (arXiv 2411.04506, proposition 4.5).
+    """
+    return functools.reduce(_fuse_pair, ks_values)
+
+
+def _fuse_pair(left: Array, right: Array) -> Array:
+    xp = namespace(left)
+    fused_patterns([Pattern(*left.shape), Pattern(*right.shape)], [range(2)])  # raises
+    (a, b, c1, d1), (a2, _, c, d) = left.shape, right.shape
+    s, t = a2 // a, d1 // d
+    rank = c1 // s
+    lanes = a * d
+    first = xp.permute_dims(xp.reshape(left, (a, b, s, rank, t, d)), (3, 1, 4, 2, 0, 5))
+    first = xp.reshape(first, (rank, b, t, s, 1, lanes))  # products of long axes, however small d is
+    second = xp.permute_dims(xp.reshape(right, (a, s, rank, t, c, d)), (2, 3, 1, 4, 0, 5))
+    second = xp.reshape(second, (rank, t, s, c, lanes))
+    total = first[0, ...] * second[0, ...]
+    for k in range(1, rank):
+        total = total + first[k, ...] * second[k, ...]
+    return xp.permute_dims(xp.reshape(total, (b * t, s * c, a, d)), (2, 0, 1, 3))

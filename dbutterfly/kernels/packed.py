@@ -1,0 +1,216 @@
+"""Multiplication by a chain of factors that were made ready for it, in any array namespace.
+
+A factor of pattern ``(a, b, c, d)`` is ``a*d`` small matrices; matrix ``(ia, id)`` is *lane* ``ia*d + id``. With lanes
+as the last axis, ``(b, c, a*d)``, the product with one column is a few elementwise products of long, contiguous axes,
+however small ``d`` is. Many columns are multiplied by batched matrix products.
+
+:mod:`dbutterfly.kernels.jit` has the same two functions, compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import array_api_compat
+from array_api_compat import is_cupy_namespace, is_numpy_namespace
+
+from .backend import Array, namespace
+from .fusion import fuse_factors
+
+__all__ = ["Packed", "multiply", "pack"]
+
+FEW_COLUMNS = 5
+"""Columns below which each is multiplied by itself."""
+
+LARGE_MATRIX = 256
+"""Entries of a small matrix from which on matrix products are faster than elementwise ones, for one column too."""
+
+LANES_AT_A_TIME = 4096
+"""Lanes that are multiplied at a time, so that what is added up stays in the second-level cache."""
+
+
+class Packed(NamedTuple):
+    """Factors made ready for :func:`multiply`.
+
+    Attributes
+    ----------
+    values : list of arrays, shapes (b, c, a*d)
+        Factors from left to right.
+    sides : list of (int, int)
+        Their ``(a, d)``.
+    rows, cols : array of int or None
+        Where the products go, and what they are taken from, by lanes: ``(b, a*d)`` and ``(c, a*d)`` of the first and
+        last factor, flat.
+    """
+
+    values: list[Array]
+    sides: list[tuple[int, int]]
+    rows: Array | None
+    cols: Array | None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        arrays = [*self.values, *(index for index in (self.rows, self.cols) if index is not None)]
+        return sum(int(array.size) * array.dtype.itemsize for array in arrays)
+
+
+def pack(
+    ks_values: Sequence[Array],
+    groups: Sequence[range],
+    dtype: Any,
+    rows: Array | None = None,
+    cols: Array | None = None,
+) -> Packed:
+    """Lay factors out for products.
+
+    Parameters
+    ----------
+    ks_values : sequence of arrays, shapes (a, b, c, d)
+        Factors from left to right.
+    groups : sequence of range
+        Neighbours that are multiplied together first.
+    dtype : dtype
+        Of the namespace, to which they are converted.
+    rows, cols : array of int or None, shapes (M,) and (N,)
+        Orderings: the chain multiplies ``x[cols]``, and its products are ``y[rows]``.
+    """
+    values, sides = [], []
+    for group in groups:
+        factor = fuse_factors([ks_values[index] for index in group])
+        xp = namespace(factor)
+        a, b, c, d = factor.shape
+        lanes = xp.reshape(xp.permute_dims(factor, (1, 2, 0, 3)), (b, c, a * d))
+        values.append(xp.astype(lanes, dtype))
+        sides.append((a, d))
+    return Packed(values, sides, _by_lanes(rows, sides[0]), _by_lanes(cols, sides[-1]))
+
+
+def multiply(
+    packed: Packed, x: Array, out: Array | None = None, *, transposed: bool = False, conjugated: bool = False
+) -> Array:
+    """Multiply the matrix of a chain, its transpose, conjugate or adjoint, by columns.
+
+    Parameters
+    ----------
+    packed : Packed
+        From :func:`pack`.
+    x : array, shape (n, k)
+        Columns to multiply, of any dtype that multiplies the factors.
+    out : array of the resulting dtype, shape (m, k), optional
+        Where the products go; it must not overlap ``x``.
+    transposed, conjugated : bool
+        What becomes of the matrix; both make the adjoint.
+
+    Returns
+    -------
+    array, shape (m, k)
+        ``out`` if it was given.
+    """
+    xp = namespace(x)
+    factors = list(zip(packed.values, packed.sides, strict=True))
+    gather, scatter = packed.cols, packed.rows
+    if transposed:
+        factors = [(xp.permute_dims(values, (1, 0, 2)), sides) for values, sides in factors]
+        gather, scatter = scatter, gather
+    else:
+        factors.reverse()
+    if conjugated:
+        x = xp.conj(x)
+    columns = x.shape[1]
+    if columns >= FEW_COLUMNS or columns == 0:
+        y = _many(factors, x, gather, scatter, xp)
+    elif columns == 1:
+        y = _one(factors, x[:, 0], gather, scatter, xp)[:, None]
+    else:
+        y = xp.stack([_one(factors, x[:, k], gather, scatter, xp) for k in range(columns)], axis=1)
+    if conjugated:
+        y = xp.conj(y)
+    if out is None:
+        return y
+    out[...] = y
+    return out
+
+
+Factors = list[tuple[Array, tuple[int, int]]]
+
+
+def _one(factors: Factors, x: Array, gather: Array | None, scatter: Array | None, xp: Any) -> Array:
+    """Multiply one column, the factors in the order in which they are applied."""
+    for k, (values, (a, d)) in enumerate(factors):
+        b, c, lanes = values.shape
+        if k == 0 and gather is not None:
+            x = xp.reshape(xp.take(x, gather, axis=0), (c, lanes))
+        else:
+            x = xp.reshape(xp.permute_dims(xp.reshape(x, (a, c, d)), (1, 0, 2)), (c, lanes))
+        y = _large(values, x, xp) if b * c >= LARGE_MATRIX else _small(values, x, xp)
+        if k == len(factors) - 1 and scatter is not None:
+            return _scattered(xp.reshape(y, (-1,)), scatter, xp)
+        x = xp.reshape(xp.permute_dims(xp.reshape(y, (b, a, d)), (1, 0, 2)), (-1,))
+    return x
+
+
+def _small(values: Array, x: Array, xp: Any) -> Array:
+    """Add up ``c`` elementwise products, of as many lanes at a time as the cache holds."""
+    b, _, lanes = values.shape
+    y = xp.empty((b, lanes), dtype=xp.result_type(values, x), device=array_api_compat.device(x))
+    add = _add_into if is_numpy_namespace(xp) or is_cupy_namespace(xp) else _add
+    for first in range(0, lanes, LANES_AT_A_TIME):
+        part = slice(first, min(first + LANES_AT_A_TIME, lanes))
+        add(values[:, :, part], x[:, part], y[:, part], xp)
+    return y
+
+
+def _add(values: Array, x: Array, y: Array, xp: Any) -> None:  # noqa: ARG001
+    y[...] = values[:, 0, :] * x[0, :]
+    for k in range(1, values.shape[1]):
+        y += values[:, k, :] * x[k, :]
+
+
+def _add_into(values: Array, x: Array, y: Array, xp: Any) -> None:
+    """The same without an array for each product."""
+    xp.multiply(values[:, 0], x[0], out=y)
+    term = xp.empty_like(y)
+    for k in range(1, values.shape[1]):
+        xp.multiply(values[:, k], x[k], out=term)
+        y += term
+
+
+def _large(values: Array, x: Array, xp: Any) -> Array:
+    """Batched products of matrices and vectors."""
+    return xp.matmul(xp.permute_dims(values, (2, 0, 1)), xp.permute_dims(x, (1, 0))[:, :, None])[:, :, 0].T
+
+
+def _many(factors: Factors, x: Array, gather: Array | None, scatter: Array | None, xp: Any) -> Array:
+    """Multiply many columns by batched matrix products, the factors in the order in which they are applied."""
+    columns = x.shape[1]
+    for k, (values, (a, d)) in enumerate(factors):
+        b, c, _ = values.shape
+        matrices = xp.reshape(xp.permute_dims(values, (2, 0, 1)), (a, d, b, c))  # a copy, small beside many columns
+        if k == 0 and gather is not None:
+            x = xp.permute_dims(xp.reshape(xp.take(x, gather, axis=0), (c, a, d, columns)), (1, 2, 0, 3))
+        else:
+            x = xp.permute_dims(xp.reshape(x, (a, c, d, columns)), (0, 2, 1, 3))
+        y = xp.matmul(matrices, x)  # (a, d, b, columns)
+        if k == len(factors) - 1 and scatter is not None:
+            return _scattered(xp.reshape(xp.permute_dims(y, (2, 0, 1, 3)), (a * b * d, columns)), scatter, xp)
+        x = xp.reshape(xp.permute_dims(y, (0, 2, 1, 3)), (a * b * d, columns))
+    return x
+
+
+def _scattered(y: Array, scatter: Array, xp: Any) -> Array:
+    """Put row k of ``y`` at ``scatter[k]``, by taking what belongs to each place: the standard has no other way."""
+    if is_numpy_namespace(xp) or is_cupy_namespace(xp):
+        out = xp.empty_like(y)
+        out[scatter] = y
+        return out
+    return xp.take(y, xp.argsort(scatter), axis=0)
+
+
+def _by_lanes(index: Array | None, sides: tuple[int, int]) -> Array | None:
+    if index is None:
+        return None
+    xp = namespace(index)
+    a, d = sides
+    return xp.reshape(xp.permute_dims(xp.reshape(index, (a, -1, d)), (1, 0, 2)), (-1,))

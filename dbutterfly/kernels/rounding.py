@@ -1,0 +1,127 @@
+"""Norm and least ranks of a product of factors that is never formed: the rounding of tensor trains, for butterflies.
+
+In a chainable chain, row indices ``ib = (ir, m)`` and column indices ``ic = (n, jr)`` of a factor hold a digit of the
+matrix and the index of a junction. A junction cuts the matrix into disjoint blocks, one for each ``(ia, n, id)`` of the
+factor to its left, and each block is a product ``L R`` through the junction's index. Orthonormal columns of all L of a
+junction become, multiplied by the next factor, the L of the next one, whose digits m have disjoint rows: a QR
+decomposition of the matrices ``((ir, m), jr)`` makes them orthonormal again. From left to right, all the norm of the
+matrix comes to be in the last factor; from right to left, singular value decompositions then show what each junction
+needs (Oseledets, "Tensor-train decomposition", SIAM J. Sci. Comput. 33, 2011, algorithms 1 and 2, which have no digits
+id).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ..chain import Chain
+from .backend import Array, namespace
+
+__all__ = ["product_norm", "rounded"]
+
+
+def product_norm(ks_values: Sequence[Array], chain: Chain) -> float:
+    """Frobenius norm of the product of a chainable chain.
+
+    Parameters
+    ----------
+    ks_values : sequence of arrays, shapes (a, b, c, d)
+        Factors from left to right.
+    chain : Chain
+        Their patterns; chainable.
+    """
+    return _norm(_left_orthonormal(ks_values, chain)[-1])
+
+
+def rounded(ks_values: Sequence[Array], chain: Chain, tol: float) -> tuple[list[Array], float]:
+    """Lower the ranks of the junctions of a chainable chain.
+
+    Parameters
+    ----------
+    ks_values : sequence of arrays, shapes (a, b, c, d)
+        Factors from left to right.
+    chain : Chain
+        Their patterns; chainable.
+    tol : float
+        Frobenius error that is allowed, relative to the norm of the product.
+
+    Returns
+    -------
+    factors : list of arrays
+        Factors of a chain with the same digits, and ranks that are at most the given ones.
+    error : float
+        Relative Frobenius error: the discarded parts of junctions are orthogonal, so that their energies add up.
+    """
+    parts = _left_orthonormal(ks_values, chain)
+    xp, norm = namespace(parts[0]), _norm(parts[-1])
+    left, spent = (tol * norm) ** 2, 0.0
+    for level in range(len(parts) - 1, 0, -1):
+        a, rank, m, n, after, d = parts[level].shape
+        blocks = xp.reshape(xp.permute_dims(parts[level], (0, 2, 5, 1, 3, 4)), (a * m * d, rank, n * after))
+        u, s, vh = xp.linalg.svd(blocks, full_matrices=False)
+        kept, lost = _least_rank(s, (left - spent) / level)
+        spent += lost
+        right = xp.reshape(vh[:, :kept, :], (a, m, d, kept, n, after))
+        parts[level] = xp.permute_dims(right, (0, 3, 1, 4, 5, 2))
+        scaled = u[:, :, :kept] * xp.astype(s[:, None, :kept], u.dtype)
+        parts[level - 1] = _times_from_right(parts[level - 1], scaled)
+    return [_joined(part) for part in parts], math.sqrt(spent) / norm if norm else 0.0
+
+
+def _left_orthonormal(ks_values: Sequence[Array], chain: Chain) -> list[Array]:
+    """Factors of the same product, shapes (a, ir, m, n, jr, d); all but the last make orthonormal columns."""
+    assert chain.ranks is not None
+    ranks = (1, *chain.ranks, 1)
+    parts = []
+    for values, before, after in zip(ks_values, ranks, ranks[1:], strict=False):
+        xp = namespace(values)
+        a, b, c, d = values.shape
+        parts.append(xp.reshape(values, (a, before, b // before, c // after, after, d)))
+    for level in range(len(parts) - 1):
+        a, rank, m, n, after, d = parts[level].shape
+        columns = xp.reshape(xp.permute_dims(parts[level], (0, 3, 5, 1, 2, 4)), (a * n * d, rank * m, after))
+        q, r = xp.linalg.qr(columns)
+        size = q.shape[2]
+        parts[level] = xp.permute_dims(xp.reshape(q, (a, n, d, rank, m, size)), (0, 3, 4, 1, 5, 2))
+        parts[level + 1] = _times_from_left(parts[level + 1], r)
+    return parts
+
+
+def _times_from_left(part: Array, blocks: Array) -> Array:
+    """Multiply a factor by matrices (size, ir), one for each block of the junction to its left, ``(ia, m, d)``."""
+    xp = namespace(part)
+    a, rank, m, n, after, d = part.shape
+    moved = xp.reshape(xp.permute_dims(part, (0, 2, 5, 1, 3, 4)), (a * m * d, rank, n * after))
+    product = xp.reshape(xp.matmul(blocks, moved), (a, m, d, blocks.shape[1], n, after))
+    return xp.permute_dims(product, (0, 3, 1, 4, 5, 2))
+
+
+def _times_from_right(part: Array, blocks: Array) -> Array:
+    """Multiply a factor by matrices (jr, size), one for each block of the junction to its right, ``(ia, n, d)``."""
+    xp = namespace(part)
+    a, rank, m, n, after, d = part.shape
+    moved = xp.reshape(xp.permute_dims(part, (0, 3, 5, 1, 2, 4)), (a * n * d, rank * m, after))
+    product = xp.reshape(xp.matmul(moved, blocks), (a, n, d, rank, m, blocks.shape[2]))
+    return xp.permute_dims(product, (0, 3, 4, 1, 5, 2))
+
+
+def _joined(part: Array) -> Array:
+    a, rank, m, n, after, d = part.shape
+    return namespace(part).reshape(part, (a, rank * m, n * after, d))
+
+
+def _least_rank(singular_values: Array, allowed: float) -> tuple[int, float]:
+    """Least rank, at least 1, for which the energy discarded of all blocks is allowed; that energy."""
+    xp = namespace(singular_values)
+    energies = xp.sum(xp.astype(singular_values, xp.float64) ** 2, axis=0)
+    lost, kept = 0.0, int(energies.shape[0])
+    while kept > 1 and lost + float(energies[kept - 1]) <= allowed:
+        kept -= 1
+        lost += float(energies[kept])
+    return kept, lost
+
+
+def _norm(values: Array) -> float:
+    xp = namespace(values)
+    return math.sqrt(float(xp.sum(xp.astype(xp.abs(values), xp.float64) ** 2)))

@@ -1,0 +1,88 @@
+"""Operators of other packages from ours, and ours from theirs."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from ..chain import Pattern
+from ..errors import InputError
+from ..orderings import Orderings, digit_reversal
+from .factors import Index
+
+__all__ = ["from_lazylinop", "lazylinop_of", "pylops_of", "sparse_factors"]
+
+
+def sparse_factors(ks_values: Sequence[NDArray[Any]], rows: Index | None, cols: Index | None) -> list[sparse.csr_array]:
+    """Sparse matrices whose product is the matrix of some factors, orderings folded into the first and the last."""
+    factors = [_to_csr(values) for values in ks_values]
+    if rows is not None:
+        factors[0] = factors[0][np.argsort(rows)]
+    if cols is not None:
+        factors[-1] = factors[-1][:, np.argsort(cols)]
+    for factor in factors:
+        factor.sort_indices()
+    return factors
+
+
+def _to_csr(values: NDArray[Any]) -> sparse.csr_array:
+    """Convert a factor; row ``(ia, ib, id)`` holds the ``c`` columns ``(ia, ic, id)`` in ascending order."""
+    pattern = Pattern(*values.shape)
+    a, _, c, d = pattern
+    columns = np.arange(a * c * d).reshape(a, 1, c, d)
+    indices = np.broadcast_to(columns, pattern).transpose(0, 1, 3, 2).ravel()
+    data = values.transpose(0, 1, 3, 2).ravel()
+    return sparse.csr_array((data, indices, np.arange(0, pattern.nnz + 1, c)), shape=pattern.shape)
+
+
+def lazylinop_of(operator: Any) -> Any:
+    """See :meth:`dbutterfly.ButterflyOperator.to_lazylinop`."""
+    lazylinop = _imported("lazylinop", "lazylinop psutil pandas")
+    _imported("lazylinop.butterfly", "lazylinop psutil pandas")
+    is_standard = operator.orderings.rows is None and operator.orderings.cols is None
+    if is_standard and operator.chain.ranks is not None:
+        factors = [np.ascontiguousarray(values, operator.dtype) for values in operator.ks_values]
+        return lazylinop.butterfly.ksm(factors if len(factors) > 1 else factors[0])
+    return lazylinop.LazyLinOp(
+        operator.shape, matmat=lambda x: operator @ x, rmatmat=lambda x: operator.H @ x, dtype=operator.dtype
+    )
+
+
+def from_lazylinop(operator: Any) -> tuple[list[NDArray[Any]], Orderings]:
+    """Factors and orderings of an operator of ``lazylinop.butterfly``.
+
+    Raises
+    ------
+    InputError
+        If it has no ``ks_values``.
+    """
+    found = getattr(operator, "ks_values", None)
+    if found is None:
+        raise InputError(
+            f"operator={operator!r} has no ks_values; operators of lazylinop.butterfly (ksm, ksd, dft, ...) have"
+        )
+    factors = [found] if getattr(found, "ndim", None) == 4 else list(found)
+    reversed_side = getattr(operator, "bitrev_perm", None)
+    rows, cols = (
+        digit_reversal((size.bit_length() - 1) * (2,)) if reversed_side in (side, "both") else None
+        for side, size in zip(("left", "right"), operator.shape, strict=True)
+    )
+    return [np.asarray(values) for values in factors], Orderings(rows, cols)
+
+
+def pylops_of(operator: Any) -> Any:
+    """See :meth:`dbutterfly.ButterflyOperator.to_pylops`."""
+    return _imported("pylops", "pylops").aslinearoperator(operator)
+
+
+def _imported(name: str, install: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(f"{name} cannot be imported ({error}); install it with: pip install {install}") from error

@@ -1,0 +1,93 @@
+"""Checks of the factors and orderings that are to make an operator."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..chain import Chain, Pattern
+from ..errors import ChainError, InputError
+from ..orderings import Orderings
+
+__all__ = ["Index", "checked_chain", "checked_factors", "checked_permutations", "transposed_factors"]
+
+Index: TypeAlias = NDArray[np.int64]
+
+_DTYPE_CHARS = "fdFD"  # float32, float64, complex64, complex128
+
+
+def checked_factors(ks_values: Iterable[ArrayLike]) -> tuple[NDArray[Any], ...]:
+    """Factors as arrays of native byte order, not copied where they are that.
+
+    Raises
+    ------
+    InputError
+        If there is none, or one is not a 4-D array of float32, float64, complex64 or complex128.
+    """
+    if not isinstance(ks_values, Iterable):
+        raise InputError(f"ks_values={ks_values!r} is not a sequence of 4-D arrays (a, b, c, d), one per factor")
+    factors = tuple(_checked_factor(np.asarray(values), index) for index, values in enumerate(ks_values))
+    if not factors:
+        raise InputError("ks_values is empty; an operator needs at least one 4-D array (a, b, c, d)")
+    return factors
+
+
+def _checked_factor(values: NDArray[Any], index: int) -> NDArray[Any]:
+    if values.ndim != 4 or values.size == 0:
+        raise InputError(
+            f"ks_values[{index}] has shape {values.shape}; every factor is a 4-D array (a, b, c, d) without an empty "
+            "axis, and a single one is passed as [values]"
+        )
+    if values.dtype.char not in _DTYPE_CHARS:
+        raise InputError(
+            f"ks_values[{index}] has dtype {values.dtype}; convert it with astype to float32, float64, complex64 or "
+            "complex128"
+        )
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def checked_chain(factors: Sequence[NDArray[Any]]) -> Chain:
+    """Chain of some factors.
+
+    Raises
+    ------
+    ChainError
+        If two neighbours do not multiply.
+    """
+    for index, (left, right) in enumerate(itertools.pairwise(Pattern(*values.shape) for values in factors)):
+        if left.shape[1] != right.shape[0]:
+            raise ChainError(
+                f"ks_values[{index}] of shape {left} is a matrix of {left.shape[1]} columns but ks_values[{index + 1}] "
+                f"of shape {right} is one of {right.shape[0]} rows; neighbours of shapes (a1, b1, c1, d1) and "
+                "(a2, b2, c2, d2) must satisfy a1*c1*d1 == a2*b2*d2"
+            )
+    return Chain([values.shape for values in factors])
+
+
+def checked_permutations(orderings: Orderings, chain: Chain) -> tuple[Index | None, Index | None]:
+    """Index arrays of both sides, None for the standard order.
+
+    Raises
+    ------
+    InputError
+        If one is not a permutation of its side.
+    ChainError
+        If "bitreversal" is asked of a chain whose indices have no digits to reverse.
+    """
+    orderings.validate(chain.shape)
+    reverses_digits = isinstance(orderings.rows, str) or isinstance(orderings.cols, str)
+    if reverses_digits and not chain.is_dense:
+        raise ChainError(
+            f'orderings ({orderings.describe()}): "bitreversal" needs a chainable chain that starts with a = 1 and '
+            f"ends with d = 1, not {chain!r}; pass an index array"
+        )
+    return orderings.permutations(chain)
+
+
+def transposed_factors(factors: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
+    """Factors of the transpose, as views."""
+    return tuple(values.swapaxes(1, 2) for values in reversed(factors))

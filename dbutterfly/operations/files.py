@@ -1,0 +1,105 @@
+"""Operators in files: one ``.npz``, or a Zarr group, local or in object storage."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..chain import Chain
+from ..errors import InputError, StoreError
+from ..orderings import Orderings
+from ..store import FORMAT, RunStore
+
+__all__ = ["OPERATOR", "load_factors", "save_factors"]
+
+OPERATOR = "operator"
+"""Kind of a store that holds factors without a certificate."""
+
+
+def save_factors(place: Any, ks_values: Sequence[NDArray[Any]], chain: Chain, orderings: Orderings) -> None:
+    """Write factors and orderings.
+
+    Parameters
+    ----------
+    place : str, path or Zarr store
+        A name that ends with ``.npz`` for one NumPy file, which is replaced if it is there; else an empty place for a
+        Zarr group.
+    ks_values, chain, orderings
+        What to write.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written; StoreError if the group cannot be.
+    """
+    sides = {"rows": orderings.rows, "cols": orderings.cols}
+    arrays = {name: side for name, side in sides.items() if isinstance(side, np.ndarray)}
+    names = {name: "array" if name in arrays else side for name, side in sides.items()}
+    if not _is_npz(place):
+        manifest = {
+            "format": FORMAT,
+            "kind": OPERATOR,
+            "status": "running",
+            "chain": [list(pattern) for pattern in chain],
+            "orderings": names,
+        }
+        RunStore.create(place, manifest).write_result(ks_values, arrays)
+        return
+    named = {name: np.array(side) for name, side in names.items() if side not in (None, "array")}
+    factors = {f"factor_{index}": values for index, values in enumerate(ks_values)}
+    unfinished = Path(f"{os.fspath(place)}.{os.getpid()}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            np.savez(file, allow_pickle=False, format=np.array(FORMAT), **factors, **arrays, **named)
+        unfinished.replace(place)
+    except OSError as error:
+        raise InputError(f"place={os.fspath(place)!r} cannot be written: {error}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def load_factors(place: Any) -> tuple[list[NDArray[Any]], Orderings]:
+    """Read what :func:`save_factors`, a run or a saved factorization left.
+
+    Raises
+    ------
+    InputError
+        If an ``.npz`` file is missing or holds no operator.
+    StoreError
+        If a store holds neither an operator nor a complete run, or is damaged.
+    """
+    if _is_npz(place):
+        return _load_npz(os.fspath(place))
+    run = RunStore.open(place)
+    if run is None:
+        raise StoreError(f"place={place!r} holds no dbutterfly factorization or operator")
+    if not run.is_complete:
+        raise StoreError(f"place={place!r} holds a run that has not ended; call factorize as before to resume it")
+    sides = {name: run.side(name) if side == "array" else side for name, side in run.manifest["orderings"].items()}
+    return run.factors(), Orderings(**sides)
+
+
+def _load_npz(path: str) -> tuple[list[NDArray[Any]], Orderings]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"place={path!r} is no readable .npz file: {error}") from error
+    if "format" not in arrays or "factor_0" not in arrays:
+        raise InputError(f"place={path!r} holds no dbutterfly operator; it has {', '.join(arrays) or 'no arrays'}")
+    if int(arrays["format"]) != FORMAT:
+        raise InputError(f"place={path!r} has format {arrays['format']}; this version reads format {FORMAT}")
+    count = sum(name.startswith("factor_") for name in arrays)
+    sides = {name: arrays.get(name) for name in ("rows", "cols")}
+    named = {name: str(side) if side is not None and side.dtype.kind == "U" else side for name, side in sides.items()}
+    return [arrays[f"factor_{index}"] for index in range(count)], Orderings(**named)
+
+
+def _is_npz(place: Any) -> bool:
+    return isinstance(place, (str, os.PathLike)) and os.fspath(place).endswith(".npz")

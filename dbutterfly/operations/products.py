@@ -1,0 +1,188 @@
+"""Products of a matrix of factors, its transpose and its adjoint: prepared once, lazily, for all three.
+
+A :class:`Products` holds the factors of one matrix. What multiplies them is laid out when it is first wanted, and then
+serves the matrix, its transpose, its conjugate and its adjoint, so that no operator derived from another stores
+values of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..chain import Pattern
+from ..engine import single_threaded_blas
+from ..errors import InputError
+from ..fusing import fused_patterns, groups_for_products
+from ..kernels import packed as plain
+from ..kernels.backend import Array, namespace
+from ..kernels.choice import kernels_for
+from ..kernels.ksmm import apply_chain
+from .factors import Index, transposed_factors
+
+__all__ = ["Products", "checked_workers"]
+
+COLUMNS_PER_WORKER = 32
+"""Columns below which a thread more is not worth its start."""
+
+
+class Products:
+    """Products of one matrix of factors.
+
+    Parameters
+    ----------
+    ks_values : sequence of ndarray, shapes (a, b, c, d)
+        Checked factors.
+    rows, cols : ndarray of int64 or None
+        Checked permutations: the product of the factors is ``Z[rows][:, cols]``.
+    """
+
+    def __init__(self, ks_values: Sequence[NDArray[Any]], rows: Index | None, cols: Index | None) -> None:
+        self.ks_values, self.rows, self.cols = tuple(ks_values), rows, cols
+        self.dtype: np.dtype[Any] = np.result_type(*ks_values)
+        self._packed: dict[Any, tuple[Any, Any]] = {}
+        self._packing = threading.Lock()
+
+    @property
+    def nbytes_packed(self) -> int:
+        """Bytes held besides the factors."""
+        return sum(int(packed.nbytes) for _, packed in self._packed.values())
+
+    def multiply(
+        self,
+        x: NDArray[Any],
+        out: NDArray[Any] | None = None,
+        *,
+        transposed: bool = False,
+        conjugated: bool = False,
+        workers: int = 1,
+    ) -> NDArray[Any]:
+        """Multiply columns.
+
+        Parameters
+        ----------
+        x : ndarray, shape (n, k)
+            Columns, of any numeric dtype and layout.
+        out : ndarray, shape (m, k), optional
+            Where the products go. It may be ``x``, or overlap it.
+        transposed, conjugated : bool
+            What becomes of the matrix.
+        workers : int
+            Threads, among which the columns are divided.
+
+        Returns
+        -------
+        ndarray of dtype ``result_type(dtype, x)``, shape (m, k)
+            ``out`` if it was given.
+
+        Raises
+        ------
+        TypeError
+            If ``out`` cannot hold the products, by NumPy's rule ``"same_kind"``.
+        ValueError
+            If ``out`` is read-only, or has another shape.
+        """
+        settings = {"transposed": transposed, "conjugated": conjugated}
+        if x.dtype is self.dtype and x.flags.c_contiguous and out is None and workers == 1:  # as from solvers
+            kernels, packed = self._packed.get(None) or self._get(None, self._pack)
+            return kernels.multiply(packed, x, **settings)  # type: ignore[no-any-return]
+        result = np.result_type(self.dtype, x.dtype)
+        if out is not None:
+            np.copyto(out[:0], np.empty((0, out.shape[1]), result), casting="same_kind")  # raises before any work
+        if result == self.dtype:
+            x = np.ascontiguousarray(x, result)
+            direct = out is not None and _is_plain(out, result) and not np.may_share_memory(x, out)
+            product: NDArray[Any] = self._divided(x, out if direct else None, workers, settings)
+        elif result == np.result_type(self.dtype, np.complex64):  # a real matrix times two real columns for each
+            pairs = np.ascontiguousarray(x, result).view(self.dtype)
+            product, direct = self._divided(pairs, None, workers, settings).view(result), False
+        else:  # of another precision than the factors: these are promoted as they are met
+            product, direct = self._unprepared(x, **settings), False
+        if out is None or direct:
+            return product
+        np.copyto(out, product, casting="same_kind")
+        return out
+
+    def multiply_on_device(self, x: Array, *, transposed: bool, conjugated: bool) -> Array:
+        """Multiply columns of another namespace, such as CuPy's, by the plain kernels on their device."""
+        xp = namespace(x)
+        device = x.device
+        kernels, packed = self._get((xp.__name__, str(device)), lambda: self._pack_on(xp, device))
+        product: Array = kernels.multiply(packed, x, transposed=transposed, conjugated=conjugated)
+        return product
+
+    def _divided(self, x: NDArray[Any], out: NDArray[Any] | None, workers: int, settings: dict[str, bool]) -> Any:
+        """Multiply, the columns divided among threads."""
+        kernels, packed = self._packed.get(None) or self._get(None, self._pack)
+        workers = min(workers, x.shape[1] // COLUMNS_PER_WORKER)
+        if workers < 2:
+            return kernels.multiply(packed, x, out, **settings)
+        rows = self.shape[1] if settings["transposed"] else self.shape[0]
+        product = np.empty((rows, x.shape[1]), x.dtype) if out is None else out
+        edges = [x.shape[1] * k // workers for k in range(workers + 1)]
+
+        def part(first: int, last: int) -> None:
+            product[:, first:last] = kernels.multiply(packed, np.ascontiguousarray(x[:, first:last]), **settings)
+
+        with single_threaded_blas(), ThreadPoolExecutor(workers) as pool:
+            list(pool.map(part, edges[:-1], edges[1:]))
+        return product
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the matrix."""
+        return Pattern(*self.ks_values[0].shape).shape[0], Pattern(*self.ks_values[-1].shape).shape[1]
+
+    def _unprepared(self, x: NDArray[Any], transposed: bool, conjugated: bool) -> NDArray[Any]:
+        gather, scatter = (self.rows, self.cols) if transposed else (self.cols, self.rows)
+        x = np.conj(x) if conjugated else x
+        x = x if gather is None else np.take(x, gather, axis=0)
+        y: NDArray[Any] = apply_chain(transposed_factors(self.ks_values) if transposed else self.ks_values, x)
+        y = np.conj(y) if conjugated else y
+        if scatter is None:
+            return y
+        product = np.empty_like(y)
+        product[scatter] = y
+        return product
+
+    def _get(self, key: Any, make: Any) -> tuple[Any, Any]:
+        with self._packing:
+            if key not in self._packed:
+                self._packed[key] = make()
+            return self._packed[key]
+
+    def _pack(self) -> tuple[Any, Any]:
+        patterns = [Pattern(*values.shape) for values in self.ks_values]
+        groups = groups_for_products(patterns)
+        kernels = kernels_for(fused_patterns(patterns, groups), self.dtype)
+        return kernels, kernels.pack(self.ks_values, groups, self.dtype, self.rows, self.cols)
+
+    def _pack_on(self, xp: Any, device: Any) -> tuple[Any, Any]:
+        groups = groups_for_products([Pattern(*values.shape) for values in self.ks_values])
+        moved = [xp.asarray(np.ascontiguousarray(values), device=device) for values in self.ks_values]
+        orders = [None if index is None else xp.asarray(index, device=device) for index in (self.rows, self.cols)]
+        return plain, plain.pack(moved, groups, getattr(xp, self.dtype.name), *orders)
+
+
+def checked_workers(workers: int) -> int:
+    """Threads that may be used: at most as many as there are cores for this process.
+
+    Raises
+    ------
+    InputError
+        If ``workers`` is not a positive integer.
+    """
+    if not isinstance(workers, (int, np.integer)) or workers < 1:
+        raise InputError(f"workers={workers!r} is not a positive number of threads; 1 is the default")
+    return min(int(workers), len(os.sched_getaffinity(0)))
+
+
+def _is_plain(out: NDArray[Any], dtype: np.dtype[Any]) -> bool:
+    """Whether kernels can write there themselves."""
+    return out.dtype == dtype and out.flags.c_contiguous and out.flags.writeable and out.dtype.isnative

@@ -1,0 +1,236 @@
+"""Products of an operator with a stored matrix of any number of columns, block by block, into another stored matrix.
+
+Every block of columns is a task, which reads it whole, multiplies it and writes whole chunks of the product; the engine
+is that of a factorization, so that blocks are read ahead, tried again, and multiplied on threads or on a cluster alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from .engine import choose_engine, parse_memory
+from .errors import CheckpointError, InputError, MemoryBudgetError, StoreError
+from .layout import Axis
+from .locations import is_remote
+from .operator import ButterflyOperator
+from .plan import Tile, format_bytes
+from .progress import ProgressBar
+from .retries import reason, retried
+from .sources import MatrixSource, OperatorSource, as_source
+from .store import create_array
+from .tasks import Inputs, Output, Record, Task, Work
+from .workspace import Selection
+
+__all__ = ["StreamedProduct", "stream_product"]
+
+CHUNK_BYTES = 1 << 24
+"""Most bytes of a chunk of the product, if one row of a block is not longer."""
+
+WORK_COLUMNS = 64
+"""Columns of which the kernels hold copies between two factors, besides operand and product."""
+
+
+@dataclass(frozen=True)
+class StreamedProduct:
+    """What a streamed product did.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Of the product.
+    dtype : dtype
+        Of the product.
+    columns : int
+        In a block.
+    tasks : int
+        Blocks.
+    bytes_read : int
+        Bytes of the chunks of the operand that were read.
+    """
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    columns: int
+    tasks: int
+    bytes_read: int
+
+
+def stream_product(
+    operator: ButterflyOperator,
+    source: Any,
+    destination: Any,
+    *,
+    client: Any = None,
+    memory: int | str | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> StreamedProduct:
+    """Multiply the columns of a stored matrix, which may be larger than memory.
+
+    Parameters
+    ----------
+    operator : ButterflyOperator
+        Or its transpose or adjoint.
+    source : array_like, zarr.Array, path, ...
+        Matrix with as many rows as the operator has columns, as for :func:`dbutterfly.factorize`.
+    destination : path, URL or Zarr store
+        Place of the product, a new Zarr array.
+    client, memory, workers
+        As for :func:`dbutterfly.factorize`. Memory bounds what a worker holds besides the factors, which every process
+        holds twice: a block, its product, and the block that is read meanwhile.
+    overwrite : bool
+        Whether to replace an array that is there.
+    progress : bool
+        Whether to show a bar.
+
+    Returns
+    -------
+    StreamedProduct
+        What was done. NaN and infinities go through the product as they do in NumPy.
+
+    Raises
+    ------
+    InputError
+        If the matrix has another number of rows.
+    MemoryBudgetError
+        If ``memory`` does not hold a block of one column.
+    StoreError
+        If something is at the destination that may not be replaced, or it cannot be written.
+    """
+    found = as_source(source)
+    if isinstance(found, OperatorSource):
+        raise InputError(f"source={found.name} is an operator; compose the two by @ instead")
+    if found.shape[0] != operator.shape[1]:
+        rows, cols = operator.shape
+        raise InputError(f"{found.name} has shape {found.shape}; a {rows} x {cols} operator takes {cols} rows")
+    engine = choose_engine(client, workers)
+    dtype = np.result_type(operator.dtype, found.dtype)
+    columns = _columns_of_block(operator, found, dtype, engine.budget(parse_memory(memory)).memory)
+    shape = operator.shape[0], found.shape[1]
+    height = max(1, min(shape[0], CHUNK_BYTES // (columns * dtype.itemsize)))
+    product = create_array(destination, shape, dtype, (height, min(columns, shape[1])), overwrite=overwrite)
+    job = ProductWork(found, ProductPlace(product), operator)
+    tasks = [
+        (number, ProductTask(first, min(first + columns, shape[1])))
+        for number, first in enumerate(range(0, shape[1], columns))
+    ]
+    read = []
+    with ProgressBar(progress) as bar:
+        bar.start("apply", len(tasks), 0)
+
+        def on_done(number: int, record: Record) -> None:  # noqa: ARG001
+            read.append(int(record.bytes_read))
+            bar.advance(int(record.bytes_read))
+
+        engine.run(job, tasks, on_done)
+    return StreamedProduct(shape, dtype, columns, len(tasks), sum(read))
+
+
+def _columns_of_block(operator: ButterflyOperator, source: MatrixSource, dtype: np.dtype[Any], memory: int) -> int:
+    """Columns that fit: whole chunks if that can be, else as many as divide one."""
+    rows, cols = operator.shape
+    operand = 2 * cols * source.dtype.itemsize  # the block that is multiplied and the one that is read meanwhile
+    each = operand + (2 * cols + 2 * rows) * dtype.itemsize  # contiguous operand, product, and what is written of it
+    tall = max(max(pattern.shape) for pattern in operator.chain)
+    fixed = 2 * tall * WORK_COLUMNS * dtype.itemsize + source.decode_bytes
+    fitting = (memory - fixed) // each
+    if fitting < 1:
+        raise MemoryBudgetError(
+            f"memory={memory} ({format_bytes(memory)}) does not hold a block of one column of {source.name}; the least "
+            f"that works is memory={fixed + each} ({format_bytes(fixed + each)})"
+        )
+    edges = source.edges[1]
+    chunk = 1 if edges is None else int(edges[1] - edges[0])
+    if fitting >= chunk:
+        return min(int(fitting // chunk) * chunk, source.shape[1])
+    return next(size for size in range(int(fitting), 0, -1) if chunk % size == 0)
+
+
+@dataclass(frozen=True, eq=False)
+class ProductWork(Work):
+    """What the tasks of a product share."""
+
+    source: MatrixSource
+    workspace: Any
+    operator: ButterflyOperator
+
+
+class ProductPlace:
+    """The product as the workspace of an engine: one array, which is written only.
+
+    Parameters
+    ----------
+    array : zarr.Array
+        Where it goes.
+    """
+
+    def __init__(self, array: zarr.Array[Any]) -> None:
+        self._array = array
+        self.shared = not isinstance(array.store, zarr.storage.MemoryStore)
+
+    def write(self, name: str, selection: Selection, values: NDArray[Any]) -> None:
+        """Write a range of whole chunks; that a task has ended is not kept.
+
+        Raises
+        ------
+        StoreError
+            If that fails.
+        """
+        if name != ProductTask.stage:
+            return
+
+        def put() -> None:
+            self._array[selection] = values
+
+        try:
+            retried(put, describe=f"writing {self._array.store_path}", remote=is_remote(self._array))
+        except Exception as error:
+            raise StoreError(f"cannot write {self._array.store_path}: {reason(error)}") from error
+
+    def read(self, name: str, selection: Selection) -> NDArray[Any]:
+        """Nothing can be read."""
+        raise CheckpointError(f"{name} is not kept", name, selection)
+
+
+@dataclass(frozen=True)
+class ProductTask(Task):
+    """Multiply a block of columns."""
+
+    stage: ClassVar[str] = "apply"
+    first: int
+    last: int
+
+    @property
+    def label(self) -> str:
+        """Name with the range covered."""
+        return f"product of columns {self.first}..{self.last - 1}"
+
+    def source_of(self, job: ProductWork) -> MatrixSource:
+        """The matrix."""
+        return job.source
+
+    def read_source(self, job: ProductWork) -> Inputs:
+        """Read the columns."""
+        grid = job.source.read(*_axes(job.source), Tile(0, 1, self.first, self.last))
+        return {"columns": grid[0, :, :, 0].T}
+
+    def bytes_read(self, job: ProductWork) -> int:
+        """Bytes of the chunks that the columns touch."""
+        return job.source.bytes_touched(*_axes(job.source), Tile(0, 1, self.first, self.last))
+
+    def compute(self, job: ProductWork, inputs: Inputs) -> list[Output]:
+        """Multiply them."""
+        product = job.operator.apply(inputs["columns"])
+        return [Output(self.stage, (slice(None), slice(self.first, self.last)), product)]
+
+
+def _axes(source: MatrixSource) -> tuple[Axis, Axis]:
+    """All rows as one group, every column as one."""
+    (rows, cols), (row_edges, col_edges) = source.shape, source.edges
+    return Axis(rows, 1, False, edges=row_edges), Axis(cols, cols, False, edges=col_edges)

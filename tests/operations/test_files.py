@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+import zarr
+
+import dbutterfly as dbf
+from dbutterfly import ButterflyOperator, Chain
+from dbutterfly.errors import InputError, StoreError
+
+ORDERINGS = {
+    "standard": None,
+    "bit reversal": (None, "bitreversal"),
+    "arrays": (np.random.default_rng(0).permutation(24), np.random.default_rng(1).permutation(40)),
+    "mixed": ("bitreversal", np.random.default_rng(1).permutation(40)),
+}
+
+
+def operator(orderings=None, dtype="complex64"):
+    rng = np.random.default_rng(2)
+    chain = Chain.chainable((24, 40))
+    return ButterflyOperator([rng.standard_normal(pattern).astype(dtype) for pattern in chain], orderings)
+
+
+@pytest.fixture(params=["npz", "directory", "memory"])
+def place(request, tmp_path):
+    return {"npz": tmp_path / "op.npz", "directory": tmp_path / "op.zarr", "memory": zarr.storage.MemoryStore()}[
+        request.param
+    ]
+
+
+@pytest.mark.parametrize("orderings", ORDERINGS.values(), ids=ORDERINGS.keys())
+def test_operators_come_back_to_the_bit(place, orderings):
+    op = operator(orderings)
+    op.save(place)
+    again = ButterflyOperator.load(place)
+    assert repr(again) == repr(op)
+    assert again.chain == op.chain
+    for ours, theirs in zip(op.ks_values, again.ks_values, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+        assert ours.dtype == theirs.dtype
+    np.testing.assert_array_equal(again.to_dense(), op.to_dense())
+
+
+def test_derived_operators_are_saved_as_they_are(place):
+    op = operator(ORDERINGS["arrays"])
+    op.H.save(place)
+    np.testing.assert_array_equal(ButterflyOperator.load(place).to_dense(), op.H.to_dense())
+
+
+def test_factors_may_differ_in_dtype(place):
+    mixed = ButterflyOperator([np.ones((1, 2, 2, 2), "float32"), np.ones((2, 2, 2, 1), "complex128")])
+    mixed.save(place)
+    assert [values.dtype for values in ButterflyOperator.load(place).ks_values] == ["float32", "complex128"]
+
+
+def test_factorizations_are_loaded_too(tmp_path):
+    found = dbf.factorize(dbf.matrices.dft(16), orderings=(None, "bitreversal"), store=str(tmp_path / "run.zarr"))
+    loaded = ButterflyOperator.load(tmp_path / "run.zarr")
+    np.testing.assert_array_equal(loaded.to_dense(), found.operator.to_dense())
+
+
+def test_an_operator_is_no_factorization(tmp_path):
+    operator().save(tmp_path / "op.zarr")
+    with pytest.raises(StoreError, match=r"holds an operator without a certificate; ButterflyOperator.load opens it"):
+        dbf.open(tmp_path / "op.zarr")
+
+
+def test_files_are_replaced_whole(tmp_path):
+    operator().save(tmp_path / "op.npz")
+    operator(ORDERINGS["arrays"]).save(tmp_path / "op.npz")
+    assert ButterflyOperator.load(str(tmp_path / "op.npz")).orderings.rows is not None
+    assert [path.name for path in tmp_path.iterdir()] == ["op.npz"]
+    with pytest.raises(InputError, match=r"op.npz' cannot be written"):
+        operator().save(tmp_path / "no" / "op.npz")
+
+
+def test_groups_are_not_replaced(tmp_path):
+    operator().save(tmp_path / "op.zarr")
+    with pytest.raises(StoreError, match="already holds something"):
+        operator().save(tmp_path / "op.zarr")
+
+
+def test_what_is_no_operator_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"lost.npz' is no readable .npz file"):
+        ButterflyOperator.load(tmp_path / "lost.npz")
+    (tmp_path / "text.npz").write_text("nothing")
+    with pytest.raises(InputError, match=r"text.npz' is no readable .npz file"):
+        ButterflyOperator.load(tmp_path / "text.npz")
+    np.savez(tmp_path / "other.npz", z=np.ones(3))
+    with pytest.raises(InputError, match="holds no dbutterfly operator; it has z"):
+        ButterflyOperator.load(tmp_path / "other.npz")
+    np.savez(tmp_path / "later.npz", format=np.array(99), factor_0=np.ones((1, 2, 2, 1)))
+    with pytest.raises(InputError, match="has format 99; this version reads format"):
+        ButterflyOperator.load(tmp_path / "later.npz")
+    with pytest.raises(StoreError, match="holds no dbutterfly factorization or operator"):
+        ButterflyOperator.load(tmp_path / "lost.zarr")

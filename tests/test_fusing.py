@@ -1,0 +1,73 @@
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dbutterfly.chain import Chain, Pattern
+from dbutterfly.errors import ChainError
+from dbutterfly.fusing import PASS_COST, fused, fused_patterns, groups_for_products, groups_of_count
+
+
+def partitions(count):
+    for cuts in itertools.product([False, True], repeat=count - 1):
+        edges = [0, *(k + 1 for k, cut in enumerate(cuts) if cut), count]
+        yield list(itertools.starmap(range, itertools.pairwise(edges)))
+
+
+@st.composite
+def chains(draw):
+    shape = draw(st.tuples(st.integers(1, 64), st.integers(1, 64)))
+    return Chain.chainable(shape, rank=draw(st.integers(1, min(3, *shape))))
+
+
+def test_radix_two_is_fused_to_radix_four():
+    assert fused(Pattern(1, 2, 2, 8), Pattern(2, 2, 2, 4)) == Pattern(1, 4, 4, 4)
+    sizes = [len(group) for group in groups_for_products(Chain.square_dyadic(2048).patterns)]
+    assert sorted(sizes) == [1, 2, 2, 2, 2, 2]
+
+
+def test_neighbours_that_are_not_chainable_stay_apart():
+    patterns = [Pattern(4, 2, 3, 1), Pattern(1, 2, 2, 6)]
+    assert fused(*patterns) is None
+    assert groups_for_products(patterns) == [range(1), range(1, 2)]
+    with pytest.raises(ChainError, match=r"\(4, 2, 3, 1\) and \(1, 2, 2, 6\) do not multiply to one factor"):
+        fused_patterns(patterns, [range(2)])
+
+
+def test_groups_multiply_in_any_order():
+    patterns = [Pattern(1, 1, 2, 1), Pattern(1, 1, 1, 2), Pattern(1, 2, 1, 1)]
+    assert fused(*patterns[:2]) is None
+    assert fused(patterns[0], fused(*patterns[1:])) is not None
+    assert groups_for_products(patterns) == [range(1), range(1, 3)]
+
+
+@given(chain=chains())
+def test_groups_are_the_cheapest(chain):
+    def cost(groups):
+        return sum(pattern.nnz + PASS_COST * sum(pattern.shape) for pattern in fused_patterns(chain.patterns, groups))
+
+    found = groups_for_products(chain.patterns)
+    assert cost(found) == min(map(cost, partitions(len(chain))))
+    for count in range(1, len(chain) + 1):
+        nnz = [
+            sum(pattern.nnz for pattern in fused_patterns(chain.patterns, groups))
+            for groups in partitions(len(chain))
+            if len(groups) == count
+        ]
+        groups = groups_of_count(chain.patterns, count)
+        assert sum(pattern.nnz for pattern in fused_patterns(chain.patterns, groups)) == min(nnz)
+
+
+@given(chain=chains())
+def test_products_are_chainable_with_the_same_shape(chain):
+    assert chain.is_dense
+    product = Chain(fused_patterns(chain.patterns, groups_for_products(chain.patterns)))
+    assert product.shape == chain.shape
+    assert product.is_dense
+
+
+@pytest.mark.parametrize("count", [0, -1, 5])
+def test_numbers_that_cannot_be_reached_are_refused(count):
+    with pytest.raises(ChainError, match=rf"n={count} is no number of factors .* use one of 1 to 4 "):
+        groups_of_count(Chain.square_dyadic(16).patterns, count)

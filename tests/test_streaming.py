@@ -1,0 +1,111 @@
+"""Products of stored matrices, by blocks of columns."""
+
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+
+import dbutterfly as dbf
+from dbutterfly import ButterflyOperator, Chain, stream_product
+from dbutterfly.errors import InputError, MemoryBudgetError, StoreError, TaskError
+
+
+def operator(dtype="float64", shape=(24, 40)):
+    rng = np.random.default_rng(2)
+    factors = [rng.standard_normal(pattern).astype(dtype) for pattern in Chain.chainable(shape)]
+    return ButterflyOperator(factors, (None, rng.permutation(shape[1])))
+
+
+def matrix(columns=100, rows=40, dtype="float64"):
+    return np.random.default_rng(3).standard_normal((rows, columns)).astype(dtype)
+
+
+def memory_for(columns, op, source, **arguments):
+    """Memory that just holds blocks of so many columns: what they need grows by the same for each."""
+    needed = []
+    for given in (matrix(1), matrix(1).astype("float64")):
+        with pytest.raises(MemoryBudgetError) as caught:
+            stream_product(op, given if source is None else source, None, memory=1, **arguments)
+        needed.append(int(str(caught.value).split("memory=")[-1].split(" ")[0]))
+    each = 2 * 40 * 8 + (2 * 40 + 2 * 24) * 8
+    return needed[0] + (columns - 1) * each
+
+
+@pytest.mark.parametrize("chunks", [(40, 100), (7, 10), (40, 16)])
+def test_product_is_that_of_the_matrix(engine, tmp_path, chunks):
+    x, op = matrix(), operator()
+    zarr.create_array(tmp_path / "x.zarr", data=x, chunks=chunks)
+    done = stream_product(op, tmp_path / "x.zarr", tmp_path / "y.zarr", **engine)
+    np.testing.assert_array_equal(zarr.open_array(tmp_path / "y.zarr")[:], op @ x)
+    assert (done.shape, done.dtype) == ((24, 100), np.float64)
+    assert done.bytes_read == x.nbytes
+
+
+def test_blocks_fit_the_memory_and_the_chunks(tmp_path):
+    x, op = matrix(), operator()
+    source = zarr.create_array(tmp_path / "x.zarr", data=x, chunks=(40, 10))
+    memory = memory_for(25, op, source)
+    done = stream_product(op, source, tmp_path / "y.zarr", memory=memory, workers=2)
+    assert (done.columns, done.tasks, done.bytes_read) == (20, 5, x.nbytes)
+    assert zarr.open_array(tmp_path / "y.zarr").chunks == (24, 20)
+    np.testing.assert_array_equal(zarr.open_array(tmp_path / "y.zarr")[:], op @ x)
+    done = stream_product(op, source, tmp_path / "narrow.zarr", memory=memory_for(7, op, source))
+    assert (done.columns, done.tasks, done.bytes_read) == (5, 20, 2 * x.nbytes)
+    np.testing.assert_allclose(zarr.open_array(tmp_path / "narrow.zarr")[:], op @ x)
+
+
+def test_memory_for_no_column_is_refused(tmp_path):
+    with pytest.raises(
+        MemoryBudgetError, match=r"memory=1000 .* does not hold a block of one column of array"
+    ) as caught:
+        stream_product(operator(), matrix(), tmp_path / "y.zarr", memory=1000)
+    least = int(str(caught.value).split("memory=")[-1].split(" ")[0])
+    assert stream_product(operator(), matrix(3), tmp_path / "y.zarr", memory=least).columns == 1
+    assert not (tmp_path / "z.zarr").exists()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int16", "complex64"])
+def test_dtype_is_that_of_numpy(tmp_path, dtype):
+    x, op = (10 * matrix()).astype(dtype), operator("float32")
+    np.save(tmp_path / "x.npy", x)
+    done = stream_product(op.H.T, tmp_path / "x.npy", tmp_path / "y.zarr")
+    assert done.dtype == np.result_type("float32", dtype)
+    np.testing.assert_allclose(zarr.open_array(tmp_path / "y.zarr")[:], op @ x, rtol=1e-5, atol=1e-3)
+
+
+def test_dask_arrays_and_nan_go_through(tmp_path):
+    x, op = matrix(), operator()
+    x[3, 5] = np.nan
+    stream_product(op, da.from_array(x, chunks=(13, 30)), tmp_path / "y.zarr")
+    found = zarr.open_array(tmp_path / "y.zarr")[:]
+    assert np.isnan(found[:, 5]).all()
+    np.testing.assert_array_equal(np.delete(found, 5, axis=1), op @ np.delete(x, 5, axis=1))
+
+
+def test_destination_is_replaced_only_if_asked_to(tmp_path):
+    x, op = matrix(), operator()
+    stream_product(op, x, tmp_path / "y.zarr")
+    with pytest.raises(StoreError, match="already holds a Zarr array; pass overwrite=True"):
+        stream_product(op, x, tmp_path / "y.zarr")
+    stream_product(2 * op, x, tmp_path / "y.zarr", overwrite=True)
+    np.testing.assert_allclose(zarr.open_array(tmp_path / "y.zarr")[:], 2 * (op @ x))
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"array has shape \(24, 5\); a 24 x 40 operator takes 40 rows"):
+        stream_product(operator(), matrix(5, rows=24), tmp_path / "y.zarr")
+    with pytest.raises(InputError, match="is an operator; compose the two by @ instead"):
+        stream_product(operator(), operator(shape=(40, 40)), tmp_path / "y.zarr")
+    with pytest.raises(InputError, match="1 dimension"):
+        stream_product(operator(), np.ones(40), tmp_path / "y.zarr")
+
+
+def test_failures_name_the_columns(tmp_path):
+    def broken(rows, cols):
+        if 37 in cols:
+            raise RuntimeError("no such column")
+        return np.ones((len(rows), len(cols)))
+
+    source = dbf.entries(broken, (40, 100), "float64")
+    with pytest.raises((TaskError, InputError), match=r"product of columns 0\.\.99 failed"):
+        stream_product(operator(), source, tmp_path / "y.zarr")

@@ -164,7 +164,7 @@ def test_missing_library_is_named_with_its_remedy(monkeypatch):
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(alternating.importlib, "import_module", missing)
-    with pytest.raises(InputError, match=r'method="alternating" needs .* pip install "dbutterfly\[seed\]"'):
+    with pytest.raises(InputError, match=r'method="alternating" needs .* pip install "dbutterfly\[alternating\]"'):
         alternating_partition(np.eye(4), Cut(2, 2, 1), 1.0, 0)
 
 

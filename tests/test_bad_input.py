@@ -163,7 +163,7 @@ MATRIX = random_matrix((48, 64))
         ({"passes": 3}, InputError, "passes=3 is not possible"),
         ({"passes": "2"}, InputError, "passes='2' is not possible"),
         ({"orderings": "bitreversal"}, InputError, r"is not None, an Orderings, or a pair"),
-        ({"orderings": ("identify", None)}, InputError, "rows='identify' is unknown"),
+        ({"orderings": ("sorted", None)}, InputError, "rows='sorted' is unknown"),
         ({"orderings": (np.arange(64), None)}, InputError, r"rows is not a permutation of 0 \.\. 47"),
         ({"orderings": (None, np.zeros(64, int))}, InputError, r"cols is not a permutation of 0 \.\. 63"),
         ({"orderings": (None, np.arange(64.0))}, InputError, "cols has dtype float64"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -25,7 +26,7 @@ class Calls:
     submit : callable
         Submits a function of the matrix and one more argument, and returns a future.
     workers : int
-        How many run at a time.
+        How many run at a time: no more are submitted, as what has begun cannot be cancelled.
     """
 
     def __init__(self, submit: Callable[[Callable[[Any, Any], Any], Any], Any], workers: int) -> None:
@@ -36,12 +37,14 @@ class Calls:
         self, function: Callable[[Any, Any], Result], arguments: Sequence[Any]
     ) -> Generator[Result, None, None]:
         """Results of ``function(matrix, argument)``, first argument first; the rest is cancelled when closed."""
-        futures = [self._submit(function, argument) for argument in arguments]
+        todo, running = deque(arguments), deque[Any]()
         try:
-            for future in futures:
-                yield future.result()
+            while todo or running:
+                while todo and len(running) < self.workers:
+                    running.append(self._submit(function, todo.popleft()))
+                yield running.popleft().result()
         finally:
-            for future in futures:
+            for future in running:
                 future.cancel()
 
 

@@ -15,6 +15,9 @@ __all__ = ["equal_means", "laplacian_eigenvectors", "laplacian_embedding", "spec
 LARGEST_DENSE = 512
 """Items up to which a dense eigensolver is the faster one."""
 
+SMALLEST_PARTIAL = 64
+"""Items above which a part of the spectrum is cheaper than all of it."""
+
 ROUNDS = 20
 
 
@@ -59,8 +62,16 @@ def laplacian_eigenvectors(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Eigenvectors 2 .. k + 1 of the Laplacian, shape (m, k), with their eigenvalues, to working precision."""
     count = min(count, similarity.shape[0] - 1)
-    values, vectors = linalg.eigh(_laplacian(similarity), subset_by_index=[1, count], driver="evr", overwrite_a=True)
-    return vectors, values
+    laplacian = _laplacian(similarity)
+    if similarity.shape[0] > SMALLEST_PARTIAL:
+        try:
+            values, vectors = linalg.eigh(laplacian, subset_by_index=[1, count], driver="evr")
+        except linalg.LinAlgError:  # of the driver for parts of a spectrum, where eigenvalues coincide
+            pass
+        else:
+            return vectors, values
+    values, vectors = linalg.eigh(laplacian, driver="evd")
+    return vectors[:, 1 : count + 1], values[1 : count + 1]
 
 
 def _laplacian(similarity: NDArray[np.floating]) -> NDArray[np.float64]:

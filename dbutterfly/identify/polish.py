@@ -15,8 +15,11 @@ from .descent import Found
 
 __all__ = ["captured_by", "polished"]
 
-ROUNDS = 12
-STALE = 3
+ROUNDS, STALE = 12, 3
+"""Rounds at most, and without a gain, where scores leave out the row itself."""
+LARGE = 1 << 18
+LARGE_ROUNDS = 3
+"""Rounds at most for matrices of more entries, which are given up at the first one without a gain."""
 
 
 def polished(start: Arrangement, cuts: Sequence[Cut], *, cols_known: bool = False) -> Found:
@@ -26,9 +29,10 @@ def polished(start: Arrangement, cuts: Sequence[Cut], *, cols_known: bool = Fals
     placing of all rows is a linear sum assignment, and the trees stay trees.
     """
     found = Found(start)
+    rounds, patience = (LARGE_ROUNDS, 0) if start.rows.size * start.cols.size > LARGE else (ROUNDS, STALE)
     for leave_out in (True, False):
         now, stale = found.arrangement, 0
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             after, captured = _replaced(now, cuts, leave_out=leave_out)
             gained = found.offer(now, captured)
             if not cols_known:
@@ -36,7 +40,7 @@ def polished(start: Arrangement, cuts: Sequence[Cut], *, cols_known: bool = Fals
                 gained |= found.offer(after, captured)
                 after = turned.T
             stale = 0 if gained else stale + 1
-            if after.same_as(now) or stale > (STALE if leave_out else 0):
+            if after.same_as(now) or stale > (patience if leave_out else 0):
                 break
             now = after
     return found

@@ -94,7 +94,7 @@ class _Progress:
         spread = float(noise.max() / max(noise.min(), noise.max() * 1e-12))
         chance = math.sqrt(2 / size)
         signal = self.has_signal
-        if signal and len(noise) > 1 and not self.best.ambiguous and spread <= 1.003 + 2 * chance:
+        if signal and len(noise) > 1 and not self.best.ambiguous and spread <= 1.006 + 2 * chance:
             return True
         if len(self._origins) >= 2 and signal and spread <= 1.01 + 3 * chance:
             return True

@@ -33,7 +33,7 @@ TARGETS = {
 
 
 @pytest.mark.parametrize("noise", [0, 0.01, 0.1])
-@pytest.mark.parametrize("n", [4, 8, 16, 32, 64])
+@pytest.mark.parametrize("n", [4, 16, 64])
 @pytest.mark.parametrize("target", TARGETS)
 def test_orderings_as_good_as_the_true_ones(target, n, noise):
     z, truth = hidden(TARGETS[target](n), noise)
@@ -157,7 +157,7 @@ WITHOUT_TREES = {
 @pytest.mark.parametrize("name", WITHOUT_TREES)
 def test_matrices_without_trees_end_in_an_honest_verdict(name):
     z = WITHOUT_TREES[name](np.random.default_rng(7))
-    found = dbf.identify(z, budget=5, workers=1)
+    found = dbf.identify(z, budget=2, workers=1)
     assert sorted(found.rows) == sorted(found.cols) == list(range(32))
     if found.found and z.any():  # then it is the truth: the chain fits as well as its residuals say
         assert dbf.factorize(z, orderings=found).certificate.error_bound <= 1e-6

@@ -7,6 +7,9 @@ arrangement that captures most. Pairs of rows need no scores: given the columns,
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +20,7 @@ from .arrangement import Arrangement
 from .assignment import best_pairs, equal_groups
 from .cuts import Cut, Index
 
-__all__ = ["GAIN", "Found", "descend", "regrouped", "shaken"]
+__all__ = ["GAIN", "Found", "by_turns", "descend", "regrouped", "shaken"]
 
 ROUNDS = 30
 STALE = 3
@@ -25,6 +28,9 @@ STALE = 3
 
 GAIN = 1e-7
 """Least relative gain that counts."""
+
+
+Goal = TypeVar("Goal")
 
 
 class Found:
@@ -43,19 +49,49 @@ class Found:
 
 def descend(start: Arrangement, cut: Cut, *, cols_known: bool = False) -> Found:
     """Improve the groups of both sides, or of the rows alone, until nothing moves."""
+
+    def step(now: Arrangement, cut: Cut, leave_out: bool) -> tuple[Arrangement, float]:
+        moved, captured = regrouped(now, cut, leave_out=leave_out)
+        return moved, float(captured.sum())
+
+    return by_turns(start, step, cut, None if cols_known else cut.T, rounds=ROUNDS, patience=STALE)
+
+
+def by_turns(
+    start: Arrangement,
+    step: Callable[[Arrangement, Goal, bool], tuple[Arrangement, float]],
+    of_rows: Goal,
+    of_cols: Goal | None,
+    *,
+    rounds: int,
+    patience: int,
+) -> Found:
+    """Move rows and columns by turns while that captures more: first with scores that leave a row out, then with all.
+
+    Parameters
+    ----------
+    start : Arrangement
+        Where to begin.
+    step : callable
+        Moves the rows of an arrangement towards a goal, with the row left out or not; also gives what was captured
+        before.
+    of_rows, of_cols : object
+        Goals of the rows, and of the rows of the transposed matrices; None where the columns stay.
+    rounds, patience : int
+        Rounds at most, and without a gain while rows are left out; afterwards the first one without a gain is the last.
+    """
     found = Found(start)
     for leave_out in (True, False):
         now, stale = found.arrangement, 0
-        for _ in range(ROUNDS):
-            moved, captured = regrouped(now, cut, leave_out=leave_out)
-            gained = found.offer(now, float(captured.sum()))
-            after = moved
-            if not cols_known:
-                turned, captured = regrouped(moved.T, cut.T, leave_out=leave_out)
-                gained |= found.offer(moved, float(captured.sum()))
+        for _ in range(rounds):
+            after, captured = step(now, of_rows, leave_out)
+            gained = found.offer(now, captured)
+            if of_cols is not None:
+                turned, captured = step(after.T, of_cols, leave_out)
+                gained |= found.offer(after, captured)
                 after = turned.T
             stale = 0 if gained else stale + 1
-            if after.same_as(now) or stale > (STALE if leave_out else 0):
+            if after.same_as(now) or stale > (patience if leave_out else 0):
                 break
             now = after
     return found

@@ -11,7 +11,7 @@ from ..kernels.backend import host_array
 from .arrangement import Arrangement
 from .assignment import equal_groups
 from .cuts import Cut, transposed
-from .descent import Found
+from .descent import Found, by_turns
 
 __all__ = ["captured_by", "polished"]
 
@@ -28,22 +28,8 @@ def polished(start: Arrangement, cuts: Sequence[Cut], *, cols_known: bool = Fals
     The score of a row at a leaf is the sum, over the cuts, of what the group above the leaf captures of it; the best
     placing of all rows is a linear sum assignment, and the trees stay trees.
     """
-    found = Found(start)
     rounds, patience = (LARGE_ROUNDS, 0) if start.rows.size * start.cols.size > LARGE else (ROUNDS, STALE)
-    for leave_out in (True, False):
-        now, stale = found.arrangement, 0
-        for _ in range(rounds):
-            after, captured = _replaced(now, cuts, leave_out=leave_out)
-            gained = found.offer(now, captured)
-            if not cols_known:
-                turned, captured = _replaced(after.T, transposed(cuts), leave_out=leave_out)
-                gained |= found.offer(after, captured)
-                after = turned.T
-            stale = 0 if gained else stale + 1
-            if after.same_as(now) or stale > (patience if leave_out else 0):
-                break
-            now = after
-    return found
+    return by_turns(start, _replaced, cuts, None if cols_known else transposed(cuts), rounds=rounds, patience=patience)
 
 
 def captured_by(now: Arrangement, cuts: Sequence[Cut]) -> NDArray[np.float64]:
@@ -51,7 +37,7 @@ def captured_by(now: Arrangement, cuts: Sequence[Cut]) -> NDArray[np.float64]:
     return np.array([host_array(now.row_fit(cut).captured).sum() for cut in cuts], np.float64)
 
 
-def _replaced(now: Arrangement, cuts: Sequence[Cut], *, leave_out: bool) -> tuple[Arrangement, float]:
+def _replaced(now: Arrangement, cuts: Sequence[Cut], leave_out: bool) -> tuple[Arrangement, float]:
     """Put the rows on the leaves where they fit best; also the energy that was captured before."""
     leaves = max(cut.row_groups for cut in cuts)
     scores, captured = np.zeros((*now.rows.shape, leaves)), 0.0

@@ -231,8 +231,11 @@ def test_entries_that_are_not_finite_are_named(value):
 
 
 def test_a_matrix_that_does_not_fit():
-    with pytest.raises(MemoryBudgetError, match=r"256 x 256 holds 2097152 bytes.*give memory=2097152"):
-        dbf.identify(np.ones((256, 256)), memory="1 MiB")
+    z = np.ones((256, 256))
+    with pytest.raises(MemoryBudgetError, match=r"256 x 256 holds 2097152 bytes.*give memory=2097152.*panel by panel"):
+        dbf.identify(z, memory="1 MiB", method="bisection")
+    with pytest.raises(MemoryBudgetError, match=r"256 x 256 holds 1015808 bytes, and a worker may hold 65536"):
+        dbf.identify(z, memory="64 KiB")
 
 
 def test_a_matrix_that_cannot_be_read():

@@ -19,6 +19,7 @@ import numpy as np
 
 from .attempts import Attempt, Outcome, Problem, attempted
 from .calls import Calls
+from .exchanges import LARGEST_EXCHANGED
 from .search import Search
 from .verdict import noise_levels
 
@@ -62,10 +63,10 @@ class _Progress:
             if noise < self.pool[at][0] * (1 - SAME):
                 self.pool[at] = (float(noise), outcome.rows, outcome.cols)
         if self.best is None or outcome.error < self.best.error * (1 - SAME):
-            self.best, self._origins, self.stale = outcome, {origin}, 0
+            self.best, self._origins, self.stale = outcome, set() if attempt.kick else {origin}, 0
             self._is_geometry = attempt.search is None and attempt.start is None
         elif outcome.error <= self.best.error * (1 + SAME):
-            self._origins.add(origin)
+            self._origins |= set() if attempt.kick else {origin}  # what starts from the best is no witness of it
 
     def is_exact(self, outcome: Outcome) -> bool:
         """Whether an outcome leaves nothing but rounding errors."""
@@ -77,6 +78,11 @@ class _Progress:
         if self.best is None or self.attempts < PER_ROUND - 1 or not self.has_signal:
             return 0.0
         return CLOSE * self.best.error
+
+    @property
+    def is_exchanged(self) -> bool:
+        """Whether outcomes are compared by the error of the factorization."""
+        return self.problem.chain is not None and max(self._shape) <= LARGEST_EXCHANGED
 
     @property
     def has_signal(self) -> bool:
@@ -213,6 +219,8 @@ def _rounds(progress: _Progress, method: str, rng: np.random.Generator, *, flat:
         thorough = progress.attempts > PER_ROUND
         drawn = fresh(_drawn(rng, 15 if thorough else 1, known, method))
         repairs = [_repair(progress, rng) for _ in range(PER_ROUND - 1)]
+        if progress.stale >= PER_ROUND and progress.close and progress.is_exchanged:
+            repairs[-1] = _kick(progress, rng)
         yield [*repairs, drawn] if progress.standing_out is not None else [repairs[0], drawn, *repairs[1:]]
 
 
@@ -225,6 +233,13 @@ def _repair(progress: _Progress, rng: np.random.Generator) -> Attempt:
     search = _drawn(rng, int(rng.choice([1, 3, 5])), progress.problem.cols_known, "portfolio")
     start = progress.pool[at][1:]
     return Attempt(progress.problem, search, int(rng.integers(1 << 62)), start, at, progress.close)
+
+
+def _kick(progress: _Progress, rng: np.random.Generator) -> Attempt:
+    """Exchange rows and columns of the best outcome at random, and then for the better."""
+    assert progress.best is not None
+    start = progress.best.rows, progress.best.cols
+    return Attempt(progress.problem, None, int(rng.integers(1 << 62)), start, exchange_below=math.inf, kick=True)
 
 
 def _drawn(rng: np.random.Generator, shakes: int, cols_known: bool, method: str) -> Search:

@@ -13,7 +13,7 @@ Groups are numbers and small arrays on the host; what costs products with the ma
 (:mod:`dbutterfly.kernels.groups`, ``similarity``, ``pairs``).
 """
 
-from .identification import identify, is_unknown
+from .identification import are_unknown, identify, is_unknown
 from .result import IdentifiedOrderings, Trees
 
-__all__ = ["IdentifiedOrderings", "Trees", "identify", "is_unknown"]
+__all__ = ["IdentifiedOrderings", "Trees", "are_unknown", "identify", "is_unknown"]

@@ -21,7 +21,7 @@ from .portfolio import METHODS
 from .result import IdentifiedOrderings, Trees
 from .verdict import judged
 
-__all__ = ["IDENTIFY", "identify", "is_unknown"]
+__all__ = ["IDENTIFY", "are_unknown", "identify", "is_unknown"]
 
 IDENTIFY = "identify"
 """In place of an ordering: that it is to be found."""
@@ -150,8 +150,17 @@ def identify(
 
 def is_unknown(orderings: Any) -> bool:
     """Whether orderings are to be found, of one side or both."""
+    return any(_sought(orderings))
+
+
+def are_unknown(orderings: Any) -> bool:
+    """Whether the orderings of both sides are to be found."""
+    return all(_sought(orderings))
+
+
+def _sought(orderings: Any) -> list[bool]:
     sides = (orderings,) if isinstance(orderings, str) or not isinstance(orderings, Sequence) else orderings
-    return any(isinstance(side, str) and side == IDENTIFY for side in sides)
+    return [isinstance(side, str) and side == IDENTIFY for side in sides]
 
 
 def _check(method: str, seed: Any, budget: Any, backend: str, client: Any) -> None:

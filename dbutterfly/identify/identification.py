@@ -50,7 +50,8 @@ def identify(
     Parameters
     ----------
     source : as for :func:`dbutterfly.factorize`
-        Matrix Z of shape (M, N); it is read once. Entry functions are evaluated in full.
+        Matrix Z of shape (M, N). A small one, or one of higher rank that fits into memory, is read once; others are
+        read panel by panel, in about twenty passes. Entry functions are evaluated in full in each.
     chain : Chain, list of patterns, or lazylinop chain, optional
         Chain of which ``Z[rows][:, cols]`` should be a product; by default ``Chain.chainable((M, N), rank)``.
     method : {"portfolio", "middle", "pairing", "bisection", "alternating"}
@@ -66,11 +67,13 @@ def identify(
     rank : int
         Rank of the default chain.
     client : distributed.Client, optional
-        Dask cluster whose workers make the attempts; by default threads of this process.
+        Dask cluster whose workers make the attempts, or read the panels; by default threads of this process.
     workers : int, optional
         Threads, without a client; by default as many as cores.
     memory : int or str, optional
-        Bytes that a worker may hold, such as ``"2 GiB"``; each attempt holds about four copies of the matrix.
+        Bytes that a worker, and this process, may hold, such as ``"2 GiB"``. Attempts in memory hold about four copies
+        of the matrix each; the methods "portfolio", "middle" and "pairing" read a matrix panel by panel where that is
+        too much, or where it is large and its blocks are of rank one, and hold O(N^1.5) numbers then.
     seed : int
         Of all random choices: the same seed gives the same orderings, whatever the number of workers.
     budget : float, optional

@@ -178,9 +178,9 @@ class MatrixSearch:
         with calls_on(self.engine, self.source) as calls:
             passes = Passes(calls, self.source.shape, self.source.edges, dtype, panel_bytes, self.backend)
             if rows is None:
-                wanted = Wanted(cuts, self.method, FLAT, cols)
+                wanted = Wanted(cuts, self.method, FLAT, self._allowed, cols)
                 return search_streamed(passes, wanted, seed=self.seed, budget=self.budget)
-            wanted = Wanted(transposed(cuts), self.method, FLAT, rows)
+            wanted = Wanted(transposed(cuts), self.method, FLAT, self._allowed, rows)
             found = search_streamed(passes.T, wanted, seed=self.seed, budget=self.budget)
         return found._replace(rows=found.cols, cols=found.rows, lost=found.lost[::-1], free=found.free[::-1])
 

@@ -36,6 +36,8 @@ SIGNAL = 0.5
 """Part of the energy that a cut must not leave as noise, or nothing is built on it."""
 EVEN, CHANCE = 1.05, 12.0
 """Ratio between the noise that cuts see up to which nothing is searched again, and standard deviations added to it."""
+PAIR_BYTES = 12
+"""Bytes of the cost of a pair, with copies while pairs are matched."""
 EXACT = 3e-6
 """Part of the energy that counts as none."""
 
@@ -52,6 +54,8 @@ class Wanted:
         How samples are looked at.
     flat : float
         Fourth moment of the entries below which pairs tell more than clusters.
+    memory : int
+        Bytes that a worker may hold: the costs of all pairs of rows, or columns, may be too many.
     known_cols : ndarray of int64 or None
         Columns in tree order, where these are known.
     """
@@ -59,11 +63,14 @@ class Wanted:
     cuts: tuple[Cut, ...]
     method: str
     flat: float
+    memory: int
     known_cols: Index | None = None
 
-    def starts(self, *, is_flat: bool) -> list[str]:
+    def starts(self, shape: tuple[int, int], *, is_flat: bool) -> list[str]:
         """Kinds of starts, the better one first."""
-        if self.known_cols is not None or self.method == "middle" or any(cut.rank > 1 for cut in self.cuts):
+        of_rank_one = all(cut.rank == 1 for cut in self.cuts)
+        pairs_fit = PAIR_BYTES * max(shape) ** 2 <= self.memory
+        if self.method == "middle" or self.known_cols is not None or not (of_rank_one and pairs_fit):
             return ["clusters"]
         if self.method == "pairing":
             return ["pairs"]
@@ -130,7 +137,7 @@ def _attempted(passes: Passes, wanted: Wanted, per_group: int, rng: np.random.Ge
         return Solution(np.arange(shape[0]), order, np.zeros(len(cuts)), free, 1)
     spreading = Spreading(passes, sample, cuts, root, wanted.known_cols)
     groups, noise, is_flat = None, math.inf, sample.flatness < wanted.flat
-    for kind in wanted.starts(is_flat=is_flat):
+    for kind in wanted.starts(shape, is_flat=is_flat):
         found = spreading.by_pairs(rng) if kind == "pairs" else spreading.by_clusters(rng)
         if groups is None or found.captured > groups.captured:
             groups = found

@@ -164,7 +164,7 @@ def test_derived_operators_share_what_was_prepared():
     assert op.nbytes_prepared == 0
     op @ np.ones(1024)
     held = op.nbytes_prepared
-    assert op.nbytes <= held <= 1.5 * op.nbytes
+    assert 0.5 * op.nbytes <= held <= 1.5 * op.nbytes
     for derived in (op.T, op.H, op.conj(), op.T.H, op.H.H):
         assert derived.nbytes_prepared == held
         derived @ np.ones(1024)

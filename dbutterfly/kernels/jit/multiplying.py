@@ -18,7 +18,7 @@ __all__ = ["multiply"]
 KEPT_BYTES = 1 << 25
 """Most bytes of buffers that a thread keeps from one product to the next."""
 
-FEW_COLUMNS = 8
+FEW_COLUMNS = 12
 """Columns below which each is multiplied by itself."""
 
 _APART = 128

@@ -103,7 +103,8 @@ def _groups_of_stages(patterns: tuple[Pattern, ...], lanes: int) -> tuple[Group,
         product: Pattern | None = patterns[end - 1]
         for start in range(end - 1, -1, -1):
             if product is not None and start < end - 1:
-                product = fused(patterns[start], product)
+                pair = fused(patterns[start], patterns[start + 1])  # see _cheapest
+                product = None if pair is None else fused(patterns[start], product)
             whole = None if product is None else Group(range(start, end), product, ())
             candidates = [group for group in (_staged(range(start, end), patterns), whole) if group is not None]
             if not candidates:

@@ -29,6 +29,7 @@ __all__ = [
     "TWO",
     "ZERO",
     "array_type",
+    "called",
     "compiled",
     "inlined",
     "number_type",
@@ -52,14 +53,13 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {
 inlined = numba.njit(forceinline=True, **_OPTIONS)
 """Decorator of the loops that are compiled as a part of what calls them."""
 
-STAMP = np.uint64(
-    int.from_bytes(
-        hashlib.blake2b(
-            b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))), digest_size=7
-        ).digest(),
-        "big",
-    )
-)
+called = numba.njit(**_OPTIONS)
+"""Decorator of the loops that are compiled once, and called: that takes some nanoseconds each time."""
+
+_LOOPS = ("blocks", "chains", "compiler", "dense", "filling", "panels", "stages")
+_SOURCES = b"".join((Path(__file__).parent / f"{name}.py").read_bytes() for name in _LOOPS)
+
+STAMP = np.uint64(int.from_bytes(hashlib.blake2b(_SOURCES, digest_size=7).digest(), "big"))
 """Digest of the sources of all loops. Numba's cache on disk knows of changes to the file of the called function, and to
 the constants of its closure: functions that are compiled by :func:`compiled` have this among them."""
 

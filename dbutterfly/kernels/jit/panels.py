@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .compiler import N_COLUMNS, N_LANES, ONE, TWO, ZERO, inlined
+from .compiler import N_COLUMNS, N_LANES, ONE, TWO, ZERO, called, inlined
 
 __all__ = ["load", "load_columns", "store", "store_columns"]
 
@@ -43,7 +43,7 @@ def _row(p0: Any, i: Any, c: Any, d: Any, ic: Any) -> Any:
     return p0 * c + ic * d + i + (i & ~(d - ONE)) * (c - ONE)
 
 
-@inlined
+@called
 def load(
     xs: Any, src: Any, index: Any, outer: Any, ordered: Any, p0: Any, w: Any, c: Any, d: Any, sign: Any, planes: Any
 ) -> None:
@@ -83,7 +83,7 @@ def load(
         p, ia, id_ = p + count, ia + ONE, ZERO
 
 
-@inlined
+@called
 def store(
     ys: Any, dst: Any, index: Any, outer: Any, ordered: Any, p0: Any, w: Any, b: Any, d: Any, sign: Any, planes: Any
 ) -> None:

@@ -43,7 +43,7 @@ class Applying(FactorOperator):
         ValueError
             If ``x`` or ``out`` has another shape, or ``out`` is read-only.
         TypeError
-            If ``out`` cannot hold the dtype of the product, as for complex products into a real array.
+            If ``out`` is no NumPy array, or cannot hold the dtype of the product, as a real one complex products.
         """
         is_elsewhere = is_dask_array(x) or (is_array_api_obj(x) and not isinstance(x, np.ndarray))
         if is_elsewhere and out is not None:
@@ -61,8 +61,10 @@ class Applying(FactorOperator):
         x = np.asarray(x)
         self._check_operand(x.shape)
         wanted = (self.shape[0], *x.shape[1:])
-        if out is not None and (not isinstance(out, np.ndarray) or out.shape != wanted):
-            raise ValueError(f"out has shape {np.shape(out)}; the product is an array of shape {wanted}")
+        if out is not None and not isinstance(out, np.ndarray):
+            raise TypeError(f"out is a {type(out).__name__}; the product needs a NumPy array of shape {wanted}")
+        if out is not None and out.shape != wanted:
+            raise ValueError(f"out has shape {out.shape}; the product is an array of shape {wanted}")
         pair = (x, out) if x.ndim == 2 else (x[:, None], None if out is None else out[:, None])
         product = self._multiply(*pair, workers=checked_workers(workers))
         if out is not None:

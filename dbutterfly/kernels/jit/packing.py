@@ -213,10 +213,12 @@ def _blocks(patterns: Sequence[Pattern], rows: int, unit: int) -> tuple[int, int
     """
     for depth in range(len(patterns), 0, -1):
         last = patterns[-depth:]
-        most = math.gcd(*(pattern.a for pattern in last))
+        most, tall = math.gcd(*(pattern.a for pattern in last)), max(max(pattern.shape) for pattern in last)
+        lanes = [pattern.a * pattern.d for pattern in last]
         for blocks in (most // part for part in range(1, unit + 1) if most % part == 0):
-            whole = blocks == 1 or all(a * d // blocks % unit == 0 for a, _, _, d in last)
-            if whole and max(max(pattern.shape) for pattern in last) <= blocks * rows:
+            if tall > blocks * rows:
+                break
+            if blocks == 1 or all(count // blocks % unit == 0 for count in lanes):
                 return depth, blocks
     return 0, 1
 

@@ -16,21 +16,23 @@ def _stage(
     full: Any, limit: Any, planes: Any,
 ) -> Any:  # fmt: skip
     """Lay out a factor; the arguments are those of the function that :func:`stage_filler` compiles."""
-    before, apart, bad = a // lanes_a, d // lanes_d, ZERO
-    for above in range(before):
-        for ib in range(TWO):
-            for below in range(apart):
-                pair = above * apart + below
-                entry = FOUR * pair + TWO * ib if full else TWO * pair + ib
-                for outer in range(lanes_a):
-                    ia, inner, lane = outer * before + above, ZERO, outer * lanes_d
-                    while inner < lanes_d:
-                        count = min(lanes_d - inner, N_LANES - lane % N_LANES)
-                        at = start + lane // N_LANES * size + entry * planes * N_LANES + lane % N_LANES
+    before, apart, bad, lanes = a // lanes_a, d // lanes_d, ZERO, lanes_a * lanes_d
+    for p0 in range(ZERO, lanes, N_LANES):
+        end = min(p0 + N_LANES, lanes)
+        for above in range(before):
+            for ib in range(TWO):
+                for below in range(apart):
+                    pair = above * apart + below
+                    entry = FOUR * pair + TWO * ib if full else TWO * pair + ib
+                    at = start + p0 // N_LANES * size + entry * planes * N_LANES
+                    outer = p0 // lanes_d
+                    inner, lane = p0 - outer * lanes_d, p0
+                    while lane < end:
+                        count, ia = min(lanes_d - inner, end - lane), outer * before + above
                         col = ia * TWO * d + below * lanes_d + inner
                         q, row = col + (ia + ib) * TWO * d, col + ib * d
                         bad += _run(values, q, d, scales, col, made, row, packed, at, count, full, limit, planes)
-                        inner, lane = inner + count, lane + count
+                        at, lane, outer, inner = at + count, lane + count, outer + ONE, ZERO
     return bad
 
 

@@ -7,7 +7,9 @@ the matrix that it makes ``2**(2m)``.
 
 Half of these values are ones. A product does not change when the columns of a factor are multiplied by numbers and
 the rows of the next factor are divided by them: this makes the first column of all 2 x 2 matrices of a factor one, and
-such a *unit* stage stores the second column only. A *full* stage stores all of them.
+such a *unit* stage stores the second column only. A *full* stage stores all of them. Rounding errors of a product obey
+``|fl(A x) - A x| <= gamma |A| |x|``, entry by entry, both sides of which scale alike: it costs no accuracy, as long as
+nothing overflows (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.5).
 """
 
 from __future__ import annotations

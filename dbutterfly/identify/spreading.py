@@ -117,17 +117,17 @@ class Spreading:
         found, one = results[turned], sides[turned]
         basis = _basis(one.sample.rows[np.ix_(found.rows, found.cols)], one.cut)
         rows = one.passes.fit(found.cols, basis, one.cut.row_groups)
-        return self._spread(one._other(rows) if turned else rows, rng)
+        return self._spread(one._cols_given(rows) if turned else rows, rng)
 
     def _spread(self, rows: Side, rng: np.random.Generator) -> Groups:
         """Cluster all rows and columns anew, by way of each other, and settle."""
-        best = Groups(rows, self._other(rows))
+        best = Groups(rows, self._cols_given(rows))
         for _ in range(ROUNDS):
             rows = self._reclustered(best.cols, rng)
-            cols = self._other(rows)
+            cols = self._cols_given(rows)
             if self.known_cols is None:
                 cols = self.T._reclustered(rows, rng)
-                rows = self.T._other(cols)
+                rows = self.T._cols_given(cols)
             now = Groups(rows, cols)
             gained = now.captured > best.captured * (1 + GAIN)
             if now.captured > best.captured:
@@ -139,29 +139,29 @@ class Spreading:
     def _settled(self, now: Groups) -> Groups:
         """Let rows and columns move by turns, until nothing does."""
         for _ in range(SETTLING):
-            rows = self._from(now.cols)
-            then = Groups(rows, self._other(rows))
+            rows = self._rows_given(now.cols)
+            then = Groups(rows, self._cols_given(rows))
             still = _same(then.rows, now.rows, self.cut.row_groups) and _same(then.cols, now.cols, self.cut.col_groups)
             gained = then.captured > now.captured * (1 + LITTLE_GAIN)
             now = then
             if still and not gained:
                 break
-        rows = self._from(now.cols, now.rows.order)  # with the products of every row, and then of every column
-        return Groups(rows, self._other(rows, now.cols.order))
+        rows = self._rows_given(now.cols, now.rows.order)  # with the products of every row, and then of every column
+        return Groups(rows, self._cols_given(rows, now.cols.order))
 
-    def _from(self, cols: Side, known: Index | None = None) -> Side:
-        """The rows, given the columns."""
+    def _rows_given(self, cols: Side, known: Index | None = None) -> Side:
+        """Put every row into the group that fits it, given the columns."""
         basis = orthonormal_parts(cols.products[cols.order], self.cut.col_groups)
         return self.passes.fit(cols.order, basis, self.cut.row_groups, known)
 
-    def _other(self, rows: Side, known: Index | None = None) -> Side:
-        """The columns, given the rows."""
+    def _cols_given(self, rows: Side, known: Index | None = None) -> Side:
+        """Put every column into the group that fits it, given the rows."""
         basis = orthonormal_parts(rows.products[rows.order], self.cut.row_groups)
         known = self.known_cols if known is None else known
         return self.passes.T.fit(rows.order, basis, self.cut.col_groups, known)
 
     def _reclustered(self, cols: Side, rng: np.random.Generator) -> Side:
-        """The rows, by their similarities to those of the sample, given the groups of the columns."""
+        """Cluster all rows, by their similarities to those of the sample, given the groups of the columns."""
         u, q, _ = self.cut
         sample = self.sample
         chosen = np.sort(rng.permutation(q)[:LANDMARK_GROUPS])

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .chain import Chain, Split, Tree, format_tree
+from .device_model import Device
 from .layout import Axis, Edges
 from .orderings import Orderings
 
@@ -285,7 +286,7 @@ class Plan:
         numbers = 2 + 2 * len(self.ranks) + 2 * rank + self.passes - 1
         return copy + halves + numbers * 8 * u * q + factors
 
-    def stage_seconds(self, read_bandwidth: float) -> dict[str, float]:
+    def stage_seconds(self, read_bandwidth: float, device: Device | None = None) -> dict[str, float]:
         """Predicted time of every stage.
 
         A stage takes as long as its reading, or as its arithmetic, of which decoding what is read is a part, whichever
@@ -295,6 +296,8 @@ class Plan:
         ----------
         read_bandwidth : float
             Bytes per second that the storage gives to all workers together.
+        device : Device, optional
+            GPU that every worker has: a prediction from its data sheet (:mod:`dbutterfly.device_model`).
 
         Notes
         -----
@@ -304,7 +307,10 @@ class Plan:
         for stage, tasks in self.tasks.items():
             read, work = self._stage_bytes(stage)
             rate = SECONDS_PER_GIB[stage][self.source.work_dtype]
-            seconds = (DECODE_SECONDS_PER_GIB * read + rate * work) / 2**30
+            decoding, arithmetic = DECODE_SECONDS_PER_GIB * read / 2**30, rate * work / 2**30
+            if device is not None and stage != "copy":
+                arithmetic = tasks * device.seconds(arithmetic / tasks, work / tasks)
+            seconds = decoding + arithmetic
             workers = min(self.budget.workers, tasks)
             computing = (seconds / tasks + SECONDS_PER_TASK) * math.ceil(tasks / workers)
             reading = read / read_bandwidth
@@ -326,9 +332,9 @@ class Plan:
         p, u, q, v, rank = self.split
         return 0, (p if stage == "left" else v) * rank * u * q * self.itemsize
 
-    def seconds(self, read_bandwidth: float) -> float:
+    def seconds(self, read_bandwidth: float, device: Device | None = None) -> float:
         """Predicted time of all stages; see :meth:`stage_seconds`."""
-        return sum(self.stage_seconds(read_bandwidth).values())
+        return sum(self.stage_seconds(read_bandwidth, device).values())
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain numbers, strings and lists."""

@@ -280,6 +280,11 @@ def test_plan_prints_what_the_interface_gives(done):
     timed = done(f"plan z.npy {options} --read-bandwidth 500MB/s --json")
     assert (timed["read_bandwidth"], timed["seconds"]) == (5e8, planned.seconds(5e8))
     assert "predicted" in done(f"plan z.npy {options} --read-bandwidth 500MB/s")
+    assert "never measured: tiles" in done(f"plan z.npy {options} --backend cupy --device h100")
+    on_device = done(f"plan z.npy {options} --backend cupy --json")
+    assert on_device["device"]["name"] == "a100"
+    assert on_device["device"]["measured"] is False
+    assert sum(on_device["stage_seconds"].values()) == on_device["seconds"]
 
 
 @pytest.mark.parametrize(
@@ -340,6 +345,8 @@ def test_orderings(done):
         ("--workers 0", "workers=0 is not a positive"),
         ("--passes 3", "passes=3 is not possible"),
         ("--read-bandwidth fast", "--read-bandwidth 'fast'"),
+        ("--backend cupy --device tpu", "device='tpu' is not known"),
+        ("--backend jax", "--backend='jax' has no prediction"),
     ],
 )
 def test_plan_refuses(run, options, message):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dbutterfly import planning
 from dbutterfly.chain import Chain, tree_leaves
+from dbutterfly.device_model import DEVICES, Device, device_named
 from dbutterfly.errors import ChainError, InputError, MemoryBudgetError
 from dbutterfly.layout import Axis
 from dbutterfly.orderings import Orderings
@@ -469,3 +470,17 @@ def test_times_of_the_stages_follow_reading_workers_and_arithmetic():
     ahead, by_turns = (planned(source, workers=1, memory=memory) for memory in (GIB, 400 << 20))
     assert (ahead.layout.prefetch, by_turns.layout.prefetch) == (True, False)
     assert by_turns.stage_seconds(1e9)["tiles"] > 1.5 * ahead.stage_seconds(1e9)["tiles"]
+
+
+def test_a_device_takes_what_its_memory_and_the_copies_take():
+    source = stored((65536, 65536), (1024, 1024))
+    plan = planned(source, workers=1, memory=GIB)
+    core, fast, slow = (plan.stage_seconds(1e12, device) for device in (None, DEVICES["h100"], DEVICES["l4"]))
+    assert all(fast[stage] < slow[stage] for stage in core)
+    assert fast["left"] < core["left"] / 20
+    copies = Device("copies only", 1e18, 1e9)
+    _, u, q, v, rank = plan.split
+    assert plan.stage_seconds(1e12, copies)["right"] > v * rank * u * q * 4 / 1e9
+    assert plan.seconds(1e12, copies) == sum(plan.stage_seconds(1e12, copies).values())
+    with pytest.raises(InputError, match=r"device='tpu' is not known; use one of l4, a100, h100, h200"):
+        device_named("tpu")

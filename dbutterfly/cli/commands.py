@@ -10,6 +10,7 @@ import typer
 
 import dbutterfly as dbf
 
+from ..device_model import device_named
 from ..errors import InputError
 from ..factorization import Factorization
 from ..identify import is_unknown
@@ -68,25 +69,37 @@ def plan(
     read_bandwidth: Annotated[
         str | None, typer.Option(help="What the workers together read, such as 500MB/s, to predict the time.")
     ] = None,
+    backend: Annotated[str, typer.Option(help="numpy, or cupy to predict the time of GPU workers.")] = "numpy",
+    device: Annotated[
+        str, typer.Option(help="GPU of each worker, with --backend cupy: l4, a100, h100, h200.")
+    ] = "a100",
     as_json: AsJson = False,
 ) -> None:
     """Predict what a factorization will cost.
 
     That is what it reads, writes, holds and takes. Nothing of the matrix is read for it, but some blocks with --tol.
     """
+    if backend not in ("numpy", "cupy"):
+        raise InputError(f"--backend={backend!r} has no prediction; use numpy or cupy")
+    gpu = device_named(device) if backend == "cupy" else None
+    if read_bandwidth is None and gpu is not None:
+        read_bandwidth = "1GB/s"
     bandwidth = None if read_bandwidth is None else parse_bandwidth(read_bandwidth)
     wrapped = as_source(absolute(source))
     job = _job(wrapped, chain, tree, rank, tol, passes, orderings)
     planned = dbf.plan(wrapped, **job, store=store, memory=memory, workers=workers)
-    stages = {} if bandwidth is None else planned.stage_seconds(bandwidth)
+    stages = {} if bandwidth is None else planned.stage_seconds(bandwidth, gpu)
     if as_json:
         predicted = {"read_bandwidth": bandwidth, "seconds": sum(stages.values()), "stage_seconds": stages}
+        if gpu is not None:
+            predicted["device"] = {**gpu._asdict(), "measured": False}
         print_json({**planned.to_json(), **(predicted if stages else {})})
         return
     print(planned)
     if stages:
         each = ", ".join(f"{stage} {seconds:.3g} s" for stage, seconds in stages.items())
-        print_lines([("predicted", f"{sum(stages.values()):.3g} s at {read_bandwidth}: {each}")])
+        where = "" if gpu is None else f" on {gpu.name} GPUs, from their data sheets and never measured"
+        print_lines([("predicted", f"{sum(stages.values()):.3g} s at {read_bandwidth}{where}: {each}")])
 
 
 def factorize(

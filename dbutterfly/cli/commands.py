@@ -18,16 +18,18 @@ from ..verify import VerifiedError
 from .options import (
     AsJson,
     ChainText,
+    ClusterOptions,
+    ClusterText,
     Memory,
     Missing,
     OrderingsText,
     Passes,
     Quiet,
     Rank,
-    Scheduler,
     Source,
     Store,
     Target,
+    TlsText,
     Tolerance,
     TreeText,
     Workers,
@@ -36,8 +38,8 @@ from .printing import factorization_json, factorization_lines, print_json, print
 from .values import (
     Interrupted,
     absolute,
-    connected,
     load_array,
+    opened_cluster,
     parse_bandwidth,
     parse_chain,
     parse_orderings,
@@ -99,7 +101,9 @@ def factorize(
     orderings: OrderingsText = None,
     memory: Memory = None,
     workers: Workers = None,
-    scheduler: Scheduler = None,
+    cluster: ClusterText = None,
+    cluster_option: ClusterOptions = None,
+    tls: TlsText = None,
     backend: Annotated[str, typer.Option(help="auto, numpy or cupy.")] = "auto",
     missing: Missing = "fill",
     sweeps: Annotated[
@@ -116,8 +120,8 @@ def factorize(
     """
     wrapped = as_source(absolute(source))
     job = _job(wrapped, chain, tree, rank, tol if chain is None and rank is None else None, passes, orderings)
-    with connected(scheduler) as client:
-        resources: dict[str, Any] = {"client": client, "memory": memory, "workers": workers}
+    with opened_cluster(cluster, cluster_option, tls, workers) as where:
+        resources: dict[str, Any] = {"cluster": where, "memory": memory}
         if is_unknown(job["orderings"]):
             asked = {name: job[name] for name in ("chain", "rank", "orderings")}
             job["orderings"] = dbf.identify(wrapped, **asked, **resources, backend=backend)
@@ -162,7 +166,9 @@ def apply(
     adjoint: Annotated[bool, typer.Option("--adjoint", help="Multiply by the conjugate transpose.")] = False,
     memory: Memory = None,
     workers: Workers = None,
-    scheduler: Scheduler = None,
+    cluster: ClusterText = None,
+    cluster_option: ClusterOptions = None,
+    tls: TlsText = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a Zarr array that is there.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -178,14 +184,13 @@ def apply(
     operator = stored.T if transpose else stored.H if adjoint else stored
     started = time.perf_counter()
     if y.rstrip("/").endswith(".zarr"):
-        with connected(scheduler) as client:
+        with opened_cluster(cluster, cluster_option, tls, workers) as where:
             done = dbf.stream_product(
                 operator,
                 absolute(x),
                 absolute(y),
-                client=client,
+                cluster=where,
                 memory=memory,
-                workers=workers,
                 overwrite=overwrite,
                 progress=not quiet,
             )
@@ -217,7 +222,9 @@ def verify(
     seed: Annotated[int, typer.Option(help="Seed of the choice of rows.")] = 0,
     memory: Memory = None,
     workers: Workers = None,
-    scheduler: Scheduler = None,
+    cluster: ClusterText = None,
+    cluster_option: ClusterOptions = None,
+    tls: TlsText = None,
     tol: Tolerance = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -227,15 +234,14 @@ def verify(
     It is relative to the matrix, in the Frobenius norm, exact or estimated from some rows.
     """
     found = dbf.open(store)
-    with connected(scheduler) as client:
+    with opened_cluster(cluster, cluster_option, tls, workers) as where:
         verified = dbf.verify(
             found,
             absolute(source),
             samples=samples,
             seed=seed,
-            client=client,
+            cluster=where,
             memory=memory,
-            workers=workers,
             progress=not quiet,
         )
     if as_json:

@@ -51,12 +51,13 @@ class Calls:
 @contextlib.contextmanager
 def calls_on(engine: Engine, matrix: NDArray[Any]) -> Iterator[Calls]:
     """Make calls on an engine, where the matrix is held once by each worker."""
+    engine = engine.ready()
     if isinstance(engine, DaskEngine):
-        client = engine.client
+        client, resources = engine.client, engine.resources
         held = client.scatter(np.ascontiguousarray(matrix), broadcast=True, hash=False)
 
         def submit(function: Callable[[Any, Any], Any], argument: Any) -> Any:
-            return client.submit(_called, function, held, argument, pure=False)
+            return client.submit(_called, function, held, argument, pure=False, resources=resources)
 
         try:
             yield Calls(submit, engine.workers)

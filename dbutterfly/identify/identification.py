@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..chain import Chain
+from ..clusters import Threads, on_cluster
 from ..engine import Engine, choose_engine, parse_memory
 from ..errors import InputError, MemoryBudgetError, NonFiniteError
 from ..kernels.backend import BACKENDS, resolve_backend
@@ -46,6 +47,7 @@ COPIES = 4
 """Matrices, as computed, that an attempt holds at its peak: the matrix, arranged, moved, and products with it."""
 
 
+@on_cluster
 def identify(
     source: Any,
     chain: Any = None,
@@ -55,6 +57,7 @@ def identify(
     orderings: Any = (IDENTIFY, IDENTIFY),
     rank: int = 1,
     client: Any = None,
+    cluster: Any = None,
     workers: int | None = None,
     memory: int | str | None = None,
     seed: int = 0,
@@ -83,8 +86,8 @@ def identify(
         Rank of the default chain.
     client : distributed.Client, optional
         Dask cluster whose workers make the attempts; by default threads of this process.
-    workers : int, optional
-        Threads, without a client; by default as many as cores.
+    cluster, workers
+        As for :func:`dbutterfly.factorize`.
     memory : int or str, optional
         Bytes that a worker may hold, such as ``"2 GiB"``; each attempt holds about four copies of the matrix.
     seed : int
@@ -126,7 +129,7 @@ def identify(
     True
     """
     started = time.perf_counter()
-    _check(method, seed, budget, backend, client)
+    _check(method, seed, budget, backend, client or cluster)
     wrapped = as_source(source)
     chain = Chain.chainable(wrapped.shape, rank) if chain is None else _given(chain, rank)
     if chain.shape != wrapped.shape:
@@ -137,7 +140,7 @@ def identify(
     # Blocks that may have full rank ask for nothing.
     asked = {level: cut for level, cut in every.items() if cut.degrees_of_freedom(chain.shape) < math.prod(chain.shape)}
     cuts = tuple(asked.values())
-    engine = choose_engine(client, workers)
+    engine = choose_engine(client, workers, cluster)
     _check_memory(wrapped, engine, memory)
     matrix = _read(wrapped)
     if not cuts or all(side is not None for side in known):
@@ -183,7 +186,7 @@ def is_unknown(orderings: Any) -> bool:
     return any(isinstance(side, str) and side == IDENTIFY for side in sides)
 
 
-def _check(method: str, seed: Any, budget: Any, backend: str, client: Any) -> None:
+def _check(method: str, seed: Any, budget: Any, backend: str, elsewhere: Any) -> None:
     if method not in METHODS:
         raise InputError(f"method={method!r} is unknown; use one of {', '.join(map(repr, METHODS))}")
     if not isinstance(seed, (int, np.integer)) or seed < 0:
@@ -192,7 +195,7 @@ def _check(method: str, seed: Any, budget: Any, backend: str, client: Any) -> No
         raise InputError(f"budget={budget!r} is no time; use a positive number of seconds, or None")
     if backend not in BACKENDS:
         raise InputError(f"backend={backend!r} is unknown; use one of {BACKENDS}")
-    if client is None:
+    if elsewhere is None or isinstance(elsewhere, Threads):
         resolve_backend(backend)
 
 

@@ -111,6 +111,7 @@ def factorize(
     ] = 0,
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Compute anew what the store holds.")] = False,
     tol: Target = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Measure the error afterwards, as --tol does.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -148,7 +149,8 @@ def factorize(
             same = "the same command without --no-resume" if no_resume else "the same command"
             raise Interrupted(f"interrupted; finished tasks are kept in {store}, and {same} resumes") from None
         seconds = time.perf_counter() - started
-        verified = None if tol is None else dbf.verify(found, wrapped, **resources, progress=not quiet)
+        wanted = verify or tol is not None
+        verified = dbf.verify(found, wrapped, **resources, progress=not quiet) if wanted else None
     if as_json:
         error = {} if verified is None else {"verified": verified_json(verified)}
         print_json({"store": store, "seconds": seconds, **factorization_json(found), **error})

@@ -193,10 +193,11 @@ class _Stage:
         self._failed[number] = error
 
     def salvage(self) -> None:
-        """Deliver what has ended, of a stage that is given up."""
+        """Deliver what has ended, of a stage that is given up, as far as workers answer."""
+        end = time.monotonic() + SECONDS_FOR_RESULT
         for future, (number, _) in list(self.running.items()):
             if future.done() and not future.cancelled():
-                outcome = _outcome(future)
+                outcome = _outcome(future, max(0.0, end - time.monotonic()))
                 if isinstance(outcome, Returned):
                     self._deliver(number, outcome)
         self.running.clear()
@@ -714,14 +715,14 @@ def _is_closed(client: Client) -> bool:
     return client.status in ("closed", "closing")
 
 
-def _outcome(future: Any) -> Returned | BaseException | None:
+def _outcome(future: Any, seconds: float = SECONDS_FOR_RESULT) -> Returned | BaseException | None:
     """What a future returned or raised; CancelledError where it was lost with a worker or the scheduler.
 
     None where that cannot be told now: it was lost after it had ended, and may be computed again.
     """
     try:
-        error: BaseException | None = future.exception(timeout=SECONDS_FOR_RESULT)
-        return future.result(timeout=SECONDS_FOR_RESULT) if error is None else error
+        error: BaseException | None = future.exception(timeout=seconds)
+        return future.result(timeout=seconds) if error is None else error
     except CancelledError as error:
         return error
     except OSError:  # also TimeoutError

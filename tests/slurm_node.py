@@ -114,9 +114,7 @@ class SlurmNode:
     def wait_for_end(self, job: int, seconds: float = 110) -> str:
         """State in which a job ends."""
         ended = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
-        return wait_until(
-            lambda: (found := self.state(job)["JobState"]) in ended and found, seconds, f"job {job} ends"
-        )
+        return wait_until(lambda: (found := self.state(job)["JobState"]) in ended and found, seconds, f"job {job} ends")
 
 
 @contextmanager

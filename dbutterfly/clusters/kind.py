@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -128,6 +129,9 @@ class Launched(Kind):
         body: str = yaml.safe_dump({self.class_name: keywords}, sort_keys=False, default_flow_style=False)
         return body
 
+    def prepare(self) -> None:
+        """Make what must be there beforehand; by default nothing."""
+
     def scale(self, cluster: Any) -> None:
         """Ask for the workers; by default they are there already."""
 
@@ -144,7 +148,8 @@ class Launched(Kind):
             If what it needs is not installed.
         """
         try:
-            return getattr(importlib.import_module(self.module), self.class_name)
+            with _same_ctrl_c():
+                return getattr(importlib.import_module(self.module), self.class_name)
         except ImportError as error:
             package = self.module.partition(".")[0].replace("_", "-")
             raise InputError(
@@ -159,6 +164,7 @@ class Launched(Kind):
         make, security = self.cluster_class(), security_of(self.tls)
         with contextlib.ExitStack() as stack:
             try:
+                self.prepare()
                 cluster = stack.enter_context(make(**self.keywords(security)))
                 client = stack.enter_context(Client(cluster, set_as_default=False))
                 self.scale(cluster)
@@ -177,3 +183,14 @@ class Launched(Kind):
             raise ClusterError(
                 f"cluster={self.name!r} has had no worker for {self.wait:g} s (option wait){self.complaint()}"
             ) from None
+
+
+@contextlib.contextmanager
+def _same_ctrl_c() -> Iterator[None]:
+    """Keep what Ctrl-C does: dask-jobqueue, when it is imported, makes it end the program without a word, and well."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if before is not None and signal.getsignal(signal.SIGINT) is not before:
+            signal.signal(signal.SIGINT, before)

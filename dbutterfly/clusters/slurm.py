@@ -115,11 +115,13 @@ class Slurm(Launched):
         for name, value in (("directory", self.directory), ("scratch", self.scratch), ("python", self.python)):
             if value is not None and len(value.split()) != 1:
                 raise InputError(f"slurm.{name}={value!r} has a space in it, which job scripts do not stand")
+        cores, memory = self.processes * self.threads, self.processes * self.memory
         gpus = self.processes if self.gpu else 0
-        check_request(
-            Request(self.partition, self.walltime, self.processes * self.threads, self.processes * self.memory, gpus),
-            partitions(),
-        )
+        check_request(Request(self.partition, self.walltime, cores, memory, gpus), partitions())
+        try:
+            slurm("sbatch", "--test-only", script=self.text())  # limits of users and accounts, directives
+        except ClusterError as error:
+            raise InputError(f"Slurm would refuse jobs with these options: {error}") from error
 
     def keywords(self, security: Security | None) -> dict[str, Any]:
         """See :meth:`Launched.keywords`."""
@@ -147,7 +149,7 @@ class Slurm(Launched):
             "cores": self.processes * self.threads,
             "processes": self.processes,
             "memory": f"{self.processes * self.memory} B",
-            "job_extra_directives": [*gres, *self.directives],
+            "job_extra_directives": [f"--output={directory}/{JOB_NAME}-%j.log", *gres, *self.directives],
             "job_script_prologue": [*ONE_BLAS_THREAD, *self.prologue],
             "worker_extra_args": [
                 *resources,
@@ -155,7 +157,6 @@ class Slurm(Launched):
                 *("--dashboard-address", "127.0.0.1:0"),
             ],
             "python": self.python,
-            "log_directory": directory,
             "local_directory": self.scratch,
             "death_timeout": SECONDS_ALONE,
         }
@@ -165,6 +166,10 @@ class Slurm(Launched):
         job = self.cluster_class().job_cls(scheduler="SCHEDULER", name="WORKER", **self._job())
         script: str = job.job_script()
         return script
+
+    def prepare(self) -> None:
+        """Make the directory for logs and credentials."""
+        os.makedirs(self.directory, exist_ok=True)
 
     def scale(self, cluster: Any) -> None:
         """Keep up the number of workers."""

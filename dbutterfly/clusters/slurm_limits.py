@@ -101,8 +101,8 @@ def walltime(name: str, value: Any) -> str:
     return str(value)
 
 
-def slurm(*command: str) -> str:
-    """Output of a command of Slurm.
+def slurm(*command: str, script: str | None = None) -> str:
+    """Output of a command of Slurm, which may read a job script.
 
     Raises
     ------
@@ -112,7 +112,9 @@ def slurm(*command: str) -> str:
         If it fails.
     """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_FOR_SLURM, check=True)
+        done = subprocess.run(
+            command, input=script, capture_output=True, text=True, timeout=SECONDS_FOR_SLURM, check=True
+        )
     except FileNotFoundError:
         raise InputError(
             f"cluster='slurm' needs the command {command[0]}, which is not here; run it where jobs are submitted"

@@ -21,9 +21,10 @@ trap 'out_of_time=yes; stop "the time of this job is nearly up"' USR1
 trap 'stop "this job is being cancelled"' TERM
 
 status=0
-wait "$program" || status=$? # a signal ends the waiting, not the program
-while kill -0 "$program" 2>/dev/null; do
-  wait "$program" && status=0 || status=$?
+wait "$program" || status=$?
+while ((status > 128)) && kill -0 "$program" 2>/dev/null; do # a signal ended the waiting, not the program
+  status=0
+  wait "$program" || status=$?
 done
 
 if [[ -n $out_of_time && $status -ne 0 ]]; then

@@ -15,7 +15,7 @@ import typer
 import dbutterfly as dbf
 
 from ..errors import InputError, MemoryBudgetError, StoreError
-from . import commands, generating, identifying
+from . import commands, generating, identifying, showing
 from .examples import epilog
 from .values import Interrupted
 
@@ -40,6 +40,7 @@ for command in (
     commands.apply,
     commands.verify,
     commands.info,
+    showing.cluster,
 ):
     app.command(epilog=epilog(command.__name__))(command)
 

@@ -1,11 +1,12 @@
 """Pods of a Kubernetes cluster, which the Dask operator looks after.
 
-The pods run as an ordinary user, without privileges. Dashboards listen on loopback inside of their pods, where
-``kubectl port-forward`` finds them; readiness is told by the scheduler's own port.
+The pods run as an ordinary user, without privileges. The operator asks schedulers by HTTP how many workers they want,
+so that a port for this is open inside of the cluster; pages are on it only if that is asked for.
 """
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,6 +24,7 @@ USER = 1000
 SCHEDULER_MEMORY = 2 << 30
 PORT = 8786
 DASHBOARD = 8787
+"""Port of HTTP, pages or not."""
 RESERVED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -40,6 +42,8 @@ class Kubernetes(Launched):
         Whether each worker has a GPU of its own.
     namespace, image, claim, mount, secret, environment : str
         See ``dbutterfly.yaml``.
+    dashboard : bool
+        Whether there are pages on the scheduler's HTTP port, for all that reach its pod.
     idle : float
         Seconds after which the operator removes the cluster if nobody uses it.
     """
@@ -61,6 +65,7 @@ class Kubernetes(Launched):
     mount: str = option(text)
     secret: str | None = option(text, optional=True)
     environment: dict[str, str] = option(mapping)
+    dashboard: bool = option(flag)
     idle: float = option(duration)
 
     @property
@@ -73,7 +78,7 @@ class Kubernetes(Launched):
         return Expected(self.workers, self.threads, self.memory)
 
     def check(self) -> None:
-        """See that the package is there and options fit each other.
+        """See that the package and an operator are there, and options fit each other.
 
         Raises
         ------
@@ -89,6 +94,17 @@ class Kubernetes(Launched):
             )
         if self.minimum is not None and self.minimum > self.workers:
             raise InputError(f"kubernetes.minimum={self.minimum} is more than workers={self.workers}")
+        self._find_operator()
+
+    def _find_operator(self) -> None:
+        kr8s = importlib.import_module("kr8s")  # on which dask-kubernetes is built
+        try:
+            kr8s.api(namespace=self.namespace).lookup_kind("DaskCluster")
+        except Exception as error:
+            raise InputError(
+                f"cluster='kubernetes' finds no Dask operator: {type(error).__name__}: {error}; run it where kubectl "
+                "works, and install the operator: see deploy/kubernetes"
+            ) from error
 
     def keywords(self, security: Security | None) -> dict[str, Any]:  # noqa: ARG002
         """See :meth:`Launched.keywords`."""
@@ -179,10 +195,8 @@ class Kubernetes(Launched):
         return self._container("worker", args, resources)
 
     def _scheduler(self) -> dict[str, Any]:
-        args = [
-            *("dask", "scheduler", "--host", "0.0.0.0", "--port", str(PORT)),
-            *("--dashboard-address", f"127.0.0.1:{DASHBOARD}"),
-        ]
+        pages = ["--dashboard-address", f":{DASHBOARD}"] if self.dashboard else ["--no-dashboard"]
+        args = ["dask", "scheduler", "--host", "0.0.0.0", "--port", str(PORT), *pages]
         container = self._container("scheduler", args, {"cpu": "1", "memory": str(SCHEDULER_MEMORY)})
         return container | {
             "ports": [

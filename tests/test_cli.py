@@ -466,18 +466,16 @@ def test_a_finished_store_is_returned_unless_it_is_not_to_be_resumed(done):
 
 def test_on_a_dask_cluster(done, client):
     done("generate dft z.zarr --n 64 --quiet")
-    at = f"--scheduler {client.scheduler.address} --quiet"
+    at = f"--cluster {client.scheduler.address} --quiet"
     values = done(f"factorize z.zarr run.zarr {at} --tol 1e-10 --json", *FOURIER)
-    assert values["record"]["engine"] == "DaskEngine"
+    assert values["record"]["engine"] == "ClusterEngine"
     assert values["verified"]["error"] < 1e-12
     assert done(f"verify run.zarr z.zarr {at} --json")["error"] < 1e-12
 
 
 def test_a_scheduler_that_cannot_be_reached(run):
     np.save("z.npy", np.eye(8))
-    refused(
-        run("factorize z.npy run.zarr --scheduler nowhere://1"), "no Dask scheduler can be reached at 'nowhere://1'"
-    )
+    refused(run("factorize z.npy run.zarr --cluster nowhere://1"), "no Dask scheduler can be reached at 'nowhere://1'")
 
 
 @pytest.mark.slow

@@ -153,6 +153,20 @@ def test_a_run_out_of_time_goes_on_in_the_next_job(slurm, work, matrix, expected
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
+def test_the_commands_of_the_readme(slurm, work):
+    blocks = re.findall(r"```console\n(.*?)\n```", (SCRIPTS / "README.md").read_text(), re.S)
+    commands = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    said = slurm.run("bash", "-euc", "\n".join(commands), cwd=work, environment={"PATH": path, "SBATCH_WAIT": "1"})
+    assert "#SBATCH -p cpu" in said
+    logs = [path.read_text() for path in work.glob("dbutterfly-*.log")]
+    assert len(logs) == 2
+    assert all(re.search(r"^verified +error 0\.0099", text, re.MULTILINE) for text in logs)
+    assert len(list((work / "dbutterfly-jobs").iterdir())) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_an_error_is_not_tried_again(slurm, work, matrix):
     job = submitted(slurm, work, "cpu.sbatch", matrix, "run.zarr", "--chain", "monarch:5,7")
     assert slurm.wait_for_end(job) == "FAILED"

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from ..clusters import choose
-from ..clusters.options import parse_options
 from .options import ClusterOptions, TlsText, Workers
+from .values import cluster_options
 
 __all__ = ["cluster"]
 
@@ -26,8 +26,7 @@ def cluster(
 
     That is the job script of a worker for slurm, the DaskCluster for kubernetes, and what Dask is given for others.
     """
-    given: dict[str, str] = parse_options(cluster_option or []) | ({} if tls is None else {"tls": tls})
-    kind = choose(where, **given, workers=workers)
+    kind = choose(where, **cluster_options(cluster_option, tls, workers))
     if check:
         kind.check()
     print(kind.text(), end="")

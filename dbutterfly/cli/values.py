@@ -21,6 +21,7 @@ from ..store import read_array
 __all__ = [
     "Interrupted",
     "absolute",
+    "cluster_options",
     "load_array",
     "opened_cluster",
     "parse_bandwidth",
@@ -157,8 +158,14 @@ def save_array(place: str, array: NDArray[Any]) -> None:
         unfinished.unlink(missing_ok=True)
 
 
+def cluster_options(pairs: list[str] | None, tls: str | None, workers: int | None) -> dict[str, Any]:
+    """Options of a cluster; those with a name of their own on the command line count more."""
+    named = {"tls": tls, "workers": workers}
+    return {**parse_options(pairs or []), **{name: value for name, value in named.items() if value is not None}}
+
+
 def opened_cluster(
-    where: str | None, options: list[str] | None, tls: str | None, workers: int | None
+    where: str | None, pairs: list[str] | None, tls: str | None, workers: int | None
 ) -> contextlib.AbstractContextManager[Any]:
     """Cluster of the command line, which starts when there is work and is closed with the block.
 
@@ -167,8 +174,7 @@ def opened_cluster(
     InputError
         If it cannot be had.
     """
-    given: dict[str, Any] = dict(parse_options(options or []))
-    return opened(where, **given, **({} if tls is None else {"tls": tls}), workers=workers)
+    return opened(where, **cluster_options(pairs, tls, workers))
 
 
 def _integers(text: str) -> list[int]:

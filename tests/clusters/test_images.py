@@ -22,13 +22,13 @@ CUDA = ROOT / "deploy" / "cuda"
 IMAGES = {"Dockerfile": "dbutterfly", "Dockerfile.cuda": "dbutterfly-cuda"}
 
 CHECK_CUDA = """
-import inspect, json, sys
+import inspect, json
 import cupy, dask_cuda
-from distributed import LocalCluster
+from distributed import LocalCluster, Worker
 print(json.dumps({
     "available": bool(cupy.is_available()),
-    "keywords": [*inspect.signature(dask_cuda.LocalCUDACluster).parameters,
-                 *inspect.signature(LocalCluster).parameters],
+    "keywords": [name for taker in (dask_cuda.LocalCUDACluster, LocalCluster, Worker)
+                 for name in inspect.signature(taker).parameters],
 }))
 """
 

@@ -294,7 +294,7 @@ class DaskEngine(Engine):
             raise InputError("client is asynchronous; pass a synchronous distributed.Client")
         self.client = client
         try:  # the workers of a cluster that was only just started may still be arriving
-            client.wait_for_workers(1, timeout=SECONDS_FOR_WORKERS)
+            client.wait_for_workers(1, timeout=SECONDS_FOR_WORKERS if patience is None else patience)
         except TimeoutError:
             raise InputError(
                 f"client={client!r} has no workers yet; start some, or wait for them with wait_for_workers"
@@ -412,6 +412,7 @@ class ClusterEngine(Engine):
 
     def __init__(self, cluster: OnDemand) -> None:
         self._cluster = cluster
+        self._engine: DaskEngine | None = None
         self._expected = cluster.kind.expected()
         self.workers = self._expected.workers * self._expected.threads if self._expected else self.ready().workers
 
@@ -423,8 +424,10 @@ class ClusterEngine(Engine):
 
     def ready(self) -> DaskEngine:
         """The engine of its client."""
-        kind = self._cluster.kind
-        return DaskEngine(self._cluster.client(), kind.resources, kind.wait)
+        if self._engine is None:
+            kind = self._cluster.kind
+            self._engine = DaskEngine(self._cluster.client(), kind.resources, kind.wait)
+        return self._engine
 
     def run(self, job: Work, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
         """See :meth:`Engine.run`; without tasks, nothing is started."""

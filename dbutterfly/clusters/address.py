@@ -61,7 +61,6 @@ class Address(Kind):
     @contextlib.contextmanager
     def started(self) -> Iterator[Client]:
         """See :meth:`Kind.started`; the scheduler goes on when the block ends."""
-        self.check()
         options: dict[str, Any] = {} if self.tls is None else {"security": security_of(self.tls)}
         try:
             client = Client(self.address, set_as_default=False, **options)

@@ -94,12 +94,12 @@ class Kind(ABC):
 
     @abstractmethod
     def started(self) -> contextlib.AbstractContextManager[Client]:
-        """Client of the running cluster, which ends with the block.
+        """Client of the running cluster, which has been checked and ends with the block.
 
         Raises
         ------
         InputError
-            As :meth:`check`.
+            If it cannot be had with these options, or is not there.
         ClusterError
             If it does not start, or no worker arrives.
         """
@@ -160,7 +160,6 @@ class Launched(Kind):
     @contextlib.contextmanager
     def started(self) -> Iterator[Client]:
         """See :meth:`Kind.started`."""
-        self.check()
         make, security = self.cluster_class(), security_of(self.tls)
         with contextlib.ExitStack() as stack:
             try:

@@ -12,10 +12,11 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cluster import Process, start_process, wait_until
 from object_store import free_ports
@@ -115,6 +116,16 @@ class SlurmNode:
         """State in which a job ends."""
         ended = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
         return wait_until(lambda: (found := self.state(job)["JobState"]) in ended and found, seconds, f"job {job} ends")
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 60, what: str = "") -> Any:
+    """Wait for a condition that asks Slurm, which takes a process each time: not too often."""
+
+    def after_a_moment() -> Any:
+        time.sleep(0.2)
+        return condition()
+
+    return wait_until(after_a_moment, seconds, what)
 
 
 @contextmanager

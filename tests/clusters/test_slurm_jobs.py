@@ -16,9 +16,8 @@ from typing import Any
 
 import psutil
 import pytest
-from cluster import wait_until
 from comparing import assert_same
-from slurm_node import SlurmNode
+from slurm_node import SlurmNode, eventually
 from trial import finished
 
 import dbutterfly as dbf
@@ -53,7 +52,7 @@ def work(tmp_path, slurm):
         shutil.copy(script, tmp_path)
     yield tmp_path
     slurm.run("scancel", "--user=root")
-    wait_until(lambda: not slurm.run("squeue", "--noheader"), what="all jobs are gone")
+    eventually(lambda: not slurm.run("squeue", "--noheader"), what="all jobs are gone")
 
 
 def submitted(slurm: SlurmNode, work: Path, *command: object, **environment: str) -> int:
@@ -74,7 +73,7 @@ def wait_while_running(slurm: SlurmNode, work: Path, job: int, condition: Callab
         assert found or slurm.state(job)["JobState"] in ("PENDING", "RUNNING", "COMPLETING"), log(work, job)
         return found
 
-    return wait_until(happened, what=what)
+    return eventually(happened, what=what)
 
 
 def record(store: Path) -> dict[str, object]:
@@ -108,7 +107,7 @@ def _logs_into(process: psutil.Process, work: Path) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(120)  # from sbatch to verified factors
 def test_two_jobs_are_workers_and_one_that_is_cancelled_is_replaced(slurm, work, matrix, expected):
     options = ("--workers", 2, "--cluster-option", "minimum=2", "--tls", "temporary")
     job = submitted(slurm, work, "cpu.sbatch", matrix, "run.zarr", *FOURIER, *MANY_TILES, *options)
@@ -125,11 +124,10 @@ def test_two_jobs_are_workers_and_one_that_is_cancelled_is_replaced(slurm, work,
     assert re.search(r"^verified +error 0\.0099\d+ \(exact\)$", log(work, job), re.MULTILINE)
     assert_same(dbf.open(run), expected)
     assert {path.suffix for path in (work / "dbutterfly-jobs").iterdir()} == {".log"}  # credentials are gone
-    wait_until(lambda: not slurm.jobs(JOB_NAME), what="the workers' jobs are gone")
+    eventually(lambda: not slurm.jobs(JOB_NAME), what="the workers' jobs are gone")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_a_run_out_of_time_goes_on_in_the_next_job(slurm, work, matrix, expected):
     limit = ("--time=5", "--signal=B:USR1@60")
     job = submitted(slurm, work, *limit, "cpu.sbatch", matrix, "run.zarr", *FOURIER, *MANY_TILES, "--workers", 1)
@@ -139,20 +137,19 @@ def test_a_run_out_of_time_goes_on_in_the_next_job(slurm, work, matrix, expected
         kept = finished(run)
         assert len(kept) < 64
         slurm.run("scontrol", "update", f"JobId={job}", "TimeLimit=1")  # Slurm looks every thirty seconds
-        wait_until(lambda: slurm.state(job)["Restarts"] == "1", 60, "the job is queued again")
-        wait_until(lambda: not slurm.jobs(JOB_NAME), what="the workers' jobs are gone")
+        eventually(lambda: slurm.state(job)["Restarts"] == "1", 60, "the job is queued again")
+        eventually(lambda: not slurm.jobs(JOB_NAME), what="the workers' jobs are gone")
         said = log(work, job)
     assert "the time of this job is nearly up" in said
     assert "finished tasks are kept in run.zarr, and the same command resumes" in said
     assert kept <= finished(run)
-    slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")  # Slurm would wait for two minutes
+    slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now", "TimeLimit=30")  # Slurm would wait for two minutes
     assert slurm.wait_for_end(job) == "COMPLETED", log(work, job)
     assert record(run)["stages"]["tiles"]["resumed"] >= len(kept)
     assert_same(dbf.open(run), expected)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_the_commands_of_the_readme(slurm, work):
     blocks = re.findall(r"```console\n(.*?)\n```", (SCRIPTS / "README.md").read_text(), re.S)
     commands = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
@@ -167,7 +164,6 @@ def test_the_commands_of_the_readme(slurm, work):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_an_error_is_not_tried_again(slurm, work, matrix):
     job = submitted(slurm, work, "cpu.sbatch", matrix, "run.zarr", "--chain", "monarch:5,7")
     assert slurm.wait_for_end(job) == "FAILED"
@@ -177,13 +173,12 @@ def test_an_error_is_not_tried_again(slurm, work, matrix):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_a_cancelled_job_takes_its_workers_with_it(slurm, work, matrix):
     job = submitted(slurm, work, "cpu.sbatch", matrix, "run.zarr", *FOURIER, *MANY_TILES, "--workers", 1)
     wait_while_running(slurm, work, job, lambda: finished(work / "run.zarr"), "tiles are finished")
     slurm.run("scancel", job)
     assert slurm.wait_for_end(job) == "CANCELLED"
-    wait_until(lambda: not slurm.jobs(JOB_NAME), 20, "the workers' jobs are gone")
+    eventually(lambda: not slurm.jobs(JOB_NAME), 20, "the workers' jobs are gone")
     assert slurm.state(job)["Restarts"] == "0"
 
 
@@ -201,7 +196,7 @@ def test_workers_with_gpus(slurm, tmp_path, matrix):
         assert sorted(devices.values()) == ["0", "1"]
         assert {info["resources"]["GPU"] for info in client.scheduler_info(n_workers=-1)["workers"].values()} == {1}
         assert dbf.verify(found, matrix, cluster=cluster) < 0.01
-    wait_until(lambda: not slurm.jobs(JOB_NAME), 20, "the workers' jobs are gone")
+    eventually(lambda: not slurm.jobs(JOB_NAME), 20, "the workers' jobs are gone")
 
 
 @pytest.mark.parametrize(

@@ -46,11 +46,10 @@ def fourier(n: int) -> dbf.ButterflyOperator:
 
 def plain_product(operator: dbf.ButterflyOperator) -> Callable[[Any], Any]:
     """Product by the kernels that are used where Numba is not installed."""
-    from dbutterfly.fusing import groups_for_products
     from dbutterfly.kernels import packed
 
     orders = operator.orderings.permutations(operator.chain)
-    ready = packed.pack(operator.ks_values, groups_for_products(operator.chain.patterns), operator.dtype, *orders)
+    ready = packed.pack(operator.ks_values, operator.dtype, *orders)
     return lambda x: packed.multiply(ready, x.reshape(x.shape[0], -1)).reshape(x.shape)
 
 

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from .chain import Pattern
 from .errors import ChainError
 
-__all__ = ["fused", "fused_patterns", "groups_for_products", "groups_of_count"]
+__all__ = ["Group", "fused", "fused_patterns", "groups_for_products", "groups_of_count", "groups_of_stages"]
 
 PASS_COST = 0.75
 """Time of reading and writing an entry of a vector, over that of multiplying by one value of a factor."""
+
+MOST_STAGES = 4
+"""Factors of 2 x 2 matrices in a group: rows of more would not stay in the first-level cache."""
 
 
 def fused(left: Pattern, right: Pattern) -> Pattern | None:
@@ -60,6 +64,76 @@ def groups_for_products(patterns: Sequence[Pattern]) -> list[range]:
 def _groups_for_products(patterns: tuple[Pattern, ...]) -> tuple[range, ...]:
     found = _cheapest(patterns, lambda pattern: pattern.nnz + PASS_COST * sum(pattern.shape))
     return tuple(min(found.values(), key=lambda pair: pair[0])[1])
+
+
+class Group(NamedTuple):
+    """Neighbouring factors that are one pass over a vector.
+
+    Attributes
+    ----------
+    factors : range
+        Which they are.
+    pattern : Pattern
+        Of their product.
+    distances : tuple of int
+        Where the factors of small 2 x 2 matrices are applied one after the other to ``2**m`` rows at a time: how many
+        of these rows apart are those that each factor combines. Empty where the factors are multiplied together.
+    """
+
+    factors: range
+    pattern: Pattern
+    distances: tuple[int, ...]
+
+    @property
+    def staged(self) -> bool:
+        """Whether the factors are applied one after the other."""
+        return bool(self.distances)
+
+
+def groups_of_stages(patterns: Sequence[Pattern], lanes: int) -> list[Group]:
+    """Groups for kernels that apply 2 x 2 factors one after the other, and ``lanes`` small matrices at a time."""
+    return list(_groups_of_stages(tuple(patterns), lanes))
+
+
+@functools.lru_cache(maxsize=64)
+def _groups_of_stages(patterns: tuple[Pattern, ...], lanes: int) -> tuple[Group, ...]:
+    best: list[tuple[float, list[Group]]] = [(0.0, [])]  # of the first 0, 1, ... factors
+    for end in range(1, len(patterns) + 1):
+        found = []
+        product: Pattern | None = patterns[end - 1]
+        for start in range(end - 1, -1, -1):
+            if product is not None and start < end - 1:
+                pair = fused(patterns[start], patterns[start + 1])  # see _cheapest
+                product = None if pair is None else fused(patterns[start], product)
+            whole = None if product is None else Group(range(start, end), product, ())
+            candidates = [group for group in (_staged(range(start, end), patterns), whole) if group is not None]
+            if not candidates:
+                break
+            before, groups = best[start]
+            found += [(before + _cost(group, lanes), [*groups, group]) for group in candidates]
+        best.append(min(found, key=lambda pair: pair[0]))
+    return tuple(best[-1][1])
+
+
+def _staged(factors: range, patterns: Sequence[Pattern]) -> Group | None:
+    """Group of 2 x 2 factors whose ``d`` are ``d, 2d, 4d, ...`` in any order, None where they are no such group."""
+    chosen = [patterns[index] for index in factors]
+    d, depth = min(pattern.d for pattern in chosen), len(factors)
+    if depth > MOST_STAGES or any((b, c) != (2, 2) for _, b, c, _ in chosen):
+        return None
+    if sorted(pattern.d for pattern in chosen) != [d << k for k in range(depth)]:
+        return None
+    side, a = 1 << depth, min(pattern.a for pattern in chosen)
+    if any(pattern.a * pattern.d * 2 != a * d * side for pattern in chosen):
+        return None
+    return Group(factors, Pattern(a, side, side, d), tuple(pattern.d // d for pattern in chosen))
+
+
+def _cost(group: Group, lanes: int) -> float:
+    a, b, c, d = group.pattern
+    filled = -(-a * d // lanes) * lanes
+    values = b * len(group.distances) if group.staged else b * c
+    return filled * values + PASS_COST * sum(group.pattern.shape)
 
 
 def groups_of_count(patterns: Sequence[Pattern], count: int) -> list[range]:

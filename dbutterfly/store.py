@@ -154,10 +154,14 @@ class RunStore:
         """Store factors and index arrays, then declare the run complete and drop what it no longer needs."""
         for index, values in enumerate(ks_values):
             self._put("factors", str(index), values)
-        for name, side in orderings.items():
-            self._put("orderings", name, side)
+        self.keep_orderings(orderings)
         self.update(status="complete", **final)
         self.clean()
+
+    def keep_orderings(self, orderings: dict[str, NDArray[Any]]) -> None:
+        """Store index arrays."""
+        for name, side in orderings.items():
+            self._put("orderings", name, side)
 
     def clean(self) -> None:
         """Drop what a complete run no longer needs."""

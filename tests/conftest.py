@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -40,24 +42,37 @@ class Namespace:
 
     def asarray(self, array: Any) -> Any:
         """Put a NumPy array on the device."""
-        if self.name == "numpy":
-            return np.asarray(array)
-        return self.module.asarray(array, device=self.device)
+        if self.name == "array_api_strict":
+            return self.module.asarray(array, device=self.device)
+        return self.module.asarray(array)
 
     def to_numpy(self, array: Any) -> NDArray[Any]:
         """Bring an array back, refusing one that has left the device."""
         if self.name == "numpy":
             assert isinstance(array, (np.ndarray, np.generic))
             return np.asarray(array)
+        if self.name == "cupy":
+            assert isinstance(array, self.module.ndarray)
+            return np.asarray(self.module.asnumpy(array))
         assert array.device == self.device
         return np.asarray(array.to_device(self.module.Device("CPU_DEVICE")))
 
 
-@pytest.fixture(params=["numpy", "array_api_strict"])
+def has_device() -> bool:
+    """Whether CuPy is installed and finds a CUDA device."""
+    return importlib.util.find_spec("cupy") is not None and bool(importlib.import_module("cupy").is_available())
+
+
+ON_DEVICE = [pytest.param("cupy", marks=pytest.mark.gpu)] if has_device() else []
+
+
+@pytest.fixture(params=["numpy", "array_api_strict", *ON_DEVICE])
 def xp(request: pytest.FixtureRequest) -> Namespace:
-    """NumPy, and array-api-strict on a device from which nothing is silently copied, as from CuPy's."""
+    """NumPy; array-api-strict on a device from which nothing is silently copied, as from CuPy's; CuPy if there is."""
     if request.param == "numpy":
         return Namespace("numpy", np, "cpu")
+    if request.param == "cupy":
+        return Namespace("cupy", importlib.import_module("cupy"), None)
     return Namespace("array_api_strict", array_api_strict, array_api_strict.Device("device1"))
 
 

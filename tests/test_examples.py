@@ -164,6 +164,15 @@ def test_one_pair_of_trees_is_exact(example, capsys):
     assert "yes" in capsys.readouterr().out
 
 
+@using("unknown_orderings")
+def test_hidden_orderings_are_found_and_noise_is_not_taken_for_one(example, capsys):
+    results = example.main(["--n", "64", "--seed", "1"])
+    assert [one.found.found for one in results] == [True, True, True, False]
+    for one in results[:3]:
+        assert one.error <= 1.01 * one.hidden_error
+    assert len(capsys.readouterr().out.splitlines()) == 5
+
+
 @using("butterfly_trees")
 def test_trees_are_listed_once(example):
     trees = example.all_trees(tuple(range(8)))
@@ -189,6 +198,7 @@ def test_errors_of_a_stack_of_trees_are_those_of_single_factorizations(example):
         ("graph_fourier", ["--n", "64", "--graphs", "path"]),
         ("helmholtz", ["--n", "64"]),
         ("transformer_weights", ["--layer", "0"]),
+        ("unknown_orderings", ["--n", "16"]),
     ],
     indirect=["example"],
 )

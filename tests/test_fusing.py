@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from dbutterfly.chain import Chain, Pattern
 from dbutterfly.errors import ChainError
-from dbutterfly.fusing import PASS_COST, fused, fused_patterns, groups_for_products, groups_of_count
+from dbutterfly.fusing import PASS_COST, fused, fused_patterns, groups_for_products, groups_of_count, groups_of_stages
 
 
 def partitions(count):
@@ -40,6 +40,7 @@ def test_groups_multiply_in_any_order():
     assert fused(*patterns[:2]) is None
     assert fused(patterns[0], fused(*patterns[1:])) is not None
     assert groups_for_products(patterns) == [range(1), range(1, 3)]
+    assert [group.factors for group in groups_of_stages(patterns, 64)] == [range(1), range(1, 3)]
 
 
 @given(chain=chains())
@@ -71,3 +72,23 @@ def test_products_are_chainable_with_the_same_shape(chain):
 def test_numbers_that_cannot_be_reached_are_refused(count):
     with pytest.raises(ChainError, match=rf"n={count} is no number of factors .* use one of 1 to 4 "):
         groups_of_count(Chain.square_dyadic(16).patterns, count)
+
+
+@given(chain=chains(), lanes=st.sampled_from([1, 64]))
+def test_groups_of_stages_cover_every_factor_once(chain, lanes):
+    groups = groups_of_stages(chain.patterns, lanes)
+    assert [index for group in groups for index in group.factors] == list(range(len(chain)))
+    for group in groups:
+        assert [group.pattern] == fused_patterns(chain.patterns, [group.factors])
+        if group.staged:
+            small = [chain.patterns[index] for index in group.factors]
+            assert all((pattern.b, pattern.c) == (2, 2) for pattern in small)
+            assert [pattern.d // group.pattern.d for pattern in small] == list(group.distances)
+            assert sorted(group.distances) == [1 << k for k in range(len(small))]
+
+
+def test_dyadic_chains_are_stages_in_both_directions():
+    patterns = Chain.square_dyadic(4096).patterns
+    assert [group.distances for group in groups_of_stages(patterns, 64)] == 3 * [(8, 4, 2, 1)]
+    assert [group.distances for group in groups_of_stages(patterns[::-1], 64)] == 3 * [(1, 2, 4, 8)]
+    assert not any(group.staged for group in groups_of_stages(Chain.chainable((4096, 4096), rank=2).patterns, 64)[1:-1])

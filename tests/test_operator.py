@@ -340,3 +340,35 @@ def test_bad_orderings_are_named(orderings, message):
 def test_bitreversal_needs_digits(chain, orderings):
     with pytest.raises(errors.ChainError, match=r'"bitreversal" needs a chainable chain .* pass an index array'):
         ButterflyOperator(random_factors(chain), orderings)
+
+
+KINDS = {
+    "dyadic": Chain.square_dyadic(256),
+    "dyadic, reversed": Chain(Chain.square_dyadic(256).patterns[::-1]),
+    "monarch": Chain.monarch((60, 63)),
+    "mixed radices": Chain.chainable((105, 180)),
+    "rectangular": Chain.chainable((256, 48)),
+    "rank 3": Chain.chainable((128, 128), rank=3),
+    "one pattern": Chain([(1, 35, 25, 1)]),
+    "not chainable": Chain([(4, 2, 3, 1), (1, 2, 2, 6), (3, 2, 1, 2)]),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("chain", KINDS.values(), ids=KINDS.keys())
+@settings(deadline=None, max_examples=10)
+@given(seed=st.integers(0, 2**32 - 1), columns=st.sampled_from([1, 3, 20]), ordered=st.booleans())
+def test_relative_errors_are_small_for_chains_of_every_kind(dtype, chain, seed, columns, ordered):
+    """Norms of errors, over those of what the dense matrix gives in double precision."""
+    bar = 1e-13 if np.finfo(dtype).bits == 64 else 1e-5
+    rng, wide = np.random.default_rng(seed), np.result_type(dtype, np.float64)
+    factors = [random_array(pattern, dtype, [seed, index]) for index, pattern in enumerate(chain)]
+    orderings = tuple(rng.permutation(side) if ordered else None for side in chain.shape)
+    op = ButterflyOperator(factors, orderings)
+    matrix = ButterflyOperator([values.astype(wide) for values in factors], orderings).to_dense()
+    x, y = random_array((chain.shape[1], columns), dtype, seed), random_array((chain.shape[0], columns), dtype, seed)
+    ax, ahy = op @ x, op.H @ y
+    for found, exact in ((ax, matrix @ x), (ahy, matrix.conj().T @ y), (op.T @ y, matrix.T @ y)):
+        assert np.linalg.norm(found - exact) <= bar * np.linalg.norm(exact)
+    gap = abs(np.vdot(y.astype(wide), ax) - np.vdot(ahy, x.astype(wide)))
+    assert gap <= bar * np.linalg.norm(y) * np.linalg.norm(ax)

@@ -78,9 +78,11 @@ def test_out_that_cannot_hold_the_product_is_refused():
     read_only.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
         op.apply(x, read_only)
-    for wrong in (np.empty((24, 2)), np.empty(24), np.empty((40, 3)), [0.0] * 24):
+    for wrong in (np.empty((24, 2)), np.empty(24), np.empty((40, 3))):
         with pytest.raises(ValueError, match=r"out has shape .*; the product is an array of shape \(24, 3\)"):
             op.apply(x, wrong)
+    with pytest.raises(TypeError, match=r"out is a list; the product needs a NumPy array of shape \(24, 3\)"):
+        op.apply(x, [[0.0] * 3] * 24)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -164,7 +166,7 @@ def test_derived_operators_share_what_was_prepared():
     assert op.nbytes_prepared == 0
     op @ np.ones(1024)
     held = op.nbytes_prepared
-    assert op.nbytes <= held <= 1.5 * op.nbytes
+    assert 0.5 * op.nbytes <= held <= 1.5 * op.nbytes
     for derived in (op.T, op.H, op.conj(), op.T.H, op.H.H):
         assert derived.nbytes_prepared == held
         derived @ np.ones(1024)

@@ -6,7 +6,7 @@ import pytest
 import zarr
 
 import dbutterfly as dbf
-from dbutterfly import ButterflyOperator, Chain, stream_product
+from dbutterfly import ButterflyOperator, Chain, resident, stream_product
 from dbutterfly.errors import InputError, MemoryBudgetError, StoreError, TaskError
 
 
@@ -109,3 +109,18 @@ def test_failures_name_the_columns(tmp_path):
     source = dbf.entries(broken, (40, 100), "float64")
     with pytest.raises((TaskError, InputError), match=r"product of columns 0\.\.99 failed"):
         stream_product(operator(), source, tmp_path / "y.zarr")
+
+
+def test_memory_beyond_the_idle_size_is_bounded(tmp_path):
+    op = operator("float64", shape=(2048, 2048))
+    source = zarr.create_array(
+        tmp_path / "x.zarr", shape=(2048, 4000), chunks=(1024, 250), dtype="float64", compressors=None
+    )
+    for first in range(0, 4000, 500):
+        source[:, first : first + 500] = matrix(500, rows=2048)
+    stream_product(op, source, tmp_path / "first.zarr", memory="48 MiB", workers=1)  # loads what a process needs once
+    resident.reset_peak()
+    before = resident.size()
+    done = stream_product(op, source, tmp_path / "y.zarr", memory="96 MiB", workers=1)
+    assert done.columns * 2048 * 8 > 2**23
+    assert resident.peak() - before < 96 * 2**20

@@ -15,7 +15,7 @@ from . import packed
 __all__ = ["kernels_for"]
 
 LARGEST_FILL = 1.2
-"""Values of panels over those of the factors up to which they suit a chain."""
+"""Values of panels, over those without the zeros that fill them up, to which they suit a chain."""
 
 SMALL = 1 << 13
 """Values of panels up to which it does not matter."""
@@ -27,7 +27,7 @@ def kernels_for(patterns: Sequence[Pattern], dtype: Any) -> Any:
     Parameters
     ----------
     patterns : sequence of Pattern
-        What will be packed.
+        Of the factors.
     dtype : dtype
         Of the factors.
 
@@ -39,7 +39,7 @@ def kernels_for(patterns: Sequence[Pattern], dtype: Any) -> Any:
     jit = compiled_kernels()
     if jit is None or dtype.char not in "fdFD":
         return packed
-    size, filled = sum(pattern.nnz for pattern in patterns), jit.packed_size(patterns)
+    filled, size = jit.filled_up(patterns)
     return jit if filled <= max(LARGEST_FILL * size, SMALL) else packed
 
 

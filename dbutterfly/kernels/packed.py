@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import array_api_compat
 from array_api_compat import is_cupy_namespace, is_numpy_namespace
 
+from ..chain import Pattern
+from ..fusing import groups_for_products
 from .backend import Array, namespace
 from .fusion import fuse_factors
 
@@ -58,7 +60,6 @@ class Packed(NamedTuple):
 
 def pack(
     ks_values: Sequence[Array],
-    groups: Sequence[range],
     dtype: Any,
     rows: Array | None = None,
     cols: Array | None = None,
@@ -69,15 +70,13 @@ def pack(
     ----------
     ks_values : sequence of arrays, shapes (a, b, c, d)
         Factors from left to right.
-    groups : sequence of range
-        Neighbours that are multiplied together first.
     dtype : dtype
         Of the namespace, to which they are converted.
     rows, cols : array of int or None, shapes (M,) and (N,)
         Orderings: the chain multiplies ``x[cols]``, and its products are ``y[rows]``.
     """
     values, sides = [], []
-    for group in groups:
+    for group in groups_for_products([Pattern(*values.shape) for values in ks_values]):
         factor = fuse_factors([ks_values[index] for index in group])
         xp = namespace(factor)
         a, b, c, d = factor.shape

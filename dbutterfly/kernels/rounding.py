@@ -22,15 +22,7 @@ __all__ = ["product_norm", "rounded"]
 
 
 def product_norm(ks_values: Sequence[Array], chain: Chain) -> float:
-    """Frobenius norm of the product of a chainable chain.
-
-    Parameters
-    ----------
-    ks_values : sequence of arrays, shapes (a, b, c, d)
-        Factors from left to right.
-    chain : Chain
-        Their patterns; chainable.
-    """
+    """Frobenius norm of the product of a chainable chain, given as to :func:`rounded`."""
     return _norm(_left_orthonormal(ks_values, chain)[-1])
 
 

@@ -13,7 +13,14 @@ from ..chain import Chain, Pattern
 from ..errors import ChainError, InputError
 from ..orderings import Orderings
 
-__all__ = ["Index", "checked_chain", "checked_factors", "checked_permutations", "transposed_factors"]
+__all__ = [
+    "Index",
+    "chainable_factors",
+    "checked_chain",
+    "checked_factors",
+    "checked_permutations",
+    "transposed_factors",
+]
 
 Index: TypeAlias = NDArray[np.int64]
 
@@ -91,3 +98,10 @@ def checked_permutations(orderings: Orderings, chain: Chain) -> tuple[Index | No
 def transposed_factors(factors: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
     """Factors of the transpose, as views."""
     return tuple(values.swapaxes(1, 2) for values in reversed(factors))
+
+
+def chainable_factors(ks_values: Sequence[NDArray[Any]], chain: Chain) -> tuple[tuple[NDArray[Any], ...], Chain, bool]:
+    """Factors and chain of an operator, or of its transpose, said third, where only that one is chainable."""
+    if chain.ranks is None and chain.T.ranks is not None:
+        return transposed_factors(ks_values), chain.T, True
+    return tuple(ks_values), chain, False

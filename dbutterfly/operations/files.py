@@ -23,21 +23,7 @@ OPERATOR = "operator"
 
 
 def save_factors(place: Any, ks_values: Sequence[NDArray[Any]], chain: Chain, orderings: Orderings) -> None:
-    """Write factors and orderings.
-
-    Parameters
-    ----------
-    place : str, path or Zarr store
-        A name that ends with ``.npz`` for one NumPy file, which is replaced if it is there; else an empty place for a
-        Zarr group.
-    ks_values, chain, orderings
-        What to write.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written; StoreError if the group cannot be.
-    """
+    """See :meth:`dbutterfly.ButterflyOperator.save`."""
     sides = {"rows": orderings.rows, "cols": orderings.cols}
     arrays = {name: side for name, side in sides.items() if isinstance(side, np.ndarray)}
     names = {name: "array" if name in arrays else side for name, side in sides.items()}
@@ -65,15 +51,7 @@ def save_factors(place: Any, ks_values: Sequence[NDArray[Any]], chain: Chain, or
 
 
 def load_factors(place: Any) -> tuple[list[NDArray[Any]], Orderings]:
-    """Read what :func:`save_factors`, a run or a saved factorization left.
-
-    Raises
-    ------
-    InputError
-        If an ``.npz`` file is missing or holds no operator.
-    StoreError
-        If a store holds neither an operator nor a complete run, or is damaged.
-    """
+    """See :meth:`dbutterfly.ButterflyOperator.load`."""
     if _is_npz(place):
         return _load_npz(os.fspath(place))
     run = RunStore.open(place)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from ..chain import Pattern
 from ..engine import single_threaded_blas
 from ..errors import InputError
-from ..fusing import fused_patterns, groups_for_products
 from ..kernels import packed as plain
 from ..kernels.backend import Array, namespace
 from ..kernels.choice import kernels_for
@@ -159,15 +158,13 @@ class Products:
 
     def _pack(self) -> tuple[Any, Any]:
         patterns = [Pattern(*values.shape) for values in self.ks_values]
-        groups = groups_for_products(patterns)
-        kernels = kernels_for(fused_patterns(patterns, groups), self.dtype)
-        return kernels, kernels.pack(self.ks_values, groups, self.dtype, self.rows, self.cols)
+        kernels = kernels_for(patterns, self.dtype)
+        return kernels, kernels.pack(self.ks_values, self.dtype, self.rows, self.cols)
 
     def _pack_on(self, xp: Any, device: Any) -> tuple[Any, Any]:
-        groups = groups_for_products([Pattern(*values.shape) for values in self.ks_values])
         moved = [xp.asarray(np.ascontiguousarray(values), device=device) for values in self.ks_values]
         orders = [None if index is None else xp.asarray(index, device=device) for index in (self.rows, self.cols)]
-        return plain, plain.pack(moved, groups, getattr(xp, self.dtype.name), *orders)
+        return plain, plain.pack(moved, getattr(xp, self.dtype.name), *orders)
 
 
 def checked_workers(workers: int) -> int:

@@ -1,0 +1,63 @@
+"""Compiled products with a whole chain: one column, or many columns that share the values.
+
+The last ``depth`` groups of a chain are block diagonal, with as many equal blocks as ``order`` has entries. Each block
+goes through all of them in ``local`` buffers, which stay in the second-level cache; the other groups take all rows at a
+time, in ``work`` buffers.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from .blocks import columns_of_block, vector_of_block
+from .compiler import ONE, STAMP, TWO, ZERO, array_type, compiled, number_type, types
+
+__all__ = ["chain_product"]
+
+
+@functools.cache
+def chain_product(char: str, many: bool) -> Any:
+    """Compiled product for one of the dtypes "fdFD": when it is first wanted, and kept on disk from then on."""
+    planes, stamp = (TWO if char in "FD" else ONE), STAMP
+
+    def product(  # type: ignore[no-untyped-def]
+        values, groups, stages, x, gather, out, scatter, work, panel, transposed, sign, local, depth, order, width,
+        column, w,
+    ):  # fmt: skip
+        if stamp == ZERO:
+            return
+        chain, ends = (values, groups, stages), (x, gather, out, scatter)
+        how, part = (transposed, sign, planes), (width, column, w)
+        count = np.uint64(groups.shape[0])
+        middle = count - depth if transposed else depth
+        for half in range(2):
+            begin, end = (ZERO, middle) if half == 0 else (middle, count)
+            pieces = np.uint64(order.shape[0]) if (half == 1) == transposed else ONE
+            for turn in range(pieces):
+                piece = order[turn] if pieces > ONE else ZERO
+                for k in range(begin, end):
+                    near_in, near_out = pieces > ONE and k > begin, pieces > ONE and k < end - ONE
+                    src = local[(k + ONE) % TWO] if near_in else work[(k + ONE) % TWO]
+                    dst = local[k % TWO] if near_out else work[k % TWO]
+                    place = k, piece, pieces, near_in, near_out
+                    staged = groups[k if transposed else count - ONE - k, 7] > ZERO
+                    # Which call it is stands in the code, so that each is compiled for itself, in registers of its own.
+                    if many:
+                        if staged:
+                            columns_of_block(chain, ends, src, dst, panel, how, place, part, True)
+                        else:
+                            columns_of_block(chain, ends, src, dst, panel, how, place, part, False)
+                    elif staged:
+                        vector_of_block(chain, ends, src, dst, panel, how, place, True)
+                    else:
+                        vector_of_block(chain, ends, src, dst, panel, how, place, False)
+
+    number, index = number_type(char), array_type(types.int64, readonly=True)
+    read, write, buffer = array_type(number, readonly=True), array_type(number), array_type(number, 2)
+    table = array_type(types.uint64, 2, readonly=True)
+    signature = [read, table, table, read, index, write, index, buffer, buffer, types.boolean, number]
+    signature += [buffer, types.uint64, array_type(types.uint64, readonly=True), *3 * [types.uint64]]
+    return compiled(product, types.void, signature)

@@ -1,0 +1,108 @@
+"""Every call that a kernel makes of its array namespace, checked by name and signature against the real CuPy.
+
+No device is needed for that. What a kernel does with arrays is tested on array-api-strict, which refuses what CuPy
+refuses (fixture ``xp``); what CuPy's own functions take is told by its signatures.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import dbutterfly
+
+pytest.importorskip("cupy", reason='pip install "dbutterfly[gpu]"')
+
+PACKAGE = Path(dbutterfly.__file__).parent
+OF_ARRAYS = ("xp", "namespace")
+"""Names that stand for the namespace: ``xp`` and ``namespace(array)``."""
+
+
+class Call(NamedTuple):
+    """A call such as ``xp.linalg.qr(a, mode=...)``."""
+
+    place: str
+    name: str
+    positional: int
+    keywords: tuple[str, ...]
+    is_open: bool
+
+
+def calls_in(path: Path) -> Iterator[Call]:
+    """Calls of functions of a namespace."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and (name := name_of(node.func)):
+            keywords = tuple(keyword.arg for keyword in node.keywords if keyword.arg)
+            is_open = len(keywords) < len(node.keywords) or any(isinstance(arg, ast.Starred) for arg in node.args)
+            yield Call(f"{path.relative_to(PACKAGE)}:{node.lineno}", name, len(node.args), keywords, is_open)
+
+
+def name_of(function: ast.expr) -> str | None:
+    """Dotted name in the namespace, such as ``linalg.qr``; None for what is no function of a namespace."""
+    parts: list[str] = []
+    while isinstance(function, ast.Attribute):
+        parts.append(function.attr)
+        function = function.value
+    if isinstance(function, ast.Call):  # namespace(array).sqrt(...)
+        function = function.func
+    is_namespace = isinstance(function, ast.Name) and function.id in OF_ARRAYS
+    return ".".join(reversed(parts)) if parts and is_namespace else None
+
+
+CALLS = [call for path in sorted(PACKAGE.rglob("*.py")) for call in calls_in(path)]
+
+
+def test_kernels_are_seen():
+    names = {call.name for call in CALLS}
+    assert len(CALLS) > 300
+    assert {"matmul", "linalg.eigh", "linalg.qr", "take_along_axis", "astype"} <= names
+
+
+@pytest.mark.parametrize("name", sorted({call.name for call in CALLS}))
+def test_cupy_has_what_is_called_and_takes_the_arguments(name):
+    import array_api_compat.cupy as xp
+
+    function = xp
+    for part in name.split("."):
+        assert hasattr(function, part), f"{[call.place for call in CALLS if call.name == name]}: CuPy has no {name}"
+        function = getattr(function, part)
+    for call in CALLS:
+        if call.name == name and not call.is_open:
+            assert takes(function, call), f"{call.place}: {name} does not take these arguments"
+
+
+def takes(function: object, call: Call) -> bool:
+    """Whether a function takes so many arguments, and these keywords."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # a ufunc: its inputs, and the keywords that all of them have
+        return call.positional <= function.nin + function.nout and set(call.keywords) <= {"dtype", "out", "casting"}
+    try:
+        signature.bind(*[None] * call.positional, **dict.fromkeys(call.keywords))
+    except TypeError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("name", "positional", "keywords", "expected"),
+    [
+        ("sum", 1, ("axis",), True),
+        ("sum", 1, ("axes",), False),
+        ("take", 2, ("axis",), True),
+        ("matmul", 5, (), False),
+        ("permute_dims", 4, (), False),
+    ],
+)
+def test_wrong_calls_are_noticed(name, positional, keywords, expected):
+    import array_api_compat.cupy as xp
+
+    function = xp
+    for part in name.split("."):
+        function = getattr(function, part)
+    assert takes(function, Call("", name, positional, keywords, False)) is expected

@@ -201,7 +201,6 @@ def factorize(
             rank=rank,
             client=client,
             cluster=cluster,
-            workers=workers,
             memory=memory,
             backend=backend,
         )

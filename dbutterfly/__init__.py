@@ -12,7 +12,7 @@ measures the result against the matrix, ``open`` brings a stored result back. ``
 and columns where they are not known.
 """
 
-from . import errors, matrices
+from . import clusters, errors, matrices
 from .certificate import Certificate
 from .chain import Chain, Pattern
 from .entries import Entries, entries
@@ -40,6 +40,7 @@ __all__ = [
     "StreamedProduct",
     "VerifiedError",
     "__version__",
+    "clusters",
     "entries",
     "errors",
     "factorize",

@@ -1,6 +1,6 @@
 """Where tasks run: threads of this process, or the workers of a Dask cluster, behind one call.
 
-Both engines run the same task objects, so results are equal to the bit. Submission is by waves: a bounded number of
+All engines run the same task objects, so results are equal to the bit. Submission is by waves: a bounded number of
 tasks is in flight, however many there are. A task that fails is tried again, and if it fails each time it is reported
 when the others have ended. What has ended is reported to the caller before an error is raised, or Ctrl-C.
 
@@ -23,7 +23,7 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any, NamedTuple, Self, TypeAlias
 
@@ -36,11 +36,20 @@ from distributed.protocol import deserialize_bytes, serialize_bytes
 from threadpoolctl import ThreadpoolController
 
 from . import resident
+from .clusters import OnDemand, Threads
 from .errors import CheckpointError, DButterflyError, InputError, SourceError, StoreError, TaskError
 from .plan import Budget
 from .tasks import Output, Record, Task, Work, done_name, finish_task, load_task, write_outputs
 
-__all__ = ["DaskEngine", "Engine", "ThreadEngine", "choose_engine", "connect", "parse_memory", "single_threaded_blas"]
+__all__ = [
+    "ClusterEngine",
+    "DaskEngine",
+    "Engine",
+    "ThreadEngine",
+    "choose_engine",
+    "parse_memory",
+    "single_threaded_blas",
+]
 
 OnDone: TypeAlias = Callable[[int, Record], None]
 
@@ -95,6 +104,10 @@ class Engine(ABC):
         DButterflyError
             If a task raises one. The message names the task, and the worker of a cluster.
         """
+
+    def ready(self) -> Engine:
+        """The engine whose workers are there; they are started if need be."""
+        return self
 
 
 class Returned(NamedTuple):
@@ -180,10 +193,11 @@ class _Stage:
         self._failed[number] = error
 
     def salvage(self) -> None:
-        """Deliver what has ended, of a stage that is given up."""
+        """Deliver what has ended, of a stage that is given up, as far as workers answer."""
+        end = time.monotonic() + SECONDS_FOR_RESULT
         for future, (number, _) in list(self.running.items()):
             if future.done() and not future.cancelled():
-                outcome = _outcome(future)
+                outcome = _outcome(future, max(0.0, end - time.monotonic()))
                 if isinstance(outcome, Returned):
                     self._deliver(number, outcome)
         self.running.clear()
@@ -264,28 +278,49 @@ class DaskEngine(Engine):
     ----------
     client : distributed.Client
         Connected client. Asynchronous clients are refused.
+    resources : dict, optional
+        Dask resources that a worker must have to be given tasks; a task holds so much of them.
+    patience : float, optional
+        Seconds for which a run waits when all workers are gone; by default ten minutes.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(
+        self,
+        client: Client,
+        resources: dict[str, float] | None = None,
+        patience: float | None = None,
+    ) -> None:
         if client.asynchronous:
             raise InputError("client is asynchronous; pass a synchronous distributed.Client")
         self.client = client
         try:  # the workers of a cluster that was only just started may still be arriving
-            client.wait_for_workers(1, timeout=SECONDS_FOR_WORKERS)
+            client.wait_for_workers(1, timeout=SECONDS_FOR_WORKERS if patience is None else patience)
         except TimeoutError:
             raise InputError(
                 f"client={client!r} has no workers yet; start some, or wait for them with wait_for_workers"
             ) from None
         infos = client.scheduler_info(n_workers=-1)["workers"].values()
+        self.resources = resources or {}
+        self._patience = SECONDS_WITHOUT_WORKERS if patience is None else patience
+        self._check_resources(infos)
         self.workers = sum(info["nthreads"] for info in infos)
         limits = [info["memory_limit"] / info["nthreads"] for info in infos if info["memory_limit"]]
-        self._limit = int(SHARE_OF_LIMIT * min(limits)) if limits else None
+        self._limit = int(min(limits)) if limits else None
+
+    def _check_resources(self, infos: Collection[dict[str, Any]]) -> None:
+        """Refuse resources that no worker has: tasks would wait for them without a word."""
+        for name, amount in self.resources.items():
+            if not any(info["resources"].get(name, 0) >= amount for info in infos):
+                raise InputError(
+                    f"tasks need the resource {name}, and none of the {len(infos)} workers has it; start workers "
+                    f"with --resources {name}=1, or leave the option {name.lower()} out"
+                )
 
     def budget(self, memory: int | None) -> Budget:
         """Given memory is for one thread of a worker; by default they share 55 % of the worker's limit."""
-        if memory is None:
-            memory = self._limit or int(0.5 * psutil.virtual_memory().available / self.workers)
-        return Budget(memory, self.workers)
+        if memory is None and self._limit is None:
+            memory = int(0.5 * psutil.virtual_memory().available / self.workers)
+        return Budget(_memory_of_thread(memory, self._limit), self.workers)
 
     def run(self, job: Work, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
         """See :meth:`Engine.run`.
@@ -302,7 +337,7 @@ class DaskEngine(Engine):
         there = _reachable(job)
         packed = _packed(there)
         with _Interrupts() as interrupts, contextlib.ExitStack() as stack:
-            watch = _Watch(self.client, stage, interrupts)
+            watch = _Watch(self.client, stage, interrupts, self._patience)
             stack.callback(self._stop, stage)
             remote = self._sent(packed, watch)
             while stage.goes_on():
@@ -343,7 +378,9 @@ class DaskEngine(Engine):
         inputs = {name: self._scattered(np.ascontiguousarray(array), watch) for name, array in sent.items()}
         key = f"{task.stage}-{number}-{uuid.uuid4().hex[:8]}"
         try:
-            return self.client.submit(_run_on_worker, remote, number, task, inputs, bytes_read, key=key, pure=False)
+            return self.client.submit(
+                _run_on_worker, remote, number, task, inputs, bytes_read, key=key, pure=False, resources=self.resources
+            )
         except ClosedClientError as error:
             raise watch.gone() from error
 
@@ -364,11 +401,45 @@ class DaskEngine(Engine):
             self.workers = watch.wait(self.workers)
 
 
+class ClusterEngine(Engine):
+    """Workers of a cluster that is started when the first task is there for them.
+
+    Parameters
+    ----------
+    cluster : OnDemand
+        The cluster, which whoever opened it closes.
+    """
+
+    def __init__(self, cluster: OnDemand) -> None:
+        self._cluster = cluster
+        self._engine: DaskEngine | None = None
+        self._expected = cluster.kind.expected()
+        self.workers = self._expected.workers * self._expected.threads if self._expected else self.ready().workers
+
+    def budget(self, memory: int | None) -> Budget:
+        """As for :class:`DaskEngine`, from what the cluster is going to be."""
+        if self._expected is None:
+            return self.ready().budget(memory)
+        return Budget(_memory_of_thread(memory, self._expected.memory // self._expected.threads), self.workers)
+
+    def ready(self) -> DaskEngine:
+        """The engine of its client."""
+        if self._engine is None:
+            kind = self._cluster.kind
+            self._engine = DaskEngine(self._cluster.client(), kind.resources, kind.wait)
+        return self._engine
+
+    def run(self, job: Work, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
+        """See :meth:`Engine.run`; without tasks, nothing is started."""
+        if tasks:
+            self.ready().run(job, tasks, on_done)
+
+
 class _Watch:
     """Looks after the cluster while tasks run: how many threads there are, and whether there is still somebody."""
 
-    def __init__(self, client: Client, stage: _Stage, interrupts: _Interrupts) -> None:
-        self._client, self._stage, self._interrupts = client, stage, interrupts
+    def __init__(self, client: Client, stage: _Stage, interrupts: _Interrupts, patience: float) -> None:
+        self._client, self._stage, self._interrupts, self._patience = client, stage, interrupts, patience
         self._looked = self._seen = time.monotonic()
 
     def wait(self, workers: int) -> int:
@@ -405,7 +476,7 @@ class _Watch:
             found = 0
         if found:
             self._seen = now
-        elif now - self._seen > SECONDS_WITHOUT_WORKERS:
+        elif now - self._seen > self._patience:
             raise TaskError(
                 f"{self._label()} was not finished: there has been no worker for {now - self._seen:.0f} s; {CALL_AGAIN}"
             )
@@ -493,10 +564,12 @@ def _unpacked(packed: bytes) -> Work:
     return job
 
 
-def choose_engine(client: Any, workers: int | None = None) -> Engine:
-    """Engine for a client, or threads where it is None."""
+def choose_engine(client: Any, workers: int | None = None, cluster: OnDemand | Threads | None = None) -> Engine:
+    """Engine for a client or an opened cluster, or threads where there is neither."""
+    if isinstance(cluster, OnDemand):
+        return ClusterEngine(cluster)
     if client is None:
-        return ThreadEngine(workers)
+        return ThreadEngine(workers if cluster is None else cluster.workers)
     if not isinstance(client, Client):
         raise InputError(
             f"client={client!r} is a {type(client).__name__}; pass a distributed.Client, or None for threads"
@@ -504,18 +577,17 @@ def choose_engine(client: Any, workers: int | None = None) -> Engine:
     return DaskEngine(client)
 
 
-def connect(address: str) -> Client:
-    """Client of the Dask scheduler at ``address``, such as ``tcp://10.0.0.1:8786``.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    try:
-        return Client(address)
-    except (OSError, ValueError) as error:
-        raise InputError(f"no Dask scheduler can be reached at {address!r}: {error}") from error
+def _memory_of_thread(given: int | None, limit: int | None) -> int:
+    """Memory that tasks of a thread may hold: what is given, or a share of the thread's part of its worker's limit."""
+    if given is None:
+        assert limit is not None
+        return int(SHARE_OF_LIMIT * limit)
+    if limit is not None and given > limit:
+        raise InputError(
+            f"memory={given} is more than the {limit} bytes of a worker's limit that each of its threads has; give "
+            "workers more memory, or fewer threads, or ask for less"
+        )
+    return given
 
 
 def parse_memory(memory: int | float | str | None) -> int | None:
@@ -646,14 +718,14 @@ def _is_closed(client: Client) -> bool:
     return client.status in ("closed", "closing")
 
 
-def _outcome(future: Any) -> Returned | BaseException | None:
+def _outcome(future: Any, seconds: float = SECONDS_FOR_RESULT) -> Returned | BaseException | None:
     """What a future returned or raised; CancelledError where it was lost with a worker or the scheduler.
 
     None where that cannot be told now: it was lost after it had ended, and may be computed again.
     """
     try:
-        error: BaseException | None = future.exception(timeout=SECONDS_FOR_RESULT)
-        return future.result(timeout=SECONDS_FOR_RESULT) if error is None else error
+        error: BaseException | None = future.exception(timeout=seconds)
+        return future.result(timeout=seconds) if error is None else error
     except CancelledError as error:
         return error
     except OSError:  # also TimeoutError

@@ -9,6 +9,7 @@ from typing import Self
 __all__ = [
     "ChainError",
     "CheckpointError",
+    "ClusterError",
     "DButterflyError",
     "InputError",
     "MemoryBudgetError",
@@ -111,6 +112,10 @@ class CheckpointError(StoreError):
 
 class StoreMismatchError(StoreError):
     """A store already holds the run of another matrix or of other settings; nothing in it was changed."""
+
+
+class ClusterError(DButterflyError, RuntimeError):
+    """A cluster does not start, or its workers do not arrive; the message says what is known of the reason."""
 
 
 class TaskError(DButterflyError, RuntimeError):

@@ -10,6 +10,7 @@ from typing import Any
 
 from .assembly import assembled
 from .chain import split_tree
+from .clusters import Threads, on_cluster
 from .engine import Engine, choose_engine
 from .errors import CheckpointError, InputError, SourceError, StoreError, StoreMismatchError, ToleranceWarning
 from .factorization import Factorization, as_lists, index_arrays, load, manifest_of
@@ -35,6 +36,7 @@ SAME_RUN = ("dtype", "chain", "tree", "orderings", "matrix", "passes", "tol", "s
 _log = logging.getLogger("dbutterfly")
 
 
+@on_cluster
 def plan(
     source: Any,
     chain: Any = None,
@@ -46,6 +48,7 @@ def plan(
     orderings: Any = None,
     store: Any = None,
     client: Any = None,
+    cluster: Any = None,
     memory: int | str | None = None,
     workers: int | None = None,
 ) -> Plan:
@@ -53,9 +56,10 @@ def plan(
 
     Parameters
     ----------
-    source, chain, tree, rank, tol, passes, orderings, store, client, memory, workers
-        As for :func:`factorize`. Of ``store``, only whether there is one matters: it has room for a copy of the matrix
-        in another order, which arbitrary orderings of both sides of a chunked matrix call for.
+    source, chain, tree, rank, tol, passes, orderings, store, client, cluster, memory, workers
+        As for :func:`factorize`; a cluster that says itself what its workers are is not started. Of ``store``, only
+        whether there is one matters: it has room for a copy of the matrix in another order, which arbitrary orderings
+        of both sides of a chunked matrix call for.
 
     Returns
     -------
@@ -63,10 +67,11 @@ def plan(
         ``print(plan)`` shows root cut, tiles, tasks, bytes read and written, amplification, peak memory and time.
     """
     wrapped = as_source(source)
-    engine = choose_engine(client, workers)
+    engine = choose_engine(client, workers, cluster)
     return Settings(chain, tree, rank, tol, passes, orderings, memory, store is not None).plan(wrapped, engine)
 
 
+@on_cluster
 def factorize(
     source: Any,
     chain: Any = None,
@@ -78,6 +83,7 @@ def factorize(
     orderings: Any = None,
     store: Any = None,
     client: Any = None,
+    cluster: Any = None,
     memory: int | str | None = None,
     workers: int | None = None,
     backend: str = "auto",
@@ -117,11 +123,15 @@ def factorize(
         cut off, by whatever, is resumed by the same call. Without a store, everything is held in memory.
     client : distributed.Client, optional
         Dask cluster to run on; by default threads of this process.
+    cluster : {"threads", "local", "tcp://HOST:PORT", "slurm", "kubernetes", "cuda"} or Kind, optional
+        In place of a client: a cluster that is started for this call, when its first task is there, and closed after
+        it; or one whose scheduler runs at an address. Options come from Dask's configuration, or with
+        :func:`dbutterfly.clusters.choose`.
     memory : int or str, optional
         Bytes that a worker may hold at its peak beyond what it holds idle, such as ``"2 GiB"``: its task and the one
         that it reads ahead. By default a share of what is free, or 55 % of a Dask worker's limit.
     workers : int, optional
-        Threads, without a client; by default as many as cores.
+        Threads, or workers of a cluster that is started; by default what is configured, of threads as many as cores.
     backend : {"auto", "numpy", "cupy"}
         Array library of the workers.
     missing : {"fill", "error"}
@@ -151,6 +161,8 @@ def factorize(
         If ``store`` cannot be written, (StoreMismatchError) holds another run, or (StoreBusyError) another run is at
         work in it; nothing in it is changed. CheckpointError if something that the run had stored is damaged or lost:
         the same call computes it again.
+    ClusterError
+        If a cluster does not start.
     TaskError
         If a task fails, each time that it is tried; the message names task and worker.
 
@@ -169,11 +181,11 @@ def factorize(
     >>> len(fact.ks_values), fact.compression
     (8, 16.0)
     """
-    _check_backend(backend, client)
+    _check_backend(backend, client or cluster)
     if sweeps < 0:
         raise InputError(f"sweeps={sweeps} is negative; use 0 for none")
     wrapped = as_source(source)
-    engine = choose_engine(client, workers)
+    engine = choose_engine(client, workers, cluster)
     run = None if store is None else RunStore.open(store, mode="r+")
     identified = orderings if isinstance(orderings, IdentifiedOrderings) else None
     if is_unknown(orderings):
@@ -188,7 +200,7 @@ def factorize(
             orderings=orderings,
             rank=rank,
             client=client,
-            workers=workers,
+            cluster=cluster,
             memory=memory,
             backend=backend,
         )
@@ -294,7 +306,7 @@ def _finished(
             f"tol={settings.tol:g} was not reached: {result.certificate}; no chain of higher rank that was tried has "
             "fewer values than the matrix",
             ToleranceWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     if identified is not None:
         result.record["identified"] = identified.to_json()
@@ -336,11 +348,11 @@ def _computed(job: Job, engine: Engine, run: Run | None, progress: bool) -> Fact
         raise forgotten(job, error) from error
 
 
-def _check_backend(backend: str, client: Any) -> None:
+def _check_backend(backend: str, elsewhere: Any) -> None:
     """Refuse what no worker can have; what a worker of a cluster lacks shows itself there."""
     if backend not in BACKENDS:
         raise InputError(f"backend={backend!r} is unknown; use one of {BACKENDS}")
-    if client is None:
+    if elsewhere is None or isinstance(elsewhere, Threads):
         resolve_backend(backend)
 
 

@@ -302,7 +302,7 @@ def check_missing(source: MatrixSource, missing: str) -> None:
     warning, refusal = _missing_texts(source)
     if missing == "error":
         raise MissingChunksError(f"{source.name}: {refusal}")
-    warnings.warn(f"{source.name}: {warning}", MissingChunksWarning, stacklevel=3)
+    warnings.warn(f"{source.name}: {warning}", MissingChunksWarning, stacklevel=4)
 
 
 def _missing_texts(source: MatrixSource) -> tuple[str, str]:

@@ -13,6 +13,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from .clusters import on_cluster
 from .engine import choose_engine, parse_memory
 from .errors import CheckpointError, InputError, MemoryBudgetError, StoreError
 from .layout import Axis
@@ -60,12 +61,14 @@ class StreamedProduct:
     bytes_read: int
 
 
+@on_cluster
 def stream_product(
     operator: ButterflyOperator,
     source: Any,
     destination: Any,
     *,
     client: Any = None,
+    cluster: Any = None,
     memory: int | str | None = None,
     workers: int | None = None,
     overwrite: bool = False,
@@ -81,7 +84,7 @@ def stream_product(
         Matrix with as many rows as the operator has columns, as for :func:`dbutterfly.factorize`.
     destination : path, URL or Zarr store
         Place of the product, a new Zarr array.
-    client, memory, workers
+    client, cluster, memory, workers
         As for :func:`dbutterfly.factorize`. Memory bounds what a worker holds besides the factors, which every process
         holds twice: a block, its product, and the block that is read meanwhile.
     overwrite : bool
@@ -109,7 +112,7 @@ def stream_product(
     if found.shape[0] != operator.shape[1]:
         rows, cols = operator.shape
         raise InputError(f"{found.name} has shape {found.shape}; a {rows} x {cols} operator takes {cols} rows")
-    engine = choose_engine(client, workers)
+    engine = choose_engine(client, workers, cluster)
     dtype = np.result_type(operator.dtype, found.dtype)
     columns = _columns_of_block(operator, found, dtype, engine.budget(parse_memory(memory)).memory)
     shape = operator.shape[0], found.shape[1]

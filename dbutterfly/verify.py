@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .engine import choose_engine, parse_memory
+from .clusters import on_cluster
+from .engine import Engine, choose_engine, parse_memory
 from .errors import InputError
 from .estimates import VerifiedError, energy_ratio, error_of_products, error_of_rows
 from .factorization import Factorization
@@ -24,6 +25,7 @@ from .workspace import MemoryWorkspace
 __all__ = ["VerifiedError", "verify"]
 
 
+@on_cluster
 def verify(
     factorization: Factorization,
     source: Any,
@@ -31,6 +33,7 @@ def verify(
     samples: int | None = None,
     seed: int = 0,
     client: Any = None,
+    cluster: Any = None,
     memory: int | str | None = None,
     workers: int | None = None,
     progress: bool = False,
@@ -48,7 +51,7 @@ def verify(
         operator, number of products with random vectors; by default products with unit vectors give all entries.
     seed : int
         Seed of the draw.
-    client, memory, workers, progress
+    client, cluster, memory, workers, progress
         As for :func:`dbutterfly.factorize`.
 
     Returns
@@ -65,7 +68,9 @@ def verify(
     if wrapped.shape != factorization.shape:
         raise InputError(f"source has shape {wrapped.shape} but the factorization is of a {factorization.shape} matrix")
     if samples is None and len(factorization.chain) > 1:
-        return _streamed(factorization, wrapped, client, parse_memory(memory), workers, progress)
+        return _streamed(
+            factorization, wrapped, choose_engine(client, workers, cluster), parse_memory(memory), progress
+        )
     if samples is not None and samples < 1:
         raise InputError(f"samples={samples} is not positive; leave it out to compare all {wrapped.shape[0]} rows")
     if samples is not None and isinstance(wrapped, OperatorSource):
@@ -76,12 +81,10 @@ def verify(
 def _streamed(
     factorization: Factorization,
     source: MatrixSource,
-    client: Any,
+    engine: Engine,
     memory: int | None,
-    workers: int | None,
     progress: bool,
 ) -> VerifiedError:
-    engine = choose_engine(client, workers)
     planned = make_plan(
         source.info,
         factorization.chain,

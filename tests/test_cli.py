@@ -18,7 +18,7 @@ from dbutterfly.cli.app import app
 from dbutterfly.errors import MemoryBudgetError, MissingChunksWarning, TaskError
 from dbutterfly.store import RunStore
 
-COMMANDS = ["demo", "generate", "plan", "factorize", "identify", "apply", "verify", "info"]
+COMMANDS = ["demo", "generate", "plan", "factorize", "identify", "apply", "verify", "info", "cluster"]
 FOURIER = ("--orderings", "none,bitreversal")
 
 
@@ -473,31 +473,54 @@ def test_a_finished_store_is_returned_unless_it_is_not_to_be_resumed(done):
 
 def test_on_a_dask_cluster(done, client):
     done("generate dft z.zarr --n 64 --quiet")
-    at = f"--scheduler {client.scheduler.address} --quiet"
+    at = f"--cluster {client.scheduler.address} --quiet"
     values = done(f"factorize z.zarr run.zarr {at} --tol 1e-10 --json", *FOURIER)
-    assert values["record"]["engine"] == "DaskEngine"
+    assert values["record"]["engine"] == "ClusterEngine"
     assert values["verified"]["error"] < 1e-12
     assert done(f"verify run.zarr z.zarr {at} --json")["error"] < 1e-12
 
 
+def test_a_cluster_is_shown_and_checked(done, run):
+    assert "#SBATCH -t 02:00:00" in done("cluster slurm --cluster-option walltime=02:00:00 --cluster-option threads=2")
+    assert "replicas: 5" in done("cluster kubernetes --workers 5")
+    assert done("cluster tcp://127.0.0.1:1") == "the Dask scheduler at tcp://127.0.0.1:1\n"
+    refused(run("cluster lokal"), "cluster='lokal' is unknown; use one of threads, local")
+    refused(
+        run("cluster local --cluster-option thread=2"), r"local\.thread is no option of local; did you mean threads"
+    )
+    refused(run("cluster local --cluster-option threads"), "'threads' is not KEY=VALUE")
+    refused(run("cluster local --cluster-option threads=999 --check"), "threads=999 each are more than")
+    refused(run("cluster threads --tls temporary --check"), "has nothing to protect")
+
+
+def test_options_of_a_cluster_are_taken(done, run):
+    np.save("z.npy", np.eye(16))
+    at = "--quiet --cluster local --workers 1 --tls temporary --cluster-option memory=1GiB"
+    found = done(f"factorize z.npy run.zarr {at} --verify --json")
+    assert found["verified"]["error"] < 1e-12
+    refused(run(f"verify run.zarr z.npy {at} --memory 2GiB"), "memory=2147483648 is more than the 1073741824 bytes")
+    refused(run("verify run.zarr z.npy --cluster local --cluster-option workers=no"), "workers='no' is not a positive")
+
+
 def test_a_scheduler_that_cannot_be_reached(run):
     np.save("z.npy", np.eye(8))
-    refused(
-        run("factorize z.npy run.zarr --scheduler nowhere://1"), "no Dask scheduler can be reached at 'nowhere://1'"
-    )
+    refused(run("factorize z.npy run.zarr --cluster nowhere://1"), "no Dask scheduler can be reached at 'nowhere://1'")
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_finished_tasks_and_the_same_command_resumes(done, tmp_path):
+@pytest.mark.parametrize(("end", "deaf"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
+def test_a_run_that_is_ended_keeps_finished_tasks_and_the_same_command_resumes(done, tmp_path, end, deaf):
     done("generate dft z.zarr --n 512 --chunks 32,512 --quiet")
     with pytest.raises(MemoryBudgetError) as refusal:
         dbf.plan("z.zarr", orderings=(None, "bitreversal"), memory=1, workers=1)
     least = int(re.search(r"the least that works is memory=(\d+)", str(refusal.value)).group(1))  # hence many tiles
     line = ["factorize", "z.zarr", "run.zarr", *FOURIER, "--workers", "1", "--memory", f"{least}"]
     command = [sys.executable, "-m", "dbutterfly", *line]
+    if deaf:  # as in the background of a script
+        command = ["bash", "-c", 'trap "" INT; exec "$@"', "bash", *command]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
         wait_for_finished_tiles(tmp_path / "run.zarr", started)
-        started.send_signal(signal.SIGINT)
+        started.send_signal(end)
         out, err = started.communicate(timeout=100)
     assert (started.returncode, out) == (1, "")
     assert "finished tasks are kept in run.zarr, and the same command resumes" in err.splitlines()[-1]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from typing import Annotated
@@ -13,7 +15,7 @@ import typer
 import dbutterfly as dbf
 
 from ..errors import InputError, MemoryBudgetError, StoreError
-from . import commands, generating, identifying
+from . import commands, generating, identifying, showing
 from .examples import epilog
 from .values import Interrupted
 
@@ -38,6 +40,7 @@ for command in (
     commands.apply,
     commands.verify,
     commands.info,
+    showing.cluster,
 ):
     app.command(epilog=epilog(command.__name__))(command)
 
@@ -72,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code. With the environment variable ``DBUTTERFLY_DEBUG`` set, errors show their traceback too.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if threading.current_thread() is threading.main_thread():
+        _end_in_order_when_terminated()
     try:
         code = app(given or ["--help"], prog_name="dbutterfly", standalone_mode=False)
         if code == INTERRUPTED:
@@ -86,6 +91,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {_message(error)}", file=sys.stderr)
         return _exit_code(error)
     return int(code or 0)
+
+
+def _end_in_order_when_terminated() -> None:
+    """Take SIGTERM, by which batch systems and containers end a program, for a Ctrl-C.
+
+    A program in the background of a script is born deaf to Ctrl-C; it must hear it to be ended so.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
 
 
 def _is_usage(error: Exception) -> bool:

@@ -19,16 +19,18 @@ from ..verify import VerifiedError
 from .options import (
     AsJson,
     ChainText,
+    ClusterOptions,
+    ClusterText,
     Memory,
     Missing,
     OrderingsText,
     Passes,
     Quiet,
     Rank,
-    Scheduler,
     Source,
     Store,
     Target,
+    TlsText,
     Tolerance,
     TreeText,
     Workers,
@@ -37,8 +39,8 @@ from .printing import factorization_json, factorization_lines, print_json, print
 from .values import (
     Interrupted,
     absolute,
-    connected,
     load_array,
+    opened_cluster,
     parse_bandwidth,
     parse_chain,
     parse_orderings,
@@ -112,7 +114,9 @@ def factorize(
     orderings: OrderingsText = None,
     memory: Memory = None,
     workers: Workers = None,
-    scheduler: Scheduler = None,
+    cluster: ClusterText = None,
+    cluster_option: ClusterOptions = None,
+    tls: TlsText = None,
     backend: Annotated[str, typer.Option(help="auto, numpy or cupy.")] = "auto",
     missing: Missing = "fill",
     sweeps: Annotated[
@@ -120,6 +124,7 @@ def factorize(
     ] = 0,
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Compute anew what the store holds.")] = False,
     tol: Target = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Measure the error afterwards, as --tol does.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -129,8 +134,8 @@ def factorize(
     """
     wrapped = as_source(absolute(source))
     job = _job(wrapped, chain, tree, rank, tol if chain is None and rank is None else None, passes, orderings)
-    with connected(scheduler) as client:
-        resources: dict[str, Any] = {"client": client, "memory": memory, "workers": workers}
+    with opened_cluster(cluster, cluster_option, tls, workers) as where:
+        resources: dict[str, Any] = {"cluster": where, "memory": memory}
         if is_unknown(job["orderings"]):
             asked = {name: job[name] for name in ("chain", "rank", "orderings")}
             job["orderings"] = dbf.identify(wrapped, **asked, **resources, backend=backend)
@@ -157,7 +162,8 @@ def factorize(
             same = "the same command without --no-resume" if no_resume else "the same command"
             raise Interrupted(f"interrupted; finished tasks are kept in {store}, and {same} resumes") from None
         seconds = time.perf_counter() - started
-        verified = None if tol is None else dbf.verify(found, wrapped, **resources, progress=not quiet)
+        wanted = verify or tol is not None
+        verified = dbf.verify(found, wrapped, **resources, progress=not quiet) if wanted else None
     if as_json:
         error = {} if verified is None else {"verified": verified_json(verified)}
         print_json({"store": store, "seconds": seconds, **factorization_json(found), **error})
@@ -175,7 +181,9 @@ def apply(
     adjoint: Annotated[bool, typer.Option("--adjoint", help="Multiply by the conjugate transpose.")] = False,
     memory: Memory = None,
     workers: Workers = None,
-    scheduler: Scheduler = None,
+    cluster: ClusterText = None,
+    cluster_option: ClusterOptions = None,
+    tls: TlsText = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a Zarr array that is there.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -191,14 +199,13 @@ def apply(
     operator = stored.T if transpose else stored.H if adjoint else stored
     started = time.perf_counter()
     if y.rstrip("/").endswith(".zarr"):
-        with connected(scheduler) as client:
+        with opened_cluster(cluster, cluster_option, tls, workers) as where:
             done = dbf.stream_product(
                 operator,
                 absolute(x),
                 absolute(y),
-                client=client,
+                cluster=where,
                 memory=memory,
-                workers=workers,
                 overwrite=overwrite,
                 progress=not quiet,
             )
@@ -230,7 +237,9 @@ def verify(
     seed: Annotated[int, typer.Option(help="Seed of the choice of rows.")] = 0,
     memory: Memory = None,
     workers: Workers = None,
-    scheduler: Scheduler = None,
+    cluster: ClusterText = None,
+    cluster_option: ClusterOptions = None,
+    tls: TlsText = None,
     tol: Tolerance = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -240,15 +249,14 @@ def verify(
     It is relative to the matrix, in the Frobenius norm, exact or estimated from some rows.
     """
     found = dbf.open(store)
-    with connected(scheduler) as client:
+    with opened_cluster(cluster, cluster_option, tls, workers) as where:
         verified = dbf.verify(
             found,
             absolute(source),
             samples=samples,
             seed=seed,
-            client=client,
+            cluster=where,
             memory=memory,
-            workers=workers,
             progress=not quiet,
         )
     if as_json:

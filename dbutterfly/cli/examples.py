@@ -32,6 +32,10 @@ EXAMPLES = {
         "dbutterfly verify run.zarr z.zarr --tol 0.02",
         "dbutterfly verify run.zarr z.zarr --samples 100",
     ],
+    "cluster": [
+        "dbutterfly cluster local --workers 2 --check",
+        "dbutterfly cluster kubernetes --workers 8 --cluster-option claim=matrices",
+    ],
     "info": ["dbutterfly info run.zarr", "dbutterfly info g-run.zarr --json"],
 }
 """Command lines by command."""

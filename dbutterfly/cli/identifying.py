@@ -10,9 +10,9 @@ import dbutterfly as dbf
 
 from ..identify import IdentifiedOrderings
 from ..sources import as_source
-from .options import AsJson, ChainText, Memory, Rank, Scheduler, Source, Workers
+from .options import AsJson, ChainText, ClusterOptions, ClusterText, Memory, Rank, Source, TlsText, Workers
 from .printing import print_json, print_lines
-from .values import absolute, connected, parse_chain, parse_levels, parse_orderings, save_array
+from .values import absolute, opened_cluster, parse_chain, parse_levels, parse_orderings, save_array
 
 __all__ = ["identified_lines", "identify"]
 
@@ -38,7 +38,9 @@ def identify(
     budget: Annotated[float | None, typer.Option("--budget", help="Seconds after which the search ends.")] = None,
     memory: Memory = None,
     workers: Workers = None,
-    scheduler: Scheduler = None,
+    cluster: ClusterText = None,
+    cluster_option: ClusterOptions = None,
+    tls: TlsText = None,
     as_json: AsJson = False,
 ) -> None:
     """Find orderings of rows and columns in which a matrix is butterfly.
@@ -47,7 +49,7 @@ def identify(
     hold up beside the noise; the best are written all the same.
     """
     wrapped = as_source(absolute(source))
-    with connected(scheduler) as client:
+    with opened_cluster(cluster, cluster_option, tls, workers) as where:
         found = dbf.identify(
             wrapped,
             parse_chain(chain, wrapped.shape),
@@ -55,8 +57,7 @@ def identify(
             levels=None if levels is None else parse_levels(levels),
             orderings=parse_orderings(orderings),
             rank=1 if rank is None else rank,
-            client=client,
-            workers=workers,
+            cluster=where,
             memory=memory,
             seed=seed,
             budget=budget,

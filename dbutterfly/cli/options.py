@@ -9,16 +9,18 @@ import typer
 __all__ = [
     "AsJson",
     "ChainText",
+    "ClusterOptions",
+    "ClusterText",
     "Memory",
     "Missing",
     "OrderingsText",
     "Passes",
     "Quiet",
     "Rank",
-    "Scheduler",
     "Source",
     "Store",
     "Target",
+    "TlsText",
     "Tolerance",
     "TreeText",
     "Workers",
@@ -65,10 +67,31 @@ Missing: TypeAlias = Annotated[
     typer.Option("--missing", help="Chunks that are not in the store: fill (take the fill value, warn) or error."),
 ]
 Workers: TypeAlias = Annotated[
-    int | None, typer.Option("--workers", help="Threads; by default as many as there are cores.")
+    int | None,
+    typer.Option("--workers", help="Threads, by default as many as there are cores; or workers of the cluster."),
 ]
-Scheduler: TypeAlias = Annotated[
-    str | None, typer.Option("--scheduler", help="Address of a Dask scheduler to run on, such as tcp://10.0.0.1:8786.")
+ClusterText: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        help="Where to run: threads (the default), local (processes), the address of a Dask scheduler such as "
+        "tcp://10.0.0.1:8786, slurm, kubernetes, or cuda (one process for each GPU).",
+    ),
+]
+ClusterOptions: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cluster-option",
+        metavar="KEY=VALUE",
+        help="An option of the cluster, such as walltime=02:00:00, in place of what is configured; may be repeated. "
+        "The command cluster shows what comes of them.",
+    ),
+]
+TlsText: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--tls", metavar="CA,CERT,KEY", help="Encrypt, with the credentials in these files, or with temporary ones."
+    ),
 ]
 Tolerance: TypeAlias = Annotated[
     float | None, typer.Option("--tol", help="Exit with code 3 if the verified relative error is above this.")

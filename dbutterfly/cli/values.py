@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..chain import Chain
-from ..engine import connect, parse_memory
+from ..clusters import opened
+from ..clusters.options import parse_options
+from ..engine import parse_memory
 from ..errors import InputError
 from ..store import read_array
 
 __all__ = [
     "Interrupted",
     "absolute",
-    "connected",
+    "cluster_options",
     "load_array",
+    "opened_cluster",
     "parse_bandwidth",
     "parse_chain",
     "parse_levels",
@@ -156,14 +158,23 @@ def save_array(place: str, array: NDArray[Any]) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def connected(address: str | None) -> Iterator[Any]:
-    """Client of the Dask scheduler at ``address``; None without one."""
-    if address is None:
-        yield None
-        return
-    with connect(address) as client:
-        yield client
+def cluster_options(pairs: list[str] | None, tls: str | None, workers: int | None) -> dict[str, Any]:
+    """Options of a cluster; those with a name of their own on the command line count more."""
+    named = {"tls": tls, "workers": workers}
+    return {**parse_options(pairs or []), **{name: value for name, value in named.items() if value is not None}}
+
+
+def opened_cluster(
+    where: str | None, pairs: list[str] | None, tls: str | None, workers: int | None
+) -> contextlib.AbstractContextManager[Any]:
+    """Cluster of the command line, which starts when there is work and is closed with the block.
+
+    Raises
+    ------
+    InputError
+        If it cannot be had.
+    """
+    return opened(where, **cluster_options(pairs, tls, workers))
 
 
 def _integers(text: str) -> list[int]:

@@ -60,8 +60,9 @@ class Calls:
 @contextlib.contextmanager
 def calls_on(engine: Engine, matrix: NDArray[Any] | MatrixSource) -> Iterator[Calls]:
     """Make calls on an engine, where the matrix, or what reads it, is held once by each worker."""
+    engine = engine.ready()
     if isinstance(engine, DaskEngine):
-        client = engine.client
+        client, resources = engine.client, engine.resources
 
         def share(array: Any) -> Any:
             if isinstance(array, np.ndarray):
@@ -71,7 +72,7 @@ def calls_on(engine: Engine, matrix: NDArray[Any] | MatrixSource) -> Iterator[Ca
         held = share(matrix)
 
         def submit(function: Callable[..., Any], argument: Any, *shared: Any) -> Any:
-            return client.submit(_called, function, held, argument, *shared, pure=False)
+            return client.submit(_called, function, held, argument, *shared, pure=False, resources=resources)
 
         try:
             yield Calls(submit, engine.workers, share)

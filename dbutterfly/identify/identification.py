@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..chain import Chain
+from ..clusters import Threads, on_cluster
 from ..engine import choose_engine, parse_memory
 from ..errors import InputError
 from ..kernels.backend import BACKENDS, resolve_backend
@@ -30,6 +31,7 @@ CLEAR = 0.02
 """Part of the energy up to which what one cut leaves needs no comparison with other searches."""
 
 
+@on_cluster
 def identify(
     source: Any,
     chain: Any = None,
@@ -39,6 +41,7 @@ def identify(
     orderings: Any = (IDENTIFY, IDENTIFY),
     rank: int = 1,
     client: Any = None,
+    cluster: Any = None,
     workers: int | None = None,
     memory: int | str | None = None,
     seed: int = 0,
@@ -68,8 +71,8 @@ def identify(
         Rank of the default chain.
     client : distributed.Client, optional
         Dask cluster whose workers make the attempts, or read the panels; by default threads of this process.
-    workers : int, optional
-        Threads, without a client; by default as many as cores.
+    cluster, workers
+        As for :func:`dbutterfly.factorize`.
     memory : int or str, optional
         Bytes that a worker, and this process, may hold, such as ``"2 GiB"``. Attempts in memory hold about four copies
         of the matrix each; the methods "portfolio", "middle" and "pairing" read a matrix panel by panel where that is
@@ -113,7 +116,7 @@ def identify(
     True
     """
     started = time.perf_counter()
-    _check(method, seed, budget, backend, client)
+    _check(method, seed, budget, backend, client or cluster)
     wrapped = as_source(source)
     chain = Chain.chainable(wrapped.shape, rank) if chain is None else _given(chain, rank)
     if chain.shape != wrapped.shape:
@@ -124,7 +127,7 @@ def identify(
     # Blocks that may have full rank ask for nothing.
     asked = {level: cut for level, cut in every.items() if cut.degrees_of_freedom(chain.shape) < math.prod(chain.shape)}
     cuts = tuple(asked.values())
-    engine = choose_engine(client, workers)
+    engine = choose_engine(client, workers, cluster)
     search = MatrixSearch(wrapped, engine, method, parse_memory(memory), seed, budget, backend)
     solution = search.solve(known, cuts, chain if levels is None else None)
     if levels is not None and solution.lost.max(initial=0) > CLEAR and method != "alternating":
@@ -166,7 +169,7 @@ def _sought(orderings: Any) -> list[bool]:
     return [isinstance(side, str) and side == IDENTIFY for side in sides]
 
 
-def _check(method: str, seed: Any, budget: Any, backend: str, client: Any) -> None:
+def _check(method: str, seed: Any, budget: Any, backend: str, elsewhere: Any) -> None:
     if method not in METHODS:
         raise InputError(f"method={method!r} is unknown; use one of {', '.join(map(repr, METHODS))}")
     if not isinstance(seed, (int, np.integer)) or seed < 0:
@@ -175,7 +178,7 @@ def _check(method: str, seed: Any, budget: Any, backend: str, client: Any) -> No
         raise InputError(f"budget={budget!r} is no time; use a positive number of seconds, or None")
     if backend not in BACKENDS:
         raise InputError(f"backend={backend!r} is unknown; use one of {BACKENDS}")
-    if client is None:
+    if elsewhere is None or isinstance(elsewhere, Threads):
         resolve_backend(backend)
 
 

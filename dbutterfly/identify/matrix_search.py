@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..chain import Chain
-from ..engine import DaskEngine, Engine
+from ..engine import Engine, ThreadEngine
 from ..errors import InputError, MemoryBudgetError, NonFiniteError
 from ..kernels.blocks import low_rank_grid
 from ..plan import STACK_BYTES
@@ -156,7 +156,7 @@ class MatrixSearch:
     def _is_sent_whole(self) -> bool:
         """Whether every worker would have to hold the matrix all the same."""
         size = math.prod(self.source.shape) * self.source.dtype.itemsize
-        return isinstance(self.engine, DaskEngine) and not self.source.shared and size > self._allowed
+        return not isinstance(self.engine, ThreadEngine) and not self.source.shared and size > self._allowed
 
     def _refuse(self, cuts: Sequence[Cut]) -> None:
         m, n = self.source.shape

@@ -1,0 +1,32 @@
+"""The command that shows where others would run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..clusters import choose
+from .options import ClusterOptions, TlsText, Workers
+from .values import cluster_options
+
+__all__ = ["cluster"]
+
+
+def cluster(
+    where: Annotated[str, typer.Argument(help="As --cluster of the other commands: local, slurm, kubernetes, ...")],
+    cluster_option: ClusterOptions = None,
+    tls: TlsText = None,
+    workers: Workers = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="See whether it could be started: packages, limits, what Slurm says.")
+    ] = False,
+) -> None:
+    """Show what a cluster would be, without starting it.
+
+    That is the job script of a worker for slurm, the DaskCluster for kubernetes, and what Dask is given for others.
+    """
+    kind = choose(where, **cluster_options(cluster_option, tls, workers))
+    if check:
+        kind.check()
+    print(kind.text(), end="")

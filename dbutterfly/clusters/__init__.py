@@ -1,0 +1,30 @@
+"""Where to run: threads, processes of this machine, a scheduler that is running, Slurm, Kubernetes, GPUs.
+
+``choose("slurm", workers=16)`` gives a kind of cluster with all its options, from ``dbutterfly.yaml`` and Dask's
+configuration; its ``text()`` shows what will be started. Functions that compute take it, or its name, as ``cluster=``;
+``opened`` keeps one for several calls.
+"""
+
+from .address import Address
+from .choosing import choose
+from .cuda import Cuda
+from .kind import Kind
+from .kubernetes import Kubernetes
+from .local import Local
+from .on_demand import OnDemand, on_cluster, opened
+from .slurm import Slurm
+from .threads import Threads
+
+__all__ = [
+    "Address",
+    "Cuda",
+    "Kind",
+    "Kubernetes",
+    "Local",
+    "OnDemand",
+    "Slurm",
+    "Threads",
+    "choose",
+    "on_cluster",
+    "opened",
+]

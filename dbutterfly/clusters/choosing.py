@@ -1,0 +1,84 @@
+"""From what a caller says of a cluster, and what is configured, to a kind with all of its options."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import InputError
+from .address import Address
+from .configuration import configured
+from .cuda import Cuda
+from .kind import Kind
+from .kubernetes import Kubernetes
+from .local import Local
+from .options import read_options
+from .slurm import Slurm
+from .threads import Threads
+
+__all__ = ["KINDS", "choose"]
+
+KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Threads, Local, Address, Slurm, Kubernetes, Cuda)}
+"""All kinds by name."""
+
+EVERYWHERE = ("tls", "dashboard", "wait")
+"""Options that are configured once for all kinds."""
+
+
+def choose(where: Any = None, **options: Any) -> Kind:
+    """Choose a kind of cluster, with options in place of those that are configured.
+
+    Parameters
+    ----------
+    where : str or Kind, optional
+        Name of a kind, or the address of a scheduler; or a kind that is chosen already. By default what is configured,
+        which is threads where nothing is.
+    **options
+        See ``dbutterfly/clusters/dbutterfly.yaml``. ``workers=None`` stands for what is configured.
+
+    Raises
+    ------
+    InputError
+        If there is no such kind or option.
+
+    Examples
+    --------
+    >>> from dbutterfly import clusters
+    >>> clusters.choose("slurm", workers=16, partition="long").walltime
+    '01:00:00'
+    """
+    if options.get("workers", ...) is None:
+        del options["workers"]
+    if isinstance(where, Kind):
+        if options:
+            raise InputError(f"cluster={where.name!r} has its options already; leave out {', '.join(options)}")
+        return where
+    name = configured("cluster") if where is None else where
+    if not isinstance(name, str):
+        raise InputError(
+            f"cluster={name!r} is a {type(name).__name__}; {_remedy()}. To a cluster that runs already, pass "
+            "client=distributed.Client(...)"
+        )
+    if "://" in name:
+        options, name = {**options, "address": name}, Address.name
+        options.pop("workers", None)  # they are what they are
+    elif name not in KINDS or name == Address.name:
+        raise InputError(f"cluster={name!r} is unknown; {_remedy()}")
+    kind = KINDS[name]
+    known = {field.name for field in dataclasses.fields(kind)}
+    everywhere = {key: configured(key) for key in EVERYWHERE if key in known}
+    own = configured(name)
+    if not isinstance(own, Mapping):
+        raise InputError(f"dbutterfly.{name}={own!r} in Dask's configuration is no mapping")
+    return kind(**read_options(kind, name, _united(everywhere, own, options)))
+
+
+def _united(*mappings: Mapping[str, Any]) -> dict[str, Any]:
+    """Options, the last ones first; a name is the same with hyphens."""
+    return {key.replace("-", "_"): value for mapping in mappings for key, value in mapping.items()}
+
+
+def _remedy() -> str:
+    names = ", ".join(name for name in KINDS if name != Address.name)
+    return f"use one of {names}, or the address of a Dask scheduler such as tcp://10.0.0.1:8786"

@@ -1,0 +1,37 @@
+"""The defaults of clusters, as part of Dask's configuration under the key ``dbutterfly``."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+import dask.config
+import yaml
+
+from ..errors import InputError
+
+__all__ = ["KEY", "configured", "default_text"]
+
+KEY = "dbutterfly"
+
+
+def default_text() -> str:
+    """The commented defaults."""
+    return resources.files(__package__).joinpath(f"{KEY}.yaml").read_text(encoding="utf-8")
+
+
+def configured(name: str) -> Any:
+    """What Dask's configuration says of ``dbutterfly.<name>``.
+
+    Raises
+    ------
+    InputError
+        If somebody has configured something else than a mapping under ``dbutterfly``.
+    """
+    try:
+        return dask.config.get(f"{KEY}.{name}")
+    except (KeyError, TypeError) as error:
+        raise InputError(f"Dask's configuration has no {KEY}.{name}: {error}") from error
+
+
+dask.config.update_defaults(yaml.safe_load(default_text()))

@@ -1,0 +1,218 @@
+"""Pods of a Kubernetes cluster, which the Dask operator looks after.
+
+The pods run as an ordinary user, without privileges. The operator asks schedulers by HTTP how many workers they want,
+so that a port for this is open inside of the cluster; pages are on it only if that is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import yaml
+from distributed.security import Security
+
+from ..errors import InputError
+from .kind import GPU_OF_TASK, Expected, Launched
+from .options import count, duration, flag, mapping, option, size, text
+
+__all__ = ["Kubernetes"]
+
+USER = 1000
+"""Of the images in ``deploy/docker``."""
+SCHEDULER_MEMORY = 2 << 30
+PORT = 8786
+DASHBOARD = 8787
+"""Port of HTTP, pages or not."""
+RESERVED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kubernetes(Launched):
+    """Workers in pods, by ``dask_kubernetes.operator.KubeCluster``.
+
+    Attributes
+    ----------
+    workers, minimum : int
+        Most and fewest at a time; by default always as many.
+    threads, memory : int
+        Of a worker.
+    gpu : bool
+        Whether each worker has a GPU of its own.
+    namespace, image, claim, mount, secret, environment : str
+        See ``dbutterfly.yaml``.
+    dashboard : bool
+        Whether there are pages on the scheduler's HTTP port, for all that reach its pod.
+    idle : float
+        Seconds after which the operator removes the cluster if nobody uses it.
+    """
+
+    name: ClassVar[str] = "kubernetes"
+    module: ClassVar[str] = "dask_kubernetes.operator"
+    class_name: ClassVar[str] = "KubeCluster"
+    extra: ClassVar[str | None] = "kubernetes"
+
+    workers: int = option(count)
+    minimum: int | None = option(count, optional=True)
+    threads: int = option(count)
+    memory: int = option(size)
+    gpu: bool = option(flag)
+    cluster_name: str = option(text)
+    namespace: str | None = option(text, optional=True)
+    image: str = option(text)
+    claim: str | None = option(text, optional=True)
+    mount: str = option(text)
+    secret: str | None = option(text, optional=True)
+    environment: dict[str, str] = option(mapping)
+    dashboard: bool = option(flag)
+    idle: float = option(duration)
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """See :attr:`Kind.resources`."""
+        return dict(GPU_OF_TASK) if self.gpu else {}
+
+    def expected(self) -> Expected:
+        """See :meth:`Kind.expected`."""
+        return Expected(self.workers, self.threads, self.memory)
+
+    def check(self) -> None:
+        """See that the package and an operator are there, and options fit each other.
+
+        Raises
+        ------
+        InputError
+            If not.
+        """
+        self.cluster_class()
+        if self.tls is not None:
+            raise InputError(
+                f"tls={self.tls!r} cannot be had with cluster='kubernetes': the Dask operator speaks to schedulers "
+                "without it. Close the namespace with deploy/kubernetes/network-policy.yaml, or encrypt pod traffic "
+                "by the network of the cluster"
+            )
+        if self.minimum is not None and self.minimum > self.workers:
+            raise InputError(f"kubernetes.minimum={self.minimum} is more than workers={self.workers}")
+        self._find_operator()
+
+    def _find_operator(self) -> None:
+        kr8s = importlib.import_module("kr8s")  # on which dask-kubernetes is built
+        try:
+            kr8s.api(namespace=self.namespace).lookup_kind("DaskCluster")
+        except Exception as error:
+            raise InputError(
+                f"cluster='kubernetes' finds no Dask operator: {type(error).__name__}: {error}; run it where kubectl "
+                "works, and install the operator: see deploy/kubernetes"
+            ) from error
+
+    def keywords(self, security: Security | None) -> dict[str, Any]:  # noqa: ARG002
+        """See :meth:`Launched.keywords`."""
+        return {
+            "custom_cluster_spec": self.specification(),
+            "namespace": self.namespace,
+            "shutdown_on_close": True,
+            "resource_timeout": int(self.wait),
+            "quiet": True,
+        }
+
+    def text(self) -> str:
+        """The DaskCluster, as YAML."""
+        body: str = yaml.safe_dump(self.specification(), sort_keys=False, default_flow_style=False)
+        return body
+
+    def specification(self) -> dict[str, Any]:
+        """The DaskCluster that the operator is given."""
+        return {
+            "apiVersion": "kubernetes.dask.org/v1",
+            "kind": "DaskCluster",
+            "metadata": {"name": self.cluster_name},
+            "spec": {
+                "idleTimeout": int(self.idle),
+                "worker": {"replicas": self.minimum or self.workers, "spec": self._pod(self._worker())},
+                "scheduler": {"spec": self._pod(self._scheduler()), "service": self._service()},
+            },
+        }
+
+    def scale(self, cluster: Any) -> None:
+        """Let the operator scale, if it may."""
+        if self.minimum is not None and self.minimum < self.workers:
+            cluster.adapt(minimum=self.minimum, maximum=self.workers)
+
+    def complaint(self) -> str:
+        """Where to look."""
+        namespace = "" if self.namespace is None else f" --namespace {self.namespace}"
+        return f"; see kubectl describe pods{namespace} --selector dask.org/cluster-name={self.cluster_name}"
+
+    def _pod(self, container: dict[str, Any]) -> dict[str, Any]:
+        pod: dict[str, Any] = {
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": USER,
+                "fsGroup": USER,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "automountServiceAccountToken": False,
+            "containers": [container],
+        }
+        volumes = [{"name": "spill", "emptyDir": {}}]
+        if self.claim is not None:
+            volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": self.claim}})
+        return pod | {"volumes": volumes}
+
+    def _container(self, name: str, args: list[str], resources: dict[str, str]) -> dict[str, Any]:
+        mounts = [{"name": "spill", "mountPath": "/tmp"}]
+        if self.claim is not None:
+            mounts.append({"name": "data", "mountPath": self.mount})
+        variables = {**self.environment, **RESERVED}
+        container: dict[str, Any] = {
+            "name": name,
+            "image": self.image,
+            "args": args,
+            "env": [{"name": key, "value": value} for key, value in variables.items()],
+            "resources": {"requests": dict(resources), "limits": dict(resources)},
+            "volumeMounts": mounts,
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            },
+        }
+        if self.secret is not None:
+            container["envFrom"] = [{"secretRef": {"name": self.secret}}]
+        return container
+
+    def _worker(self) -> dict[str, Any]:
+        resources = {"cpu": str(self.threads), "memory": str(self.memory)}
+        args = [
+            *("dask", "worker", "--name", "$(DASK_WORKER_NAME)", "--nthreads", str(self.threads)),
+            *("--memory-limit", str(self.memory), "--local-directory", "/tmp"),
+            *("--dashboard-address", "127.0.0.1:0"),
+        ]
+        if self.gpu:
+            resources["nvidia.com/gpu"] = "1"
+            args += ["--resources", "GPU=1"]
+        return self._container("worker", args, resources)
+
+    def _scheduler(self) -> dict[str, Any]:
+        pages = ["--dashboard-address", f":{DASHBOARD}"] if self.dashboard else ["--no-dashboard"]
+        args = ["dask", "scheduler", "--host", "0.0.0.0", "--port", str(PORT), *pages]
+        container = self._container("scheduler", args, {"cpu": "1", "memory": str(SCHEDULER_MEMORY)})
+        return container | {
+            "ports": [
+                {"name": "tcp-comm", "containerPort": PORT, "protocol": "TCP"},
+                {"name": "http-dashboard", "containerPort": DASHBOARD, "protocol": "TCP"},
+            ],
+            "readinessProbe": {"tcpSocket": {"port": "tcp-comm"}, "periodSeconds": 2},
+            "livenessProbe": {"tcpSocket": {"port": "tcp-comm"}, "initialDelaySeconds": 15, "periodSeconds": 20},
+        }
+
+    def _service(self) -> dict[str, Any]:
+        return {
+            "type": "ClusterIP",
+            "selector": {"dask.org/cluster-name": self.cluster_name, "dask.org/component": "scheduler"},
+            "ports": [
+                {"name": "tcp-comm", "protocol": "TCP", "port": PORT, "targetPort": "tcp-comm"},
+                {"name": "http-dashboard", "protocol": "TCP", "port": DASHBOARD, "targetPort": "http-dashboard"},
+            ],
+        }

@@ -1,0 +1,115 @@
+"""Clusters that start when work is there for them, and close with the call, or the block, that asked for them.
+
+A job is planned, and refused if it must be, by what its cluster is going to be; a result that is there already is
+returned. Only then are workers asked for, on which others may be waiting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, Self, TypeVar
+
+from distributed import Client
+
+from ..errors import InputError
+from .choosing import choose
+from .kind import Kind
+from .threads import Threads
+
+__all__ = ["OnDemand", "on_cluster", "opened"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class OnDemand:
+    """A cluster for a ``with`` block, started when its client is first asked for.
+
+    Parameters
+    ----------
+    kind : Kind
+        What to start.
+    """
+
+    def __init__(self, kind: Kind) -> None:
+        kind.check()
+        self.kind = kind
+        self._client: Client | None = None
+        self._stack = contextlib.ExitStack()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+        self._client = None
+
+    @property
+    def is_started(self) -> bool:
+        """Whether there are, or have been, workers."""
+        return self._client is not None
+
+    def client(self) -> Client:
+        """Client of the cluster, with at least one worker.
+
+        Raises
+        ------
+        InputError
+            If it cannot be had as it is asked for.
+        ClusterError
+            If it does not start.
+        """
+        with self._lock:
+            if self._client is None:
+                self._client = self._stack.enter_context(self.kind.started())
+            return self._client
+
+
+@contextlib.contextmanager
+def opened(where: Any, **options: Any) -> Iterator[OnDemand | Threads]:
+    """Choose a cluster, which is closed with the block; one that is opened already is left open.
+
+    Parameters
+    ----------
+    where, **options
+        See :func:`~dbutterfly.clusters.choose`.
+
+    Raises
+    ------
+    InputError
+        If it cannot be had, which is found out before anything is started.
+    """
+    if isinstance(where, OnDemand):
+        yield where
+        return
+    kind = choose(where, **options)
+    if isinstance(kind, Threads):
+        kind.check()
+        yield kind
+        return
+    with OnDemand(kind) as cluster:
+        yield cluster
+
+
+def on_cluster(function: Callable[P, R]) -> Callable[P, R]:
+    """Open what a function is given as ``cluster``, for the time of the call.
+
+    Its arguments ``client`` and ``cluster`` exclude each other; without either, the configured cluster is taken.
+    ``workers`` says how many of them there are.
+    """
+
+    @functools.wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        where, client = kwargs.get("cluster"), kwargs.get("client")
+        if client is not None:
+            if where is not None:
+                raise InputError(f"client={client!r} and cluster={where!r} exclude each other; leave one out")
+            return function(*args, **kwargs)
+        with opened(where, workers=kwargs.get("workers")) as cluster:
+            return function(*args, **{**kwargs, "cluster": cluster})  # type: ignore[arg-type]
+
+    return called

@@ -1,0 +1,155 @@
+"""Options of a cluster: how each is read from YAML, a keyword or a text of the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+import yaml
+from dask.utils import parse_bytes, parse_timedelta
+
+from ..errors import InputError
+
+__all__ = ["count", "duration", "flag", "mapping", "option", "parse_options", "read_options", "size", "text", "texts"]
+
+Reader: TypeAlias = Callable[[str, Any], Any]
+"""Takes the name of an option and what was given, and returns its value or raises InputError."""
+
+
+def option(reads: Reader, *, optional: bool = False) -> Any:
+    """Field of a dataclass that is an option.
+
+    Parameters
+    ----------
+    reads : callable
+        How its value is read.
+    optional : bool
+        Whether None, "none", "null" and an empty text say that there is no value.
+    """
+    return dataclasses.field(metadata={"reads": reads, "optional": optional})
+
+
+def read_options(cls: type, where: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of the options of a dataclass.
+
+    Parameters
+    ----------
+    cls : type
+        A dataclass whose fields are made by :func:`option`.
+    where : str
+        What comes before the name of an option in an error.
+    given : mapping
+        From names, with hyphens or underscores, to what was given.
+
+    Raises
+    ------
+    InputError
+        If an option is unknown, or has no value that can be used.
+    """
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    values = {}
+    for key, value in given.items():
+        name = key.replace("-", "_")
+        if name not in fields:
+            close = difflib.get_close_matches(name, fields, n=1)
+            hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(fields)}"
+            raise InputError(f"{where}.{key} is no option of {where}{hint}")
+        metadata = fields[name].metadata
+        absent = value is None or (isinstance(value, str) and value.lower() in ("", "none", "null"))
+        if absent and not metadata["optional"]:
+            raise InputError(f"{where}.{key}={value!r} leaves out an option that is needed")
+        values[name] = None if absent else metadata["reads"](f"{where}.{key}", value)
+    return values
+
+
+def parse_options(pairs: Iterable[str]) -> dict[str, str]:
+    """Options from texts such as ``walltime=02:00:00``.
+
+    Raises
+    ------
+    InputError
+        If a text has no ``=``.
+    """
+    options = {}
+    for pair in pairs:
+        name, found, value = pair.partition("=")
+        if not found or not name:
+            raise InputError(f"--cluster-option {pair!r} is not KEY=VALUE, such as walltime=02:00:00")
+        options[name] = value
+    return options
+
+
+def count(name: str, value: Any) -> int:
+    """Positive integer."""
+    try:
+        number = int(value) if isinstance(value, str) else operator.index(value)
+    except (ValueError, TypeError):
+        number = 0
+    if number < 1 or isinstance(value, bool):
+        raise InputError(f"{name}={value!r} is not a positive number")
+    return number
+
+
+def size(name: str, value: Any) -> int:
+    """Bytes, from a number or a text such as ``4 GiB``."""
+    try:
+        found = int(parse_bytes(value))
+    except (ValueError, TypeError, AttributeError):
+        found = 0
+    if found < 1:
+        raise InputError(f'{name}={value!r} is not a positive number of bytes; write it like "4 GiB"')
+    return found
+
+
+def duration(name: str, value: Any) -> float:
+    """Seconds, from a number or a text such as ``10 minutes``."""
+    try:
+        seconds = float(parse_timedelta(value))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        seconds = 0.0
+    if not seconds > 0:
+        raise InputError(f'{name}={value!r} is no duration; write it like "10 minutes"')
+    return seconds
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or false."""
+    found = yaml.safe_load(value) if isinstance(value, str) else value
+    if not isinstance(found, bool):
+        raise InputError(f"{name}={value!r} is neither true nor false")
+    return found
+
+
+def text(name: str, value: Any) -> str:
+    """One line of text; what YAML took for a number, which is not what was written, is refused."""
+    if not isinstance(value, str) or re.search(r"[\r\n]", value):
+        raise InputError(f"{name}={value!r} is no line of text; in YAML, put it in quotes")
+    return value
+
+
+def texts(name: str, value: Any) -> tuple[str, ...]:
+    """Lines of text: a list, in the brackets of YAML where it is given as text, or one line."""
+    found = _loaded(name, value) if isinstance(value, str) and value.startswith("[") else value
+    found = [found] if isinstance(found, str) else found
+    if not isinstance(found, (list, tuple)):
+        raise InputError(f"{name}={value!r} is no list of texts")
+    return tuple(text(name, line) for line in found)
+
+
+def mapping(name: str, value: Any) -> dict[str, str]:
+    """Texts by name: a mapping, or YAML."""
+    found = _loaded(name, value) if isinstance(value, str) else value
+    if not isinstance(found, Mapping):
+        raise InputError(f"{name}={value!r} is no mapping; write it like {{KEY: value}}")
+    return {text(name, key): str(entry) for key, entry in found.items()}
+
+
+def _loaded(name: str, value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"{name}={value!r} is no YAML: {error}") from None

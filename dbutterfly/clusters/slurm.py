@@ -1,0 +1,187 @@
+"""Jobs of a Slurm cluster, each with some workers; scheduler and client run where the call is made.
+
+A call may be made on a login node or in a job of its own (see ``deploy/slurm``). Jobs that end, are cancelled or lose
+their node are submitted again, since the number of workers is kept up by Dask's adaptive scaling. A worker says
+good-bye some time before its job's limit, so that nothing is lost with it but time.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from distributed.security import Security
+
+from ..errors import ClusterError, InputError
+from .kind import GPU_OF_TASK, Expected, Launched
+from .options import count, duration, flag, option, size, text, texts
+from .slurm_limits import Request, check_request, parse_walltime, partitions, slurm, walltime
+
+__all__ = ["Slurm"]
+
+JOB_NAME = "dbutterfly-worker"
+SECONDS_ALONE = 60
+"""After which a worker without a scheduler ends, so that no job outlives its run."""
+ONE_BLAS_THREAD = tuple(f"export {name}_NUM_THREADS=1" for name in ("OMP", "OPENBLAS", "MKL"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slurm(Launched):
+    """Workers in jobs, by ``dask_jobqueue.SLURMCluster``.
+
+    Attributes
+    ----------
+    workers, minimum : int
+        Most and fewest at a time; by default always as many.
+    processes : int
+        Workers in a job.
+    threads, memory : int
+        Of a worker.
+    gpu : bool
+        Whether each worker has a GPU of its own.
+    partition, account, walltime : str
+        Of a job.
+    margin : float
+        Seconds before the end of a job at which its workers leave.
+    directives, prologue : tuple of str
+        Further ``#SBATCH`` lines, and shell commands before the worker.
+    python, interface, host, directory, scratch, dashboard : str
+        See ``dbutterfly.yaml``.
+    """
+
+    name: ClassVar[str] = "slurm"
+    module: ClassVar[str] = "dask_jobqueue"
+    class_name: ClassVar[str] = "SLURMCluster"
+    extra: ClassVar[str | None] = "slurm"
+
+    workers: int = option(count)
+    minimum: int | None = option(count, optional=True)
+    processes: int = option(count)
+    threads: int = option(count)
+    memory: int = option(size)
+    gpu: bool = option(flag)
+    partition: str | None = option(text, optional=True)
+    account: str | None = option(text, optional=True)
+    walltime: str = option(walltime)
+    margin: float = option(duration)
+    directives: tuple[str, ...] = option(texts)
+    prologue: tuple[str, ...] = option(texts)
+    python: str | None = option(text, optional=True)
+    interface: str | None = option(text, optional=True)
+    host: str | None = option(text, optional=True)
+    directory: str = option(text)
+    scratch: str | None = option(text, optional=True)
+    dashboard: str = option(text)
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """See :attr:`Kind.resources`."""
+        return dict(GPU_OF_TASK) if self.gpu else {}
+
+    @property
+    def lifetime(self) -> int:
+        """Seconds after which a worker leaves."""
+        seconds = parse_walltime(self.walltime)
+        assert seconds is not None
+        return int(min(seconds, 10 * 365 * 86400) - self.margin)
+
+    def expected(self) -> Expected:
+        """See :meth:`Kind.expected`."""
+        return Expected(self.workers, self.threads, self.memory)
+
+    def check(self) -> None:
+        """See that the packages are there, that options fit each other, and that Slurm can ever run such jobs.
+
+        Raises
+        ------
+        InputError
+            If not.
+        """
+        self.cluster_class()
+        if self.minimum is not None and self.minimum > self.workers:
+            raise InputError(f"slurm.minimum={self.minimum} is more than workers={self.workers}")
+        if self.workers % self.processes:
+            raise InputError(
+                f"slurm.workers={self.workers} is no multiple of processes={self.processes}, the workers in one job"
+            )
+        if self.lifetime < self.margin:
+            raise InputError(
+                f"slurm.walltime={self.walltime!r} leaves no time to work before margin={self.margin:g} s; a job needs "
+                "at least twice that"
+            )
+        if self.host is not None and self.interface is not None:
+            raise InputError(f"slurm.host={self.host!r} and interface={self.interface!r} exclude each other")
+        for name, value in (("directory", self.directory), ("scratch", self.scratch), ("python", self.python)):
+            if value is not None and len(value.split()) != 1:
+                raise InputError(f"slurm.{name}={value!r} has a space in it, which job scripts do not stand")
+        cores, memory = self.processes * self.threads, self.processes * self.memory
+        gpus = self.processes if self.gpu else 0
+        check_request(Request(self.partition, self.walltime, cores, memory, gpus), partitions())
+        try:
+            slurm("sbatch", "--test-only", script=self.text())  # limits of users and accounts, directives
+        except ClusterError as error:
+            raise InputError(f"Slurm would refuse jobs with these options: {error}") from error
+
+    def keywords(self, security: Security | None) -> dict[str, Any]:
+        """See :meth:`Launched.keywords`."""
+        directory = os.path.abspath(self.directory)
+        where = {"host": self.host} if self.host else {"interface": self.interface} if self.interface else {}
+        return {
+            **self._job(),
+            "interface": self.interface,
+            "scheduler_options": {**where, "dashboard_address": self.dashboard},
+            "security": security,
+            "shared_temp_directory": directory,
+            "silence_logs": "error",
+        }
+
+    def _job(self) -> dict[str, Any]:
+        """What describes a job, whatever its scheduler."""
+        directory = os.path.abspath(self.directory)
+        gres = [f"--gres=gpu:{self.processes}"] if self.gpu else []
+        resources = ["--resources", "GPU=1"] if self.gpu else []
+        return {
+            "job_name": JOB_NAME,
+            "queue": self.partition,
+            "account": self.account,
+            "walltime": self.walltime,
+            "cores": self.processes * self.threads,
+            "processes": self.processes,
+            "memory": f"{self.processes * self.memory} B",
+            "job_extra_directives": [f"--output={directory}/{JOB_NAME}-%j.log", *gres, *self.directives],
+            "job_script_prologue": [*ONE_BLAS_THREAD, *self.prologue],
+            "worker_extra_args": [
+                *resources,
+                *("--lifetime", f"{self.lifetime}s", "--lifetime-stagger", f"{self.margin / 4:g}s"),
+                *("--dashboard-address", "127.0.0.1:0"),
+            ],
+            "python": self.python,
+            "local_directory": self.scratch,
+            "death_timeout": SECONDS_ALONE,
+        }
+
+    def text(self) -> str:
+        """The script of a job."""
+        job = self.cluster_class().job_cls(scheduler="SCHEDULER", name="WORKER", **self._job())
+        script: str = job.job_script()
+        return script
+
+    def prepare(self) -> None:
+        """Make the directory for logs and credentials."""
+        os.makedirs(self.directory, exist_ok=True)
+
+    def scale(self, cluster: Any) -> None:
+        """Keep up the number of workers."""
+        fewest = self.workers if self.minimum is None else self.minimum
+        jobs = [max(1, -(-number // self.processes)) for number in (fewest, self.workers)]
+        cluster.adapt(minimum_jobs=jobs[0], maximum_jobs=jobs[1])
+
+    def complaint(self) -> str:
+        """States and reasons of jobs that wait, and where logs are."""
+        try:
+            queue = slurm("squeue", "--me", "--noheader", f"--name={JOB_NAME}", "--format=%i %T (%r)").split("\n")
+        except (ClusterError, InputError):
+            queue = []
+        jobs = "; ".join(line for line in queue if line) or "none"
+        return f"; jobs: {jobs}; logs are in {os.path.abspath(self.directory)}"

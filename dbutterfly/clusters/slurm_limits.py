@@ -1,0 +1,178 @@
+"""What a Slurm cluster allows: its partitions as ``sinfo`` describes them, and the way in which Slurm writes times."""
+
+from __future__ import annotations
+
+import math
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import ClusterError, InputError
+
+__all__ = ["Nodes", "Request", "check_request", "parse_walltime", "partitions", "slurm", "walltime"]
+
+SECONDS_FOR_SLURM = 60.0
+"""Time within which a command of Slurm answers, if its controller can be reached."""
+
+_DAYS = re.compile(r"(\d+)-(\d+)(?::(\d+)(?::(\d+))?)?")
+_TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+)")
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Nodes of a partition that are alike.
+
+    Attributes
+    ----------
+    partition : str
+        Its name; the default partition's ends with ``*``.
+    seconds : float
+        Longest job.
+    cores : int
+        Of a node.
+    memory : int
+        Bytes of a node.
+    gpus : int
+        Of a node.
+    """
+
+    partition: str
+    seconds: float
+    cores: int
+    memory: int
+    gpus: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one job asks for.
+
+    Attributes
+    ----------
+    partition : str, optional
+        None for the default one.
+    walltime : str
+        As Slurm writes it.
+    cores, memory, gpus : int
+        On one node.
+    """
+
+    partition: str | None
+    walltime: str
+    cores: int
+    memory: int
+    gpus: int
+
+
+def parse_walltime(text: str) -> float | None:
+    """Seconds of a time as Slurm writes it; None if it is none.
+
+    Minutes, minutes:seconds, hours:minutes:seconds, days-hours, days-hours:minutes and days-hours:minutes:seconds are;
+    so ``1:30`` is a minute and a half.
+    """
+    if text.lower() in ("infinite", "unlimited"):
+        return math.inf
+    if found := _DAYS.fullmatch(text):
+        days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+        return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+    if found := _TIME.fullmatch(text):
+        first, second, last = found.groups()
+        if second is None:
+            return int(last) * 60.0
+        return float((int(first or 0) * 60 + int(second)) * 60 + int(last))
+    return None
+
+
+def walltime(name: str, value: Any) -> str:
+    """Read an option that is a time as Slurm writes it.
+
+    Raises
+    ------
+    InputError
+        If it is none; a number is refused, as YAML makes one of an unquoted ``1:00:00``.
+    """
+    seconds = parse_walltime(value) if isinstance(value, str) else None
+    if not seconds:
+        raise InputError(
+            f"{name}={value!r} is no time as Slurm writes it; use [DAYS-]HOURS:MINUTES:SECONDS, and quotes in YAML"
+        )
+    return str(value)
+
+
+def slurm(*command: str, script: str | None = None) -> str:
+    """Output of a command of Slurm, which may read a job script.
+
+    Raises
+    ------
+    InputError
+        If it is not installed here.
+    ClusterError
+        If it fails.
+    """
+    try:
+        done = subprocess.run(
+            command, input=script, capture_output=True, text=True, timeout=SECONDS_FOR_SLURM, check=True
+        )
+    except FileNotFoundError:
+        raise InputError(
+            f"cluster='slurm' needs the command {command[0]}, which is not here; run it where jobs are submitted"
+        ) from None
+    except subprocess.CalledProcessError as error:
+        raise ClusterError(f"{' '.join(command)} failed: {error.stderr.strip() or error.stdout.strip()}") from error
+    except subprocess.TimeoutExpired as error:
+        raise ClusterError(f"{' '.join(command)} has not answered for {SECONDS_FOR_SLURM:g} s") from error
+    return done.stdout
+
+
+def partitions() -> list[Nodes]:
+    """Partitions of this cluster, one entry for nodes that are alike."""
+    return [_nodes(line) for line in slurm("sinfo", "--noheader", "--format=%P|%l|%c|%m|%G").splitlines()]
+
+
+def _nodes(line: str) -> Nodes:
+    """Entry of a line; of ``8+`` nodes with at least 8 cores the least is taken."""
+    partition, limit, cores, megabytes, gres = line.split("|")
+    return Nodes(
+        partition,
+        parse_walltime(limit) or math.inf,
+        int(cores.rstrip("+")),
+        int(megabytes.rstrip("+")) << 20,
+        sum(int(number) for number in re.findall(r"gpu(?::[^:,(]+)?:(\d+)", gres)),
+    )
+
+
+def check_request(request: Request, nodes: Sequence[Nodes]) -> None:
+    """See whether a job can ever run.
+
+    Raises
+    ------
+    InputError
+        If not; the message names the option that asks for too much, and what there is.
+    """
+    names = sorted({node.partition.rstrip("*") for node in nodes})
+    if request.partition is None:
+        there = [node for node in nodes if node.partition.endswith("*")]
+        if not there:
+            raise InputError(f"slurm: there is no default partition; set the option partition to one of {names}")
+    else:
+        there = [node for node in nodes if node.partition.rstrip("*") == request.partition]
+        if not there:
+            raise InputError(f"slurm.partition={request.partition!r} is not here; there are {names}")
+    where = f"partition {there[0].partition.rstrip('*')}"
+    longest = max(node.seconds for node in there)
+    seconds = parse_walltime(request.walltime)
+    assert seconds is not None
+    if seconds > longest:
+        raise InputError(f"slurm.walltime={request.walltime!r} is longer than the {longest:g} s that {where} allows")
+    for wish, most, option, unit in (
+        (request.cores, max(node.cores for node in there), "threads times processes", "cores"),
+        (request.memory, max(node.memory for node in there), "memory times processes", "bytes"),
+        (request.gpus, max(node.gpus for node in there), "gpu times processes", "GPUs"),
+    ):
+        if wish > most:
+            raise InputError(f"slurm: {option} asks for {wish} {unit}; a node of {where} has {most}")
+    fits = any(n.cores >= request.cores and n.memory >= request.memory and n.gpus >= request.gpus for n in there)
+    if not fits:
+        raise InputError(f"slurm: no node of {where} has cores, memory and GPUs for one job at the same time")

@@ -544,7 +544,7 @@ def finish_task(
     task : Task
         What to do.
     inputs : dict of array
-        What :func:`load_task` returns.
+        What :func:`load_task` returns; emptied.
     bytes_read : int
         What reading them from Z cost (:meth:`Task.bytes_read`), for the record.
     load_seconds : float
@@ -562,6 +562,7 @@ def finish_task(
     started = time.perf_counter()
     with np.errstate(all="ignore"):  # non-finite results are looked for, and reported with their place
         outputs = task.compute(job, inputs)
+    inputs.clear()  # for their memory to serve the next task at once
     elapsed = time.perf_counter() - started
     peak = max(idle_bytes, resident.peak())  # counted in two ways, which differ by some pages
     record = Record(bytes_read, load_seconds, elapsed, time.time(), idle_bytes, peak)

@@ -22,6 +22,7 @@ import signal
 import threading
 import time
 import uuid
+import zlib
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +40,7 @@ from threadpoolctl import ThreadpoolController
 from . import buffers, resident
 from .errors import CheckpointError, DButterflyError, InputError, SourceError, StoreError, TaskError
 from .plan import Budget
-from .tasks import Output, Record, Task, Work, done_name, finish_task, load_task, write_outputs
+from .tasks import Loaded, Output, Record, Task, Work, done_name, finish_task, load_task, write_outputs
 
 __all__ = ["DaskEngine", "Engine", "ThreadEngine", "choose_engine", "connect", "parse_memory", "single_threaded_blas"]
 
@@ -73,9 +74,18 @@ _log = logging.getLogger("dbutterfly")
 
 
 class Engine(ABC):
-    """Runs the tasks of one stage."""
+    """Runs the tasks of one stage.
+
+    Attributes
+    ----------
+    workers : int
+        Tasks that compute at a time.
+    dashboard : str or None
+        Address of the page that shows the cluster at work.
+    """
 
     workers: int
+    dashboard: str | None = None
 
     @abstractmethod
     def budget(self, memory: int | None) -> Budget:
@@ -255,15 +265,19 @@ class ThreadEngine(Engine):
 
     def _run_one(self, job: Work, number: int, task: Task, idle: int) -> Returned:
         with self._reading:
-            started = time.perf_counter()
+            now, started = time.time(), time.perf_counter()
             inputs = load_task(job, task)
             elapsed = time.perf_counter() - started
+        loaded = Loaded(task.bytes_read(job), elapsed, now, idle, _number_of_thread())
         with self._computing:
-            outputs, record = finish_task(
-                job, number, task, inputs, bytes_read=task.bytes_read(job), load_seconds=elapsed, idle_bytes=idle
-            )
+            outputs, record = finish_task(job, number, task, inputs, loaded)
             write_outputs(job, outputs)
         return Returned(record, [])
+
+
+def _number_of_thread() -> int:
+    """Number of this thread in the pool of a stage: the threads of one stage take the places of those before them."""
+    return int(threading.current_thread().name.rpartition("_")[2])
 
 
 class DaskEngine(Engine):
@@ -289,6 +303,7 @@ class DaskEngine(Engine):
             raise InputError(
                 f"client={client!r} has no workers yet; start some, or wait for them with wait_for_workers"
             ) from None
+        self.dashboard = client.dashboard_link
         infos = client.scheduler_info(n_workers=-1)["workers"].values()
         self.workers = sum(info["nthreads"] for info in infos)
         limits = [info["memory_limit"] / info["nthreads"] for info in infos if info["memory_limit"]]
@@ -619,31 +634,26 @@ def _run_on_worker(number: int, task: Task, sent: dict[str, Any], bytes_read: in
     worker = get_worker()
     try:
         with buffers.kept():
-            gate = _gates.setdefault(worker.id, threading.BoundedSemaphore(worker.state.nthreads))
-            return _done_behind(gate, packed, number, task, sent, bytes_read)
+            return _done_behind(worker, packed, number, task, sent, bytes_read)
     except DButterflyError as error:
         _make_portable(error, worker.address)
         raise
 
 
 def _done_behind(
-    gate: threading.BoundedSemaphore,
-    packed: bytes,
-    number: int,
-    task: Task,
-    sent: dict[str, Any],
-    bytes_read: int | None,
+    worker: Any, packed: bytes, number: int, task: Task, sent: dict[str, Any], bytes_read: int | None
 ) -> Returned:
     """Read what the client did not send, compute, and write if the workspace can be reached.
 
     Where the plan reads ahead, the task leaves its place in the worker's queue as soon as it has read and may compute:
     the worker starts the next one, which reads meanwhile and then waits at the gate for this one to end.
     """
+    gate = _gates.setdefault(worker.id, threading.BoundedSemaphore(worker.state.nthreads))
     job = _unpacked(packed)
     if (record := _finished(job, number, task)) is not None:
         return Returned(record, [])
     idle = _idle_bytes(packed)
-    started = time.perf_counter()
+    now, started = time.time(), time.perf_counter()
     # Received arrays may lie at odd addresses, where sums are taken in another order than everywhere else.
     inputs = {name: np.require(array, requirements=["C", "A"]) for name, array in sent.items()}
     if bytes_read is None:
@@ -652,12 +662,11 @@ def _done_behind(
     if job.workspace.shared:
         inputs |= task.read_workspace(job)
     elapsed = time.perf_counter() - started
+    loaded = Loaded(bytes_read, elapsed, now, idle, zlib.crc32(worker.id.encode()))
     with gate, single_threaded_blas():
         if job.prefetch:
             secede()
-        outputs, record = finish_task(
-            job, number, task, inputs, bytes_read=bytes_read, load_seconds=elapsed, idle_bytes=idle
-        )
+        outputs, record = finish_task(job, number, task, inputs, loaded)
         if not job.workspace.shared:
             return Returned(record, outputs)
         write_outputs(job, outputs)

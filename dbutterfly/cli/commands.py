@@ -44,6 +44,7 @@ from .values import (
     parse_tree,
     save_array,
 )
+from .watching import LogJson, ReportFile, say_error, say_plan, watched
 
 __all__ = ["apply", "factorize", "info", "plan", "verify"]
 
@@ -107,6 +108,8 @@ def factorize(
     ] = 0,
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Compute anew what the store holds.")] = False,
     tol: Target = None,
+    report: ReportFile = None,
+    log_json: LogJson = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -116,17 +119,17 @@ def factorize(
     """
     wrapped = as_source(absolute(source))
     job = _job(wrapped, chain, tree, rank, tol if chain is None and rank is None else None, passes, orderings)
-    with connected(scheduler) as client:
+    with watched(quiet, log_json), connected(scheduler) as client:
         resources: dict[str, Any] = {"client": client, "memory": memory, "workers": workers}
         if is_unknown(job["orderings"]):
             asked = {name: job[name] for name in ("chain", "rank", "orderings")}
             job["orderings"] = dbf.identify(wrapped, **asked, **resources, backend=backend)
-            if not quiet:
+            if not quiet and not log_json:
                 print(job["orderings"], file=sys.stderr)
         planned = dbf.plan(wrapped, **job, **resources, store=store)
         resources["memory"] = planned.budget.memory  # what is free may change, the plan that was shown may not
-        if not quiet:
-            print(planned, file=sys.stderr)
+        say_plan(planned, quiet, log_json)
+        bars = not quiet and not log_json
         started = time.perf_counter()
         try:
             found = dbf.factorize(
@@ -138,20 +141,22 @@ def factorize(
                 missing=missing,
                 sweeps=sweeps,
                 resume=not no_resume,
-                progress=not quiet,
+                progress=bars,
             )
         except KeyboardInterrupt:
             same = "the same command without --no-resume" if no_resume else "the same command"
             raise Interrupted(f"interrupted; finished tasks are kept in {store}, and {same} resumes") from None
         seconds = time.perf_counter() - started
-        verified = None if tol is None else dbf.verify(found, wrapped, **resources, progress=not quiet)
+        verified = None if tol is None else dbf.verify(found, wrapped, **resources, progress=bars)
+    if report is not None:
+        found.report(report)
     if as_json:
         error = {} if verified is None else {"verified": verified_json(verified)}
         print_json({"store": store, "seconds": seconds, **factorization_json(found), **error})
     else:
         print_lines(factorization_lines(found))
         print_lines([] if verified is None else [("verified", f"error {verified}")])
-    _check_tolerance(verified, tol)
+    _check_tolerance(verified, tol, log_json)
 
 
 def apply(
@@ -274,8 +279,8 @@ def _job(
     }
 
 
-def _check_tolerance(verified: VerifiedError | None, tol: float | None) -> None:
+def _check_tolerance(verified: VerifiedError | None, tol: float | None, log_json: bool = False) -> None:
     if verified is None or tol is None or verified <= tol:
         return
-    print(f"error: the verified error {float(verified):.4g} is above --tol {tol:g}", file=sys.stderr)
+    say_error(f"the verified error {float(verified):.4g} is above --tol {tol:g}", log_json)
     raise typer.Exit(ABOVE_TOLERANCE)

@@ -33,6 +33,7 @@ EXAMPLES = {
         "dbutterfly verify run.zarr z.zarr --samples 100",
     ],
     "info": ["dbutterfly info run.zarr", "dbutterfly info g-run.zarr --json"],
+    "report": ["dbutterfly report run.zarr run.html"],
 }
 """Command lines by command."""
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import dbutterfly as dbf
 from dbutterfly.chain import split_tree
+from dbutterfly.tasks import Record
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,8 +166,9 @@ def finished(run: Any) -> set[int]:
 
 
 def _holds_row(path: Path) -> bool:
-    row = path.read_bytes()[:48]
-    return len(row) == 48 and bool(np.isfinite(np.frombuffer(row)).all())
+    size = 8 * len(Record._fields)
+    row = path.read_bytes()[:size]
+    return len(row) == size and bool(np.isfinite(np.frombuffer(row)).all())
 
 
 def read(run: Path) -> list[int]:

@@ -42,7 +42,7 @@ def report(
 
 
 def watched(quiet: bool, log_json: bool) -> contextlib.AbstractContextManager[None]:
-    """Log to stderr what is asked for: as JSON, lines for people, or nothing: the error that ends a run is shown anyway."""
+    """Log what is asked for: JSON, lines for people, or nothing; the error that ends a run is shown anyway."""
     return logging_to_stderr(logging.CRITICAL if quiet else logging.INFO, as_json=log_json)
 
 

@@ -56,6 +56,7 @@ def measured(path: Path, run: Path, repeats: int, how: Callable[[], dict[str, An
         "seconds": walls[best],
         "median_seconds": statistics.median(walls),
         "processor_seconds": statistics.median(spent),
+        "shape": list(found.shape),
         "stage_seconds": list(stages[best].items()),
         "samples": walls,
     }
@@ -105,17 +106,19 @@ def main(
         if scheduler is not None:
             path = written(place, n, n)
             found = on_cluster(scheduler, path, run, repeats)
-            earlier = [row for row in harness.recorded(NAME) if row.get("kind") == "cluster"]
-            rows = [row for row in earlier if row["workers"] != found["workers"]]
-            rows.append({"kind": "cluster", "rows": n, "columns": n, **found})
-            harness.record(NAME, sorted(rows, key=lambda row: row["workers"]))
+            earlier = [row for row in harness.recorded(NAME) if row["kind"] == "cluster"]
+            others = [row for row in earlier if row["workers"] != found["workers"]]
+            here = [row for row in harness.recorded(NAME) if row["kind"] != "cluster"]
+            there = sorted([*others, {"kind": "cluster", **found}], key=lambda row: row["workers"])
+            harness.record(NAME, [*here, *there])
             return
         rows = []
         for _ in range(rounds):  # in turn, so that a busy machine slows all alike
             for workers in counts:
                 rows += measured_here(written(place, n, n), run, workers, repeats, "strong")
                 rows += measured_here(written(place, n // 2 * workers, n // 2), run, workers, repeats, "weak")
-        harness.record(NAME, [*joined(rows), *ratios(rows, counts)])
+        there = [row for row in harness.recorded(NAME) if row["kind"] == "cluster"]
+        harness.record(NAME, [*joined(rows), *ratios(rows, counts), *there])
 
 
 def measured_here(path: Path, run: Path, workers: int, repeats: int, kind: str) -> list[dict[str, Any]]:

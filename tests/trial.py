@@ -156,13 +156,13 @@ def _never(rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[Any]:
 
 def is_finished(run: Any, number: int) -> bool:
     """Whether the row of a tile says that it has ended."""
-    return any(_holds_row(path) for path in Path(run).glob(f"work/*/done/tiles/c/{number}/0"))
+    return any(_holds_row(path) for path in Path(run).glob(f"work/*/done/tiles/c.{number}.0"))
 
 
 def finished(run: Any) -> set[int]:
     """Numbers of the tiles that have ended."""
-    found = Path(run).glob("work/*/done/tiles/c/*/0")
-    return {int(path.parent.name) for path in found if _holds_row(path)}
+    found = Path(run).glob("work/*/done/tiles/c.*.0")
+    return {int(path.name.split(".")[1]) for path in found if _holds_row(path)}
 
 
 def _holds_row(path: Path) -> bool:

@@ -22,12 +22,12 @@ from .sources import MatrixSource
 from .store import RunStore
 from .tasks import Job, Record, Task, TileTask, done_name, stage_tasks, writers
 
+__all__ = ["Run", "create_arrays", "forgotten", "run_stages"]
+
 _log = logging.getLogger("dbutterfly")
 
 SECONDS_BETWEEN_LINES = 30.0
 """Time after which a stage under way is logged again."""
-
-__all__ = ["Run", "create_arrays", "forgotten", "run_stages"]
 
 
 @dataclass(frozen=True)

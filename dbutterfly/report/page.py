@@ -33,6 +33,8 @@ LEVELS = {
 """Parts of the error, with what they are."""
 
 
+ENGINES = {"ThreadEngine": "threads of one process", "DaskEngine": "the workers of a Dask cluster"}
+
 LONGEST_NAME = 160
 """Letters of the name of a matrix: a known one may tell its whole chain."""
 
@@ -84,7 +86,7 @@ def page(subject: Subject) -> str:
         "chain": [tuple(pattern) for pattern in subject.chain],
         "orderings": subject.orderings.describe(),
         "stages": [_stage(name, done) for name, done in record.get("stages", {}).items()],
-        "engine": f"{record.get('engine', '')} with {record.get('workers', '?')} workers" if "engine" in record else "",
+        "engine": _engine(record),
         "levels": _levels(record.get("errors", {})),
         "timeline": None if trace is None else timeline(trace),
         "map": None if trace is None else _map(trace.residuals),
@@ -145,7 +147,14 @@ def _bounds(certificate: Certificate) -> dict[str, float] | None:
     if certificate.deviation is not None or not 0 < certificate.error_bound < math.inf:
         return None
     most = 1.1 * certificate.error_bound
-    return {"low": 100 * certificate.lower_bound / most, "high": 100 * certificate.error_bound / most}
+    low, high = 100 * certificate.lower_bound / most, 100 * certificate.error_bound / most
+    return {"low": low, "high": high, "below": max(low / 2, 10), "between": min(max((low + high) / 2, 30), 88)}
+
+
+def _engine(record: dict[str, Any]) -> str:
+    """Where the run was, if there was one."""
+    place = ENGINES.get(record.get("engine", ""))
+    return f"On {place}, {record.get('workers')} tasks at a time." if place is not None else ""
 
 
 def _stage(name: str, done: dict[str, Any]) -> dict[str, str]:

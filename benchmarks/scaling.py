@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import psutil
 from distributed import Client
@@ -132,42 +132,52 @@ def measured_here(path: Path, run: Path, workers: int, repeats: int, kind: str) 
     return rows
 
 
-def joined(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The shortest of the rounds of each case, with the samples of all."""
-    cases: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+Case: TypeAlias = tuple[str, str, int]
+"""Kind of scaling, engine, and number of workers."""
+
+
+def by_case(rows: list[dict[str, Any]]) -> dict[Case, list[dict[str, Any]]]:
+    """Rows of each case, one for each round."""
+    cases: dict[Case, list[dict[str, Any]]] = {}
     for row in rows:
         cases.setdefault((row["kind"], row["engine"], row["workers"]), []).append(row)
+    return cases
+
+
+def joined(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The shortest of the rounds of each case, with the samples of all."""
     return [
         {**min(those, key=lambda row: row["seconds"]), "samples": [time for row in those for time in row["samples"]]}
-        for those in cases.values()
+        for those in by_case(rows).values()
     ]
 
 
 def ratios(rows: list[dict[str, Any]], counts: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Speed over that of one worker, part of the ideal for weak scaling, and the scheduler's part of the time."""
-    best = {(row["kind"], row["engine"], row["workers"]): row for row in joined(rows)}
+    """Speed over that of one worker, part of the ideal for weak scaling, and the scheduler's part of the time.
+
+    All are medians of the ratios of rounds, which were taken side by side; of the time, and of the processor time.
+    """
+    cases, one = by_case(rows), counts[0]
     found: list[dict[str, Any]] = []
     for workers in counts:
-        strong, one, threads, weak, weak_one = (
-            best[key]
-            for key in (
-                ("strong", "processes", workers),
-                ("strong", "processes", counts[0]),
-                ("strong", "threads", workers),
-                ("weak", "processes", workers),
-                ("weak", "processes", counts[0]),
-            )
+        strong, threads, weak = (
+            (kind, engine, workers)
+            for kind, engine in (("strong", "processes"), ("strong", "threads"), ("weak", "processes"))
         )
+
+        def ratio(over: Case, under: Case, field: str = "seconds") -> float:
+            return harness.ratios([row[field] for row in cases[over]], [row[field] for row in cases[under]])
+
+        cpu = "processor_seconds"
         found.append(
             {
                 "kind": "ratios",
                 "workers": workers,
-                "speedup": one["seconds"] / strong["seconds"],
-                "speedup_of_processor_seconds": workers * one["processor_seconds"] / strong["processor_seconds"],
-                "weak_efficiency": weak_one["seconds"] / weak["seconds"],
-                "scheduler_overhead": strong["seconds"] / threads["seconds"] - 1,
-                "scheduler_overhead_of_processor_seconds": strong["processor_seconds"] / threads["processor_seconds"]
-                - 1,
+                "speedup": ratio((*strong[:2], one), strong),
+                "speedup_of_processor_seconds": workers / one * ratio((*strong[:2], one), strong, cpu),
+                "weak_efficiency": ratio((*weak[:2], one), weak),
+                "scheduler_overhead": ratio(strong, threads) - 1,
+                "scheduler_overhead_of_processor_seconds": ratio(strong, threads, cpu) - 1,
             }
         )
     return found

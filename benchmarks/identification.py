@@ -1,11 +1,14 @@
 """Orderings that are found: how often, and how fast, beside the true ones.
 
 An instance is a success if the error of its factorization is at most 1.001 times that with the true orderings, or 1e-6
-without noise. Sizes up to 256 run on one thread, larger ones on two.
+without noise; for kernels of shuffled points, at most twice that with the points in order. Sizes up to 256 run on one
+thread, and their time is that of the processor; larger ones run on two, and the peak of memory, with the matrix, is
+recorded.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from typing import Any
@@ -13,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import dbutterfly as dbf
+from dbutterfly import resident
 
 from . import harness
 
@@ -34,30 +38,76 @@ CELLS = [
     *(("hadamard", n, noise, 20) for n in (4, 8, 16, 32, 64, 128, 256) for noise in (0, 0.1)),
 ]  # fmt: skip
 LARGE = [(target, n, 0.1, 5 if n <= 1024 else 3) for n in (512, 1024, 2048, 4096) for target in ("dft", "orthogonal")]
+KERNELS = [
+    (n, geometry, points, rank, noise)
+    for n in (256, 1024)
+    for geometry in ("segments", "circles", "squares")
+    for points in ("grid", "random")
+    for rank in (4, 8, 16)
+    for noise in (0, 0.01)
+]
 
 
 def main(instances: int = 20, *, budget: float = 60.0) -> None:
     """Measure every cell, and record the table."""
     rows = [_cell(target, n, noise, min(most, instances), 1, budget) for target, n, noise, most in CELLS]
     rows += [_cell(target, n, noise, min(most, instances), 2, 5 * budget) for target, n, noise, most in LARGE]
+    rows += [_kernel(*cell) for cell in KERNELS]
+    times = {
+        n: [row["median_seconds"] for row in rows if row.get("n") == n and row["noise"] == 0.1] for n in (512, 4096)
+    }
+    exponents = [math.log(last / first) / math.log(8) for first, last in zip(times[512], times[4096], strict=True)]
+    print(
+        f"growth of time from N = 512 to 4096: exponents {exponents[0]:.2f} (Fourier), {exponents[1]:.2f} (orthogonal)"
+    )
     harness.record("identification", rows)
 
 
+def _kernel(n: int, geometry: str, points: str, rank: int, noise: float) -> dict[str, Any]:
+    """One kernel with shuffled points."""
+    chain = dbf.Chain.chainable((n, n), rank=rank)
+    kernel = M.helmholtz(n, geometry=geometry, points=points, seed=1)
+    hidden = M.shuffled(kernel, seed=2)
+    z = np.asarray(M.noisy(hidden, noise, seed=3) if noise else hidden)
+    started, cpu = time.perf_counter(), time.process_time()
+    result = dbf.identify(z, chain, workers=1, budget=10.0)
+    seconds = time.process_time() - cpu
+    in_order = hidden.orderings.permutations(kernel.chain)
+    error, best = (float(dbf.verify(dbf.factorize(z, chain, orderings=o), z)) for o in (result, in_order))
+    print(
+        f"helmholtz {n:>5} {geometry:<9}{points:<7} rank {rank:>2} noise {noise:<4} {error / best:.3f} times the error "
+        f"in order, {seconds:.1f} s",
+        flush=True,
+    )
+    return {
+        "target": f"helmholtz {geometry} {points}",
+        "n": n,
+        "rank": rank,
+        "noise": noise,
+        "errors": [[error, best]],
+        "seconds": [seconds],
+        "wall_seconds": time.perf_counter() - started,
+    }
+
+
 def _cell(target: str, n: int, noise: float, instances: int, workers: int, budget: float) -> dict[str, Any]:
-    seconds, errors, found = [], [], 0
+    seconds, errors, found, copies = [], [], 0, []
     for seed in range(instances):
         hidden = M.shuffled(TARGETS[target](n, seed), seed=seed + 1000)
         z = np.asarray(M.noisy(hidden, noise, seed=seed + 2000) if noise else hidden)
-        started, cpu = time.perf_counter(), time.process_time()
+        resident.reset_peak()
+        before, started, cpu = resident.size(), time.perf_counter(), time.process_time()
         result = dbf.identify(z, workers=workers, seed=seed, budget=budget)
         # One thread: its processor time, which others on the machine do not lengthen.
         seconds.append(time.process_time() - cpu if workers == 1 else time.perf_counter() - started)
+        copies.append(1 + max(resident.peak() - before, 0) / z.nbytes)
         found += result.found
         errors.append([float(dbf.verify(dbf.factorize(z, orderings=o), z)) for o in (result, hidden.orderings)])
     successes = sum(error <= max(1.001 * best, 1e-6 if noise == 0 else 0) for error, best in errors)
     median, most = statistics.median(seconds), max(seconds)
     print(
-        f"{target:<11}{n:>5}{noise:>5}  {successes:>2} of {instances:<2}  median {median:.2f} s, most {most:.2f} s",
+        f"{target:<11}{n:>5}{noise:>5}  {successes:>2} of {instances:<2}  median {median:.2f} s, most {most:.2f} s"
+        f"{f', memory {max(copies):.1f} |Z|' if workers == 2 else ''}",
         flush=True,
     )
     return {
@@ -70,4 +120,5 @@ def _cell(target: str, n: int, noise: float, instances: int, workers: int, budge
         "median_seconds": median,
         "seconds": seconds,
         "errors": errors,
+        **({"memory_in_matrices": copies} if workers == 2 else {}),
     }

@@ -13,7 +13,7 @@ from .chain import split_tree
 from .engine import Engine, choose_engine
 from .errors import CheckpointError, InputError, SourceError, StoreError, StoreMismatchError, ToleranceWarning
 from .factorization import Factorization, as_lists, index_arrays, load, manifest_of
-from .identify import IdentifiedOrderings, identify, is_unknown
+from .identify import IdentifiedOrderings, are_unknown, identify, is_unknown
 from .kernels.backend import BACKENDS, resolve_backend
 from .plan import Plan
 from .rank_workspace import RankWorkspace
@@ -181,7 +181,8 @@ def factorize(
             raise InputError(
                 f"tol={tol!r} finds the rank for orderings that are known; identify them first, for a rank"
             )
-        identified = identify(
+        identified = _kept(run, wrapped, orderings) if resume else None
+        identified = identified or identify(
             wrapped,
             chain,
             orderings=orderings,
@@ -202,6 +203,8 @@ def factorize(
         job = Job(wrapped, planned, _memory_workspace(planned, tol), backend)
         return _finished(job, engine, None, settings, progress, identified)
     manifest = _manifest(wrapped, planned, settings)
+    if identified is not None:
+        manifest["identified"] = identified.to_json()
     if run is not None:
         _check_same(run, manifest, planned)
         if run.is_complete and resume:
@@ -221,8 +224,22 @@ def factorize(
         else:
             _check_chunks(wrapped, run)
             planned = settings.of_run(run).plan(wrapped, engine, earlier=run)
+        if identified is not None:
+            run.keep_orderings(index_arrays(planned.orderings))
         job = Job(wrapped, planned, run.workspace, backend)
         return _finished(job, engine, Run(run, lease), settings, progress, identified)
+
+
+def _kept(run: RunStore | None, source: MatrixSource, orderings: Any) -> IdentifiedOrderings | None:
+    """Orderings of both sides that an earlier call has identified for the run of the same matrix."""
+    if run is None or "identified" not in run.manifest or not are_unknown(orderings):
+        return None
+    if run.manifest["matrix"]["fingerprint"] != source.fingerprint():
+        return None  # another matrix: the store is refused once its plan is known
+    try:
+        return IdentifiedOrderings.from_json(run.manifest["identified"], run.side("rows"), run.side("cols"))
+    except StoreError:  # the call was cut off before it had stored them
+        return None
 
 
 def _created(store: Any, manifest: dict[str, Any]) -> RunStore:

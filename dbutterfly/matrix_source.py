@@ -183,22 +183,32 @@ class MatrixSource(ABC):
         """Read one part of a tile into the tile's buffer."""
         place_part(buffer, row, col, self._read_part(row, col))
 
-    def _read_part(self, row: Part, col: Part) -> NDArray[Any]:
+    def read_range(self, rows: slice, cols: slice) -> NDArray[Any]:
+        """Read a contiguous range of rows and columns, checked.
+
+        Raises
+        ------
+        SourceError
+            If the storage fails; the message names the range.
+        """
         try:
-            block = np.asarray(self.read_block(slice(row.start, row.stop), slice(col.start, col.stop)))
+            block = np.asarray(self.read_block(rows, cols))
         except (DButterflyError, MemoryError):
             raise
         except Exception as error:
             raise SourceError(
-                f"{self.name}: cannot read rows {row.start}..{row.stop - 1}, columns {col.start}..{col.stop - 1}: "
+                f"{self.name}: cannot read rows {rows.start}..{rows.stop - 1}, columns {cols.start}..{cols.stop - 1}: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        if block.shape != (row.stop - row.start, col.stop - col.start):
+        if block.shape != (rows.stop - rows.start, cols.stop - cols.start):
             raise SourceError(
-                f"{self.name}: rows {row.start}..{row.stop - 1}, columns {col.start}..{col.stop - 1} came back with "
-                f"shape {block.shape}"
+                f"{self.name}: rows {rows.start}..{rows.stop - 1}, columns {cols.start}..{cols.stop - 1} came back "
+                f"with shape {block.shape}"
             )
         return block
+
+    def _read_part(self, row: Part, col: Part) -> NDArray[Any]:
+        return self.read_range(slice(row.start, row.stop), slice(col.start, col.stop))
 
 
 def unfold(buffer: NDArray[Any], rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:

@@ -161,12 +161,16 @@ class RunStore:
         """Store factors, index arrays and trace, then declare the run complete and drop what it no longer needs."""
         for index, values in enumerate(ks_values):
             self._put("factors", str(index), values)
-        for name, side in orderings.items():
-            self._put("orderings", name, side)
+        self.keep_orderings(orderings)
         for name, values in (trace or {}).items():
             self._put("trace", name, values)
         self.update(status="complete", **final)
         self.clean()
+
+    def keep_orderings(self, orderings: dict[str, NDArray[Any]]) -> None:
+        """Store index arrays."""
+        for name, side in orderings.items():
+            self._put("orderings", name, side)
 
     def clean(self) -> None:
         """Drop what a complete run no longer needs."""

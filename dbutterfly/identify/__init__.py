@@ -5,15 +5,18 @@ the groups of all cuts form one tree of the rows and one of the columns. The way
 
     matrix --attempts side by side--> orders of rows and columns --verdict--> IdentifiedOrderings
                portfolio, attempts                                  verdict
+      |                                            ^
+      +----panels, pass by pass--> one cut, parts--+           what is large, or does not fit (matrix_search)
+               passes, spreading       streamed
 
     an attempt:   starts --descent--> groups of one cut --parts--> smaller cuts ... --polish, exchanges--> trees
                   clusters, pairs     search                       nested
 
 Groups are numbers and small arrays on the host; what costs products with the matrix are kernels
-(:mod:`dbutterfly.kernels.groups`, ``similarity``, ``pairs``).
+(:mod:`dbutterfly.kernels.groups`, ``panels``, ``similarity``, ``pairs``).
 """
 
-from .identification import identify, is_unknown
+from .identification import are_unknown, identify, is_unknown
 from .result import IdentifiedOrderings, Trees
 
-__all__ = ["IdentifiedOrderings", "Trees", "identify", "is_unknown"]
+__all__ = ["IdentifiedOrderings", "Trees", "are_unknown", "identify", "is_unknown"]

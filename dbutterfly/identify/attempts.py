@@ -14,7 +14,7 @@ from ..kernels.backend import Backend, resolve_backend
 from .arrangement import Arrangement
 from .bisection import bisected
 from .cuts import Cut, Index
-from .exchanges import LARGEST_EXCHANGED, are_ambiguous, exchanged, product_error
+from .exchanges import LARGEST_EXCHANGED, are_ambiguous, exchanged, kicked, product_error
 from .nested import nested
 from .polish import captured_by, polished
 from .search import Search
@@ -63,6 +63,8 @@ class Attempt:
         That cut.
     exchange_below : float
         Squared error below which rows and columns are exchanged at the end, while that lowers it.
+    kick : bool
+        Whether some are exchanged at random before.
     """
 
     problem: Problem
@@ -71,6 +73,7 @@ class Attempt:
     start: tuple[Index, Index] | None = None
     solved: int | None = None
     exchange_below: float = 0.0
+    kick: bool = False
 
 
 class Outcome(NamedTuple):
@@ -111,6 +114,8 @@ def attempted(matrix: NDArray[Any], attempt: Attempt) -> Outcome:
     error, ambiguous = None, False
     if problem.chain is not None and max(matrix.shape) <= LARGEST_EXCHANGED:
         error = product_error(now, problem.chain)
+        if attempt.kick:
+            now = kicked(now, problem.cuts, error, rng, cols_known=problem.cols_known)
         if error < attempt.exchange_below:
             now, error = exchanged(now, problem.cuts, problem.chain, cols_known=problem.cols_known)
             rows, cols = start[0][now.rows[0]], start[1][now.cols[0]]

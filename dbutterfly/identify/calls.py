@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine import DaskEngine, Engine, single_threaded_blas
+from ..matrix_source import MatrixSource
 
 __all__ = ["Calls", "calls_on"]
 
@@ -24,24 +25,32 @@ class Calls:
     Parameters
     ----------
     submit : callable
-        Submits a function of the matrix and one more argument, and returns a future.
+        Submits a function of the matrix, one more argument, and what is shared, and returns a future.
     workers : int
         How many run at a time: no more are submitted, as what has begun cannot be cancelled.
+    share : callable
+        Brings an array to where the calls run, and gives what stands for it there.
     """
 
-    def __init__(self, submit: Callable[[Callable[[Any, Any], Any], Any], Any], workers: int) -> None:
-        self._submit = submit
+    def __init__(
+        self, submit: Callable[..., Any], workers: int, share: Callable[[NDArray[Any]], Any] = lambda array: array
+    ) -> None:
+        self._submit, self._share = submit, share
         self.workers = workers
 
     def in_order(
-        self, function: Callable[[Any, Any], Result], arguments: Sequence[Any]
+        self, function: Callable[..., Result], arguments: Sequence[Any], *shared: NDArray[Any]
     ) -> Generator[Result, None, None]:
-        """Results of ``function(matrix, argument)``, first argument first; the rest is cancelled when closed."""
+        """Results of ``function(matrix, argument, *shared)``, first argument first; closing cancels the rest.
+
+        Arrays that all calls share are sent once.
+        """
+        there = [self._share(array) for array in shared]
         todo, running = deque(arguments), deque[Any]()
         try:
             while todo or running:
                 while todo and len(running) < self.workers:
-                    running.append(self._submit(function, todo.popleft()))
+                    running.append(self._submit(function, todo.popleft(), *there))
                 yield running.popleft().result()
         finally:
             for future in running:
@@ -49,25 +58,31 @@ class Calls:
 
 
 @contextlib.contextmanager
-def calls_on(engine: Engine, matrix: NDArray[Any]) -> Iterator[Calls]:
-    """Make calls on an engine, where the matrix is held once by each worker."""
+def calls_on(engine: Engine, matrix: NDArray[Any] | MatrixSource) -> Iterator[Calls]:
+    """Make calls on an engine, where the matrix, or what reads it, is held once by each worker."""
     if isinstance(engine, DaskEngine):
         client = engine.client
-        held = client.scatter(np.ascontiguousarray(matrix), broadcast=True, hash=False)
 
-        def submit(function: Callable[[Any, Any], Any], argument: Any) -> Any:
-            return client.submit(_called, function, held, argument, pure=False)
+        def share(array: Any) -> Any:
+            if isinstance(array, np.ndarray):
+                array = np.ascontiguousarray(array)
+            return client.scatter(array, broadcast=True, hash=False)
+
+        held = share(matrix)
+
+        def submit(function: Callable[..., Any], argument: Any, *shared: Any) -> Any:
+            return client.submit(_called, function, held, argument, *shared, pure=False)
 
         try:
-            yield Calls(submit, engine.workers)
+            yield Calls(submit, engine.workers, share)
         finally:
             held.release()
         return
     with ThreadPoolExecutor(engine.workers, thread_name_prefix="dbutterfly") as pool:
-        yield Calls(lambda function, argument: pool.submit(_called, function, matrix, argument), engine.workers)
+        yield Calls(lambda function, *others: pool.submit(_called, function, matrix, *others), engine.workers)
 
 
-def _called(function: Callable[[Any, Any], Result], matrix: Any, argument: Any) -> Result:
+def _called(function: Callable[..., Result], *arguments: Any) -> Result:
     """Call with BLAS held to one thread: parallelism is over calls."""
     with single_threaded_blas():
-        return function(matrix, argument)
+        return function(*arguments)

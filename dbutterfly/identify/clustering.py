@@ -10,7 +10,7 @@ from scipy.sparse.linalg import eigsh
 from .assignment import equal_groups
 from .cuts import Index
 
-__all__ = ["equal_means", "laplacian_eigenvectors", "laplacian_embedding", "spectral_groups"]
+__all__ = ["equal_means", "landmark_groups", "laplacian_eigenvectors", "laplacian_embedding", "spectral_groups"]
 
 LARGEST_DENSE = 512
 """Items up to which a dense eigensolver is the faster one."""
@@ -43,6 +43,38 @@ def spectral_groups(similarity: NDArray[np.floating], groups: int, rng: np.rando
     von Luxburg, "A tutorial on spectral clustering", Statistics and Computing 17 (2007): unnormalised Laplacian.
     """
     return equal_means(laplacian_embedding(similarity, groups), groups, rng)
+
+
+def landmark_groups(similarity: NDArray[np.floating], groups: int, rng: np.random.Generator) -> Index:
+    """Cluster items into equal groups, by their similarities to some landmarks.
+
+    Parameters
+    ----------
+    similarity : array, shape (m, l)
+        Not negative.
+    groups : int
+        Number k of groups, at most l.
+    rng : numpy.random.Generator
+        For the first means.
+
+    Returns
+    -------
+    ndarray of int64, shape (m,)
+        Group of each item.
+
+    References
+    ----------
+    Dhillon, "Co-clustering documents and words using bipartite spectral graph partitioning", KDD 2001: the leading
+    singular vectors of the similarities, normalised by the degrees of both sides. In ``O(m l^2)``.
+    """
+    weights = similarity.astype(np.float64)
+    for axis in (0, 1):
+        degrees = np.sqrt(similarity.sum(axis=axis, keepdims=True, dtype=np.float64))
+        weights /= np.where(degrees > 0, degrees, 1)
+    values, vectors = linalg.eigh(weights.T @ weights, driver="evd")
+    floor = values[-1] * 1e-12
+    leading = vectors[:, -groups:] / np.sqrt(np.maximum(values[-groups:], floor if floor > 0 else 1.0))
+    return equal_means(weights @ leading, groups, rng)
 
 
 def laplacian_embedding(similarity: NDArray[np.floating], groups: int) -> NDArray[np.float64]:

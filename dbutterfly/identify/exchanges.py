@@ -20,7 +20,7 @@ from ..orderings import digit_reversal
 from .arrangement import Arrangement
 from .cuts import Cut, Index, transposed
 
-__all__ = ["LARGEST_EXCHANGED", "are_ambiguous", "exchanged", "product_error"]
+__all__ = ["LARGEST_EXCHANGED", "are_ambiguous", "exchanged", "kicked", "product_error"]
 
 LARGEST_EXCHANGED = 256
 """Side up to which attempts are compared by the error of the factorization, and exchanges are tried."""
@@ -31,6 +31,8 @@ LIKE_NOISE = 4
 """Times the noise that a row sees up to which an exchange is tried."""
 GAIN = 1e-9
 """Least relative gain that counts."""
+KICKS = 5
+"""Exchanges of a kick, on either side."""
 PER_ITEM = 1
 """Exchanges that are tried in a round, for each row and column."""
 
@@ -83,6 +85,21 @@ def exchanged(
     return now, error
 
 
+def kicked(
+    now: Arrangement, cuts: Sequence[Cut], error: float, rng: np.random.Generator, *, cols_known: bool = False
+) -> Arrangement:
+    """Make some exchanges that cost little, whatever they do to the error: a start for other exchanges."""
+    for side in (cuts, None if cols_known else transposed(cuts)):
+        if side is not None:
+            pairs = _candidates(now, side, error)
+            order = np.arange(now.rows.shape[1])
+            for pair in rng.permutation(pairs)[:KICKS]:
+                order[pair] = order[pair[::-1]]
+            now = now.with_rows(order[None, :])
+        now = now.T
+    return now
+
+
 def are_ambiguous(now: Arrangement, cuts: Sequence[Cut], error: float) -> bool:
     """Whether there are rows or columns whose exchange costs less than the noise."""
     return len(_candidates(now, cuts, error)) > 0 or len(_candidates(now.T, transposed(cuts), error)) > 0
@@ -109,21 +126,36 @@ def _candidates(now: Arrangement, cuts: Sequence[Cut], error: float) -> Index:
 
 
 def _try(now: Arrangement, chain: Chain, pairs: Index, error: float, *, of_rows: bool) -> tuple[Arrangement, float]:
-    """Apply, stack by stack, the exchange that lowers the error most."""
+    """Apply the exchanges that lower the error, as many of the best at once as lower it together."""
+    items = now.grid.shape[2 if of_rows else 3]
+    orders = np.tile(np.arange(items), (len(pairs), 1))
+    np.put_along_axis(orders, pairs, pairs[:, ::-1], axis=1)
+    errors = _errors_of(now, chain, orders, of_rows=of_rows)
+    better = [at for at in np.argsort(errors, kind="stable") if errors[at] < error * (1 - GAIN)]
+    if not better:
+        return now, error
+    order, touched, prefixes = np.arange(items), np.zeros(items, bool), []
+    for at in better:
+        if not touched[pairs[at]].any():
+            touched[pairs[at]] = True
+            order[pairs[at]] = pairs[at][::-1]
+            prefixes.append(order.copy())
+    lengths = {min(1 << power, len(prefixes)) for power in range(len(prefixes).bit_length() + 1)}
+    tried = np.stack([prefixes[length - 1] for length in sorted(lengths)])
+    together = _errors_of(now, chain, tried, of_rows=of_rows)
+    best = int(np.argmin(together))
+    chosen = tried[best : best + 1]
+    return now.with_rows(chosen) if of_rows else now.with_cols(chosen), float(together[best])
+
+
+def _errors_of(now: Arrangement, chain: Chain, orders: Index, *, of_rows: bool) -> NDArray[np.float64]:
+    """Squared errors (K,) with rows, or columns, in the orders (K, m)."""
     xp = namespace(now.grid)
     device = array_api_compat.device(now.grid)
-    items = now.grid.shape[2 if of_rows else 3]
     size = max(1, STACK_BYTES // (now.grid.size * now.grid.dtype.itemsize))
-    for first in range(0, len(pairs), size):
-        some = pairs[first : first + size]
-        orders = np.tile(np.arange(items), (len(some), 1))
-        np.put_along_axis(orders, some, some[:, ::-1], axis=1)
-        index = [xp.asarray(order, device=device) for order in orders]
-        stack = xp.stack([xp.take(now.grid[0, 0, ...], order, axis=0 if of_rows else 1) for order in index], axis=0)
-        errors = _product_errors(stack, chain)
-        best = int(np.argmin(errors))
-        if errors[best] < error * (1 - GAIN):
-            order = orders[best : best + 1]
-            now = now.with_rows(order) if of_rows else now.with_cols(order)
-            error = float(errors[best])
-    return now, error
+    errors = [np.empty(0)]
+    for first in range(0, len(orders), size):
+        index = [xp.asarray(order, device=device) for order in orders[first : first + size]]
+        stack = [xp.take(now.grid[0, 0, ...], order, axis=0 if of_rows else 1) for order in index]
+        errors.append(_product_errors(xp.stack(stack, axis=0), chain))
+    return np.concatenate(errors)

@@ -9,6 +9,8 @@ has all members of a side as witnesses. Trees are valid by construction.
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,11 +20,24 @@ from .cuts import Cut, left_of, right_of
 from .parts import composed, parts_of
 from .search import Search, solve_cut
 
-__all__ = ["nested"]
+__all__ = ["free_parameters", "is_noise", "nested"]
+
+AGAIN = 2
+"""Times that a cut is searched again."""
+TOLERATED, CHANCE = 1.05, 6.0
+"""Times the noise up to which a cut is not searched again, and standard deviations of the noise that are added."""
+ALPHAS = (1.0, 2.0, 4.0)
+ROUNDING = 1e-6
+"""Part of the energy that rounding may leave."""
 
 
 def nested(
-    now: Arrangement, cuts: Sequence[Cut], search: Search, rng: np.random.Generator, solved: int | None = None
+    now: Arrangement,
+    cuts: Sequence[Cut],
+    search: Search,
+    rng: np.random.Generator,
+    solved: int | None = None,
+    noise: float | None = None,
 ) -> Arrangement:
     """Arrange rows and columns in tree order for all cuts.
 
@@ -38,6 +53,9 @@ def nested(
         For all choices.
     solved : int, optional
         Cut whose groups are contiguous already, and stay.
+    noise : float, optional
+        Noise energy of an entry, where it is known: parts carry the noise of the blocks. A cut that leaves more is
+        searched again, with more effort, before others build on it.
 
     Returns
     -------
@@ -49,8 +67,34 @@ def nested(
     root = solved
     if root is None:
         root = {"middle": len(cuts) // 2, "left": 0, "right": len(cuts) - 1}[search.order]
-        now = solve_cut(now, cuts[root], search, rng).arrangement
+        now = _checked(now, cuts[root], search, rng, noise)
     left, right = parts_of(now, cuts[root])
-    left = nested(left, left_of(cuts, root), search, rng)
-    right = nested(right, right_of(cuts, root), search, rng)
+    left = nested(left, left_of(cuts, root), search, rng, noise=noise)
+    right = nested(right, right_of(cuts, root), search, rng, noise=noise)
     return composed(now, cuts[root], left, right)
+
+
+def _checked(now: Arrangement, cut: Cut, search: Search, rng: np.random.Generator, noise: float | None) -> Arrangement:
+    """Solve a cut, again with more effort while it leaves more than noise."""
+    best = solve_cut(now, cut, search, rng)
+    for more in range(1, AGAIN + 1):
+        if noise is None or is_noise(now, cut, best.captured, noise):
+            break
+        harder = dataclasses.replace(search, alphas=ALPHAS[: 1 + more], shakes=search.shakes + 2 * more)
+        other = solve_cut(now, cut, harder, rng)
+        best.offer(other.arrangement, other.captured)
+    return best.arrangement
+
+
+def is_noise(now: Arrangement, cut: Cut, captured: float, noise: float) -> bool:
+    """Whether what a cut leaves is noise of this energy for each free parameter, for all that chance does to it."""
+    free = free_parameters(now, cut)
+    energy = float(now.row_energies.sum())
+    left = energy * (1 - ROUNDING) - captured
+    return left <= free * noise * (TOLERATED + CHANCE * math.sqrt(2 / max(free, 1)))
+
+
+def free_parameters(now: Arrangement, cut: Cut) -> int:
+    """Degrees of freedom of the matrices that the blocks of a cut leave."""
+    s, t, m, n = (int(size) for size in now.grid.shape)
+    return s * t * (m * n - cut.degrees_of_freedom((m, n)))

@@ -8,7 +8,7 @@ from ..kernels.groups import block_parts
 from .arrangement import Arrangement
 from .cuts import Cut, Index
 
-__all__ = ["composed", "parts_of"]
+__all__ = ["composed", "nested_order", "parts_of"]
 
 
 def parts_of(now: Arrangement, cut: Cut) -> tuple[Arrangement, Arrangement]:
@@ -22,12 +22,12 @@ def parts_of(now: Arrangement, cut: Cut) -> tuple[Arrangement, Arrangement]:
 def composed(now: Arrangement, cut: Cut, left: Arrangement, right: Arrangement) -> Arrangement:
     """Arrange the whole as its parts have been arranged meanwhile."""
     (s, m), (t, n), (u, q, _) = now.rows.shape, now.cols.shape, cut
-    rows = _nested_order(right.rows, left.rows.reshape(s, u, m // u))
-    cols = _nested_order(left.cols, right.cols.reshape(t, q, n // q))
+    rows = nested_order(right.rows, left.rows.reshape(s, u, m // u))
+    cols = nested_order(left.cols, right.cols.reshape(t, q, n // q))
     return now.with_rows(rows).with_cols(cols)
 
 
-def _nested_order(groups: Index, inner: Index) -> Index:
+def nested_order(groups: Index, inner: Index) -> Index:
     """Places (S, m) from the order (S, u) of the groups and that inside of each group (S, u, p)."""
     s, u, p = inner.shape
     places: Index = np.take_along_axis(inner, groups[:, :, None], axis=1) + p * groups[:, :, None]

@@ -19,6 +19,7 @@ import numpy as np
 
 from .attempts import Attempt, Outcome, Problem, attempted
 from .calls import Calls
+from .exchanges import LARGEST_EXCHANGED
 from .search import Search
 from .verdict import noise_levels
 
@@ -36,6 +37,8 @@ STANDS_OUT = 0.6
 """Ratio of noise between two cuts below which one of them stands out as solved."""
 CLOSE = 1.15
 """Ratio of squared errors up to which an attempt may still become the best one."""
+EXPLAINED = 0.02
+"""Part of the energy up to which a geometry that explains the rest is not searched for further."""
 SAME = 1e-6
 
 
@@ -47,6 +50,7 @@ class _Progress:
         self.best: Outcome | None = None
         self.attempts = self.stale = 0
         self._origins: set[tuple[str, int]] = set()
+        self._is_geometry = False
         none = np.empty(0, np.int64)
         self.pool = [(math.inf, none, none)] * len(problem.cuts)
 
@@ -59,9 +63,10 @@ class _Progress:
             if noise < self.pool[at][0] * (1 - SAME):
                 self.pool[at] = (float(noise), outcome.rows, outcome.cols)
         if self.best is None or outcome.error < self.best.error * (1 - SAME):
-            self.best, self._origins, self.stale = outcome, {origin}, 0
+            self.best, self._origins, self.stale = outcome, set() if attempt.kick else {origin}, 0
+            self._is_geometry = attempt.search is None and attempt.start is None
         elif outcome.error <= self.best.error * (1 + SAME):
-            self._origins.add(origin)
+            self._origins |= set() if attempt.kick else {origin}  # what starts from the best is no witness of it
 
     def is_exact(self, outcome: Outcome) -> bool:
         """Whether an outcome leaves nothing but rounding errors."""
@@ -73,6 +78,11 @@ class _Progress:
         if self.best is None or self.attempts < PER_ROUND - 1 or not self.has_signal:
             return 0.0
         return CLOSE * self.best.error
+
+    @property
+    def is_exchanged(self) -> bool:
+        """Whether outcomes are compared by the error of the factorization."""
+        return self.problem.chain is not None and max(self._shape) <= LARGEST_EXCHANGED
 
     @property
     def has_signal(self) -> bool:
@@ -87,9 +97,11 @@ class _Progress:
         assert self.best is not None
         if self.is_exact(self.best):
             return True
+        noise = noise_levels(self.best.lost, self.problem.cuts, self._shape)
+        if self._is_geometry and self.problem.cuts[0].rank > 1 and noise.max() <= EXPLAINED * self._energy:
+            return True  # its cuts leave what the kernel does, which differs from cut to cut
         if max(self._shape) <= SMALL and self.attempts < ENOUGH:
             return False
-        noise = noise_levels(self.best.lost, self.problem.cuts, self._shape)
         size = self._shape[0] * self._shape[1]
         spread = float(noise.max() / max(noise.min(), noise.max() * 1e-12))
         chance = math.sqrt(2 / size)
@@ -207,6 +219,8 @@ def _rounds(progress: _Progress, method: str, rng: np.random.Generator, *, flat:
         thorough = progress.attempts > PER_ROUND
         drawn = fresh(_drawn(rng, 15 if thorough else 1, known, method))
         repairs = [_repair(progress, rng) for _ in range(PER_ROUND - 1)]
+        if progress.stale >= PER_ROUND and progress.close and progress.is_exchanged:
+            repairs[-1] = _kick(progress, rng)
         yield [*repairs, drawn] if progress.standing_out is not None else [repairs[0], drawn, *repairs[1:]]
 
 
@@ -219,6 +233,13 @@ def _repair(progress: _Progress, rng: np.random.Generator) -> Attempt:
     search = _drawn(rng, int(rng.choice([1, 3, 5])), progress.problem.cols_known, "portfolio")
     start = progress.pool[at][1:]
     return Attempt(progress.problem, search, int(rng.integers(1 << 62)), start, at, progress.close)
+
+
+def _kick(progress: _Progress, rng: np.random.Generator) -> Attempt:
+    """Exchange rows and columns of the best outcome at random, and then for the better."""
+    assert progress.best is not None
+    start = progress.best.rows, progress.best.cols
+    return Attempt(progress.problem, None, int(rng.integers(1 << 62)), start, exchange_below=math.inf, kick=True)
 
 
 def _drawn(rng: np.random.Generator, shakes: int, cols_known: bool, method: str) -> Search:

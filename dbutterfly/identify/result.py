@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +94,12 @@ class IdentifiedOrderings(Orderings):
             "attempts": self.attempts,
             "seconds": self.seconds,
         }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any], rows: Index, cols: Index) -> Self:
+        """What :meth:`to_json` has written, with the orderings; the trees are not kept."""
+        arrays = {name: np.array(values[name]) for name in ("residuals", "floors")}
+        return cls(rows, cols, **{**values, **arrays, "levels": tuple(values["levels"])})
 
     def __str__(self) -> str:
         verdict = "found" if self.found else "NOT found"

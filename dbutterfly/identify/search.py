@@ -77,7 +77,11 @@ def _starts(now: Arrangement, cut: Cut, search: Search, rng: np.random.Generator
     if simple and q == 2 and m == 2 * u and n > 2:
         yield paired(now.T, cut.T, search.anchors, rng).arrangement.T
     for alpha in search.alphas:
-        yield alternated(now, cut, alpha, rng).arrangement
+        # First the side whose tree more matrices share: from random groups of the other side, it is seen best.
+        if now.rows.shape[0] > now.cols.shape[0]:
+            yield alternated(now.T, cut.T, alpha, rng).arrangement.T
+        else:
+            yield alternated(now, cut, alpha, rng).arrangement
 
 
 def _shake(found: Found, cut: Cut, rng: np.random.Generator, *, cols_known: bool) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .cuts import Cut
+from .cuts import Cut, Index
 
-__all__ = ["Verdict", "judged", "noise_levels"]
+__all__ = ["Solution", "Verdict", "free_parts", "judged", "noise_levels"]
 
 LIKE_NOISE, LIKE_NOISE_ALONE = 0.85, 0.35
 """Part of what pure noise would leave above which a cut counts as not found: of several cuts, or a single one."""
@@ -42,28 +43,54 @@ class Verdict:
     confidence: float
 
 
+class Solution(NamedTuple):
+    """Orders that were found, and what they leave.
+
+    Attributes
+    ----------
+    rows, cols : ndarray of int64
+        Orders in which the groups of every cut are contiguous.
+    lost : ndarray of float64, shape (cuts,)
+        Part of the energy that the blocks of each cut leave, at most.
+    free : ndarray of float64, shape (cuts,)
+        Part that they would leave of noise that fits nothing.
+    attempts : int
+        How many were made.
+    """
+
+    rows: Index
+    cols: Index
+    lost: NDArray[np.float64]
+    free: NDArray[np.float64]
+    attempts: int
+
+    @property
+    def noise(self) -> NDArray[np.float64]:
+        """Noise that explains what each cut leaves, as a part of the energy."""
+        return self.lost / self.free
+
+
+def free_parts(cuts: Sequence[Cut], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Part of the degrees of freedom of a matrix that the blocks of each cut leave."""
+    size = shape[0] * shape[1]
+    return np.array([max(1 - cut.degrees_of_freedom(shape) / size, 1 / size) for cut in cuts], np.float64)
+
+
 def noise_levels(lost: NDArray[np.float64], cuts: Sequence[Cut], shape: tuple[int, int]) -> NDArray[np.float64]:
     """Noise energy, of the whole matrix, that explains what each cut leaves.
 
     Noise leaves a cut its part of the degrees of freedom that are left: all cuts that are right see the same noise.
     """
-    size = shape[0] * shape[1]
-    free = np.array([1 - cut.degrees_of_freedom(shape) / size for cut in cuts])
-    levels: NDArray[np.float64] = lost / np.maximum(free, 1 / size)
-    return levels
+    return lost / free_parts(cuts, shape)
 
 
-def judged(
-    lost: NDArray[np.float64], energy: float, cuts: Sequence[Cut], shape: tuple[int, int], rounding: float
-) -> Verdict:
-    """Judge the energies that the cuts leave.
+def judged(solution: Solution, cuts: Sequence[Cut], shape: tuple[int, int], rounding: float) -> Verdict:
+    """Judge what the cuts leave.
 
     Parameters
     ----------
-    lost : ndarray of float64, shape (cuts,)
-        Energy that the blocks of each cut leave.
-    energy : float
-        Energy of the matrix.
+    solution : Solution
+        What was found.
     cuts : sequence of Cut
         The cuts.
     shape : (int, int)
@@ -71,15 +98,13 @@ def judged(
     rounding : float
         Relative error that counts as none.
     """
-    if energy == 0 or not cuts:
-        zeros = np.zeros(len(cuts))
-        return Verdict(zeros, zeros, found=True, confidence=1.0)
-    residuals = np.sqrt(lost / energy)
-    size = shape[0] * shape[1]
-    free = np.array([1 - cut.degrees_of_freedom(shape) / size for cut in cuts])
-    seen = noise_levels(lost, cuts, shape)
-    floors = np.sqrt(seen.min() * free / energy)
-    ratios = lost / energy / np.array([_of_noise(cut, shape) for cut in cuts])
+    lost, size = solution.lost, shape[0] * shape[1]
+    residuals = np.sqrt(lost)
+    if not lost.any():
+        return Verdict(residuals, residuals, found=True, confidence=1.0)
+    seen = solution.noise
+    floors = np.sqrt(seen.min() * solution.free)
+    ratios = lost / np.array([_of_noise(cut, shape) for cut in cuts])
     exact = bool((residuals <= rounding).all())
     even = seen.max() <= (UNEVEN + 6 * math.sqrt(2 / size)) * seen.min()
     limit = LIKE_NOISE if len(cuts) > 1 else LIKE_NOISE_ALONE

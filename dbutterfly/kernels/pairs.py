@@ -17,6 +17,8 @@ from .low_rank import adjoint
 __all__ = ["pair_residuals", "two_line_fits"]
 
 LLOYD_STEPS = 3
+TILE = 512
+"""Columns that are compared with all others at a time."""
 
 
 def two_line_fits(x: Array, y: Array) -> tuple[Array, Array]:
@@ -72,13 +74,24 @@ def pair_residuals(grid: Array, row_groups: int) -> Array:
     xp = namespace(grid)
     s, t, m, n = grid.shape
     groups = xp.reshape(grid, (s, t, row_groups, m // row_groups, n))
-    total = xp.zeros((t, n, n), dtype=xp.real(grid[:0, :0, :0, :0]).dtype, device=array_api_compat.device(grid))
-    for i in range(s):
-        for g in range(row_groups):
-            rows = groups[i, :, g, :, :]
-            gram = xp.matmul(adjoint(rows), rows)
-            energy = xp.real(xp.linalg.diagonal(gram)) if is_complex(xp, gram.dtype) else xp.linalg.diagonal(gram)
-            both, apart = energy[:, :, None] + energy[:, None, :], energy[:, :, None] - energy[:, None, :]
-            lost = (both - xp.sqrt(apart * apart + 4 * squares_of(gram))) / 2
-            total = total + lost
-    return xp.where(total > 0, total, xp.zeros_like(total))
+    device = array_api_compat.device(grid)
+    tiles = []
+    for first in range(0, n, TILE):
+        last = min(first + TILE, n)
+        total = xp.zeros((t, n, last - first), dtype=xp.real(grid[:0, :0, :0, :0]).dtype, device=device)
+        for i in range(s):
+            for g in range(row_groups):
+                total += _lost(groups[i, :, g, :, :], first, last)
+        tiles.append(xp.where(total > 0, total, xp.zeros_like(total)))
+    return tiles[0] if len(tiles) == 1 else xp.concat(tiles, axis=-1)
+
+
+def _lost(rows: Array, first: int, last: int) -> Array:
+    """Smaller eigenvalue of the Gram matrix of each column, from (t, p, n), with each of some columns."""
+    xp = namespace(rows)
+    some = rows[:, :, first:last]
+    squares = squares_of(xp.matmul(adjoint(rows), some))
+    energy = xp.sum(squares_of(rows), axis=1)
+    both = energy[:, :, None] + energy[:, None, first:last]
+    apart = energy[:, :, None] - energy[:, None, first:last]
+    return (both - xp.sqrt(apart * apart + 4 * squares)) / 2

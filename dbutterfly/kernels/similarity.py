@@ -8,7 +8,7 @@ from .backend import Array, namespace
 from .groups import squares_of
 from .low_rank import adjoint, nonzero_divisor, squared_norms
 
-__all__ = ["row_similarity"]
+__all__ = ["landmark_similarity", "row_similarity"]
 
 
 def row_similarity(
@@ -48,16 +48,53 @@ def row_similarity(
         for k in range(t):
             rows = groups[:, k, :, c, :]
             if lines == 1:
-                norms = xp.sqrt(squared_norms(rows))
-                rows = rows / nonzero_divisor(norms, rows)[..., None]
-                gram = squares_of(xp.matmul(rows, adjoint(rows)))
+                rows = _unit(rows)
+                alike = squares_of(xp.matmul(rows, adjoint(rows)))
             else:
-                gram = squares_of(xp.matmul(rows, adjoint(rows)))
-                gram = xp.sum(xp.reshape(gram, (s, m // lines, lines, m // lines, lines)), axis=(2, 4))
+                alike = squares_of(xp.matmul(rows, adjoint(rows)))
+                alike = xp.sum(xp.reshape(alike, (s, m // lines, lines, m // lines, lines)), axis=(2, 4))
                 norms = xp.sum(xp.reshape(squared_norms(rows), (s, m // lines, lines)), axis=-1)
-                norms = nonzero_divisor(norms, gram)
-                gram = gram / (norms[:, :, None] * norms[:, None, :])
-            if alpha != 2:
-                gram = xp.sqrt(gram) if alpha == 1 else gram ** (alpha / 2)
-            total = gram if total is None else total + gram
+                norms = nonzero_divisor(norms, alike)
+                alike = alike / (norms[:, :, None] * norms[:, None, :])
+            alike = _power(alike, alpha)
+            total = alike if total is None else total + alike
     return total
+
+
+def landmark_similarity(rows: Array, landmarks: Array, col_groups: int, alpha: float) -> Array:
+    """Similarity, as :func:`row_similarity` has it, of rows to some landmarks.
+
+    Parameters
+    ----------
+    rows : array, shape (b, n)
+        Rows, with contiguous column groups.
+    landmarks : array, shape (l, n)
+        Rows to compare them with.
+    col_groups : int
+        Number of column groups.
+    alpha : float
+        Contrast.
+
+    Returns
+    -------
+    array of float, shape (b, l)
+    """
+    xp = namespace(rows)
+    both = [xp.permute_dims(xp.reshape(a, (a.shape[0], col_groups, -1)), (1, 0, 2)) for a in (rows, landmarks)]
+    total = None
+    for c in range(col_groups):
+        alike = _power(squares_of(xp.matmul(_unit(both[0][c, :, :]), adjoint(_unit(both[1][c, :, :])))), alpha)
+        total = alike if total is None else total + alike
+    return total
+
+
+def _unit(rows: Array) -> Array:
+    norms = namespace(rows).sqrt(squared_norms(rows))
+    return rows / nonzero_divisor(norms, rows)[..., None]
+
+
+def _power(squares: Array, alpha: float) -> Array:
+    """Squares of correlations to correlations to the power of alpha."""
+    if alpha == 2:
+        return squares
+    return namespace(squares).sqrt(squares) if alpha == 1 else squares ** (alpha / 2)

@@ -71,6 +71,18 @@ def test_trees_of_a_shuffled_butterfly(target, noise):
 
 
 @needs_library
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["dft", "orthogonal"])
+def test_the_settings_of_the_paper_at_its_smaller_sizes(target):
+    clean = dbf.matrices.dft(32) if target == "dft" else dbf.matrices.orthogonal_butterfly(32, seed=4)
+    z = dbf.matrices.shuffled(dbf.matrices.noisy(clean, 0.1, seed=5), seed=6)
+    found = dbf.identify(np.asarray(z), method="alternating", workers=2)
+    assert found.found
+    error = error_with(np.asarray(z), z.chain, found)
+    assert error <= 1.001 * error_with(np.asarray(z), z.chain, z.orderings)
+
+
+@needs_library
 @pytest.mark.parametrize(
     "chain",
     [

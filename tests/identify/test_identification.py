@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
 import dbutterfly as dbf
 from dbutterfly import Chain
-from dbutterfly.errors import ChainError, InputError, MemoryBudgetError, NonFiniteError, SourceError
+from dbutterfly.errors import ChainError, InputError, MemoryBudgetError, NonFiniteError, SourceError, StoreMismatchError
 
 M = dbf.matrices
 
@@ -143,6 +145,32 @@ def test_factorize_identifies(engine, tmp_path):
     assert one_side.certificate.error_bound <= 1.001 * best.certificate.error_bound
 
 
+def test_a_run_keeps_the_orderings_that_were_identified(tmp_path, monkeypatch):
+    z, _ = hidden(M.orthogonal_butterfly(32, seed=3), 0)
+    job = sys.modules["dbutterfly.factorize"]
+    store = tmp_path / "run.zarr"
+
+    def cut_off(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "_finished", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            dbf.factorize(z, orderings="identify", store=store)
+    once = dbf.factorize(z, orderings=dbf.identify(z))
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "identify", cut_off)  # not asked again: begun, and ended
+        for _ in range(2):
+            fact = dbf.factorize(z, orderings="identify", store=store)
+            np.testing.assert_array_equal(fact.orderings.rows, once.orderings.rows)
+            assert fact.record["identified"]["found"]
+            assert fact.record["identified"]["seconds"] > 0
+        with pytest.raises(KeyboardInterrupt):
+            dbf.factorize(z, orderings="identify", store=store, resume=False)
+    with pytest.raises(StoreMismatchError):
+        dbf.factorize(z + 1, orderings="identify", store=store)
+
+
 WITHOUT_TREES = {
     "random": lambda rng: rng.standard_normal((32, 32)),
     "low rank": lambda rng: rng.standard_normal((32, 3)) @ rng.standard_normal((3, 32)),
@@ -231,8 +259,11 @@ def test_entries_that_are_not_finite_are_named(value):
 
 
 def test_a_matrix_that_does_not_fit():
-    with pytest.raises(MemoryBudgetError, match=r"256 x 256 holds 2097152 bytes.*give memory=2097152"):
-        dbf.identify(np.ones((256, 256)), memory="1 MiB")
+    z = np.ones((256, 256))
+    with pytest.raises(MemoryBudgetError, match=r"256 x 256 holds 2097152 bytes.*give memory=2097152.*panel by panel"):
+        dbf.identify(z, memory="1 MiB", method="bisection")
+    with pytest.raises(MemoryBudgetError, match=r"256 x 256 holds 1015808 bytes, and a worker may hold 65536"):
+        dbf.identify(z, memory="64 KiB")
 
 
 def test_a_matrix_that_cannot_be_read():

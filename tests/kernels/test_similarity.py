@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dbutterfly.kernels.similarity import row_similarity
+from dbutterfly.kernels.similarity import landmark_similarity, row_similarity
 
 
 def by_the_formula(grid, groups, alpha):
@@ -46,3 +46,15 @@ def test_items_of_several_lines_are_alike_by_the_norm_of_their_gram_block(xp):
         one, other = (grid[0, 0, 2 * k : 2 * k + 2, 2 * c : 2 * c + 2] for k in (i, j))
         expected[i, j] += np.linalg.norm(one @ other.T) ** 2 / (np.linalg.norm(one) * np.linalg.norm(other)) ** 2
     np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 2.0, 0.5])
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+def test_landmarks_are_compared_as_all_rows_are(xp, dtype, alpha):
+    rng = np.random.default_rng(3)
+    rows = rng.standard_normal((8, 12)) + (1j * rng.standard_normal((8, 12)) if dtype == "complex128" else 0)
+    rows = rows.astype(dtype)
+    rows[2] = 0
+    every = xp.to_numpy(row_similarity(xp.asarray(rows[None, None]), 4, alpha))[0]
+    some = xp.to_numpy(landmark_similarity(xp.asarray(rows), xp.asarray(rows[[1, 2, 6]]), 4, alpha))
+    np.testing.assert_allclose(some, every[:, [1, 2, 6]], rtol=1e-5, atol=1e-6)

@@ -1,0 +1,286 @@
+"""Passes over a matrix that is read panel by panel: each panel is one call, and what comes back is small.
+
+A pass has all rows, or all columns, compared with what is known of the other side. Nothing of the size of the matrix is
+ever held: a panel at a time by each worker, and here arrays of the size of the parts of the blocks, O(N^1.5).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import NonFiniteError
+from ..kernels.backend import host_array, resolve_backend
+from ..kernels.panels import fit_panel
+from ..kernels.similarity import landmark_similarity
+from ..layout import Edges
+from ..matrix_source import MatrixSource
+from .assignment import equal_groups
+from .calls import Calls
+from .cuts import Index
+
+__all__ = ["Passes", "Sample", "Side", "gathered", "labels_of", "panel_ranges", "placed"]
+
+HARMLESS_EXPONENT, SMALLEST_EXPONENT = 20, -1073
+"""Power of two of the largest entry up to which nothing is scaled, and that of a panel of zeros."""
+
+MISSING = 1 / 16
+"""Part of the rows that may go without products until the next pass."""
+
+
+class Side(NamedTuple):
+    """What is known of the rows, or of the columns, under one cut.
+
+    Attributes
+    ----------
+    order : ndarray of int64, shape (m,)
+        The rows, group by group.
+    products : ndarray, shape (m, q, r)
+        Their products with the leading rows of the blocks, in storage order; zero for a row whose group is not the one
+        that fits it best.
+    captured : float
+        Energy that the groups capture.
+    """
+
+    order: Index
+    products: NDArray[Any]
+    captured: float
+
+
+class Sample(NamedTuple):
+    """Some rows and columns, and what the entries are like.
+
+    Attributes
+    ----------
+    row_index, col_index : ndarray of int64, shape (k,) and (l,)
+        Which they are.
+    rows : ndarray, shape (k, N)
+        The rows.
+    cols : ndarray, shape (l, M)
+        The columns, as rows.
+    energy : float
+        Squared norm of the matrix, scaled.
+    flatness : float
+        Fourth moment of the entries in units of the squared second.
+    """
+
+    row_index: Index
+    col_index: Index
+    rows: NDArray[Any]
+    cols: NDArray[Any]
+    energy: float
+    flatness: float
+
+    @property
+    def T(self) -> Sample:
+        """That of the transposed matrix."""
+        return Sample(self.col_index, self.row_index, self.cols, self.rows, self.energy, self.flatness)
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """Rows ``first`` to ``last - 1`` of the matrix, or of its transpose if ``turned``, as they are computed."""
+
+    first: int
+    last: int
+    turned: bool
+    dtype: np.dtype[Any]
+    scale: float
+    backend: str
+
+    def read(self, source: MatrixSource) -> NDArray[Any]:
+        """Read from storage: a view where that gives one."""
+        here, across = slice(self.first, self.last), slice(0, source.shape[0 if self.turned else 1])
+        return source.read_range(across, here).T if self.turned else source.read_range(here, across)
+
+    def arranged(self, source: MatrixSource, order: Index) -> Any:
+        """The entries at some places of each row, scaled, on the device."""
+        block = np.take(self.read(source), order, axis=1)
+        if self.scale != 1:
+            block = block * np.float64(self.scale)
+        return resolve_backend(self.backend).to_device(block.astype(self.dtype, copy=False))
+
+
+@dataclass(frozen=True)
+class Passes:
+    """All rows of a matrix, panel by panel; ``T`` has the columns.
+
+    Attributes
+    ----------
+    calls : Calls
+        Where panels are worked on: calls of functions of a MatrixSource.
+    shape : (int, int)
+        Shape of the matrix.
+    edges : pair of arrays of int or None
+        Its chunk boundaries: panels are whole chunks where these are not too large.
+    dtype : numpy.dtype
+        In which it is computed.
+    panel_bytes : int
+        Most bytes that a panel takes, with what is computed from it.
+    backend : str
+        Array library of the workers.
+    scale : float
+        Factor for the entries.
+    turned : bool
+        Whether rows are the columns of what is stored.
+    """
+
+    calls: Calls
+    shape: tuple[int, int]
+    edges: tuple[Edges, Edges]
+    dtype: np.dtype[Any]
+    panel_bytes: int
+    backend: str = "auto"
+    scale: float = 1.0
+    turned: bool = False
+
+    @property
+    def T(self) -> Passes:
+        """The same of the transposed matrix."""
+        return dataclasses.replace(self, shape=self.shape[::-1], edges=self.edges[::-1], turned=not self.turned)
+
+    def fit(self, order: Index, basis: NDArray[Any], groups: int, known: Index | None = None) -> Side:
+        """Score all rows against row groups, and put each into the one that fits it best.
+
+        Parameters
+        ----------
+        order : ndarray of int64, shape (n,)
+            Columns, group by group.
+        basis : ndarray, shape (q, v, u*r)
+            For :func:`~dbutterfly.kernels.panels.fit_panel`.
+        groups : int
+            Number u of row groups.
+        known : ndarray of int64, shape (m,), optional
+            Rows, group by group, where these are known.
+        """
+        labels = None if known is None else labels_of(known, groups)
+        panels = self._panels(2 + basis.shape[2] / basis.shape[1])
+        tasks = [(panel, groups, None if labels is None else labels[panel.first : panel.last]) for panel in panels]
+        parts = zip(*self.calls.in_order(_fitted, tasks, order, basis), strict=True)
+        scores, best, products = (np.concatenate(part) for part in parts)
+        if known is not None:
+            return Side(known, products, _captured(scores, best))
+        side = placed(scores, best, products)
+        missing = np.count_nonzero(labels_of(side.order, groups) != best)
+        return side if missing <= MISSING * best.size else self.fit(order, basis, groups, side.order)
+
+    def similarity(self, order: Index, landmarks: NDArray[Any], groups: int, alpha: float) -> NDArray[np.floating]:
+        """Similarity (m, l) of all rows to landmarks, over the columns ``order`` in ``groups`` groups."""
+        tasks = [(panel, groups, alpha) for panel in self._panels(3)]
+        return np.concatenate(list(self.calls.in_order(_likened, tasks, order, landmarks)))
+
+    def sample(self, row_index: Index, col_index: Index) -> tuple[Passes, Sample]:
+        """Read some rows and columns, check all entries, and find out what they are like and how to scale them.
+
+        Raises
+        ------
+        NonFiniteError
+            If an entry is not finite.
+        """
+        panels = self._panels(4)
+        tasks = [(panel, row_index[(row_index >= panel.first) & (row_index < panel.last)]) for panel in panels]
+        rows, cols, moments = zip(*self.calls.in_order(_sampled, tasks, col_index), strict=True)
+        exponent = max(moment[0] for moment in moments)
+        if abs(exponent) <= HARMLESS_EXPONENT:
+            exponent = 0
+        energy = sum(moment[1] * 4.0 ** (moment[0] - exponent) for moment in moments)
+        fourth = sum(moment[2] * 16.0 ** (moment[0] - exponent) for moment in moments)
+        scale = 2.0**-exponent if energy > 0 else 1.0
+        top, side = ((np.concatenate(part) * np.float64(scale)).astype(self.dtype, copy=False) for part in (rows, cols))
+        flatness = fourth * math.prod(self.shape) / energy**2 if energy > 0 else 1.0
+        here = Sample(row_index, col_index, top, np.ascontiguousarray(side.T), energy, flatness)
+        return dataclasses.replace(self, scale=scale), here
+
+    def _panels(self, width: float) -> list[_Panel]:
+        """The panels, when each entry of them takes ``width`` times its own bytes."""
+        height = max(1, int(self.panel_bytes // (self.shape[1] * self.dtype.itemsize * width)))
+        return [
+            _Panel(first, last, self.turned, self.dtype, self.scale, self.backend)
+            for first, last in panel_ranges(self.shape[0], self.edges[0], height)
+        ]
+
+
+def placed(scores: NDArray[np.floating], best: Index, products: NDArray[Any]) -> Side:
+    """Put each row into the group that fits it best, so that groups are of equal size."""
+    labels = equal_groups(scores, scores.shape[1])
+    products = np.where((labels == best)[:, None, None], products, products.dtype.type(0))
+    return Side(np.argsort(labels, kind="stable"), products, _captured(scores, labels))
+
+
+def _captured(scores: NDArray[np.floating], labels: Index) -> float:
+    return float(np.take_along_axis(scores, labels[:, None], axis=1).sum(dtype=np.float64))
+
+
+def gathered(rows: NDArray[Any], labels: Index, groups: int) -> NDArray[Any]:
+    """Rows group by group, with zero rows so that groups are of equal size: shape (groups * largest, n)."""
+    counts = np.bincount(labels, minlength=groups)
+    order = np.argsort(labels, kind="stable")
+    place = np.arange(labels.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    even = np.zeros((groups, int(counts.max()), rows.shape[1]), rows.dtype)
+    even[labels[order], place] = rows[order]
+    return even.reshape(-1, rows.shape[1])
+
+
+def labels_of(order: Index, groups: int) -> Index:
+    """Group of each item, from the items group by group."""
+    labels = np.empty(order.size, np.int64)
+    labels[order] = np.arange(order.size) // (order.size // groups)
+    return labels
+
+
+def panel_ranges(size: int, edges: Edges, height: int) -> list[tuple[int, int]]:
+    """Cut a side into ranges of at most ``height``: whole chunks if they fit, parts of one chunk if they do not."""
+    chunks = [0, size] if edges is None else np.asarray(edges).tolist()
+    bounds = [0]
+    for start, stop in itertools.pairwise(chunks):
+        if stop - bounds[-1] > height:
+            if start > bounds[-1]:
+                bounds.append(start)
+            parts = -(-(stop - start) // height)
+            bounds += [start + (stop - start) * part // parts for part in range(1, parts)]
+    return list(itertools.pairwise([*bounds, size]))
+
+
+def _fitted(
+    source: MatrixSource, task: tuple[_Panel, int, Index | None], order: Index, basis: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Scores, best groups and products of the rows of a panel."""
+    panel, groups, labels = task
+    rows = panel.arranged(source, order)
+    to_device = resolve_backend(panel.backend).to_device
+    fit = fit_panel(rows, to_device(basis), groups, None if labels is None else to_device(labels))
+    return host_array(fit.scores), host_array(fit.best), host_array(fit.products)
+
+
+def _likened(
+    source: MatrixSource, task: tuple[_Panel, int, float], order: Index, landmarks: NDArray[Any]
+) -> NDArray[Any]:
+    """Similarity of the rows of a panel to landmarks."""
+    panel, groups, alpha = task
+    rows = panel.arranged(source, order)
+    return host_array(landmark_similarity(rows, resolve_backend(panel.backend).to_device(landmarks), groups, alpha))
+
+
+def _sampled(
+    source: MatrixSource, task: tuple[_Panel, Index], col_index: Index
+) -> tuple[NDArray[Any], NDArray[Any], tuple[int, float, float]]:
+    """Some rows and columns of a panel; and, with the exponent of the largest entry, second and fourth moments."""
+    panel, wanted = task
+    block = panel.read(source)
+    block = block.astype(np.result_type(block.dtype, np.float32), copy=False)
+    parts = (block.real, block.imag) if block.dtype.kind == "c" else (block,)
+    largest = max(float(np.abs(part).max()) for part in parts)
+    if not math.isfinite(largest):
+        row, col = np.argwhere(~np.isfinite(block))[0].tolist()
+        here = (col, panel.first + row) if panel.turned else (panel.first + row, col)
+        raise NonFiniteError.at(source.name, here)
+    exponent = math.frexp(largest)[1] if largest > 0 else SMALLEST_EXPONENT
+    squares = sum(np.square(np.ldexp(part, -exponent), dtype=np.float64) for part in parts)
+    moments = exponent, float(np.sum(squares)), float(np.vdot(squares, squares))
+    return block[wanted - panel.first], block[:, col_index], moments

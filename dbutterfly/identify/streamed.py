@@ -1,0 +1,211 @@
+"""Trees of a matrix that is read panel by panel: one cut by passes over it, and from its parts all the others.
+
+The parts of the blocks of the middle cut, O(N^1.5) numbers, hold all that the other cuts ask for, and they carry the
+noise of that cut. What a smaller cut leaves is so told from noise before the next ones build on it
+(:mod:`dbutterfly.identify.nested`); and where the cuts end with unequal noise, all is done again from a larger sample.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..kernels.backend import resolve_backend
+from .arrangement import Arrangement
+from .cuts import Cut, Index, left_of, right_of
+from .nested import free_parameters, is_noise, nested
+from .parts import nested_order
+from .passes import Passes
+from .polish import captured_by
+from .search import Search
+from .spreading import Groups, Spreading
+from .verdict import Solution, free_parts
+
+__all__ = ["Wanted", "client_bytes", "is_settled", "search_streamed"]
+
+PER_GROUP = 8
+"""Rows of the first sample for each row group, and columns likewise."""
+ATTEMPTS = 4
+SIGNAL = 0.5
+"""Part of the energy that a cut must not leave as noise, or nothing is built on it."""
+EVEN, CHANCE = 1.05, 12.0
+"""Ratio between the noise that cuts see up to which nothing is searched again, and standard deviations added to it."""
+EXACT = 3e-6
+"""Part of the energy that counts as none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """What is looked for, and how.
+
+    Attributes
+    ----------
+    cuts : tuple of Cut
+        Cuts whose groups are wanted.
+    method : {"portfolio", "middle", "pairing"}
+        How samples are looked at.
+    flat : float
+        Fourth moment of the entries below which pairs tell more than clusters.
+    known_cols : ndarray of int64 or None
+        Columns in tree order, where these are known.
+    """
+
+    cuts: tuple[Cut, ...]
+    method: str
+    flat: float
+    known_cols: Index | None = None
+
+    def starts(self, *, is_flat: bool) -> list[str]:
+        """Kinds of starts, the better one first."""
+        if self.known_cols is not None or self.method == "middle" or any(cut.rank > 1 for cut in self.cuts):
+            return ["clusters"]
+        if self.method == "pairing":
+            return ["pairs"]
+        return ["pairs", "clusters"] if is_flat else ["clusters", "pairs"]
+
+
+def search_streamed(passes: Passes, wanted: Wanted, *, seed: int, budget: float | None) -> Solution:
+    """Search for the trees of a matrix.
+
+    Parameters
+    ----------
+    passes : Passes
+        Over the matrix.
+    wanted : Wanted
+        What is looked for.
+    seed : int
+        Of all random choices.
+    budget : float or None
+        Seconds after which no attempt is begun.
+    """
+    until = math.inf if budget is None else time.monotonic() + budget
+    rng = np.random.default_rng(seed)
+    best: Solution | None = None
+    for attempt in range(ATTEMPTS):
+        found = _attempted(passes, wanted, PER_GROUP << attempt // 2, rng)
+        if best is None or found.lost.sum() < best.lost.sum():
+            best = found
+        best = best._replace(attempts=attempt + 1)
+        hopeless = attempt > 0 and bool(best.noise.min() >= SIGNAL)
+        if is_settled(best) or hopeless or time.monotonic() > until:
+            break
+    assert best is not None
+    return best
+
+
+def client_bytes(shape: tuple[int, int], cuts: Sequence[Cut], itemsize: int) -> int:
+    """Bytes that a search holds at its peak besides panels: samples, parts of the blocks, scores; O(N^1.5)."""
+    (m, n), (u, q, rank) = shape, cuts[len(cuts) // 2]
+    drawn = max(PER_GROUP, 4 * rank)
+    samples = min(drawn * u, m) * n + min(drawn * q, n) * m
+    parts = rank * (m * q + n * u)
+    return itemsize * (3 * samples + 5 * parts) + 8 * (m * u + n * q)
+
+
+def is_settled(found: Solution) -> bool:
+    """Whether all cuts see the same noise."""
+    noise = found.noise
+    tolerated = EVEN + CHANCE * math.sqrt(2 / (found.rows.size * found.cols.size))
+    return bool(found.lost.max() <= EXACT or (noise.min() < SIGNAL and noise.max() <= tolerated * noise.min()))
+
+
+def _attempted(passes: Passes, wanted: Wanted, per_group: int, rng: np.random.Generator) -> Solution:
+    """One attempt, from one sample."""
+    cuts, shape = wanted.cuts, passes.shape
+    root = len(cuts) // 2
+    per_group = max(per_group, 4 * cuts[root].rank)
+    rows, cols = (
+        np.sort(rng.permutation(size)[: per_group * groups]) for size, groups in zip(shape, cuts[root][:2], strict=True)
+    )
+    passes, sample = passes.sample(rows, cols)
+    free = free_parts(cuts, shape)
+    if sample.energy == 0:
+        order = np.arange(shape[1]) if wanted.known_cols is None else wanted.known_cols
+        return Solution(np.arange(shape[0]), order, np.zeros(len(cuts)), free, 1)
+    spreading = Spreading(passes, sample, cuts, root, wanted.known_cols)
+    groups, noise, is_flat = None, math.inf, sample.flatness < wanted.flat
+    for kind in wanted.starts(is_flat=is_flat):
+        found = spreading.by_pairs(rng) if kind == "pairs" else spreading.by_clusters(rng)
+        if groups is None or found.captured > groups.captured:
+            groups = found
+        noise = (1 - groups.captured / sample.energy) / free[root]
+        if noise < SIGNAL:
+            break
+    assert groups is not None
+    if noise >= SIGNAL:
+        return Solution(groups.rows.order, groups.cols.order, np.maximum(noise, 1) * free, free, 1)
+    return _completed(spreading, groups, is_flat=is_flat, rng=rng)
+
+
+def _completed(spreading: Spreading, groups: Groups, *, is_flat: bool, rng: np.random.Generator) -> Solution:
+    """Solve all other cuts by way of the parts of the blocks."""
+    cuts, root, shape = spreading.cuts, spreading.root, spreading.passes.shape
+    (u, q, _), known = spreading.cut, spreading.known_cols is not None
+    rows, cols = groups.rows, groups.cols
+    rank = rows.products.shape[2]
+    left = rows.products[rows.order].reshape(u, 1, shape[0] // u, q * rank)
+    right = cols.products[cols.order].reshape(q, shape[1] // q, u * rank).transpose(0, 2, 1)[None]
+    energy, size = spreading.sample.energy, math.prod(shape)
+    lost = max(energy - groups.captured, EXACT * energy)
+    free = size - spreading.cut.degrees_of_freedom(shape)
+    search = Search("right", (), 0, 8, cols_known=known) if is_flat else Search("middle", cols_known=known)
+    backend = spreading.passes.backend
+    tasks = [
+        _Part(0, left_of(cuts, root), (1, rank), search, lost / free, int(rng.integers(1 << 62)), backend),
+        _Part(1, right_of(cuts, root), (rank, 1), search, lost / free, int(rng.integers(1 << 62)), backend),
+    ]
+    inner, outer = spreading.passes.calls.in_order(_arranged, tasks, left, np.ascontiguousarray(right))
+    row_places = nested_order(outer.rows, inner.rows.reshape(1, u, -1))[0]
+    col_places = nested_order(inner.cols, outer.cols.reshape(1, q, -1))[0]
+    root_lost = max(energy - groups.captured, 0.0)
+    all_lost = np.concatenate([inner.lost + root_lost, [root_lost], outer.lost + root_lost]) / energy
+    all_free = np.concatenate([inner.free + free, [free], outer.free + free]) / size
+    return Solution(rows.order[row_places], cols.order[col_places], all_lost, all_free, 1)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One of the two grids of parts, and what is asked of it."""
+
+    which: int
+    cuts: tuple[Cut, ...]
+    lines: tuple[int, int]
+    search: Search
+    noise: float
+    seed: int
+    backend: str
+
+
+class _Arranged(NamedTuple):
+    """Orders (S, m) and (T, n) in a grid, what its cuts leave, and the free parameters that they leave."""
+
+    rows: Index
+    cols: Index
+    lost: NDArray[np.float64]
+    free: NDArray[np.float64]
+
+
+def _arranged(_: Any, part: _Part, left: NDArray[Any], right: NDArray[Any]) -> _Arranged:
+    """Arrange a grid of parts: by another search where the first leaves more than noise."""
+    rng = np.random.default_rng(part.seed)
+    start = Arrangement.of(resolve_backend(part.backend).to_device(right if part.which else left), part.lines)
+    free = np.array([free_parameters(start, cut) for cut in part.cuts], np.float64)
+    energy = float(start.row_energies.sum())
+    best: _Arranged | None = None
+    others = [Search(order, (1.0, 2.0), 1, 8, part.search.cols_known) for order in ("middle", "right", "left")]
+    for search in [part.search, *others]:
+        now = nested(start, part.cuts, search, rng, noise=part.noise)
+        captured = captured_by(now, part.cuts)
+        lost = np.maximum(energy - captured, 0)
+        if best is None or lost.sum() < best.lost.sum():
+            best = _Arranged(now.rows, now.cols, lost, free)
+        if all(is_noise(now, cut, got, part.noise) for cut, got in zip(part.cuts, captured, strict=True)):
+            break
+    assert best is not None
+    return best

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
+import dask
 from distributed import Worker
 
 
@@ -16,4 +17,7 @@ async def work(scheduler: str, count: int) -> None:
 
 
 if __name__ == "__main__":
+    # Their profiler looks at all threads every 10 ms, which can lock up a process of Python 3.11 that starts many
+    # (CPython issue 106883).
+    dask.config.set({"distributed.worker.profile.enabled": False})
     asyncio.run(work(sys.argv[1], int(sys.argv[2])))

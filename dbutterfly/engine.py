@@ -61,6 +61,9 @@ SECONDS_WITHOUT_WORKERS = 600.0
 SECONDS_FOR_RESULT = 10.0
 """Time within which the result of a task that has ended arrives, unless it was lost with its worker meanwhile."""
 
+SECONDS_FOR_ANOTHER = 1.0
+"""The same where another one did not: the rest of the cluster shall not wait for all that a worker has that hangs."""
+
 LOSSES = 8
 """Times that a task is submitted again because it was lost with a worker or the scheduler."""
 ATTEMPTS = 3
@@ -378,9 +381,11 @@ class DaskEngine(Engine):
         with interrupts.allowed():
             ended = stage.next_ended(SECONDS_BETWEEN_LOOKS)
         records = self._records(ended) if there.workspace.shared else None
-        outcomes = map(_outcome, ended) if records is None else records
-        lost = 0
-        for future, outcome in zip(ended, outcomes, strict=True):
+        lost, patience = 0, SECONDS_FOR_RESULT
+        for index, future in enumerate(ended):
+            outcome = _outcome(future, patience) if records is None else records[index]
+            if outcome is None:  # a worker hangs, and may have others of these
+                patience = SECONDS_FOR_ANOTHER
             lost += not stage.settle(future, outcome, self.workers)
         return lost > 0
 
@@ -713,14 +718,14 @@ def _is_closed(client: Client) -> bool:
     return client.status in ("closed", "closing")
 
 
-def _outcome(future: Any) -> Returned | BaseException | None:
+def _outcome(future: Any, timeout: float = SECONDS_FOR_RESULT) -> Returned | BaseException | None:
     """What a future returned or raised; CancelledError where it was lost with a worker or the scheduler.
 
     None where that cannot be told now: it was lost after it had ended, and may be computed again.
     """
     try:
-        error: BaseException | None = future.exception(timeout=SECONDS_FOR_RESULT)
-        return future.result(timeout=SECONDS_FOR_RESULT) if error is None else error
+        error: BaseException | None = future.exception(timeout=timeout)
+        return future.result(timeout=timeout) if error is None else error
     except CancelledError as error:
         return error
     except OSError:  # also TimeoutError

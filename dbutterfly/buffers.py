@@ -95,7 +95,10 @@ def _block(size: int) -> NDArray[np.uint8]:
 @functools.cache
 def _allocator() -> ctypes.CDLL | None:
     """The C library, where its allocator was told to give back what is freed."""
-    if not sys.platform.startswith("linux") or GIVEN_BACK[TRIM_THRESHOLD] not in os.environ:
+    given = {parameter: os.environ[name] for parameter, name in GIVEN_BACK.items() if name in os.environ}
+    if not sys.platform.startswith("linux") or TRIM_THRESHOLD not in given:
+        return None
+    if not all(size.isdecimal() for size in given.values()):  # as the library, which ignores them then
         return None
     library = ctypes.CDLL(None)
     return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None

@@ -391,7 +391,7 @@ class DaskEngine(Engine):
 
     def _records(self, ended: list[Any]) -> list[Returned] | None:
         """What several tasks have returned, in one message; None where that cannot be had, and each is to be asked."""
-        if any(future.status != "finished" for future in ended):
+        if not ended or any(future.status != "finished" for future in ended):
             return None
         try:
             found: list[Returned] = self.client.sync(

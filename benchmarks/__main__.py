@@ -1,4 +1,7 @@
-"""``python -m benchmarks NAME ...`` runs benchmarks by name; without a name, all of them."""
+"""``python -m benchmarks NAME ...`` runs benchmarks by name; without a name, all of them, then draws and renders them.
+
+``plots`` draws what has been recorded, and ``tables`` puts it into the README.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,14 @@ from . import (
     kills,
     out_of_core,
     peers,
+    plots,
     ranks,
     read_limit,
     sampled,
+    scaling,
     scheduler,
     seed_method,
+    tables,
 )
 
 BENCHMARKS = {
@@ -32,8 +38,11 @@ BENCHMARKS = {
     "ranks": ranks,
     "read_limit": read_limit,
     "sampled": sampled,
+    "scaling": scaling,
     "scheduler": scheduler,
     "seed_method": seed_method,
+    "plots": plots,
+    "tables": tables,
 }
 
 
@@ -44,6 +53,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100, help="kills of the benchmark kills")
     parser.add_argument("--sizes", type=int, nargs="+", default=seed_method.SIZES, help="sizes of seed_method")
     parser.add_argument("--instances", type=int, default=seed_method.INSTANCES, help="instances of seed_method")
+    parser.add_argument("--n", type=int, default=32768, help="size of the matrix of scaling")
+    parser.add_argument("--directory", help="where scaling keeps its matrices, reached by all workers")
+    parser.add_argument("--scheduler", help="address of a Dask scheduler whose workers scaling measures")
     arguments = parser.parse_args()
     names = arguments.names or list(BENCHMARKS)
     unknown = sorted(set(names) - set(BENCHMARKS))
@@ -52,6 +64,8 @@ def main() -> None:
     for name in names:
         if name == "kills":
             kills.main(arguments.kills)
+        elif name == "scaling":
+            scaling.main(arguments.n, directory=arguments.directory, scheduler=arguments.scheduler)
         elif name == "seed_method":
             seed_method.main(arguments.sizes, arguments.instances)
         else:

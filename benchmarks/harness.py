@@ -91,6 +91,12 @@ def in_process(module: str, *arguments: str, threads: int = 1) -> dict[str, Any]
     return result
 
 
+def recorded(name: str) -> list[dict[str, Any]]:
+    """Rows of the last record of a benchmark; none if there is none."""
+    path = RESULTS / f"{name}.json"
+    return list(json.loads(path.read_text())["rows"]) if path.exists() else []
+
+
 def record(name: str, rows: list[dict[str, Any]]) -> None:
     """Print the rows and write them, with the machine, to ``results/NAME.json``."""
     RESULTS.mkdir(exist_ok=True)

@@ -40,24 +40,25 @@ LIMIT = "1GiB"
 DROP = Path("/proc/sys/vm/drop_caches")
 
 
-def write_rows(path: str, n: int, first: int, last: int) -> None:
-    """Write rows of a noisy orthogonal butterfly."""
-    butterfly = dbf.matrices.orthogonal_butterfly(n, dtype=np.float32, seed=0)
-    entries = dbf.matrices.noisy(butterfly, 0.1, seed=1)
+def write_rows(path: str, first: int, last: int) -> None:
+    """Write rows of the first columns of a noisy orthogonal butterfly."""
     array = zarr.open_array(path, mode="r+")
+    butterfly = dbf.matrices.orthogonal_butterfly(array.shape[0], dtype=np.float32, seed=0)
+    entries = dbf.matrices.noisy(butterfly, 0.1, seed=1)
     with single_threaded_blas():
         for row in range(first, last, CHUNK):
-            for col in range(0, n, CHUNK):
+            for col in range(0, array.shape[1], CHUNK):
                 at = slice(row, row + CHUNK), slice(col, col + CHUNK)
                 array[at] = entries.block(*at)
 
 
-def write_matrix(path: Path, n: int) -> None:
-    """Write the matrix with a process per core."""
-    zarr.create_array(path, shape=(n, n), dtype="f4", chunks=(CHUNK, CHUNK), compressors=None, overwrite=True)
+def write_matrix(path: Path, n: int, rows: int | None = None) -> None:
+    """Write the matrix, of n columns and as many rows or more, with a process per core."""
+    rows = rows or n
+    zarr.create_array(path, shape=(rows, n), dtype="f4", chunks=(CHUNK, CHUNK), compressors=None, overwrite=True)
     step = 4 * CHUNK
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(write_rows, str(path), n, row, min(row + step, n)) for row in range(0, n, step)]
+        jobs = [pool.submit(write_rows, str(path), row, min(row + step, rows)) for row in range(0, rows, step)]
         for job in jobs:
             job.result()
 

@@ -1,23 +1,31 @@
-"""What the scheduler costs per tile: 64 workers in one process, reading simulated by waiting.
+"""What the scheduler and the client cost per tile: 64 workers, which simulate their tiles by waiting.
 
-Empty tiles take no time, so that the time per tile is that of client, scheduler and workers together; it and the memory
-of the process must not grow with the number of tiles, since only a bounded number is in flight. With tiles of one
-second, the time beyond that of the tiles alone is the overhead of a run.
+Scheduler, workers and client are processes of their own, and what each takes of a processor is told apart; the workers
+share a few processes, since of them only the waiting counts. Empty tiles take no time: the time per tile, and the
+memory of client and scheduler, must not grow with the number of tiles, since only a bounded number is in flight. With
+tiles of one second, the scheduler's share is its processor time over the time that the run takes, and the overhead is
+the time beyond that of the tiles alone. What an idle cluster of that size takes (heartbeats) is given beside.
 """
 
 from __future__ import annotations
 
-import gc
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from distributed import Client, LocalCluster
+import psutil
+from distributed import Client
 from numpy.typing import NDArray
 
 import dbutterfly as dbf
-from dbutterfly import resident
 from dbutterfly.engine import DaskEngine
 from dbutterfly.errors import CheckpointError
 from dbutterfly.plan import Budget
@@ -29,6 +37,8 @@ from dbutterfly.workspace import MemoryWorkspace, Selection
 from . import harness
 
 WORKERS = 64
+PROCESSES = 4
+SECONDS_IDLE = 10.0
 
 
 @dataclass(frozen=True)
@@ -67,38 +77,77 @@ class Reached(MemoryWorkspace):
         """Drop it."""
 
 
-def main(counts: tuple[int, ...] = (1000, 4000, 16000), seconds: float = 1.0) -> None:
-    """Run empty tiles in growing number, and tiles of a second."""
+@contextlib.contextmanager
+def cluster(workers: int) -> Iterator[tuple[str, dict[str, list[psutil.Process]]]]:
+    """Scheduler and workers: its address, and the processes of each kind."""
+    with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
+
+        def start(*command: object) -> psutil.Process:
+            process = subprocess.Popen([sys.executable, "-m", *map(str, command)], stderr=subprocess.DEVNULL)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            return psutil.Process(process.pid)
+
+        file = Path(scratch) / "scheduler.json"
+        scheduler = start(
+            *("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", 0),
+            *("--no-dashboard", "--scheduler-file", file),
+        )
+        while not file.exists():
+            time.sleep(0.1)
+        address = json.loads(file.read_text())["address"]
+        each = [workers // PROCESSES + (index < workers % PROCESSES) for index in range(PROCESSES)]
+        there = [start("benchmarks.many_workers", address, count) for count in each if count]
+        yield address, {"scheduler": [scheduler], "workers": there, "client": [psutil.Process()]}
+
+
+def spent(processes: dict[str, list[psutil.Process]]) -> dict[str, float]:
+    """Processor time that each kind of process has taken."""
+    return {kind: sum(sum(one.cpu_times()[:2]) for one in those) for kind, those in processes.items()}
+
+
+def held(processes: dict[str, list[psutil.Process]]) -> int:
+    """Resident memory of client and scheduler."""
+    return sum(one.memory_info().rss for kind in ("scheduler", "client") for one in processes[kind])
+
+
+def measure(client: Client, processes: dict[str, list[psutil.Process]], count: int, seconds: float) -> dict[str, Any]:
+    """Run as many tiles, of as many seconds each."""
     source = as_source(dbf.entries(np.add.outer, (16, 16), "f8"))
-    planned = make_plan(source.info, None, budget=Budget(1 << 30))
-    rows = []
-    with (
-        LocalCluster(
-            n_workers=WORKERS, threads_per_worker=1, processes=False, dashboard_address=None, memory_limit=0
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        for count, each in [*((count, 0.0) for count in counts), (16 * WORKERS, seconds)]:
-            job, ended = Job(source, planned, Reached()), list[int]()
-            job.workspace.create(done_name("tiles"), (count, len(Record._fields)), (1, 1), np.float64)
-            gc.collect()
-            before, started, cpu = resident.size(), time.perf_counter(), time.process_time()
-            tasks = [(number, Waiting(number, each)) for number in range(count)]
-            DaskEngine(client).run(job, tasks, lambda number, _, ended=ended: ended.append(number))
-            wall, cpu = time.perf_counter() - started, time.process_time() - cpu
-            gc.collect()
-            assert sorted(ended) == list(range(count))
-            ideal = each * count / WORKERS
-            rows.append(
-                {
-                    "workers": WORKERS,
-                    "tiles": count,
-                    "seconds_of_a_tile": each,
-                    "seconds": wall,
-                    "cpu_ms_per_tile": 1e3 * cpu / count,
-                    "overhead": (wall - ideal) / wall,
-                    "grown_mib": (resident.size() - before) / 2**20,
-                }
-            )
+    job, ended = Job(source, make_plan(source.info, None, budget=Budget(1 << 30)), Reached()), list[int]()
+    job.workspace.create(done_name("tiles"), (count, len(Record._fields)), (1, 1), np.float64)
+    tasks = [(number, Waiting(number, seconds)) for number in range(count)]
+    memory, before, started = held(processes), spent(processes), time.perf_counter()
+    DaskEngine(client).run(job, tasks, lambda number, _: ended.append(number))
+    wall = time.perf_counter() - started
+    cpu = {kind: now - before[kind] for kind, now in spent(processes).items()}
+    assert sorted(ended) == list(range(count))
+    return {
+        "workers": WORKERS,
+        "tiles": count,
+        "seconds_of_a_tile": seconds,
+        "seconds": wall,
+        "scheduler_ms_per_tile": 1e3 * cpu["scheduler"] / count,
+        "client_ms_per_tile": 1e3 * cpu["client"] / count,
+        "worker_ms_per_tile": 1e3 * cpu["workers"] / count,
+        "scheduler_share": cpu["scheduler"] / wall,
+        "client_share": cpu["client"] / wall,
+        "overhead": 1 - seconds * count / WORKERS / wall,
+        "grown_mib": (held(processes) - memory) / 2**20,
+    }
+
+
+def main(counts: tuple[int, ...] = (1000, 4000, 16000), rounds: int = 16, seconds: float = 1.0) -> None:
+    """Run empty tiles in growing number, and ``rounds`` of tiles of a second for every worker."""
+    with cluster(WORKERS) as (address, processes), Client(address) as client:
+        client.wait_for_workers(WORKERS, timeout=120)
+        measure(client, processes, WORKERS, 0.0)
+        before = spent(processes)
+        time.sleep(SECONDS_IDLE)
+        idle = {kind: (now - before[kind]) / SECONDS_IDLE for kind, now in spent(processes).items()}
+        rows = [{"workers": WORKERS, "idle_share_of_a_core": idle}]
+        for count, each in [*((count, 0.0) for count in counts), (rounds * WORKERS, seconds)]:
+            rows.append(measure(client, processes, count, each))
             print(rows[-1], flush=True)
+        client.shutdown()
     harness.record("scheduler", rows)

@@ -19,6 +19,7 @@ from .probed_error import PROBES
 from .probes import ProbeSizes
 from .sample_sizes import evaluated
 from .tasks import Job
+from .trace import errors_by_level, trace_of
 
 __all__ = ["assembled"]
 
@@ -32,13 +33,13 @@ SMALLEST_ENTRIES = {"float32": 1e-12, "complex64": 1e-12, "float64": 1e-70, "com
 """Least root mean square of the entries of which the squares of rounding errors are still normal numbers."""
 
 
-def assembled(job: Job, record: dict[str, Any]) -> Factorization:
-    """Factors and certificate of a run whose tasks have all ended."""
+def assembled(job: Job, record: dict[str, Any], rows: dict[str, NDArray[np.float64]]) -> Factorization:
+    """Factors and certificate of a run whose tasks have all ended, and left these records."""
     planned, everything = job.plan, (slice(None),)
     read = job.workspace.read
     stats, eps = read("stats", everything), float(np.finfo(planned.source.work_dtype).eps)
     if planned.split is None:
-        factors = [read("left/0", everything)[0]]
+        above, factors = 0, [read("left/0", everything)[0]]
         nothing = np.zeros((1, 1, 2))
         certificate: Certificate = certify(stats, nothing, nothing, nothing[..., :1], factors=1, eps=eps)
     else:
@@ -62,8 +63,10 @@ def assembled(job: Job, record: dict[str, Any]) -> Factorization:
             above=above,
             guarantee=guarantee_of(planned.tree, planned.passes),
         )
+        record = record | {"errors": errors_by_level(stats, *errors, second, above)}
     _check_range(certificate, job)
-    found = Factorization(tuple(factors), planned.chain, planned.tree, planned.orderings, certificate, record)
+    trace = trace_of(rows, stats, above)
+    found = Factorization(tuple(factors), planned.chain, planned.tree, planned.orderings, certificate, record, trace)
     return _estimated(found, job, stats)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import logging
 import operator
 import os
@@ -21,6 +22,7 @@ import signal
 import threading
 import time
 import uuid
+import zlib
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -35,11 +37,11 @@ from distributed.client import ClosedClientError
 from distributed.protocol import deserialize_bytes, serialize_bytes
 from threadpoolctl import ThreadpoolController
 
-from . import resident
+from . import buffers, resident
 from .clusters import OnDemand, Threads
 from .errors import CheckpointError, DButterflyError, InputError, SourceError, StoreError, TaskError
 from .plan import Budget
-from .tasks import Output, Record, Task, Work, done_name, finish_task, load_task, write_outputs
+from .tasks import Loaded, Output, Record, Task, Work, done_name, finish_task, load_task, write_outputs
 
 __all__ = [
     "ClusterEngine",
@@ -68,6 +70,9 @@ SECONDS_WITHOUT_WORKERS = 600.0
 SECONDS_FOR_RESULT = 10.0
 """Time within which the result of a task that has ended arrives, unless it was lost with its worker meanwhile."""
 
+SECONDS_FOR_ANOTHER = 1.0
+"""The same where another one did not: the rest of the cluster shall not wait for all that a worker has that hangs."""
+
 LOSSES = 8
 """Times that a task is submitted again because it was lost with a worker or the scheduler."""
 ATTEMPTS = 3
@@ -81,9 +86,18 @@ _log = logging.getLogger("dbutterfly")
 
 
 class Engine(ABC):
-    """Runs the tasks of one stage."""
+    """Runs the tasks of one stage.
+
+    Attributes
+    ----------
+    workers : int
+        Tasks that compute at a time.
+    dashboard : str or None
+        Address of the page that shows the cluster at work.
+    """
 
     workers: int
+    dashboard: str | None = None
 
     @abstractmethod
     def budget(self, memory: int | None) -> Budget:
@@ -149,9 +163,20 @@ class _Stage:
         self.running[future] = number, task
         future.add_done_callback(self.ended.put)
 
-    def settle(self, future: Any, workers: int) -> bool:
-        """Account for a future that has ended; False if it was lost with a worker or the scheduler."""
-        outcome = _outcome(future)
+    def next_ended(self, timeout: float | None = None) -> list[Any]:
+        """Futures that have ended: the next one, with those that wait behind it; none if none ends in time."""
+        found: list[Any] = []
+        with contextlib.suppress(queue.Empty):
+            found.append(self.ended.get(timeout=timeout))
+            while True:
+                found.append(self.ended.get_nowait())
+        return found
+
+    def settle(self, future: Any, outcome: Returned | BaseException | None, workers: int) -> bool:
+        """Account for a future that has ended; False if it was lost with a worker or the scheduler.
+
+        Where its outcome could not be told (None), it is waited for again.
+        """
         if outcome is None:
             future.add_done_callback(self.ended.put)
             return True
@@ -242,13 +267,14 @@ class ThreadEngine(Engine):
         resident.reset_peak()
         idle = resident.size()
         pool = ThreadPoolExecutor(threads, thread_name_prefix="dbutterfly")
-        with single_threaded_blas():
+        with single_threaded_blas(), buffers.kept():
             try:
                 while stage.goes_on():
                     while stage.todo and len(stage.running) <= threads:
                         number, task = stage.todo.popleft()
                         stage.started(pool.submit(self._run_one, job, number, task, idle), number, task)
-                    stage.settle(stage.ended.get(), self.workers)
+                    for future in stage.next_ended():
+                        stage.settle(future, _outcome(future), self.workers)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
                 stage.salvage()
@@ -256,15 +282,19 @@ class ThreadEngine(Engine):
 
     def _run_one(self, job: Work, number: int, task: Task, idle: int) -> Returned:
         with self._reading:
-            started = time.perf_counter()
+            now, started = time.time(), time.perf_counter()
             inputs = load_task(job, task)
             elapsed = time.perf_counter() - started
+        loaded = Loaded(task.bytes_read(job), elapsed, now, idle, _number_of_thread())
         with self._computing:
-            outputs, record = finish_task(
-                job, number, task, inputs, bytes_read=task.bytes_read(job), load_seconds=elapsed, idle_bytes=idle
-            )
+            outputs, record = finish_task(job, number, task, inputs, loaded)
             write_outputs(job, outputs)
         return Returned(record, [])
+
+
+def _number_of_thread() -> int:
+    """Number of this thread in the pool of a stage: the threads of one stage take the places of those before them."""
+    return int(threading.current_thread().name.rpartition("_")[2])
 
 
 class DaskEngine(Engine):
@@ -299,6 +329,7 @@ class DaskEngine(Engine):
             raise InputError(
                 f"client={client!r} has no workers yet; start some, or wait for them with wait_for_workers"
             ) from None
+        self.dashboard = client.dashboard_link
         infos = client.scheduler_info(n_workers=-1)["workers"].values()
         self.resources = resources or {}
         self._patience = SECONDS_WITHOUT_WORKERS if patience is None else patience
@@ -341,20 +372,10 @@ class DaskEngine(Engine):
             stack.callback(self._stop, stage)
             remote = self._sent(packed, watch)
             while stage.goes_on():
-                while stage.todo and len(stage.running) < IN_FLIGHT_PER_WORKER * self.workers:
-                    number, task = stage.todo[0]
-                    future = self._submit(job, there, remote, number, task, watch)
-                    stage.todo.popleft()
-                    stage.started(future, number, task)
-                try:
-                    with interrupts.allowed():
-                        future = stage.ended.get(timeout=SECONDS_BETWEEN_LOOKS)
-                except queue.Empty:
-                    self.workers = watch.look(self.workers)
-                    continue
-                if not stage.settle(future, self.workers):
+                while wanted := self._wanted(stage, there):
+                    self._submit(stage, wanted, job, there, remote, watch)
+                if self._settle(stage, there, interrupts):
                     remote = self._sent(packed, watch)
-                del future  # an error that is kept would keep it, and its task on the cluster
                 self.workers = watch.look(self.workers)
         stage.close()
 
@@ -367,7 +388,58 @@ class DaskEngine(Engine):
             if rest and not _is_closed(self.client):
                 self.client.cancel(rest)
 
-    def _submit(self, job: Work, there: Any, remote: Any, number: int, task: Task, watch: _Watch) -> Any:
+    def _wanted(self, stage: _Stage, there: Any) -> list[tuple[int, Task]]:
+        """Tasks to be submitted now: one for each worker, or what is left, once there is room for all of them.
+
+        Together they cost the scheduler a fraction of what each would. What is sent from here goes one by one.
+        """
+        together = self.workers if there.source.shared and there.workspace.shared else 1
+        wanted = list(itertools.islice(stage.todo, together))
+        return wanted if len(stage.running) + len(wanted) <= IN_FLIGHT_PER_WORKER * self.workers else []
+
+    def _submit(
+        self, stage: _Stage, tasks: list[tuple[int, Task]], job: Work, there: Any, remote: Any, watch: _Watch
+    ) -> None:
+        """Submit the first tasks that are to do, in one message."""
+        keys = [f"{task.stage}-{number}-{uuid.uuid4().hex[:8]}" for number, task in tasks]
+        calls = [(number, task, *self._inputs(job, there, task, watch)) for number, task in tasks]
+        try:
+            futures = self.client.map(
+                _run_on_worker, *zip(*calls, strict=True), key=keys, pure=False, resources=self.resources, packed=remote
+            )
+        except ClosedClientError as error:
+            raise watch.gone() from error
+        for future, (number, task) in zip(futures, tasks, strict=True):
+            stage.todo.popleft()
+            stage.started(future, number, task)
+
+    def _settle(self, stage: _Stage, there: Any, interrupts: _Interrupts) -> bool:
+        """Wait a moment for tasks to end, and account for those that have; whether one was lost."""
+        with interrupts.allowed():
+            ended = stage.next_ended(SECONDS_BETWEEN_LOOKS)
+        records = self._records(ended) if there.workspace.shared else None
+        lost, patience = 0, SECONDS_FOR_RESULT
+        for index, future in enumerate(ended):
+            outcome = _outcome(future, patience) if records is None else records[index]
+            if outcome is None:  # a worker hangs, and may have others of these
+                patience = SECONDS_FOR_ANOTHER
+            lost += not stage.settle(future, outcome, self.workers)
+        return lost > 0
+
+    def _records(self, ended: list[Any]) -> list[Returned] | None:
+        """What several tasks have returned, in one message; None where that cannot be had, and each is to be asked."""
+        if not ended or any(future.status != "finished" for future in ended):
+            return None
+        try:
+            found: list[Returned] = self.client.sync(
+                lambda: self.client.gather(ended, asynchronous=True), callback_timeout=SECONDS_FOR_RESULT
+            )
+        except Exception:  # whatever it is, it is that of one of them
+            return None
+        return found
+
+    def _inputs(self, job: Work, there: Any, task: Task, watch: _Watch) -> tuple[dict[str, Any], int | None]:
+        """What a task is sent of what workers cannot reach, and the bytes that reading it from Z has cost."""
         source, bytes_read = task.source_of(there), None
         sent: dict[str, Any] = {}
         if source is not None and not source.shared:
@@ -375,14 +447,7 @@ class DaskEngine(Engine):
             bytes_read = task.bytes_read(job)
         if not there.workspace.shared:
             sent |= task.read_workspace(job)
-        inputs = {name: self._scattered(np.ascontiguousarray(array), watch) for name, array in sent.items()}
-        key = f"{task.stage}-{number}-{uuid.uuid4().hex[:8]}"
-        try:
-            return self.client.submit(
-                _run_on_worker, remote, number, task, inputs, bytes_read, key=key, pure=False, resources=self.resources
-            )
-        except ClosedClientError as error:
-            raise watch.gone() from error
+        return {name: self._scattered(np.ascontiguousarray(array), watch) for name, array in sent.items()}, bytes_read
 
     def _sent(self, packed: bytes, watch: _Watch) -> Any:
         """The packed job as an argument of a task: itself, or on a worker where it is large."""
@@ -427,6 +492,7 @@ class ClusterEngine(Engine):
         if self._engine is None:
             kind = self._cluster.kind
             self._engine = DaskEngine(self._cluster.client(), kind.resources, kind.wait)
+            self.dashboard = self._engine.dashboard
         return self._engine
 
     def run(self, job: Work, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
@@ -641,41 +707,48 @@ _gates: dict[str, threading.BoundedSemaphore] = {}
 _idle: dict[bytes, int] = {}
 
 
-def _run_on_worker(packed: bytes, number: int, task: Task, sent: dict[str, Any], bytes_read: int | None) -> Returned:
-    """Read what the client did not send, compute, and write if the workspace can be reached.
-
-    Where the plan reads ahead, the task leaves its place in the worker's queue as soon as it has read and may compute:
-    the worker starts the next one, which reads meanwhile and then waits for this one to end.
-    """
+def _run_on_worker(number: int, task: Task, sent: dict[str, Any], bytes_read: int | None, packed: bytes) -> Returned:
+    """Do a task on a worker: the memory of its tile serves the next one."""
     worker = get_worker()
-    gate = _gates.setdefault(worker.id, threading.BoundedSemaphore(worker.state.nthreads))
     try:
-        job = _unpacked(packed)
-        if (record := _finished(job, number, task)) is not None:
-            return Returned(record, [])
-        idle = _idle_bytes(packed)
-        started = time.perf_counter()
-        # Received arrays may lie at odd addresses, where sums are taken in another order than everywhere else.
-        inputs = {name: np.require(array, requirements=["C", "A"]) for name, array in sent.items()}
-        if bytes_read is None:
-            inputs |= task.read_source(job)
-            bytes_read = task.bytes_read(job)
-        if job.workspace.shared:
-            inputs |= task.read_workspace(job)
-        elapsed = time.perf_counter() - started
-        with gate, single_threaded_blas():
-            if job.prefetch:
-                secede()
-            outputs, record = finish_task(
-                job, number, task, inputs, bytes_read=bytes_read, load_seconds=elapsed, idle_bytes=idle
-            )
-            if not job.workspace.shared:
-                return Returned(record, outputs)
-            write_outputs(job, outputs)
-            return Returned(record, [])
+        with buffers.kept():
+            return _done_behind(worker, packed, number, task, sent, bytes_read)
     except DButterflyError as error:
         _make_portable(error, worker.address)
         raise
+
+
+def _done_behind(
+    worker: Any, packed: bytes, number: int, task: Task, sent: dict[str, Any], bytes_read: int | None
+) -> Returned:
+    """Read what the client did not send, compute, and write if the workspace can be reached.
+
+    Where the plan reads ahead, the task leaves its place in the worker's queue as soon as it has read and may compute:
+    the worker starts the next one, which reads meanwhile and then waits at the gate for this one to end.
+    """
+    gate = _gates.setdefault(worker.id, threading.BoundedSemaphore(worker.state.nthreads))
+    job = _unpacked(packed)
+    if (record := _finished(job, number, task)) is not None:
+        return Returned(record, [])
+    idle = _idle_bytes(packed)
+    now, started = time.time(), time.perf_counter()
+    # Received arrays may lie at odd addresses, where sums are taken in another order than everywhere else.
+    inputs = {name: np.require(array, requirements=["C", "A"]) for name, array in sent.items()}
+    if bytes_read is None:
+        inputs |= task.read_source(job)
+        bytes_read = task.bytes_read(job)
+    if job.workspace.shared:
+        inputs |= task.read_workspace(job)
+    elapsed = time.perf_counter() - started
+    loaded = Loaded(bytes_read, elapsed, now, idle, zlib.crc32(worker.id.encode()))
+    with gate, single_threaded_blas():
+        if job.prefetch:
+            secede()
+        outputs, record = finish_task(job, number, task, inputs, loaded)
+        if not job.workspace.shared:
+            return Returned(record, outputs)
+        write_outputs(job, outputs)
+        return Returned(record, [])
 
 
 def _finished(job: Work, number: int, task: Task) -> Record | None:

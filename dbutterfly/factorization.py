@@ -17,7 +17,9 @@ from .errors import StoreError
 from .operations.files import OPERATOR
 from .operator import ButterflyOperator
 from .orderings import Orderings
+from .report import page, write_page
 from .store import FORMAT, RunStore
+from .trace import Trace
 
 __all__ = ["Factorization", "as_lists", "index_arrays", "load", "manifest_of", "open_factorization"]
 
@@ -40,6 +42,8 @@ class Factorization:
         Error bound, lower bound and their ratio.
     record : dict
         What the run did: plan, seconds, bytes and tasks of each stage.
+    trace : Trace, optional
+        When its tasks ran, and where in the matrix the error lies.
     """
 
     ks_values: tuple[NDArray[Any], ...]
@@ -48,6 +52,7 @@ class Factorization:
     orderings: Orderings
     certificate: Certificate
     record: dict[str, Any] = field(default_factory=dict)
+    trace: Trace | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -90,7 +95,23 @@ class Factorization:
         manifest = manifest_of(self.chain, self.tree, self.orderings, self.dtype.name)
         run = RunStore.create(store, manifest)
         arrays = index_arrays(self.orderings)
-        run.write_result(self.ks_values, arrays, certificate=self.certificate.to_json(), record=self.record)
+        trace = None if self.trace is None else self.trace.to_arrays()
+        run.write_result(self.ks_values, arrays, trace, certificate=self.certificate.to_json(), record=self.record)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write a page that shows plan, certificate, stages, the work of every worker and a map of the residuals.
+
+        Parameters
+        ----------
+        path : str or path
+            Place of the HTML file, which is replaced if it is there. It needs nothing else, neither files nor network.
+
+        Raises
+        ------
+        InputError
+            If it cannot be written.
+        """
+        write_page(path, page(self))
 
     def __repr__(self) -> str:
         rows, cols = self.shape
@@ -167,6 +188,7 @@ def load(run: RunStore) -> Factorization:
         Orderings(**sides),
         Certificate.from_json(manifest["certificate"]),
         manifest["record"],
+        Trace.from_arrays(manifest["record"].get("stages", ()), run.trace()),
     )
 
 

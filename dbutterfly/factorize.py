@@ -314,7 +314,9 @@ def _finished(
         run.lease.confirm()
         final = {"certificate": result.certificate.to_json(), "record": result.record}
         chain = [list(pattern) for pattern in result.chain]
-        run.store.write_result(result.ks_values, index_arrays(job.plan.orderings), chain=chain, **final)
+        arrays = index_arrays(job.plan.orderings)
+        trace = None if result.trace is None else result.trace.to_arrays()
+        run.store.write_result(result.ks_values, arrays, trace, chain=chain, **final)
     return result
 
 
@@ -334,14 +336,16 @@ def _computed(job: Job, engine: Engine, run: Run | None, progress: bool) -> Fact
     """Run what is left to do for one rank, and put the result together."""
     create_arrays(job)
     try:
-        stages = run_stages(job, engine, run, progress)
+        stages, rows = run_stages(job, engine, run, progress)
         recount = job.source.recount()
         if recount != job.plan.source.missing_chunks:
             raise SourceError(
                 f"{job.source.name}: {job.plan.source.missing_chunks} chunks were missing at the start of the run and "
                 f"{recount} are at its end; begin anew (resume=False) with a matrix that nobody changes"
             )
-        return assembled(job, {"plan": job.plan.to_json(), "engine": type(engine).__name__, "stages": stages})
+        how = {"workers": engine.workers, "version": __version__, "matrix": job.source.name}
+        record = {"plan": job.plan.to_json(), "plan_text": str(job.plan), "engine": type(engine).__name__, **how}
+        return assembled(job, {**record, "stages": stages}, rows)
     except CheckpointError as error:
         if run is None:
             raise

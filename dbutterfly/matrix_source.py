@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import buffers
 from .errors import DButterflyError, InputError, SourceError
 from .layout import Axis, Edges, Part
 from .plan import SourceInfo, Tile
@@ -38,6 +39,8 @@ class MatrixSource(ABC):
         Chunk boundaries of both sides; None where any range costs what it holds.
     copies : bool
         Whether reading a tile copies it.
+    fills : bool
+        Whether a range is read straight into the place where it is wanted, so that a tile needs no memory of its own.
     decode_bytes : int
         Most bytes held besides the tile and its parts while a range is read.
     chunk_count : int
@@ -58,6 +61,7 @@ class MatrixSource(ABC):
     shared = True
     edges: tuple[Edges, Edges] = (None, None)
     copies = True
+    fills = False
     decode_bytes = 0
     chunk_count = 0
     fill_value: Any = None
@@ -124,11 +128,11 @@ class MatrixSource(ABC):
             If the storage fails; the message names the range.
         """
         row_parts, col_parts = rows.parts(tile.r0, tile.r1), cols.parts(tile.c0, tile.c1)
-        if len(row_parts) == len(col_parts) == 1 and _is_all(row_parts[0]) and _is_all(col_parts[0]):
+        whole = len(row_parts) == len(col_parts) == 1 and _is_all(row_parts[0]) and _is_all(col_parts[0])
+        if whole and not self.fills:
             return unfold(self._read_part(row_parts[0], col_parts[0]), rows, cols, tile)
-        buffer = np.empty(
-            ((tile.r1 - tile.r0) * rows.members, (tile.c1 - tile.c0) * cols.members), self.dtype.newbyteorder("=")
-        )
+        shape = ((tile.r1 - tile.r0) * rows.members, (tile.c1 - tile.c0) * cols.members)
+        buffer = buffers.empty(shape, self.dtype.newbyteorder("="))
         if cols.index is not None:
             self._gather(buffer, row_parts, col_parts)
             return unfold(buffer, rows, cols, tile)

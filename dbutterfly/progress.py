@@ -26,9 +26,12 @@ class ProgressBar:
     ----------
     enabled : bool
         Whether to show anything.
+    note : str, optional
+        A line above the bars.
     """
 
-    def __init__(self, enabled: bool) -> None:
+    def __init__(self, enabled: bool, note: str | None = None) -> None:
+        self._note = note
         self._progress = Progress(
             TextColumn("{task.description:<8}"),
             BarColumn(),
@@ -45,6 +48,8 @@ class ProgressBar:
 
     def __enter__(self) -> Self:
         self._progress.start()
+        if self._note is not None and not self._progress.disable:
+            self._progress.console.print(self._note, highlight=False, soft_wrap=True)
         return self
 
     def __exit__(

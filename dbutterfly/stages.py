@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from .engine import Engine
 from .errors import CheckpointError
 from .lease import Lease
-from .plan import Tile
+from .plan import Tile, format_bytes
 from .probing import ProbeTask
 from .progress import ProgressBar
 from .sampling import SampledTileTask
@@ -22,6 +23,11 @@ from .store import RunStore
 from .tasks import Job, Record, Task, TileTask, done_name, stage_tasks, writers
 
 __all__ = ["Run", "create_arrays", "forgotten", "run_stages"]
+
+_log = logging.getLogger("dbutterfly")
+
+SECONDS_BETWEEN_LINES = 30.0
+"""Time after which a stage under way is logged again."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +82,17 @@ def create_arrays(job: Job) -> None:
             create(f"{side}/{index}", (groups, *pattern), (per_task, *pattern), dtype)
 
 
-def run_stages(job: Job, engine: Engine, run: Run | None, progress: bool) -> dict[str, Any]:
-    """Run what is left to do of every stage, and record it."""
+def run_stages(
+    job: Job, engine: Engine, run: Run | None, progress: bool
+) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
+    """Run what is left to do of every stage; its summary and the records of its tasks, by stage."""
     found: dict[str, Any] = {} if run is None else dict(run.store.manifest.get("stages", {}))
-    with ProgressBar(progress) as bar:
+    records = {}
+    if engine.dashboard is not None:
+        _log.info("dashboard: %s", engine.dashboard, extra={"fields": {"event": "dashboard", "link": engine.dashboard}})
+    with ProgressBar(progress, note=engine.dashboard and f"dashboard: {engine.dashboard}") as bar:
         for stage, tasks in stage_tasks(job.plan, _tile_task(job.source)).items():
-            rows = job.workspace.read_rows(done_name(stage))
+            rows = records[stage] = job.workspace.read_rows(done_name(stage))
             todo = [(number, task) for number, task in enumerate(tasks) if np.isnan(rows[number]).any()]
             if not todo and stage in found:
                 continue
@@ -89,9 +100,10 @@ def run_stages(job: Job, engine: Engine, run: Run | None, progress: bool) -> dic
             started = time.perf_counter()
             _run_stage(job, engine, run, bar, todo, rows)
             found[stage] = _summary(rows, time.perf_counter() - started, len(tasks) - len(todo))
+            _say_ended(stage, found[stage], rows[[number for number, _ in todo]])
             if run is not None:
                 run.store.update(stages=found)
-    return found
+    return found, records
 
 
 def _tile_task(source: MatrixSource) -> Callable[[Tile], Task]:
@@ -109,14 +121,37 @@ def _run_stage(
     todo: list[tuple[int, Task]],
     rows: NDArray[np.float64],
 ) -> None:
+    started = said = time.monotonic()
+    ended, read = len(rows) - len(todo), 0
+
     def on_done(number: int, record: Record) -> None:
+        nonlocal ended, read, said
         rows[number] = record
+        ended, read, now = ended + 1, read + int(record.bytes_read), time.monotonic()
+        if now - said >= SECONDS_BETWEEN_LINES:
+            said = now
+            fields = {"event": "progress", "tasks": len(rows), "ended": ended}
+            _say(todo[0][1].stage, f"{ended} of {len(rows)} tasks", read, now - started, fields)
         bar.advance(int(record.bytes_read))
         if run is not None:
             run.lease.check()
 
     if todo:
         engine.run(job, todo, on_done)
+
+
+def _say_ended(stage: str, summary: dict[str, Any], rows: NDArray[np.float64]) -> None:
+    """Log a stage that has ended; what it read is that of this run."""
+    resumed = f" and {summary['resumed']} of an earlier run" if summary["resumed"] else ""
+    read = int(rows[:, Record._fields.index("bytes_read")].sum())
+    _say(stage, f"{summary['tasks']} tasks{resumed}", read, summary["seconds"], {"event": "stage", **summary})
+
+
+def _say(stage: str, tasks: str, read: int, seconds: float, fields: dict[str, Any]) -> None:
+    rate = read / seconds / 1e9 if seconds > 0 else 0.0
+    what = f", {format_bytes(read)} read, {rate:.2f} GB/s" if read else ""
+    given = {"stage": stage, "seconds": seconds, "bytes_read": read, "gb_per_s": rate}
+    _log.info("%s: %s in %.2f s%s", stage, tasks, seconds, what, extra={"fields": fields | given})
 
 
 def _summary(rows: NDArray[np.float64], seconds: float, resumed: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
     /                         attributes["dbutterfly"]: manifest (format, matrix, chain, status, certificate, record)
     /factors/0 .. J-1         ks_values, once the run is complete
     /orderings/rows,cols      index arrays, where a side has one
+    /trace/tasks,residuals    what a report shows (see :mod:`dbutterfly.trace`)
     /lease                    who works on the run (see :mod:`dbutterfly.lease`)
     /work/EPOCH/...           halves A and B, energies and factors by group, of a run under way
     /work/EPOCH/done/STAGE    one row per finished task, written by the task after all else
@@ -150,11 +151,19 @@ class RunStore:
         """Change entries of the manifest."""
         self._put_manifest({**self.manifest, **changes})
 
-    def write_result(self, ks_values: Sequence[NDArray[Any]], orderings: dict[str, NDArray[Any]], **final: Any) -> None:
-        """Store factors and index arrays, then declare the run complete and drop what it no longer needs."""
+    def write_result(
+        self,
+        ks_values: Sequence[NDArray[Any]],
+        orderings: dict[str, NDArray[Any]],
+        trace: dict[str, NDArray[Any]] | None = None,
+        **final: Any,
+    ) -> None:
+        """Store factors, index arrays and trace, then declare the run complete and drop what it no longer needs."""
         for index, values in enumerate(ks_values):
             self._put("factors", str(index), values)
         self.keep_orderings(orderings)
+        for name, values in (trace or {}).items():
+            self._put("trace", name, values)
         self.update(status="complete", **final)
         self.clean()
 
@@ -170,7 +179,7 @@ class RunStore:
     def restart(self, manifest: dict[str, Any]) -> None:
         """Forget the progress of a run that was not completed, or is to be computed anew."""
         self._put_manifest({**manifest, "epoch": _epoch()})
-        for name in ("work", "factors", "orderings"):
+        for name in ("work", "factors", "orderings", "trace"):
             self._delete(name)
 
     def _delete(self, name: str) -> None:
@@ -233,6 +242,12 @@ class RunStore:
     def side(self, name: str) -> NDArray[Any]:
         """Index array of the ``rows`` or ``cols``."""
         return self._read(f"orderings/{name}")
+
+    def trace(self) -> dict[str, NDArray[Any]]:
+        """Arrays of the trace of a complete run; none where it has left none."""
+        if "trace" not in self.group:
+            return {}
+        return {name: self._read(f"trace/{name}") for name in ("tasks", "residuals")}
 
     def _read(self, name: str) -> NDArray[Any]:
         try:

@@ -15,7 +15,7 @@ the outputs name the ranges of the workspace they fill.
     right_error (q, u, r)       storage order  ``||b - b'||^2`` of each row of B and of the product of right factors
     left/l     (u, a, b, c, d)  storage order  factors of the row groups
     right/l    (q, a, b, c, d)  storage order  factors of the column groups
-    done/STAGE (tasks, 6)       task number    that the task has ended, with the fields of :class:`Record`
+    done/STAGE (tasks, 8)       task number    that the task has ended, with the fields of :class:`Record`
 
 Here r is the rank of the root cut, and k >= r the largest of the n ranks for which the tiles were split.
 The row of ``done`` is the last thing that a task writes. "Storage order" is that of the copy where the plan makes one:
@@ -60,6 +60,7 @@ __all__ = [
     "Inputs",
     "Job",
     "LeftTask",
+    "Loaded",
     "Output",
     "ProjectTask",
     "Record",
@@ -210,6 +211,10 @@ class Record(NamedTuple):
         Resident memory of the worker before the first task of the run.
     peak_bytes : float
         Most that the worker has held since then.
+    started : float
+        When it began to read, in seconds since the epoch.
+    worker : float
+        Number that tells apart the workers of the run.
     """
 
     bytes_read: float
@@ -218,7 +223,35 @@ class Record(NamedTuple):
     ended: float
     idle_bytes: float
     peak_bytes: float
+    started: float
+    worker: float
 
+
+class Loaded(NamedTuple):
+    """What there is to say of a task whose inputs have been read: the beginning of its :class:`Record`.
+
+    Attributes
+    ----------
+    bytes_read : int
+        What reading them from Z cost (:meth:`Task.bytes_read`).
+    seconds : float
+        Time that reading them took.
+    started : float
+        When that began.
+    idle_bytes : int
+        Resident memory of this process before the run.
+    worker : int
+        Who does it.
+    """
+
+    bytes_read: int = 0
+    seconds: float = 0.0
+    started: float = 0.0
+    idle_bytes: int = 0
+    worker: int = 0
+
+
+NOTHING = Loaded()
 
 Inputs: TypeAlias = "dict[str, NDArray[Any]]"
 
@@ -531,7 +564,7 @@ def load_task(job: Work, task: Task) -> Inputs:
 
 
 def finish_task(
-    job: Work, number: int, task: Task, inputs: Inputs, *, bytes_read: int, load_seconds: float, idle_bytes: int
+    job: Work, number: int, task: Task, inputs: Inputs, loaded: Loaded = NOTHING
 ) -> tuple[list[Output], Record]:
     """Compute a task whose inputs are at hand.
 
@@ -544,13 +577,9 @@ def finish_task(
     task : Task
         What to do.
     inputs : dict of array
-        What :func:`load_task` returns.
-    bytes_read : int
-        What reading them from Z cost (:meth:`Task.bytes_read`), for the record.
-    load_seconds : float
-        Time that reading them took, for the record.
-    idle_bytes : int
-        Resident memory of this process before the run, for the record.
+        What :func:`load_task` returns; emptied.
+    loaded : Loaded
+        How they came there, for the record.
 
     Returns
     -------
@@ -562,9 +591,12 @@ def finish_task(
     started = time.perf_counter()
     with np.errstate(all="ignore"):  # non-finite results are looked for, and reported with their place
         outputs = task.compute(job, inputs)
+    inputs.clear()  # for their memory to serve the next task at once
     elapsed = time.perf_counter() - started
-    peak = max(idle_bytes, resident.peak())  # counted in two ways, which differ by some pages
-    record = Record(bytes_read, load_seconds, elapsed, time.time(), idle_bytes, peak)
+    peak = max(loaded.idle_bytes, resident.peak())  # counted in two ways, which differ by some pages
+    record = Record(
+        loaded.bytes_read, loaded.seconds, elapsed, time.time(), loaded.idle_bytes, peak, loaded.started, loaded.worker
+    )
     row = np.array([record], np.float64)
     return [*outputs, Output(done_name(task.stage), (slice(number, number + 1),), row)], record
 

@@ -80,6 +80,8 @@ class ZarrSource(MatrixSource):
         Whether no chunk was missing when they were counted, so that an absent one has been lost.
     """
 
+    fills = True
+
     def __init__(self, array: zarr.Array[Any], complete: bool = False) -> None:
         self.array = array
         self.shape = (array.shape[0], array.shape[1])

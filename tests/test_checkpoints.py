@@ -76,7 +76,7 @@ def resumed(matrix, arguments, tmp_path):
 
 
 def chunks(array):
-    return sorted(path for path in (array / "c").rglob("*") if path.is_file())
+    return sorted(path for path in array.rglob("*") if path.is_file() and path.name != "zarr.json")
 
 
 def flip(path):
@@ -144,7 +144,7 @@ def test_several_damaged_pieces_are_named_one_by_one(stopped, resumed, expected)
 def test_a_damaged_row_costs_its_task_only(stopped, resumed, expected, stage, damage):
     """Also where a tile of the first read is done again after the second: it does not touch what that one has found."""
     work = stopped("right", 2)
-    damage(work / "done" / stage / "c" / "3" / "0" if stage != "left" else chunks(work / "done" / stage)[0])
+    damage(work / "done" / stage / "c.3.0" if stage != "left" else chunks(work / "done" / stage)[0])
     fact, read = resumed(2)
     assert fact.record["stages"][stage]["tasks"] == 1
     assert read == (stage != "left")
@@ -257,8 +257,8 @@ def test_every_chunk_has_one_writer_who_can_be_found(matrix, orderings, passes, 
     written, plans = [], []
     finish = tasks.finish_task
 
-    def recorded(job, number, task, inputs, **how):
-        outputs, record = finish(job, number, task, inputs, **how)
+    def recorded(job, number, task, inputs, loaded):
+        outputs, record = finish(job, number, task, inputs, loaded)
         plans.append(job.plan)
         written.extend((task.stage, number, output.name, output.selection) for output in outputs)
         return outputs, record

@@ -18,7 +18,7 @@ from dbutterfly.cli.app import app
 from dbutterfly.errors import MemoryBudgetError, MissingChunksWarning, TaskError
 from dbutterfly.store import RunStore
 
-COMMANDS = ["demo", "generate", "plan", "factorize", "identify", "apply", "verify", "info", "cluster"]
+COMMANDS = ["demo", "generate", "plan", "factorize", "identify", "apply", "verify", "info", "report", "cluster"]
 FOURIER = ("--orderings", "none,bitreversal")
 
 
@@ -590,3 +590,37 @@ def test_orderings_that_are_not_there(run):
     assert sorted(np.load("cols.npy")) == list(range(32))
     refused(run("identify z.npy rows.npy cols.npy --levels two"), "--levels 'two' is no list of integers")
     refused(run("identify z.npy rows.npy cols.npy --method guess"), "method='guess' is unknown")
+
+
+# ---------------------------------------------------------------- watching a run
+
+
+def test_a_report_is_saved_at_once_or_later(run, done):
+    done("generate orthogonal z.zarr --n 64 --noise 0.1")
+    assert run("factorize z.zarr run.zarr --quiet --report first.html")[0] == 0
+    code, out, err = run("report run.zarr second.html")
+    assert (code, out, err) == (0, "written: second.html\n", "")
+    assert Path("first.html").read_text() == Path("second.html").read_text()
+    refused(run("report run.zarr no/where.html"), "report 'no/where.html' cannot be written")
+    refused(run("report nothing.zarr third.html"), "holds no dbutterfly factorization")
+
+
+def test_a_log_of_json_lines(run, done):
+    done("generate orthogonal z.zarr --n 64 --noise 0.1")
+    code, out, err = run("factorize z.zarr run.zarr --log-json --json")
+    assert code == 0
+    assert json.loads(out)["store"] == "run.zarr"
+    entries = [json.loads(line) for line in err.splitlines()]
+    assert [entry.get("event") for entry in entries] == ["plan", "stage", "stage", "stage"]
+    assert entries[1]["gb_per_s"] > 0
+    code, out, err = run("factorize z.zarr run.zarr --log-json --rank 2")
+    assert (code, out) == (2, "")
+    [entry] = [entry for entry in map(json.loads, err.splitlines()) if entry["level"] == "error"]
+    assert "store=" in entry["message"]
+
+
+def test_people_read_a_line_for_each_stage(run, done):
+    done("generate orthogonal z.zarr --n 64 --noise 0.1")
+    _, _, err = run("factorize z.zarr run.zarr")
+    assert re.search(r"^tiles: \d+ tasks in [\d.]+ s, .* read, [\d.]+ GB/s$", err, re.MULTILINE)
+    assert re.search(r"^right: \d+ tasks in [\d.]+ s$", err, re.MULTILINE)

@@ -209,7 +209,8 @@ def test_of_tasks_that_shared_dying_workers_each_is_tried_by_itself(trial):
             number, task = stage.todo.popleft()
             stage.started(ended(outcomes[number].pop(0)), number, task)
         most.append(len(stage.running))
-        stage.settle(stage.ended.get(), 2)
+        future = stage.ended.get()
+        stage.settle(future, future.exception() or future.result(), 2)
     assert delivered == [0, 1]
     assert most == [3, 2, 1, 1, 1]
     with pytest.raises(

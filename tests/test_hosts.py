@@ -65,16 +65,32 @@ def on_client(hosts, trial, run, **options):
     return attempt(trial, run, address(hosts), within=hosts.within("client"), environment=QUICK, **options)
 
 
+BYTES_OF_A_TASK = 1 << 14
+"""Most that messages about one task may take, at each host."""
+
+
 @pytest.mark.slow
-def test_a_run_on_several_hosts_moves_little(hosts, cluster, tmp_path):
-    trial, run = Trial(tmp_path, side=2048), tmp_path / "run"
-    before = {name: hosts.bytes_moved(name) for name in hosts.names}
-    process = on_client(hosts, trial, run, kind="zarr")
-    assert process.popen.wait(PATIENCE) == 0, process.said()
-    moved = {name: hosts.bytes_moved(name) - before[name] for name in hosts.names}
-    assert_same(dbf.open(run), trial.expected)
-    assert dbf.open(run).record["stages"]["tiles"]["tasks"] > 8
-    assert max(moved.values()) < 8 * trial.side**2 / 16, moved  # an entry has 8 bytes
+def test_what_hosts_move_grows_with_the_tasks_and_not_with_the_matrix(hosts, cluster, tmp_path):
+    """No byte of Z crosses the scheduler, nor the links between the workers, which read it from the storage.
+
+    What stages hand on goes through the store: of the N^1.5 values too, nothing is on these links. So twice the side
+    and as many tasks may move more only as far as messages do, and never more than N^1.5 allows.
+    """
+    moved = {}
+    for side in (1024, 2048):
+        trial, run = Trial(tmp_path / str(side), side=side), tmp_path / f"run-{side}"
+        before = {name: hosts.bytes_moved(name) for name in hosts.names}
+        process = on_client(hosts, trial, run, kind="zarr")
+        assert process.popen.wait(PATIENCE) == 0, process.said()
+        moved[side] = {name: hosts.bytes_moved(name) - before[name] for name in hosts.names}
+        found = dbf.open(run)
+        assert_same(found, trial.expected)
+        tasks = {stage: done["tasks"] for stage, done in found.record["stages"].items()}
+        assert tasks["tiles"] == 64
+        assert max(moved[side].values()) < BYTES_OF_A_TASK * sum(tasks.values()), moved
+        assert moved[side]["scheduler"] < 8 * side**2 / 8, moved  # an entry has 8 bytes
+    workers = [moved[side]["first"] + moved[side]["second"] for side in (1024, 2048)]
+    assert workers[1] < 2**1.5 * workers[0], moved
 
 
 @pytest.mark.slow

@@ -66,7 +66,7 @@ def job_of(operator, chain=None, ranks=None, orderings=None, passes=1):
 def results_of(job, tile=None, **options):
     """Arrays A, B (with the groups of rows first) and stats of a tile, in storage order."""
     task = ProbeTask(tile or Tile(0, job.plan.split.u, 0, job.plan.split.q), **options)
-    outputs, _ = finish_task(job, 0, task, load_task(job, task), bytes_read=0, load_seconds=0.0, idle_bytes=0)
+    outputs, _ = finish_task(job, 0, task, load_task(job, task))
     rows, cols = slice(task.tile.r0, task.tile.r1), slice(task.tile.c0, task.tile.c1)
     found = {output.name: output for output in outputs}
     assert [found[name].selection for name in ("A", "B", "stats")] == [(rows, cols), (cols, rows), (rows, cols)]

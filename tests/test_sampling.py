@@ -53,7 +53,7 @@ def results_of(job, tile=None, seed=0):
     """Arrays A, B (with the groups of rows first) and stats of a tile, in storage order."""
     task = SampledTileTask(tile or Tile(0, job.plan.split.u, 0, job.plan.split.q), seed)
     assert task.read_source(job) == {}
-    outputs, _ = finish_task(job, 0, task, {}, bytes_read=0, load_seconds=0.0, idle_bytes=0)
+    outputs, _ = finish_task(job, 0, task, {})
     left, right, stats, _ = outputs
     rows, cols = slice(task.tile.r0, task.tile.r1), slice(task.tile.c0, task.tile.c1)
     assert [output.name for output in outputs] == ["A", "B", "stats", "done/tiles"]

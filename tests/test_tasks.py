@@ -14,6 +14,7 @@ from dbutterfly.sources import as_source
 from dbutterfly.tasks import (
     Job,
     LeftTask,
+    Loaded,
     RightTask,
     TileTask,
     VerifyTask,
@@ -36,7 +37,7 @@ def job_of(matrix, chain=None, **arguments):
 
 def outputs_of(job, task):
     inputs = load_task(job, task)
-    outputs, _ = finish_task(job, 0, task, inputs, bytes_read=0, load_seconds=0.0, idle_bytes=0)
+    outputs, _ = finish_task(job, 0, task, inputs)
     return {output.name: output for output in outputs}
 
 
@@ -140,12 +141,12 @@ def test_the_record_of_a_task_is_what_it_writes_last():
     p, u, q, v, _ = job.plan.split
     for name, shape in {"A": (u, q, 1, p), "B": (q, u, 1, v), "stats": (u, q, 3)}.items():
         job.workspace.create(name, shape, shape, np.float64)
-    job.workspace.create("done/tiles", (1, 6), (1, 6), np.float64)
-    outputs, record = finish_task(
-        job, 0, task, load_task(job, task), bytes_read=matrix.nbytes, load_seconds=1.5, idle_bytes=7
-    )
+    job.workspace.create("done/tiles", (1, 8), (1, 8), np.float64)
+    loaded = Loaded(bytes_read=matrix.nbytes, seconds=1.5, started=1e9, idle_bytes=7, worker=3)
+    outputs, record = finish_task(job, 0, task, load_task(job, task), loaded)
     write_outputs(job, outputs)
     assert (record.load_seconds, record.bytes_read, record.idle_bytes) == (1.5, matrix.nbytes, 7)
+    assert (record.started, record.worker) == (1e9, 3)
     assert outputs[-1].name == "done/tiles"
     assert job.workspace.read_rows("done/tiles").tolist() == [list(record)]
     assert np.sum(job.workspace.read("stats", (slice(None),))[..., 0]) == pytest.approx(np.sum(matrix**2))

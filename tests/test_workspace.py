@@ -174,7 +174,7 @@ def delete(path):
 
 def swap_for_another_chunk(path):
     """A chunk of another size, whole in itself."""
-    path.write_bytes((path.parents[3] / "other" / "c" / "0").read_bytes())
+    path.write_bytes((path.parents[1] / "other" / "c.0").read_bytes())
 
 
 DAMAGES = [flip, flip_checksum, cut, cut_to_the_checksum, empty, zero, delete, swap_for_another_chunk]
@@ -187,11 +187,11 @@ def test_a_damaged_chunk_is_named(tmp_path, on_disk, damage, dtype, reopened):
     values = filled(on_disk, dtype)
     on_disk.create("other", (2,), (2,), dtype)
     on_disk.write("other", EVERYTHING, np.ones(2, dtype))
-    damage(tmp_path / "z" / "work" / "A" / "c" / "1" / "2")
+    damage(tmp_path / "z" / "work" / "A" / "c.1.2")
     workspace = pickle.loads(pickle.dumps(on_disk)) if reopened else on_disk
     what = "missing" if damage is delete else "damaged"
     for selection in (EVERYTHING, (slice(3, 5), slice(5, 8)), (slice(4, 5), slice(7, 8))):
-        with pytest.raises(CheckpointError, match=rf"^chunk c/1/2 of work/A of store .*z is {what}") as caught:
+        with pytest.raises(CheckpointError, match=rf"^chunk c\.1\.2 of work/A of store .*z is {what}") as caught:
             workspace.read("A", selection)
         assert caught.value.name == "A"
         assert caught.value.selection == (slice(3, 5), slice(6, 8))
@@ -206,8 +206,8 @@ def test_a_damaged_chunk_within_is_named_and_its_writing_again_heals(tmp_path, o
     values = filled(on_disk)
     on_disk.create("other", (2,), (2,), "f8")
     on_disk.write("other", EVERYTHING, np.ones(2))
-    damage(tmp_path / "z" / "work" / "A" / "c" / "0" / "1")
-    with pytest.raises(CheckpointError, match=r"^chunk c/0/1 of work/A ") as caught:
+    damage(tmp_path / "z" / "work" / "A" / "c.0.1")
+    with pytest.raises(CheckpointError, match=r"^chunk c\.0\.1 of work/A ") as caught:
         on_disk.read("A", part)
     assert caught.value.selection == (slice(0, 3), slice(3, 6))
     on_disk.write("A", (slice(0, 3), slice(3, 6)), values[:3, 3:6])
@@ -222,7 +222,7 @@ def test_what_was_never_written_is_missing(tmp_path, dtype, kind):
     workspace.create("A", (4, 4), (2, 2), dtype)
     workspace.write("A", (slice(0, 2),), np.zeros((2, 4), dtype))
     assert not workspace.read("A", (slice(0, 2),)).any()
-    with pytest.raises(CheckpointError, match=r"chunk c/1/0 of work/A of store .* is missing") as caught:
+    with pytest.raises(CheckpointError, match=r"chunk c\.1\.0 of work/A of store .* is missing") as caught:
         workspace.read("A", EVERYTHING)
     assert caught.value.selection == (slice(2, 4), slice(0, 2))
 
@@ -234,7 +234,7 @@ def test_nan_is_never_taken_for_a_value(on_disk, value):
     values[1, 0] = value
     on_disk.create("A", (2, 2), (1, 2), dtype)
     on_disk.write("A", EVERYTHING, values)
-    with pytest.raises(CheckpointError, match="chunk c/1/0 of work/A"):
+    with pytest.raises(CheckpointError, match=r"chunk c\.1\.0 of work/A"):
         on_disk.read("A", EVERYTHING)
 
 
@@ -339,7 +339,7 @@ def test_a_damaged_row_is_said_and_read_as_missing(tmp_path, on_disk, damage, ca
     on_disk.create("done/tiles", (4, 2), (1, 2), "f8")
     rows = random_matrix((4, 2))
     on_disk.write("done/tiles", EVERYTHING, rows)
-    damage(tmp_path / "z" / "work" / "done" / "tiles" / "c" / "2" / "0")
+    damage(tmp_path / "z" / "work" / "done" / "tiles" / "c.2.0")
     with caplog.at_level(logging.WARNING, "dbutterfly"):
         found = on_disk.read_rows("done/tiles")
     assert np.isnan(found[2]).all()

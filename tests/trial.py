@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import dbutterfly as dbf
 from dbutterfly.chain import split_tree
+from dbutterfly.tasks import Record
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,18 +156,19 @@ def _never(rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[Any]:
 
 def is_finished(run: Any, number: int) -> bool:
     """Whether the row of a tile says that it has ended."""
-    return any(_holds_row(path) for path in Path(run).glob(f"work/*/done/tiles/c/{number}/0"))
+    return any(_holds_row(path) for path in Path(run).glob(f"work/*/done/tiles/c.{number}.0"))
 
 
 def finished(run: Any) -> set[int]:
     """Numbers of the tiles that have ended."""
-    found = Path(run).glob("work/*/done/tiles/c/*/0")
-    return {int(path.parent.name) for path in found if _holds_row(path)}
+    found = Path(run).glob("work/*/done/tiles/c.*.0")
+    return {int(path.name.split(".")[1]) for path in found if _holds_row(path)}
 
 
 def _holds_row(path: Path) -> bool:
-    row = path.read_bytes()[:48]
-    return len(row) == 48 and bool(np.isfinite(np.frombuffer(row)).all())
+    size = 8 * len(Record._fields)
+    row = path.read_bytes()[:size]
+    return len(row) == size and bool(np.isfinite(np.frombuffer(row)).all())
 
 
 def read(run: Path) -> list[int]:

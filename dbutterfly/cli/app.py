@@ -15,7 +15,7 @@ import typer
 import dbutterfly as dbf
 
 from ..errors import InputError, MemoryBudgetError, StoreError
-from . import commands, generating, identifying, showing
+from . import commands, generating, identifying, showing, watching
 from .examples import epilog
 from .values import Interrupted
 
@@ -41,6 +41,7 @@ for command in (
     commands.verify,
     commands.info,
     showing.cluster,
+    watching.report,
 ):
     app.command(epilog=epilog(command.__name__))(command)
 
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("DBUTTERFLY_DEBUG"):
             traceback.print_exc()
-        print(f"error: {_message(error)}", file=sys.stderr)
+        watching.say_error(_message(error), "--log-json" in given)
         return _exit_code(error)
     return int(code or 0)
 

@@ -47,6 +47,7 @@ from .values import (
     parse_tree,
     save_array,
 )
+from .watching import LogJson, ReportFile, say_error, say_plan, watched
 
 __all__ = ["apply", "factorize", "info", "plan", "verify"]
 
@@ -125,6 +126,8 @@ def factorize(
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Compute anew what the store holds.")] = False,
     tol: Target = None,
     verify: Annotated[bool, typer.Option("--verify", help="Measure the error afterwards, as --tol does.")] = False,
+    report: ReportFile = None,
+    log_json: LogJson = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -134,17 +137,17 @@ def factorize(
     """
     wrapped = as_source(absolute(source))
     job = _job(wrapped, chain, tree, rank, tol if chain is None and rank is None else None, passes, orderings)
-    with opened_cluster(cluster, cluster_option, tls, workers) as where:
+    with watched(quiet, log_json), opened_cluster(cluster, cluster_option, tls, workers) as where:
         resources: dict[str, Any] = {"cluster": where, "memory": memory}
         if is_unknown(job["orderings"]):
             asked = {name: job[name] for name in ("chain", "rank", "orderings")}
             job["orderings"] = dbf.identify(wrapped, **asked, **resources, backend=backend)
-            if not quiet:
+            if not quiet and not log_json:
                 print(job["orderings"], file=sys.stderr)
         planned = dbf.plan(wrapped, **job, **resources, store=store)
         resources["memory"] = planned.budget.memory  # what is free may change, the plan that was shown may not
-        if not quiet:
-            print(planned, file=sys.stderr)
+        say_plan(planned, quiet, log_json)
+        bars = not quiet and not log_json
         started = time.perf_counter()
         try:
             found = dbf.factorize(
@@ -156,21 +159,23 @@ def factorize(
                 missing=missing,
                 sweeps=sweeps,
                 resume=not no_resume,
-                progress=not quiet,
+                progress=bars,
             )
         except KeyboardInterrupt:
             same = "the same command without --no-resume" if no_resume else "the same command"
             raise Interrupted(f"interrupted; finished tasks are kept in {store}, and {same} resumes") from None
         seconds = time.perf_counter() - started
         wanted = verify or tol is not None
-        verified = dbf.verify(found, wrapped, **resources, progress=not quiet) if wanted else None
+        verified = dbf.verify(found, wrapped, **resources, progress=bars) if wanted else None
+    if report is not None:
+        found.report(report)
     if as_json:
         error = {} if verified is None else {"verified": verified_json(verified)}
         print_json({"store": store, "seconds": seconds, **factorization_json(found), **error})
     else:
         print_lines(factorization_lines(found))
         print_lines([] if verified is None else [("verified", f"error {verified}")])
-    _check_tolerance(verified, tol)
+    _check_tolerance(verified, tol, log_json)
 
 
 def apply(
@@ -295,8 +300,8 @@ def _job(
     }
 
 
-def _check_tolerance(verified: VerifiedError | None, tol: float | None) -> None:
+def _check_tolerance(verified: VerifiedError | None, tol: float | None, log_json: bool = False) -> None:
     if verified is None or tol is None or verified <= tol:
         return
-    print(f"error: the verified error {float(verified):.4g} is above --tol {tol:g}", file=sys.stderr)
+    say_error(f"the verified error {float(verified):.4g} is above --tol {tol:g}", log_json)
     raise typer.Exit(ABOVE_TOLERANCE)

@@ -37,6 +37,7 @@ EXAMPLES = {
         "dbutterfly cluster kubernetes --workers 8 --cluster-option claim=matrices",
     ],
     "info": ["dbutterfly info run.zarr", "dbutterfly info g-run.zarr --json"],
+    "report": ["dbutterfly report run.zarr run.html"],
 }
 """Command lines by command."""
 

@@ -1,0 +1,94 @@
+"""Tables of recorded benchmarks: ``python -m benchmarks tables`` puts them into ``README.md`` between their marks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from . import harness
+
+README = Path(__file__).parent / "README.md"
+
+
+def scaling(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
+    """Times of every case, then the ratios."""
+    ratios = {row["workers"]: row for row in rows if row["kind"] == "ratios"}
+    yield ["matrix", "engine", "workers", "shortest", "median", "processor time", "times as fast", "scheduler's part"]
+    for row in rows:
+        if row["kind"] not in ("strong", "weak", "cluster"):
+            continue
+        engine, ratio = row.get("engine", "cluster"), ratios.get(row["workers"])
+        faster = over = ""
+        if ratio is not None and engine == "processes" and row["kind"] == "strong":
+            faster = f"{ratio['speedup']:.2f} (processor time {ratio['speedup_of_processor_seconds']:.2f})"
+            over = f"{ratio['scheduler_overhead']:.0%} ({ratio['scheduler_overhead_of_processor_seconds']:.0%})"
+        elif ratio is not None and row["kind"] == "weak":
+            faster = f"{ratio['weak_efficiency']:.2f} of the ideal"
+        size = f"{row['shape'][0]} x {row['shape'][1]}" if "shape" in row else row["kind"]
+        yield [
+            size,
+            engine,
+            str(row["workers"]),
+            f"{row['seconds']:.2f} s",
+            f"{row['median_seconds']:.2f} s",
+            f"{row['processor_seconds']:.2f} s",
+            faster,
+            over,
+        ]
+
+
+def scheduler(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
+    """Processor time per tile, and what it is of the run."""
+    yield ["tiles", "a tile takes", "run", "scheduler", "client", "scheduler's part", "overhead", "memory grown by"]
+    for row in rows:
+        if "tiles" not in row:
+            continue
+        real = row["seconds_of_a_tile"] > 0
+        yield [
+            str(row["tiles"]),
+            f"{row['seconds_of_a_tile']:g} s",
+            f"{row['seconds']:.1f} s",
+            f"{row['scheduler_ms_per_tile']:.2f} ms",
+            f"{row['client_ms_per_tile']:.2f} ms",
+            f"{row['scheduler_share']:.1%}" if real else "",
+            f"{row['overhead']:.1%}" if real else "",
+            f"{row['grown_mib']:.0f} MiB",
+        ]
+
+
+def growth(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
+    """Time of every size."""
+    yield ["N", "matrix", "time", "time per GiB"]
+    for row in rows:
+        if "n" in row and "seconds" in row:
+            size = 4 * row["n"] ** 2 / 2**20
+            yield [str(row["n"]), f"{size:.0f} MiB", f"{row['seconds']:.2f} s", f"{row['s_per_gib']:.2f} s"]
+
+
+TABLES: dict[str, Callable[[list[dict[str, Any]]], Iterator[list[str]]]] = {
+    "scaling": scaling,
+    "scheduler": scheduler,
+    "growth": growth,
+}
+
+
+def rendered(name: str) -> str:
+    """Markdown table of a benchmark."""
+    head, *rows = TABLES[name](harness.recorded(name))
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    """Replace the tables of the README."""
+    text = README.read_text()
+    for name in TABLES:
+        if harness.recorded(name):
+            marks = f"<!-- {name}: rendered -->", "<!-- end -->"
+            pattern = re.compile(f"{marks[0]}\n.*?{marks[1]}", re.DOTALL)
+            block = f"{marks[0]}\n\n{rendered(name)}\n\n{marks[1]}"
+            text = pattern.sub(lambda _, block=block: block, text)
+    README.write_text(text)
+    print(f"written: {README}")

@@ -1,0 +1,135 @@
+"""Memory of tiles, which is used again by the tiles that follow.
+
+A tile is large enough for its memory to go back to the system when it is freed, and the system clears every page that
+it hands out: for each tile anew, that takes as long as reading it from the page cache, and the bandwidth of the memory
+that all workers of a machine share. While tasks are under way in this process (:func:`kept`), what no array refers to
+any more waits for the next tile instead; when the last of them has ended, it goes back.
+
+There are never more buffers than tiles were held at one time, since a new one is made only if none is free.
+
+The workers of Dask tell the allocator to give back whatever is freed (``MALLOC_TRIM_THRESHOLD_`` in their environment),
+so that each chunk that is read and each stack of blocks has its pages cleared anew, too: a fifth of a worker's time.
+While tasks are under way, the allocator may keep as much as it would by default; then it gives back what it holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import math
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+__all__ = ["empty", "kept"]
+
+SMALLEST = 1 << 20
+"""Bytes below which memory is asked for anew."""
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+"""Numbers of the parameters of ``mallopt`` (malloc.h of the GNU C library)."""
+KEPT = {TRIM_THRESHOLD: 1 << 26, MMAP_THRESHOLD: 1 << 25}
+"""Most that the GNU C library sets these two to, by itself, where nobody has set them."""
+GIVEN_BACK = {TRIM_THRESHOLD: "MALLOC_TRIM_THRESHOLD_", MMAP_THRESHOLD: "MALLOC_MMAP_THRESHOLD_"}
+"""Variables of the environment that set them."""
+DEFAULT = 1 << 17
+"""What they are if one of them is set and the other is not."""
+
+_lock = threading.RLock()
+"""Not a plain lock: a buffer may come back in the middle of anything, as where garbage is collected."""
+_users = 0
+_free: list[NDArray[np.uint8]] = []
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """Keep the memory of tiles for others until the last of the concurrent users leaves."""
+    global _users
+    with _lock:
+        _users += 1
+        if _users == 1:
+            _keep_freed()
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if not _users:
+                _free.clear()
+                _give_back_freed()
+
+
+def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Array like that of :func:`numpy.empty`, whose memory is kept for others when it is gone.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the array.
+    dtype : dtype
+        Type of its entries, not an object.
+    """
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if size < SMALLEST or not _users:
+        return np.empty(shape, dtype)
+    return np.asarray(_Loan(_block(size), shape, dtype))
+
+
+def _block(size: int) -> NDArray[np.uint8]:
+    """Free memory of at least this size; what is free and too small is given up, for memory of this size."""
+    with _lock:
+        for index, block in enumerate(_free):
+            if block.nbytes >= size:
+                return _free.pop(index)
+        _free.clear()
+    return np.empty(size, np.uint8)
+
+
+@functools.cache
+def _allocator() -> ctypes.CDLL | None:
+    """The C library, where its allocator was told to give back what is freed."""
+    given = {parameter: os.environ[name] for parameter, name in GIVEN_BACK.items() if name in os.environ}
+    if not sys.platform.startswith("linux") or TRIM_THRESHOLD not in given:
+        return None
+    if not all(size.isdecimal() for size in given.values()):  # as the library, which ignores them then
+        return None
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
+
+
+def _keep_freed() -> None:
+    if (library := _allocator()) is not None:
+        for parameter, size in KEPT.items():
+            library.mallopt(parameter, size)
+
+
+def _give_back_freed() -> None:
+    if (library := _allocator()) is not None:
+        for parameter, name in GIVEN_BACK.items():
+            library.mallopt(parameter, int(os.environ.get(name, DEFAULT)))
+        library.malloc_trim(0)
+
+
+class _Loan:
+    """Memory under an array and all its views, which keep this object until the last of them is gone."""
+
+    def __init__(self, block: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._block = block
+        self.__array_interface__ = {
+            "shape": shape,
+            "typestr": dtype.str,
+            "data": (block.ctypes.data, False),
+            "version": 3,
+        }
+
+    def __del__(self) -> None:
+        with _lock:
+            if _users:
+                _free.append(self._block)

@@ -1,0 +1,124 @@
+"""What a run leaves behind for its report: when each task ran, and where in the matrix the error lies.
+
+Both are small beside the factors: eight numbers for each task, and a map of at most :data:`CELLS` cells on a side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .tasks import Record
+
+__all__ = ["Trace", "errors_by_level", "residual_map", "trace_of"]
+
+CELLS = 64
+"""Most cells of the map on a side; more would not be told apart on a page."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What the tasks of a run did.
+
+    Attributes
+    ----------
+    stages : tuple of str
+        Names of the stages, in their order.
+    tasks : array, shape (tasks, 1 + fields)
+        Number of the stage of each task, then the fields of its :class:`~dbutterfly.tasks.Record`.
+    residuals : array, shape (h, w)
+        Relative residual of the blocks of the root cut, ``sqrt(sum ||R_b||^2 / sum ||Z_b||^2)`` over each cell: the row
+        groups from top to bottom, the column groups from left to right, in the order of the storage.
+    """
+
+    stages: tuple[str, ...]
+    tasks: NDArray[np.float64]
+    residuals: NDArray[np.float64]
+
+    def of_stage(self, stage: str) -> NDArray[np.float64]:
+        """Records of the tasks of a stage, one a row."""
+        return self.tasks[self.tasks[:, 0] == self.stages.index(stage), 1:]
+
+    def to_arrays(self) -> dict[str, NDArray[np.float64]]:
+        """What a store keeps, besides the names of the stages, which are those of the record."""
+        return {"tasks": self.tasks, "residuals": self.residuals}
+
+    @classmethod
+    def from_arrays(cls, stages: Any, arrays: Mapping[str, NDArray[Any]]) -> Trace | None:
+        """Inverse of :meth:`to_arrays`; None where there is no trace, or that of another version."""
+        fields = 1 + len(Record._fields)
+        if arrays.keys() < {"tasks", "residuals"} or arrays["tasks"].shape[1:] != (fields,):
+            return None
+        return cls(tuple(stages), arrays["tasks"], arrays["residuals"])
+
+
+def trace_of(rows: Mapping[str, NDArray[np.float64]], stats: NDArray[np.float64], above: int = 0) -> Trace:
+    """Trace of a run whose tasks have all ended.
+
+    Parameters
+    ----------
+    rows : dict of array, shape (tasks, fields)
+        Records of every stage.
+    stats : array, shape (u, q, 1 + 2*n)
+        As for :func:`dbutterfly.certificate.certify`.
+    above : int
+        Which of the n ranks is that of the chain.
+    """
+    numbered = [np.insert(records, 0, number, axis=1) for number, records in enumerate(rows.values())]
+    return Trace(tuple(rows), np.concatenate(numbered), residual_map(stats[..., 0], stats[..., 1 + above]))
+
+
+def residual_map(energy: NDArray[np.float64], discarded: NDArray[np.float64], cells: int = CELLS) -> NDArray[Any]:
+    """Relative residual of blocks, by cells of neighbouring ones; zero where there is nothing.
+
+    Parameters
+    ----------
+    energy, discarded : array, shape (u, q)
+        Squared norms of the blocks, and of their residuals.
+    cells : int
+        Most cells on a side.
+    """
+    whole, lost = (_summed(np.maximum(array, 0), cells) for array in (energy, discarded))
+    return np.sqrt(np.divide(lost, whole, out=np.zeros_like(whole), where=whole > 0))
+
+
+def _summed(array: NDArray[np.float64], cells: int) -> NDArray[np.float64]:
+    for axis, size in enumerate(array.shape):
+        starts = np.arange(min(cells, size)) * size // min(cells, size)
+        array = np.add.reduceat(array, starts, axis=axis)
+    return array
+
+
+def errors_by_level(
+    stats: NDArray[np.float64],
+    left_error: NDArray[np.float64],
+    right_error: NDArray[np.float64],
+    second: NDArray[np.float64] | None,
+    above: int = 0,
+) -> dict[str, float]:
+    """Errors that the parts of the algorithm made, relative to the norm of the matrix.
+
+    Parameters
+    ----------
+    stats, left_error, right_error, second, above
+        As for :func:`dbutterfly.certificate.certify`.
+
+    Returns
+    -------
+    dict of float
+        ``cut``: what the blocks of the root cut lost; ``left``: by how much the left factors miss the left parts of
+        the blocks; ``second``: what a second read found outside the range of the left factors; ``right``: by how much
+        the right factors miss what they were fitted to.
+    """
+    energy = math.fsum(stats[..., 0].ravel())
+    sums = {"cut": stats[..., 1 + above], "left": left_error[..., 0], "second": second, "right": right_error}
+    return {
+        name: math.sqrt(max(math.fsum(array.ravel()), 0.0) / energy) if energy > 0 else 0.0
+        for name, array in sums.items()
+        if array is not None
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,47 @@ def growth(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
             yield [str(row["n"]), f"{size:.0f} MiB", f"{row['seconds']:.2f} s", f"{row['s_per_gib']:.2f} s"]
 
 
+def identification(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
+    """Successes and times of every cell, noises of one target and size together; then kernels by their size."""
+    yield ["target", "N", "noise", "success", "median", "most", "memory"]
+    names = {
+        "dft": "Fourier",
+        "orthogonal": "orthogonal butterfly",
+        "gaussian": "Gaussian butterfly",
+        "hadamard": "Hadamard",
+    }
+    cells = [row for row in rows if "successes" in row]
+    for row in sorted(cells, key=lambda row: (list(names).index(row["target"]), row["n"], row["noise"])):
+        copies = row.get("memory_in_matrices")
+        yield [
+            names[row["target"]],
+            str(row["n"]),
+            f"{row['noise']:g}",
+            f"{row['successes']} of {row['instances']}",
+            f"{row['median_seconds']:.2g} s" if row["median_seconds"] < 10 else f"{row['median_seconds']:.0f} s",
+            f"{max(row['seconds']):.2g} s" if max(row["seconds"]) < 10 else f"{max(row['seconds']):.0f} s",
+            "" if copies is None else f"{max(copies):.1f} times Z",
+        ]
+    for n in sorted({row["n"] for row in rows if "rank" in row}):
+        kernels = [row for row in rows if "rank" in row and row["n"] == n]
+        ratios = [row["errors"][0][0] / row["errors"][0][1] for row in kernels]
+        seconds = [row["seconds"][0] for row in kernels]
+        yield [
+            f"waves between shuffled points, {len(kernels)} cases",
+            str(n),
+            "0, 0.01",
+            f"{sum(ratio <= 2 for ratio in ratios)} of {len(kernels)} (errors {min(ratios):.2g} to {max(ratios):.2g})",
+            f"{statistics.median(seconds):.2g} s",
+            f"{max(seconds):.2g} s",
+            "",
+        ]
+
+
 TABLES: dict[str, Callable[[list[dict[str, Any]]], Iterator[list[str]]]] = {
     "scaling": scaling,
     "scheduler": scheduler,
     "growth": growth,
+    "identification": identification,
 }
 
 

@@ -39,6 +39,10 @@ CLOSE = 1.15
 """Ratio of squared errors up to which an attempt may still become the best one."""
 EXPLAINED = 0.02
 """Part of the energy up to which a geometry that explains the rest is not searched for further."""
+RIVAL = 1.02
+"""Ratio of squared errors up to which different trees are rivals: a matrix may have several, and noise prefers some."""
+COMPARED = 6
+"""Attempts that are compared where there are rivals."""
 SAME = 1e-6
 
 
@@ -51,6 +55,7 @@ class _Progress:
         self.attempts = self.stale = 0
         self._origins: set[tuple[str, int]] = set()
         self._is_geometry = False
+        self._rivals = 0
         none = np.empty(0, np.int64)
         self.pool = [(math.inf, none, none)] * len(problem.cuts)
 
@@ -62,6 +67,8 @@ class _Progress:
         for at, noise in enumerate(noise_levels(outcome.lost, self.problem.cuts, self._shape)):
             if noise < self.pool[at][0] * (1 - SAME):
                 self.pool[at] = (float(noise), outcome.rows, outcome.cols)
+        if self.best is not None and _differ_little(outcome.error, self.best.error):
+            self._rivals += 1
         if self.best is None or outcome.error < self.best.error * (1 - SAME):
             self.best, self._origins, self.stale = outcome, set() if attempt.kick else {origin}, 0
             self._is_geometry = attempt.search is None and attempt.start is None
@@ -107,7 +114,7 @@ class _Progress:
         chance = math.sqrt(2 / size)
         signal = self.has_signal
         if signal and len(noise) > 1 and not self.best.ambiguous and spread <= 1.006 + 2 * chance:
-            return True
+            return not self.is_exchanged or self.attempts >= (COMPARED if self._rivals else 2)
         if len(self._origins) >= 2 and signal and spread <= 1.01 + 3 * chance:
             return True
         return len(self._origins) >= 3
@@ -233,6 +240,12 @@ def _repair(progress: _Progress, rng: np.random.Generator) -> Attempt:
     search = _drawn(rng, int(rng.choice([1, 3, 5])), progress.problem.cols_known, "portfolio")
     start = progress.pool[at][1:]
     return Attempt(progress.problem, search, int(rng.integers(1 << 62)), start, at, progress.close)
+
+
+def _differ_little(one: float, other: float) -> bool:
+    """Whether two errors are those of different trees that are about as good."""
+    ratio = max(one, other) / max(min(one, other), 1e-300)
+    return 1 + SAME < ratio <= RIVAL
 
 
 def _kick(progress: _Progress, rng: np.random.Generator) -> Attempt:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import array_api_strict
 import numpy as np
 import pytest
 import zarr
+from devices import has_device
 from distributed import Client, LocalCluster
 from numpy.typing import NDArray
 from object_store import ObjectServer, find_weed, serving
@@ -56,11 +56,6 @@ class Namespace:
             return np.asarray(self.module.asnumpy(array))
         assert array.device == self.device
         return np.asarray(array.to_device(self.module.Device("CPU_DEVICE")))
-
-
-def has_device() -> bool:
-    """Whether CuPy is installed and finds a CUDA device."""
-    return importlib.util.find_spec("cupy") is not None and bool(importlib.import_module("cupy").is_available())
 
 
 ON_DEVICE = [pytest.param("cupy", marks=pytest.mark.gpu)] if has_device() else []

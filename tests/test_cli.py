@@ -18,7 +18,7 @@ from dbutterfly.cli.app import app
 from dbutterfly.errors import MemoryBudgetError, MissingChunksWarning, TaskError
 from dbutterfly.store import RunStore
 
-COMMANDS = ["demo", "generate", "plan", "factorize", "identify", "apply", "verify", "info", "report", "cluster"]
+COMMANDS = ["demo", "generate", "plan", "factorize", "identify", "apply", "verify", "info", "cluster", "report"]
 FOURIER = ("--orderings", "none,bitreversal")
 
 

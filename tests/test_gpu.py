@@ -10,7 +10,7 @@ import importlib
 
 import numpy as np
 import pytest
-from conftest import has_device
+from devices import has_device
 
 import dbutterfly as dbf
 

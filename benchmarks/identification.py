@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import math
 import statistics
+import tempfile
 import time
 from typing import Any
 
 import numpy as np
+from distributed import Client, LocalCluster
 
 import dbutterfly as dbf
 from dbutterfly import resident
@@ -46,6 +48,8 @@ KERNELS = [
     for rank in (4, 8, 16)
     for noise in (0, 0.01)
 ]
+STORED = [(8192, "360 MiB"), (16384, "1000 MiB")]
+"""Sizes of float32 matrices, of 256 MiB and 1 GiB, and what a worker may hold."""
 
 
 def main(instances: int = 20, *, budget: float = 60.0) -> None:
@@ -66,6 +70,40 @@ def main(instances: int = 20, *, budget: float = 60.0) -> None:
         add(_cell(target, n, noise, min(most, instances), 1, budget))
     for cell in KERNELS:
         add(_kernel(*cell))
+    for n, memory in STORED:
+        add(_stored(n, memory))
+
+
+def _stored(n: int, memory: str) -> dict[str, Any]:
+    """A matrix in Zarr that no worker may hold, on two worker processes."""
+    hidden = M.shuffled(M.orthogonal_butterfly(n, seed=1, dtype=np.float32), seed=2)
+    with tempfile.TemporaryDirectory() as place:
+        path = f"{place}/z.zarr"
+        M.write(M.noisy(hidden, 0.1, seed=3), path, chunks=(1024, 1024))
+        with LocalCluster(2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
+            resident.reset_peak()
+            idle, before, started = client.run(resident.size), resident.size(), time.perf_counter()
+            result = dbf.identify(path, client=client, memory=memory, budget=600.0)
+            seconds = time.perf_counter() - started
+            grown = [peak - idle[worker] for worker, peak in client.run(resident.peak).items()]
+        here = resident.peak() - before
+        errors = [float(dbf.verify(dbf.factorize(path, orderings=o), path)) for o in (result, hidden.orderings)]
+    print(
+        f"orthogonal {n} in Zarr, memory {memory}: {errors[0] / errors[1]:.4f} times the error with the true ones, "
+        f"{seconds:.0f} s, workers grow by {max(grown) / 2**20:.0f} MiB, the client by {here / 2**20:.0f} MiB",
+        flush=True,
+    )
+    return {
+        "target": "orthogonal in Zarr",
+        "n": n,
+        "noise": 0.1,
+        "memory": memory,
+        "bytes": 4 * n**2,
+        "elapsed": [seconds],
+        "errors": [errors],
+        "grown_by_workers": grown,
+        "grown_here": here,
+    }
 
 
 def _kernel(n: int, geometry: str, points: str, rank: int, noise: float) -> dict[str, Any]:

@@ -26,7 +26,6 @@ import psutil
 from distributed import Client
 
 import dbutterfly as dbf
-from dbutterfly.engine import connect
 
 from . import harness
 from .out_of_core import cluster, write_matrix
@@ -86,7 +85,7 @@ def on_processes(path: Path, run: Path, workers: int, repeats: int) -> dict[str,
 
 def on_cluster(address: str, path: Path, run: Path, repeats: int) -> dict[str, Any]:
     """Measure the workers of a cluster."""
-    with connect(address) as client:
+    with Client(address) as client:
         dbf.factorize(dbf.matrices.dft(WARM_UP), client=client)
         workers = sum(client.nthreads().values())
         return {"workers": workers, **measured(path, run, repeats, lambda: {"client": client}, client)}

@@ -89,6 +89,18 @@ def identification(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
             f"{max(row['seconds']):.2g} s" if max(row["seconds"]) < 10 else f"{max(row['seconds']):.0f} s",
             "" if copies is None else f"{max(copies):.1f} times Z",
         ]
+    for row in rows:
+        if "grown_by_workers" in row:
+            copies = max(row["grown_by_workers"]) / row["bytes"], row["grown_here"] / row["bytes"]
+            yield [
+                "orthogonal butterfly, float32 in Zarr, two worker processes",
+                str(row["n"]),
+                f"{row['noise']:g}",
+                f"{row['errors'][0][0] / row['errors'][0][1]:.4f} times the error",
+                f"{row['elapsed'][0]:.0f} s elapsed",
+                "",
+                f"a worker {copies[0]:.2f}, the client {copies[1]:.2f} times Z",
+            ]
     for n in sorted({row["n"] for row in rows if "rank" in row}):
         kernels = [row for row in rows if "rank" in row and row["n"] == n]
         ratios = [row["errors"][0][0] / row["errors"][0][1] for row in kernels]

@@ -150,7 +150,12 @@ class MatrixSearch:
         simple = all(cut.rank == 1 for cut in cuts)
         if self._fits:
             return simple and math.prod(self.source.shape) > STREAMED_ENTRIES
-        return client_bytes(self.source.shape, cuts, self._itemsize) <= self._allowed and not self._is_sent_whole
+        return self._needed_here(cuts) <= self._allowed and not self._is_sent_whole
+
+    def _needed_here(self, cuts: Sequence[Cut]) -> int:
+        """Bytes that this process holds where the matrix is read panel by panel."""
+        sent = not isinstance(self.engine, ThreadEngine)
+        return client_bytes(self.source.shape, cuts, self._itemsize, sent=sent)
 
     @property
     def _is_sent_whole(self) -> bool:
@@ -161,7 +166,7 @@ class MatrixSearch:
     def _refuse(self, cuts: Sequence[Cut]) -> None:
         m, n = self.source.shape
         able = self.method in ("portfolio", "middle", "pairing")
-        least = min(self._needed, client_bytes((m, n), cuts, self._itemsize)) if able else self._needed
+        least = min(self._needed, self._needed_here(cuts)) if able else self._needed
         other = "" if able else '; method="portfolio" reads a matrix panel by panel, and takes less'
         if able and self._is_sent_whole:
             least, other = self._needed, "; write the matrix to Zarr, so that workers read panels of it"

@@ -106,13 +106,16 @@ def search_streamed(passes: Passes, wanted: Wanted, *, seed: int, budget: float 
     return best
 
 
-def client_bytes(shape: tuple[int, int], cuts: Sequence[Cut], itemsize: int) -> int:
-    """Bytes that a search holds at its peak besides panels: samples, parts of the blocks, scores; O(N^1.5)."""
+def client_bytes(shape: tuple[int, int], cuts: Sequence[Cut], itemsize: int, *, sent: bool) -> int:
+    """Bytes that a search holds at its peak besides panels: samples, parts of the blocks, scores; O(N^1.5).
+
+    What is ``sent`` to other processes is held in copies while it is on its way.
+    """
     (m, n), (u, q, rank) = shape, cuts[len(cuts) // 2]
     drawn = max(PER_GROUP, 4 * rank)
     samples = min(drawn * u, m) * n + min(drawn * q, n) * m
     parts = rank * (m * q + n * u)
-    return itemsize * (3 * samples + 5 * parts) + 8 * (m * u + n * q)
+    return itemsize * ((6 if sent else 3) * samples + 5 * parts) + 8 * (m * u + n * q)
 
 
 def is_settled(found: Solution) -> bool:

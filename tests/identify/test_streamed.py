@@ -49,10 +49,10 @@ def test_a_stored_matrix_on_a_cluster(client, tmp_path):
     z, truth = hidden(M.orthogonal_butterfly(256, seed=1), 0.1)
     path = str(tmp_path / "z.zarr")
     M.write(z, path, chunks=(64, 128))
-    found = dbf.identify(path, client=client, memory="1500 KiB")
+    found = dbf.identify(path, client=client, memory="2000 KiB")
     assert found.found
     assert ratio(z, found, truth) <= 1.001
-    same = dbf.identify(path, workers=1, memory="1500 KiB")
+    same = dbf.identify(path, workers=1, memory="2000 KiB")
     np.testing.assert_array_equal(found.rows, same.rows)
     np.testing.assert_array_equal(found.cols, same.cols)
 

@@ -120,7 +120,7 @@ def test_two_jobs_are_workers_and_one_that_is_cancelled_is_replaced(slurm, work,
     assert slurm.state(cancelled)["JobState"] in ("CANCELLED", "COMPLETING")
     assert slurm.wait_for_end(job) == "COMPLETED", log(work, job)
     assert 2 < before < 64
-    assert slurm.state(cancelled)["JobState"] == "CANCELLED"
+    assert slurm.wait_for_end(cancelled, 60) == "CANCELLED"
     assert re.search(r"^verified +error 0\.0099\d+ \(exact\)$", log(work, job), re.MULTILINE)
     assert_same(dbf.open(run), expected)
     assert {path.suffix for path in (work / "dbutterfly-jobs").iterdir()} == {".log"}  # credentials are gone

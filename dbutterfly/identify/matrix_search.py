@@ -29,15 +29,15 @@ from .calls import calls_on
 from .cuts import Cut, Index, transposed
 from .passes import Passes
 from .portfolio import search_trees
-from .streamed import Wanted, client_bytes, is_settled, search_streamed
+from .streamed import EXACT_IN_SINGLE, Wanted, client_bytes, is_settled, search_streamed
 from .verdict import Solution, free_parts
 
 __all__ = ["MatrixSearch"]
 
 DOUBLE_ENTRIES = 1 << 18
 """Entries up to which a search in memory computes in double precision."""
-EXACT_IN_DOUBLE, EXACT_IN_SINGLE = 1e-12, 3e-6
-"""Parts of the energy below which a residual counts as none while searching."""
+EXACT_IN_DOUBLE = 1e-12
+"""Part of the energy below which a residual counts as none while searching in double precision."""
 EXACT_ENTRIES = 1 << 18
 """Entries up to which residuals are computed anew, without cancellation."""
 STREAMED_ENTRIES = 1 << 17

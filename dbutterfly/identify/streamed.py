@@ -27,7 +27,7 @@ from .search import Search
 from .spreading import Groups, Spreading
 from .verdict import Solution, free_parts
 
-__all__ = ["Wanted", "client_bytes", "is_settled", "search_streamed"]
+__all__ = ["EXACT_IN_SINGLE", "Wanted", "client_bytes", "is_settled", "search_streamed"]
 
 PER_GROUP = 8
 """Rows of the first sample for each row group, and columns likewise."""
@@ -38,8 +38,8 @@ EVEN, CHANCE = 1.05, 12.0
 """Ratio between the noise that cuts see up to which nothing is searched again, and standard deviations added to it."""
 PAIR_BYTES = 12
 """Bytes of the cost of a pair, with copies while pairs are matched."""
-EXACT = 3e-6
-"""Part of the energy that counts as none."""
+EXACT_IN_SINGLE = 3e-6
+"""Part of the energy that counts as none where it is computed in single precision."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +122,9 @@ def is_settled(found: Solution) -> bool:
     """Whether all cuts see the same noise."""
     noise = found.noise
     tolerated = EVEN + CHANCE * math.sqrt(2 / (found.rows.size * found.cols.size))
-    return bool(found.lost.max() <= EXACT or (noise.min() < SIGNAL and noise.max() <= tolerated * noise.min()))
+    return bool(
+        found.lost.max() <= EXACT_IN_SINGLE or (noise.min() < SIGNAL and noise.max() <= tolerated * noise.min())
+    )
 
 
 def _attempted(passes: Passes, wanted: Wanted, per_group: int, rng: np.random.Generator) -> Solution:
@@ -162,7 +164,7 @@ def _completed(spreading: Spreading, groups: Groups, *, is_flat: bool, rng: np.r
     left = rows.products[rows.order].reshape(u, 1, shape[0] // u, q * rank)
     right = cols.products[cols.order].reshape(q, shape[1] // q, u * rank).transpose(0, 2, 1)[None]
     energy, size = spreading.sample.energy, math.prod(shape)
-    lost = max(energy - groups.captured, EXACT * energy)
+    lost = max(energy - groups.captured, EXACT_IN_SINGLE * energy)
     free = size - spreading.cut.degrees_of_freedom(shape)
     search = Search("right", (), 0, 8, cols_known=known) if is_flat else Search("middle", cols_known=known)
     backend = spreading.passes.backend

@@ -33,6 +33,7 @@ __all__ = [
     "permuted_rows",
     "squares_of",
     "transposed_grid",
+    "unit_rows",
 ]
 
 PRODUCT_BYTES = 1 << 25
@@ -105,8 +106,8 @@ def leading_rows(blocks: Array, rank: int, rounds: int = 3) -> Array:
         first = xp.argmax(energy, axis=-1, keepdims=True)[..., None]
         rows = xp.take_along_axis(blocks, xp.broadcast_to(first, (*blocks.shape[:-2], 1, blocks.shape[-1])), axis=-2)
         for _ in range(rounds):
-            rows = xp.matmul(adjoint(xp.matmul(blocks, adjoint(_unit(rows)))), blocks)
-        return _unit(rows)
+            rows = xp.matmul(adjoint(xp.matmul(blocks, adjoint(unit_rows(rows)))), blocks)
+        return unit_rows(rows)
     start = np.random.default_rng(0).standard_normal((rank, blocks.shape[-2]))
     device = array_api_compat.device(blocks)
     rows = xp.matmul(xp.astype(xp.asarray(start, device=device), blocks.dtype), blocks)
@@ -193,7 +194,8 @@ def permuted_rows(grid: Array, order: Array, *, lines: int = 1) -> Array:
     return xp.permute_dims(xp.reshape(xp.take(flat, xp.reshape(index, (-1,)), axis=0), (s, m, t, n)), (0, 2, 1, 3))
 
 
-def _unit(rows: Array) -> Array:
+def unit_rows(rows: Array) -> Array:
+    """Rows scaled to norm one, of shape (..., v); zero rows stay zero."""
     norms = namespace(rows).sqrt(squared_norms(rows))
     return rows / nonzero_divisor(norms, rows)[..., None]
 

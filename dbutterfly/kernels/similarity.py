@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .backend import Array, namespace
-from .groups import squares_of
+from .groups import squares_of, unit_rows
 from .low_rank import adjoint, nonzero_divisor, squared_norms
 
 __all__ = ["landmark_similarity", "row_similarity"]
@@ -48,7 +48,7 @@ def row_similarity(
         for k in range(t):
             rows = groups[:, k, :, c, :]
             if lines == 1:
-                rows = _unit(rows)
+                rows = unit_rows(rows)
                 alike = squares_of(xp.matmul(rows, adjoint(rows)))
             else:
                 alike = squares_of(xp.matmul(rows, adjoint(rows)))
@@ -83,14 +83,9 @@ def landmark_similarity(rows: Array, landmarks: Array, col_groups: int, alpha: f
     both = [xp.permute_dims(xp.reshape(a, (a.shape[0], col_groups, -1)), (1, 0, 2)) for a in (rows, landmarks)]
     total = None
     for c in range(col_groups):
-        alike = _power(squares_of(xp.matmul(_unit(both[0][c, :, :]), adjoint(_unit(both[1][c, :, :])))), alpha)
+        alike = _power(squares_of(xp.matmul(unit_rows(both[0][c, :, :]), adjoint(unit_rows(both[1][c, :, :])))), alpha)
         total = alike if total is None else total + alike
     return total
-
-
-def _unit(rows: Array) -> Array:
-    norms = namespace(rows).sqrt(squared_norms(rows))
-    return rows / nonzero_divisor(norms, rows)[..., None]
 
 
 def _power(squares: Array, alpha: float) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from drawing import drawn
 
 from dbutterfly.kernels.groups import (
     block_parts,
@@ -16,14 +17,6 @@ from dbutterfly.kernels.groups import (
 )
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
-
-
-def drawn(shape, dtype, seed=0):
-    rng = np.random.default_rng(seed)
-    values = rng.standard_normal(shape)
-    if np.dtype(dtype).kind == "c":
-        values = values + 1j * rng.standard_normal(shape)
-    return values.astype(dtype)
 
 
 def rank_blocks(s, t, u, q, p, v, rank, dtype):

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from drawing import drawn
 
 from dbutterfly.kernels.groups import block_view, leading_rows
 from dbutterfly.kernels.panels import fit_panel, orthonormal_parts, row_basis
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
-
-
-def drawn(shape, dtype, seed=0):
-    rng = np.random.default_rng(seed)
-    values = rng.standard_normal(shape)
-    if np.dtype(dtype).kind == "c":
-        values = values + 1j * rng.standard_normal(shape)
-    return values.astype(dtype)
 
 
 def blocky(u, q, p, v, rank, dtype):

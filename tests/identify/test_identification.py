@@ -6,19 +6,13 @@ import sys
 
 import numpy as np
 import pytest
+from hiding import hidden
 
 import dbutterfly as dbf
 from dbutterfly import Chain
 from dbutterfly.errors import ChainError, InputError, MemoryBudgetError, NonFiniteError, SourceError, StoreMismatchError
 
 M = dbf.matrices
-
-
-def hidden(matrix, noise, seed=0):
-    """A shuffled matrix with noise, and its true orderings."""
-    z = M.shuffled(matrix, seed=seed + 1)
-    truth = z.orderings
-    return np.asarray(M.noisy(z, noise, seed=seed + 2) if noise else z), truth
 
 
 def is_as_good(z, found, truth, chain=None):

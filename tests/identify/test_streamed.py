@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hiding import hidden
 
 import dbutterfly as dbf
 from dbutterfly import Chain
 from dbutterfly.identify import matrix_search
 
 M = dbf.matrices
-
-
-def hidden(matrix, noise, seed=0):
-    z = M.shuffled(matrix, seed=seed + 1)
-    truth = z.orderings
-    return np.asarray(M.noisy(z, noise, seed=seed + 2) if noise else z), truth
 
 
 def ratio(z, found, truth, chain=None):

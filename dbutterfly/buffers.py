@@ -21,13 +21,16 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["empty", "kept"]
+__all__ = ["Allocate", "empty", "kept"]
+
+Allocate: TypeAlias = Callable[[int], NDArray[np.uint8]]
+"""Makes a number of bytes."""
 
 SMALLEST = 1 << 20
 """Bytes below which memory is asked for anew."""
@@ -45,14 +48,23 @@ _lock = threading.RLock()
 """Not a plain lock: a buffer may come back in the middle of anything, as where garbage is collected."""
 _users = 0
 _free: list[NDArray[np.uint8]] = []
+_allocate: Allocate | None = None
 
 
 @contextlib.contextmanager
-def kept() -> Iterator[None]:
-    """Keep the memory of tiles for others until the last of the concurrent users leaves."""
-    global _users
+def kept(allocate: Allocate | None = None) -> Iterator[None]:
+    """Keep the memory of tiles for others until the last of the concurrent users leaves.
+
+    Parameters
+    ----------
+    allocate : callable, optional
+        Where the memory comes from, for all users until the last one leaves; by default the first of them that names
+        something, or plain memory.
+    """
+    global _users, _allocate
     with _lock:
         _users += 1
+        _allocate = _allocate or allocate
         if _users == 1:
             _keep_freed()
     try:
@@ -61,6 +73,7 @@ def kept() -> Iterator[None]:
         with _lock:
             _users -= 1
             if not _users:
+                _allocate = None
                 _free.clear()
                 _give_back_freed()
 
@@ -89,7 +102,8 @@ def _block(size: int) -> NDArray[np.uint8]:
             if block.nbytes >= size:
                 return _free.pop(index)
         _free.clear()
-    return np.empty(size, np.uint8)
+        allocate = _allocate
+    return np.empty(size, np.uint8) if allocate is None else allocate(size)
 
 
 @functools.cache

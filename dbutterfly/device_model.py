@@ -2,8 +2,8 @@
 
 The kernels multiply small matrices and traverse their blocks several times, so on a GPU, as on a core, they take what
 the memory takes. The time of a core is known for every stage; it counts the traversals, at the bandwidth that a core
-gets of its memory, and a GPU makes the same ones at its own. What a task works on crosses to the device first, and one
-task runs on a device at a time.
+gets of its memory, and a GPU makes the same ones at its own. What a task works on crosses to the device first, while
+the kernels of the task before run there; one task computes on a device at a time.
 """
 
 from __future__ import annotations
@@ -28,35 +28,33 @@ class Device(NamedTuple):
     ----------
     name : str
         What it is called.
+    memory : float
+        Bytes of it.
     memory_bandwidth, copy_bandwidth : float
         Bytes per second of its memory, and between it and the host.
     """
 
     name: str
+    memory: float
     memory_bandwidth: float
     copy_bandwidth: float
 
-    def seconds(self, core_seconds: float, moved_bytes: float) -> float:
-        """Time of a task: copies, and the traversals of a core at the speed of the device; these do not overlap.
+    def kernel_seconds(self, core_seconds: float) -> float:
+        """Time of the kernels of a task, whose arithmetic takes so long on a core."""
+        return core_seconds * CORE_BANDWIDTH / self.memory_bandwidth + SECONDS_PER_LAUNCH
 
-        Parameters
-        ----------
-        core_seconds : float
-            Time of the arithmetic on one core.
-        moved_bytes : float
-            Bytes to and from the device.
-        """
-        computing = core_seconds * CORE_BANDWIDTH / self.memory_bandwidth
-        return computing + moved_bytes / self.copy_bandwidth + SECONDS_PER_LAUNCH
+    def copy_seconds(self, moved_bytes: float) -> float:
+        """Time of bringing what a task works on to the device."""
+        return moved_bytes / self.copy_bandwidth
 
 
 DEVICES = {
     device.name: device
     for device in (
-        Device("l4", 300e9, 25e9),
-        Device("a100", 1555e9, 25e9),
-        Device("h100", 3350e9, 50e9),
-        Device("h200", 4800e9, 50e9),
+        Device("l4", 24e9, 300e9, 25e9),
+        Device("a100", 40e9, 1555e9, 25e9),
+        Device("h100", 80e9, 3350e9, 50e9),
+        Device("h200", 141e9, 4800e9, 50e9),
     )
 }
 """Devices whose data sheets are known."""

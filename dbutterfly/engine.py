@@ -40,8 +40,9 @@ from threadpoolctl import ThreadpoolController
 from . import buffers, resident
 from .clusters import OnDemand, Threads
 from .errors import CheckpointError, DButterflyError, InputError, SourceError, StoreError, TaskError
+from .kernels.backend import SHARE_OF_DEVICE, resolve_backend
 from .plan import Budget
-from .tasks import Loaded, Output, Record, Task, Work, done_name, finish_task, load_task, write_outputs
+from .tasks import Loaded, Output, Record, Task, Work, done_name, finish_task, load_task, stage_inputs, write_outputs
 
 __all__ = [
     "ClusterEngine",
@@ -100,8 +101,8 @@ class Engine(ABC):
     dashboard: str | None = None
 
     @abstractmethod
-    def budget(self, memory: int | None) -> Budget:
-        """What the plan may use, given what the caller allows."""
+    def budget(self, memory: int | None, backend: str = "numpy", device_memory: int | None = None) -> Budget:
+        """What the plan may use, given what the caller allows of each worker: of its host, and of its GPU if any."""
 
     @abstractmethod
     def run(self, job: Work, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
@@ -255,10 +256,11 @@ class ThreadEngine(Engine):
         self._reading = threading.BoundedSemaphore(self.workers)
         self._computing = threading.BoundedSemaphore(self.workers)
 
-    def budget(self, memory: int | None) -> Budget:
-        """Given memory is for one worker; by default they share 80 % of what is free."""
+    def budget(self, memory: int | None, backend: str = "numpy", device_memory: int | None = None) -> Budget:
+        """Given memory is for one worker; by default they share 80 % of what is free, of the GPU as well."""
         free = int(0.8 * psutil.virtual_memory().available / self.workers)
-        return Budget(free if memory is None else memory, self.workers)
+        on_device = _device_memory(device_memory, resolve_backend(backend).device_memory or None, self.workers)
+        return Budget(free if memory is None else memory, self.workers, on_device)
 
     def run(self, job: Work, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
         """See :meth:`Engine.run`."""
@@ -267,7 +269,7 @@ class ThreadEngine(Engine):
         resident.reset_peak()
         idle = resident.size()
         pool = ThreadPoolExecutor(threads, thread_name_prefix="dbutterfly")
-        with single_threaded_blas(), buffers.kept():
+        with single_threaded_blas(), buffers.kept(job.host_memory):
             try:
                 while stage.goes_on():
                     while stage.todo and len(stage.running) <= threads:
@@ -281,14 +283,15 @@ class ThreadEngine(Engine):
         stage.close()
 
     def _run_one(self, job: Work, number: int, task: Task, idle: int) -> Returned:
-        with self._reading:
-            now, started = time.time(), time.perf_counter()
-            inputs = load_task(job, task)
-            elapsed = time.perf_counter() - started
-        loaded = Loaded(task.bytes_read(job), elapsed, now, idle, _number_of_thread())
-        with self._computing:
-            outputs, record = finish_task(job, number, task, inputs, loaded)
-            write_outputs(job, outputs)
+        with job.lane(self.workers) as lane:
+            with self._reading:
+                now, started = time.time(), time.perf_counter()
+                inputs = load_task(job, task, lane)
+                elapsed = time.perf_counter() - started
+            loaded = Loaded(task.bytes_read(job), elapsed, now, idle, _number_of_thread())
+            with self._computing:
+                outputs, record = finish_task(job, number, task, inputs, loaded, lane)
+                write_outputs(job, outputs)
         return Returned(record, [])
 
 
@@ -337,6 +340,8 @@ class DaskEngine(Engine):
         self.workers = sum(info["nthreads"] for info in infos)
         limits = [info["memory_limit"] / info["nthreads"] for info in infos if info["memory_limit"]]
         self._limit = int(min(limits)) if limits else None
+        gpus = [info["gpu"]["memory-total"] / info["nthreads"] for info in infos if info.get("gpu")]
+        self._device = int(SHARE_OF_DEVICE * min(gpus)) if gpus else None
 
     def _check_resources(self, infos: Collection[dict[str, Any]]) -> None:
         """Refuse resources that no worker has: tasks would wait for them without a word."""
@@ -347,11 +352,15 @@ class DaskEngine(Engine):
                     f"with --resources {name}=1, or leave the option {name.lower()} out"
                 )
 
-    def budget(self, memory: int | None) -> Budget:
-        """Given memory is for one thread of a worker; by default they share 55 % of the worker's limit."""
+    def budget(self, memory: int | None, backend: str = "numpy", device_memory: int | None = None) -> Budget:
+        """Given memory is for one thread of a worker; by default they share 55 % of the worker's limit.
+
+        Of its GPU they share 80 %, if Dask tells of it; if not, a worker takes as much of what it finds.
+        """
         if memory is None and self._limit is None:
             memory = int(0.5 * psutil.virtual_memory().available / self.workers)
-        return Budget(_memory_of_thread(memory, self._limit), self.workers)
+        on_device = _device_memory(device_memory, None if backend == "numpy" else self._device)
+        return Budget(_memory_of_thread(memory, self._limit), self.workers, on_device)
 
     def run(self, job: Work, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
         """See :meth:`Engine.run`.
@@ -481,11 +490,12 @@ class ClusterEngine(Engine):
         self._expected = cluster.kind.expected()
         self.workers = self._expected.workers * self._expected.threads if self._expected else self.ready().workers
 
-    def budget(self, memory: int | None) -> Budget:
-        """As for :class:`DaskEngine`, from what the cluster is going to be."""
+    def budget(self, memory: int | None, backend: str = "numpy", device_memory: int | None = None) -> Budget:
+        """As for :class:`DaskEngine`, from what the cluster is going to be, whose GPUs are not known yet."""
         if self._expected is None:
-            return self.ready().budget(memory)
-        return Budget(_memory_of_thread(memory, self._expected.memory // self._expected.threads), self.workers)
+            return self.ready().budget(memory, backend, device_memory)
+        limit = self._expected.memory // self._expected.threads
+        return Budget(_memory_of_thread(memory, limit), self.workers, device_memory)
 
     def ready(self) -> DaskEngine:
         """The engine of its client."""
@@ -656,8 +666,20 @@ def _memory_of_thread(given: int | None, limit: int | None) -> int:
     return given
 
 
-def parse_memory(memory: int | float | str | None) -> int | None:
-    """Bytes from a number or a text such as ``"2 GiB"``.
+def _device_memory(given: int | None, available: int | None, tasks: int = 1) -> int | None:
+    """Memory of a GPU that a task may hold: what is given, or its part of what is available to so many."""
+    if available is None or given is None:
+        return given if available is None else available // tasks
+    if tasks * given > available:
+        raise InputError(
+            f"device_memory={given} for each of {tasks} tasks at a time is more than the {available} bytes of the GPU "
+            "that are free for them; ask for less, or use fewer threads"
+        )
+    return given
+
+
+def parse_memory(memory: int | float | str | None, name: str = "memory") -> int | None:
+    """Bytes from a number or a text such as ``"2 GiB"``; the name is that of the argument.
 
     Raises
     ------
@@ -671,7 +693,7 @@ def parse_memory(memory: int | float | str | None) -> int | None:
     except (ValueError, TypeError, OverflowError, AttributeError):
         count = 0
     if count <= 0:
-        raise InputError(f'memory={memory!r} is not a positive number of bytes; give an integer or a text like "2 GiB"')
+        raise InputError(f'{name}={memory!r} is not a positive number of bytes; give an integer or a text like "2 GiB"')
     return count
 
 
@@ -711,44 +733,47 @@ def _run_on_worker(number: int, task: Task, sent: dict[str, Any], bytes_read: in
     """Do a task on a worker: the memory of its tile serves the next one."""
     worker = get_worker()
     try:
-        with buffers.kept():
-            return _done_behind(worker, packed, number, task, sent, bytes_read)
+        job = _unpacked(packed)
+        with buffers.kept(job.host_memory):
+            return _done_behind(worker, job, packed, number, task, sent, bytes_read)
     except DButterflyError as error:
         _make_portable(error, worker.address)
         raise
 
 
 def _done_behind(
-    worker: Any, packed: bytes, number: int, task: Task, sent: dict[str, Any], bytes_read: int | None
+    worker: Any, job: Work, packed: bytes, number: int, task: Task, sent: dict[str, Any], bytes_read: int | None
 ) -> Returned:
     """Read what the client did not send, compute, and write if the workspace can be reached.
 
     Where the plan reads ahead, the task leaves its place in the worker's queue as soon as it has read and may compute:
     the worker starts the next one, which reads meanwhile and then waits at the gate for this one to end.
     """
-    gate = _gates.setdefault(worker.id, threading.BoundedSemaphore(worker.state.nthreads))
-    job = _unpacked(packed)
+    threads = worker.state.nthreads
+    gate = _gates.setdefault(worker.id, threading.BoundedSemaphore(threads))
     if (record := _finished(job, number, task)) is not None:
         return Returned(record, [])
     idle = _idle_bytes(packed)
-    now, started = time.time(), time.perf_counter()
-    # Received arrays may lie at odd addresses, where sums are taken in another order than everywhere else.
-    inputs = {name: np.require(array, requirements=["C", "A"]) for name, array in sent.items()}
-    if bytes_read is None:
-        inputs |= task.read_source(job)
-        bytes_read = task.bytes_read(job)
-    if job.workspace.shared:
-        inputs |= task.read_workspace(job)
-    elapsed = time.perf_counter() - started
-    loaded = Loaded(bytes_read, elapsed, now, idle, zlib.crc32(worker.id.encode()))
-    with gate, single_threaded_blas():
-        if job.prefetch:
-            secede()
-        outputs, record = finish_task(job, number, task, inputs, loaded)
-        if not job.workspace.shared:
-            return Returned(record, outputs)
-        write_outputs(job, outputs)
-        return Returned(record, [])
+    with job.lane(threads) as lane:
+        now, started = time.time(), time.perf_counter()
+        # Received arrays may lie at odd addresses, where sums are taken in another order than everywhere else.
+        inputs = {name: np.require(array, requirements=["C", "A"]) for name, array in sent.items()}
+        if bytes_read is None:
+            inputs |= task.read_source(job)
+            bytes_read = task.bytes_read(job)
+        if job.workspace.shared:
+            inputs |= task.read_workspace(job)
+        stage_inputs(task, inputs, lane)
+        elapsed = time.perf_counter() - started
+        loaded = Loaded(bytes_read, elapsed, now, idle, zlib.crc32(worker.id.encode()))
+        with gate, single_threaded_blas():
+            if job.prefetch:
+                secede()
+            outputs, record = finish_task(job, number, task, inputs, loaded, lane)
+            if not job.workspace.shared:
+                return Returned(record, outputs)
+            write_outputs(job, outputs)
+            return Returned(record, [])
 
 
 def _finished(job: Work, number: int, task: Task) -> Record | None:

@@ -50,13 +50,15 @@ def plan(
     client: Any = None,
     cluster: Any = None,
     memory: int | str | None = None,
+    device_memory: int | str | None = None,
     workers: int | None = None,
+    backend: str = "auto",
 ) -> Plan:
     """Plan a factorization without reading the matrix (or, with ``tol``, reading some of its blocks).
 
     Parameters
     ----------
-    source, chain, tree, rank, tol, passes, orderings, store, client, cluster, memory, workers
+    source, chain, tree, rank, tol, passes, orderings, store, client, cluster, memory, device_memory, workers, backend
         As for :func:`factorize`; a cluster that says itself what its workers are is not started. Of ``store``, only
         whether there is one matters: it has room for a copy of the matrix in another order, which arbitrary orderings
         of both sides of a chunked matrix call for.
@@ -66,9 +68,11 @@ def plan(
     Plan
         ``print(plan)`` shows root cut, tiles, tasks, bytes read and written, amplification, peak memory and time.
     """
+    _check_backend(backend, client or cluster)
     wrapped = as_source(source)
     engine = choose_engine(client, workers, cluster)
-    return Settings(chain, tree, rank, tol, passes, orderings, memory, store is not None).plan(wrapped, engine)
+    settings = Settings(chain, tree, rank, tol, passes, orderings, memory, device_memory, backend, store is not None)
+    return settings.plan(wrapped, engine)
 
 
 @on_cluster
@@ -85,6 +89,7 @@ def factorize(
     client: Any = None,
     cluster: Any = None,
     memory: int | str | None = None,
+    device_memory: int | str | None = None,
     workers: int | None = None,
     backend: str = "auto",
     missing: str = "fill",
@@ -130,6 +135,9 @@ def factorize(
     memory : int or str, optional
         Bytes that a worker may hold at its peak beyond what it holds idle, such as ``"2 GiB"``: its task and the one
         that it reads ahead. By default a share of what is free, or 55 % of a Dask worker's limit.
+    device_memory : int or str, optional
+        The same of its GPU, which the kernels' memory pool is limited to. By default 80 % of what is free, or of what
+        Dask tells of the GPUs of a cluster. Where neither GPU nor this is known, the plan is made without.
     workers : int, optional
         Threads, or workers of a cluster that is started; by default what is configured, of threads as many as cores.
     backend : {"auto", "numpy", "cupy"}
@@ -156,7 +164,7 @@ def factorize(
         If an argument cannot be used; NaN or infinite entries raise its subclass NonFiniteError, a chain that does not
         fit ChainError, an unreadable matrix SourceError.
     MemoryBudgetError
-        If ``memory`` is too small; the message gives the least that works.
+        If ``memory`` or ``device_memory`` is too small; the message gives one that works.
     StoreError
         If ``store`` cannot be written, (StoreMismatchError) holds another run, or (StoreBusyError) another run is at
         work in it; nothing in it is changed. CheckpointError if something that the run had stored is damaged or lost:
@@ -205,7 +213,9 @@ def factorize(
             backend=backend,
         )
         orderings = identified
-    settings = Settings(chain, tree, rank, tol, passes, orderings, memory, store is not None, sweeps)
+    settings = Settings(
+        chain, tree, rank, tol, passes, orderings, memory, device_memory, backend, store is not None, sweeps
+    )
     planned = settings.of_run(run).plan(wrapped, engine)
     if sweeps:
         check_sweeps(planned)

@@ -33,10 +33,26 @@ from .device_model import Device
 from .layout import Axis, Edges
 from .orderings import Orderings
 
-__all__ = ["STACK_BYTES", "Budget", "Copy", "Layout", "Plan", "SourceInfo", "Tile", "format_bytes"]
+__all__ = [
+    "STACKS_IN_DEVICE",
+    "STACK_BYTES",
+    "Budget",
+    "Copy",
+    "Layout",
+    "Plan",
+    "SourceInfo",
+    "Tile",
+    "device_stack_bytes",
+    "format_bytes",
+]
 
 STACK_BYTES = 1 << 20
 """Bytes of blocks handed to a kernel at a time: what stays in the second-level cache of a core."""
+
+LARGEST_DEVICE_STACK = 1 << 28
+"""The same on a GPU: enough to keep all of it busy, and for the launch of a kernel not to count."""
+STACKS_IN_DEVICE = 64
+"""Part of the memory of a GPU that a stack takes at most: kernels hold some twelve of its size."""
 
 
 def _rates(float32: float, float64: float, complex64: float, complex128: float) -> dict[str, float]:
@@ -111,10 +127,13 @@ class Budget:
         Bytes that one worker may hold at its peak, the task that it computes and the next one that it reads.
     workers : int
         Tasks that are computed at a time.
+    device_memory : int or None
+        Bytes of a GPU that one worker may hold, as for ``memory``; None where there is none, or it is not known.
     """
 
     memory: int
     workers: int = 1
+    device_memory: int | None = None
 
 
 class Layout(NamedTuple):
@@ -189,6 +208,8 @@ class Plan:
         Bytes of the chunks of the matrix, or of its copy, that the tiles touch, over all passes.
     peak_bytes : int
         Predicted peak of a worker.
+    device_peak_bytes : int
+        The same of the memory of its GPU; 0 where the budget names none.
     notes : tuple of str
         What else the caller should know.
     tree_is_given : bool
@@ -211,6 +232,7 @@ class Plan:
     layout: Layout
     tile_bytes_read: int
     peak_bytes: int
+    device_peak_bytes: int
     notes: tuple[str, ...] = ()
     tree_is_given: bool = True
     ranks: tuple[int, ...] = (1,)
@@ -290,7 +312,8 @@ class Plan:
         """Predicted time of every stage.
 
         A stage takes as long as its reading, or as its arithmetic, of which decoding what is read is a part, whichever
-        is longer; and what a worker cannot overlap: its first task where it reads ahead, all where it does not.
+        is longer; and what a worker cannot overlap: its first task where it reads ahead, all where it does not. On a
+        GPU, decoding a task and copying it there overlap with the kernels of the task before.
 
         Parameters
         ----------
@@ -307,12 +330,13 @@ class Plan:
         for stage, tasks in self.tasks.items():
             read, work = self._stage_bytes(stage)
             rate = SECONDS_PER_GIB[stage][self.source.work_dtype]
-            decoding, arithmetic = DECODE_SECONDS_PER_GIB * read / 2**30, rate * work / 2**30
-            if device is not None and stage != "copy":
-                arithmetic = tasks * device.seconds(arithmetic / tasks, work / tasks)
+            decoding, arithmetic = DECODE_SECONDS_PER_GIB * read / 2**30 / tasks, rate * work / 2**30 / tasks
             seconds = decoding + arithmetic
+            if device is not None and stage != "copy":
+                staging, kernels = decoding + device.copy_seconds(work / tasks), device.kernel_seconds(arithmetic)
+                seconds = max(staging, kernels) if self.layout.prefetch else staging + kernels
             workers = min(self.budget.workers, tasks)
-            computing = (seconds / tasks + SECONDS_PER_TASK) * math.ceil(tasks / workers)
+            computing = (seconds + SECONDS_PER_TASK) * math.ceil(tasks / workers)
             reading = read / read_bandwidth
             if self.layout.prefetch:
                 found[stage] = max(reading, computing) + min(reading, computing) * workers / tasks
@@ -360,6 +384,7 @@ class Plan:
             "amplification": self.amplification,
             "bytes_written": self.bytes_written,
             "peak_bytes": self.peak_bytes,
+            "device_peak_bytes": self.device_peak_bytes,
             "budget": asdict(self.budget),
             "notes": list(self.notes),
         }
@@ -401,6 +426,9 @@ class Plan:
         budget = f"{format_bytes(self.budget.memory)} allowed, {self.budget.workers} at a time"
         ahead = "the next task read ahead" if self.layout.prefetch else "nothing read ahead"
         yield "memory", f"{format_bytes(self.peak_bytes)} per worker at its peak, {ahead} ({budget})"
+        if self.budget.device_memory is not None:
+            allowed = format_bytes(self.budget.device_memory)
+            yield "device", f"{format_bytes(self.device_peak_bytes)} of its memory at the peak ({allowed} allowed)"
         yield "time", f"{self.seconds(1e9):.1f} s if 1 GB/s are read"
         for note in self.notes:
             yield "note", note
@@ -418,6 +446,11 @@ def _tiles(groups: tuple[int, int], steps: tuple[int, int]) -> list[Tile]:
 
 def _ranges(size: int, step: int) -> Iterator[tuple[int, int]]:
     return ((first, min(first + step, size)) for first in range(0, size, step))
+
+
+def device_stack_bytes(device_memory: int) -> int:
+    """Bytes of blocks handed to a kernel at a time on a GPU, given the memory that a task may hold there."""
+    return max(STACK_BYTES, min(LARGEST_DEVICE_STACK, device_memory // STACKS_IN_DEVICE))
 
 
 def format_bytes(count: float) -> str:

@@ -19,7 +19,17 @@ from .chain import Chain, Split, Tree, split_tree, tree_leaves
 from .errors import ChainError, InputError, MemoryBudgetError
 from .layout import Axis, axes_of_cut, axes_of_whole, chunk_edges, largest_divisor
 from .orderings import Orderings
-from .plan import STACK_BYTES, Budget, Copy, Layout, Plan, SourceInfo, format_bytes
+from .plan import (
+    STACK_BYTES,
+    STACKS_IN_DEVICE,
+    Budget,
+    Copy,
+    Layout,
+    Plan,
+    SourceInfo,
+    device_stack_bytes,
+    format_bytes,
+)
 from .probes import PRODUCT_BYTES, ProbeSizes
 from .sample_sizes import WORK_BYTES, Sizes
 
@@ -37,6 +47,9 @@ GROUP_COPIES = 7
 """Arrays of the size of its input that factorizing a range of groups holds at its peak."""
 GROUP_READING = 2
 """The same while the input of the next range is read."""
+
+STACK_COPIES = 12
+"""Most arrays of the size of a stack of blocks that kernels hold."""
 
 COPY_STRIP = 1 << 26
 """Most bytes of a row of chunks of the copy: a tile is read by such strips, whose columns are then brought in order."""
@@ -83,10 +96,15 @@ class _Choice(NamedTuple):
 
     score: float
     peak: int
+    device_peak: int
     cut: _Cut
     layout: Layout
     bytes_read: int
     copy: Copy | None
+
+    def fits(self, budget: Budget) -> bool:
+        """Whether neither host nor device is asked for more than they may give."""
+        return self.peak <= budget.memory and self.device_peak <= (budget.device_memory or 0)
 
 
 def make_plan(
@@ -158,14 +176,24 @@ def make_plan(
             break  # reading Z once and moving these halves costs more already
         for choice in _choices(source, chain, candidate, orderings, budget, layout, can_copy, spare):
             least = choice.peak if least is None else min(least, choice.peak)
-            if choice.peak <= budget.memory and (best is None or choice.score < best.score):
+            if choice.fits(budget) and (best is None or choice.score < best.score):
                 best = choice
+    if best is None and budget.device_memory is not None and (least or 0) <= budget.memory:
+        every = itertools.chain.from_iterable(
+            _choices(source, chain, candidate, orderings, replace(budget, device_memory=0), layout, can_copy, spare)
+            for candidate in trees
+        )
+        # Of memory for the least stacks; those of the memory that is named here take a part of it more.
+        least = min(choice.device_peak for choice in every if choice.peak <= budget.memory)
+        least = math.ceil(least / (1 - STACK_COPIES / STACKS_IN_DEVICE))
+        raise MemoryBudgetError(_too_small("device_memory", budget.device_memory, least, source))
     if best is None:
-        raise MemoryBudgetError(_too_small(budget.memory, least or 0, source))
+        raise MemoryBudgetError(_too_small("memory", budget.memory, least or 0, source))
     cut = best.cut
     return Plan(
         source, chain, cut.tree, orderings, passes, budget, cut.split, cut.rows, cut.cols, best.copy, best.layout,
-        passes * best.bytes_read, best.peak, notes, not free, tuple(range(cut.split.rank, cut.kept + 1)),
+        passes * best.bytes_read, best.peak, best.device_peak, notes, not free,
+        tuple(range(cut.split.rank, cut.kept + 1)),
     )  # fmt: skip
 
 
@@ -201,11 +229,12 @@ def _notes(source: SourceInfo) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _too_small(memory: int, least: int, source: SourceInfo) -> str:
+def _too_small(name: str, given: int, least: int, source: SourceInfo) -> str:
     rows, cols = source.shape
+    enough = "the least that works" if name == "memory" else "enough"
     return (
-        f"memory={format_bytes(memory)} is too small for a {rows} x {cols} {source.dtype} matrix with this chain, tree "
-        f"and chunk grid; the least that works is memory={least} ({format_bytes(least)}) per worker"
+        f"{name}={format_bytes(given)} is too small for a {rows} x {cols} {source.dtype} matrix with this chain, tree "
+        f"and chunk grid; {enough} is {name}={least} ({format_bytes(least)}) per worker"
     )
 
 
@@ -215,12 +244,12 @@ def _single_factor_plan(
     stored = source.nbytes
     peak = stored * 2 + math.prod(source.shape) * np.dtype(source.work_dtype).itemsize
     if peak > budget.memory:
-        raise MemoryBudgetError(_too_small(budget.memory, peak, source))
+        raise MemoryBudgetError(_too_small("memory", budget.memory, peak, source))
     notes = (*notes, "a chain of one pattern: its factor is the matrix itself")
     rows, cols = axes_of_whole(chain, orderings, source.edges)
     layout = Layout(0, 1, 1, 0, 0, prefetch=False)
     return Plan(
-        source, chain, split_tree(1), orderings, 1, budget, None, rows, cols, None, layout, stored, peak, notes
+        source, chain, split_tree(1), orderings, 1, budget, None, rows, cols, None, layout, stored, peak, 0, notes
     )  # fmt: skip
 
 
@@ -285,13 +314,17 @@ def _variants(
         groups = left * group[0], right * group[1]
         footprints = [_Footprint(GROUP_READING * group, GROUP_COPIES * group) for group in groups]
         footprints.append(_tile_footprint(read, cut, row, col))
+        device_peak = 0
+        if budget.device_memory is not None:
+            on_device = _device_footprints(source, cut, row, col, groups, device_stack_bytes(budget.device_memory))
+            device_peak = max(footprint.peak(prefetch) for footprint in on_device)
         cost, chosen = score + (0.0 if prefetch else NO_PREFETCH_COST), None
         if copy is not None:
             footprints.append(copy.footprint)
             cost, chosen = cost + copy.cost, copy.layout
         peak = max(footprint.peak(prefetch) for footprint in footprints)
         layout_ = Layout(_root(cut.tree), row.per_tile, col.per_tile, left, right, prefetch, chosen)
-        yield _Choice(cost, peak, cut, layout_, touched, copy and copy.copy)
+        yield _Choice(cost, peak, device_peak, cut, layout_, touched, copy and copy.copy)
 
 
 def _share(source: SourceInfo, cut: _Cut) -> float:
@@ -408,16 +441,42 @@ def _tile_footprint(source: SourceInfo, cut: _Cut, row: _Side, col: _Side) -> _F
     if gathered and cut.cols.index is not None:  # a strip of the tile, as it was read and in order
         chunk = row.widest if cut.rows.edges is None else min(row.widest, int(np.max(np.diff(cut.rows.edges))))
         transient = (1 if cut.rows.index is None else 2) * chunk * col.widest * stored
-    blocks = min(row.per_tile, split.u) * min(col.per_tile, split.q)
-    numbers = 1 + 2 * (cut.kept - split.rank + 1)
-    results = 2 * blocks * (split.p + split.v) * cut.kept * item + 2 * numbers * 8 * blocks
-    workspace = (6 if cut.kept == 1 else 12) * max(STACK_BYTES, split.p * split.v * item)
+    results, workspace = _results(source, cut, row, col), _stacks_held(source, cut, STACK_BYTES)
     if source.sampled:
         return _Footprint(0, results + workspace + WORK_BYTES)
     if source.probed:
         held = ProbeSizes(split, cut.kept).held_bytes(item)
         return _Footprint(held + 4 * PRODUCT_BYTES, held + results + workspace)
     return _Footprint(buffer + transient + source.decode_bytes, buffer + results + workspace)
+
+
+def _results(source: SourceInfo, cut: _Cut, row: _Side, col: _Side) -> int:
+    """Bytes of the parts of the blocks of a tile and of their energies, as found and as put in order."""
+    split, item = cut.split, np.dtype(source.work_dtype).itemsize
+    blocks = min(row.per_tile, split.u) * min(col.per_tile, split.q)
+    numbers = 1 + 2 * (cut.kept - split.rank + 1)
+    return 2 * blocks * (split.p + split.v) * cut.kept * item + 2 * numbers * 8 * blocks
+
+
+def _stacks_held(source: SourceInfo, cut: _Cut, stack_bytes: int) -> int:
+    """Bytes that the kernels hold besides what they are given and what they return."""
+    split, item = cut.split, np.dtype(source.work_dtype).itemsize
+    return (6 if cut.kept == 1 else STACK_COPIES) * max(stack_bytes, split.p * split.v * item)
+
+
+def _device_footprints(
+    source: SourceInfo, cut: _Cut, row: _Side, col: _Side, groups: tuple[int, int], stack_bytes: int
+) -> Iterator[_Footprint]:
+    """What a tile, and ranges of groups of so many bytes, take of a GPU: staged and, with the kernels, computed."""
+    tile = row.widest * col.widest * np.dtype(source.dtype).itemsize
+    held = _stacks_held(source, cut, stack_bytes)
+    if source.sampled or source.probed:  # what the host evaluates comes over in parts
+        tile, held = 0, held + WORK_BYTES
+    if source.probed:
+        held += ProbeSizes(cut.split, cut.kept).held_bytes(np.dtype(source.work_dtype).itemsize)
+    yield _Footprint(tile, tile + _results(source, cut, row, col) + held)
+    for group in groups:
+        yield _Footprint(group, GROUP_COPIES * group + min(held, STACK_COPIES * group))
 
 
 def _side_choices(axis: Axis, given: int | None = None) -> Iterator[_Side]:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from .block_entries import group_members
 from .errors import InputError, SourceError
-from .kernels.backend import Backend, resolve_backend
+from .kernels.backend import Backend
 from .kernels.nystrom import nystrom, probed_energies
 from .layout import Index
 from .operator_source import OperatorSource
@@ -93,7 +93,7 @@ class ProbeTask(Tiled):
         groups, rank = (r1 - r0, c1 - c0), job.plan.ranks[-1]
         left, right = (np.empty((*groups, rank, side), dtype) for side in (p, v))
         stats = np.full((*groups, 1 + 2 * len(job.plan.ranks)), np.inf)
-        backend, ranges = resolve_backend(job.backend), self._sizes(job).ranges
+        backend, ranges = job.computing, self._sizes(job).ranges
         checks = np.stack([self._on_columns(job, h)[:, ranges:].T for h in range(c0, c1)])
         for g, part in _stacks(groups, inputs, backend):
             try:
@@ -115,7 +115,7 @@ class ProbeTask(Tiled):
         self, job: Job, group: int, inputs: Inputs, checks: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
         """Left and right parts and energies of some blocks of a row group."""
-        backend, ranges, ranks = resolve_backend(job.backend), self._sizes(job).ranges, job.plan.ranks
+        backend, ranges, ranks = job.computing, self._sizes(job).ranges, job.plan.ranks
         products, rows = (backend.to_device(inputs[name]) for name in ("columns", "rows"))
         tests = backend.to_device(self._on_rows(job, group)[None])
         found = nystrom(products[:, :ranges, :], rows, tests, ranks[-1])

@@ -67,7 +67,7 @@ def refined(found: Factorization, job: Job, sweeps: int) -> Factorization:
     """
     backend = resolve_backend(job.backend)
     matrix = backend.to_device(_in_standard_order(job))[None, :, :]
-    factors = [backend.to_device(values)[None] for values in found.ks_values]
+    factors = [backend.to_device(values[None]) for values in found.ks_values]
     best = found.ks_values
     errors = [math.sqrt(_energy(matrix - multiply_stack(factors, found.chain, found.tree)))]
     for _ in range(sweeps):

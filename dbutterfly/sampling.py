@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from .block_entries import BlockEntries
 from .errors import InputError, SourceError
-from .kernels.backend import Array, Backend, namespace, resolve_backend
+from .kernels.backend import Array, Backend, namespace
 from .kernels.blocks import low_rank_grid
 from .kernels.cross import cross_grid, missed, sampled_residual
 from .layout import Index
@@ -71,9 +71,7 @@ class SampledTileTask(Tiled):
         made = _Made.empty((r1 - r0, c1 - c0), sizes, len(plan.ranks), dtype)
         for part in _parts(self.tile, sizes, dtype.itemsize):
             here = (slice(part.r0 - r0, part.r1 - r0), slice(part.c0 - c0, part.c1 - c0))
-            blocks = _Blocks(
-                _block_entries(job, part), part, sizes, plan.ranks, self.seed, resolve_backend(job.backend)
-            )
+            blocks = _Blocks(_block_entries(job, part), part, sizes, plan.ranks, self.seed, job.computing)
             try:
                 blocks.fill(_Made(*(array[here] for array in made)))
             except np.linalg.LinAlgError:  # of products that have overflowed: the entries themselves are finite

@@ -34,6 +34,8 @@ class Settings:
     passes: int
     orderings: Any
     memory: int | str | None
+    device_memory: int | str | None
+    backend: str
     can_copy: bool
     sweeps: int = 0
     known: Chain | None = None
@@ -52,12 +54,16 @@ class Settings:
         """Plan the job; with an earlier run of it, by the choices that were made then."""
         orderings = Orderings.from_any(self.orderings)
         chain, notes = self._chain(source, orderings)
-        budget, layout = engine.budget(parse_memory(self.memory)), None
+        on_device = parse_memory(self.device_memory, "device_memory")
+        budget, layout = engine.budget(parse_memory(self.memory), self.backend, on_device), None
         if earlier is not None:
             layout = layout_of(earlier)
             if self.memory is None:  # less may be free than then: what was planned then is still to be done
                 needed = int(earlier.manifest["plan"]["peak_bytes"])
                 budget = dataclasses.replace(budget, memory=max(budget.memory, needed))
+            if self.device_memory is None and budget.device_memory is not None:
+                needed = int(earlier.manifest["plan"].get("device_peak_bytes", 0))
+                budget = dataclasses.replace(budget, device_memory=max(budget.device_memory, needed))
         found = make_plan(
             source.info,
             chain,

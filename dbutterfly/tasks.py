@@ -35,9 +35,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import resident
+from .buffers import Allocate
 from .chain import Chain, Tree
 from .errors import InputError, NonFiniteError
-from .kernels.backend import Backend, namespace, resolve_backend
+from .kernels.backend import HOST, Array, Backend, Lane, namespace, resolve_backend
 from .kernels.blocks import low_rank_grid
 from .kernels.hierarchy import (
     factor_stack,
@@ -75,6 +76,7 @@ __all__ = [
     "finish_task",
     "load_task",
     "mark_nonzero",
+    "stage_inputs",
     "stage_tasks",
     "write_outputs",
     "writers",
@@ -102,6 +104,15 @@ class Work:
     def prefetch(self) -> bool:
         """Whether a worker reads for the next task while it computes one."""
         return True
+
+    @property
+    def host_memory(self) -> Allocate | None:
+        """Where the memory of tiles comes from; None for plain memory."""
+        return None
+
+    def lane(self, tasks: int) -> Lane:  # noqa: ARG002
+        """Where a task runs, in a process that computes so many at a time."""
+        return HOST
 
     def check(self, output: Output) -> None:
         """Refuse what must not be written."""
@@ -132,6 +143,20 @@ class Job(Work):
     def prefetch(self) -> bool:
         """As the plan says."""
         return self.plan.layout.prefetch
+
+    @property
+    def computing(self) -> Backend:
+        """Array library and device of this process, with as much of the device as the plan allows."""
+        return resolve_backend(self.backend, self.plan.budget.device_memory)
+
+    @property
+    def host_memory(self) -> Allocate | None:
+        """Memory that the device reaches, where there is one."""
+        return self.computing.host_memory
+
+    def lane(self, tasks: int) -> Lane:
+        """Over the device, where there is one."""
+        return self.computing.lane(tasks)
 
     def check(self, output: Output) -> None:
         """NaN would mean what is not there, and is refused."""
@@ -260,6 +285,8 @@ class Task(ABC):
     """One unit of work."""
 
     stage: ClassVar[str]
+    staged: ClassVar[tuple[str, ...]] = ()
+    """Inputs that are brought to the device as soon as they are read, while another task computes there."""
 
     @property
     @abstractmethod
@@ -367,10 +394,11 @@ class TileTask(TileReader):
 
     stage: ClassVar[str] = "tiles"
     kind: ClassVar[str] = "tile"
+    staged: ClassVar[tuple[str, ...]] = ("grid",)
 
     def compute(self, job: Job, inputs: Inputs) -> list[Output]:
         """Approximate each block; refuse NaN and infinities."""
-        grid, backend = inputs["grid"], resolve_backend(job.backend)
+        grid, backend = inputs["grid"], job.computing
         device = backend.to_device(grid)
         xp = namespace(device)
         dtype = getattr(xp, job.plan.source.work_dtype)
@@ -394,6 +422,7 @@ class LeftTask(Task):
     """Factorize the left parts of a range of row groups, and scale the product to unit columns."""
 
     stage: ClassVar[str] = "left"
+    staged: ClassVar[tuple[str, ...]] = ("A",)
     first: int
     last: int
 
@@ -409,8 +438,8 @@ class LeftTask(Task):
 
     def compute(self, job: Job, inputs: Inputs) -> list[Output]:
         """Factorize; X and the scales are what the right parts need."""
-        backend = resolve_backend(job.backend)
-        parts = backend.to_device(_take(inputs["A"], job.plan.cols.group_order, axis=1))
+        backend = job.computing
+        parts = _reordered(backend.to_device(inputs["A"]), job.plan.cols.group_order, backend)
         xp = namespace(parts)
         chain, tree = job.halves[0], job.trees[0]
         left = factor_stack(left_matrices(parts), chain, tree, stack_bytes=backend.stack_bytes)
@@ -435,6 +464,7 @@ class ProjectTask(TileReader):
 
     stage: ClassVar[str] = "project"
     kind: ClassVar[str] = "second read of tile"
+    staged: ClassVar[tuple[str, ...]] = ("grid",)
 
     def read_workspace(self, job: Job) -> Inputs:
         """Read X of its groups."""
@@ -444,10 +474,10 @@ class ProjectTask(TileReader):
     def compute(self, job: Job, inputs: Inputs) -> list[Output]:
         """``B = X^H Z`` and the residual of the projection, block by block."""
         rows, cols = job.plan.rows, job.plan.cols
-        backend = resolve_backend(job.backend)
+        backend = job.computing
         basis = backend.to_device(_take(inputs["X"], _inverse(rows.member_order), axis=3))
         grid = backend.to_device(inputs["grid"])
-        right, residual = _projected(grid, basis, job, backend)
+        right, residual = (backend.to_host(found) for found in _projected(grid, basis, job, backend))
         r, c = self.groups
         right = _take(right, cols.member_order, axis=3)
         return [Output("B", (c, r), right.swapaxes(0, 1)), Output("second", (r, c), residual[:, :, None])]
@@ -458,6 +488,7 @@ class RightTask(Task):
     """Factorize the right parts of a range of column groups."""
 
     stage: ClassVar[str] = "right"
+    staged: ClassVar[tuple[str, ...]] = ("B", "scale")
     first: int
     last: int
 
@@ -468,21 +499,22 @@ class RightTask(Task):
 
     def read_workspace(self, job: Job) -> Inputs:
         """Read B of all row groups, and its scales unless Z was read twice."""
-        inputs = {"B": job.workspace.read("B", (slice(self.first, self.last),))}
+        inputs = {"B": job.workspace.read("B", (slice(self.first, self.last),))[:, :, : job.rank]}
         if job.plan.passes == 1:
             inputs["scale"] = job.workspace.read("scale", (slice(None), slice(self.first, self.last)))
         return inputs
 
     def compute(self, job: Job, inputs: Inputs) -> list[Output]:
         """Factorize ``X^H Z``."""
-        backend = resolve_backend(job.backend)
-        parts = inputs["B"][:, :, : job.rank]
+        backend = job.computing
+        device = backend.to_device(inputs["B"])
+        xp = namespace(device)
         if "scale" in inputs:
-            parts = np.matmul(inputs["scale"].swapaxes(0, 1), parts)
-        device = backend.to_device(_take(parts, job.plan.rows.group_order, axis=1))
+            device = xp.matmul(xp.permute_dims(backend.to_device(inputs["scale"]), (1, 0, 2, 3)), device)
+        device = _reordered(device, job.plan.rows.group_order, backend)
         chain, tree = job.halves[1], job.trees[1]
-        fitted = factor_stack(right_matrices(device[None]), chain, tree, stack_bytes=backend.stack_bytes)
-        missed = device - right_rows(fitted.product, device.shape[0], job.rank)[0]
+        fitted = factor_stack(right_matrices(device[None, ...]), chain, tree, stack_bytes=backend.stack_bytes)
+        missed = device - right_rows(fitted.product, device.shape[0], job.rank)[0, ...]
         error = backend.to_host(squared_norms(missed))
         span = (slice(self.first, self.last),)
         return [
@@ -497,6 +529,7 @@ class VerifyTask(TileReader):
 
     stage: ClassVar[str] = "verify"
     kind: ClassVar[str] = "verification of tile"
+    staged: ClassVar[tuple[str, ...]] = ("grid", "X", "B")
 
     def read_workspace(self, job: Job) -> Inputs:
         """Read the columns and rows whose products are the blocks."""
@@ -505,7 +538,7 @@ class VerifyTask(TileReader):
 
     def compute(self, job: Job, inputs: Inputs) -> list[Output]:
         """Energy of each block and of its residual."""
-        backend = resolve_backend(job.backend)
+        backend = job.computing
         left, right = backend.to_device(inputs["X"]), backend.to_device(inputs["B"])
         xp = namespace(left)
         wide = xp.result_type(left.dtype, getattr(xp, job.plan.source.work_dtype))
@@ -514,8 +547,8 @@ class VerifyTask(TileReader):
         for g, h, blocks in _stacks(backend.to_device(inputs["grid"]), job, backend):
             x, b = (part[g, h : h + blocks.shape[0], :, :] for part in (left, right))
             energies = xp.sum(squared_norms(blocks), axis=-1), residual_energy(blocks, xp.matrix_transpose(x), b)
-            found.append(np.stack([backend.to_host(energy) for energy in energies], axis=-1))
-        errors = np.concatenate(found).reshape(*inputs["grid"].shape[:2], 2)
+            found.append(xp.stack(energies, axis=-1))
+        errors = backend.to_host(xp.concat(found)).reshape(*inputs["grid"].shape[:2], 2)
         _check_finite(job, inputs["grid"], self.tile, errors)
         r, c = self.groups
         return [Output("errors", (r, c), errors)]
@@ -558,13 +591,20 @@ def stage_tasks(plan: Plan, tile_task: Callable[[Tile], Task] = TileTask) -> dic
     return {stage: stages[stage] for stage in plan.tasks}
 
 
-def load_task(job: Work, task: Task) -> Inputs:
-    """Read all that a task needs, here."""
-    return {**task.read_source(job), **task.read_workspace(job)}
+def load_task(job: Work, task: Task, lane: Lane = HOST) -> Inputs:
+    """Read all that a task needs, here, and begin to bring it to where it is computed with."""
+    inputs = {**task.read_source(job), **task.read_workspace(job)}
+    stage_inputs(task, inputs, lane)
+    return inputs
+
+
+def stage_inputs(task: Task, inputs: Inputs, lane: Lane) -> None:
+    """Begin to bring inputs to where they are computed with, those that the task names."""
+    lane.stage([inputs[name] for name in task.staged if name in inputs])
 
 
 def finish_task(
-    job: Work, number: int, task: Task, inputs: Inputs, loaded: Loaded = NOTHING
+    job: Work, number: int, task: Task, inputs: Inputs, loaded: Loaded = NOTHING, lane: Lane = HOST
 ) -> tuple[list[Output], Record]:
     """Compute a task whose inputs are at hand.
 
@@ -580,6 +620,8 @@ def finish_task(
         What :func:`load_task` returns; emptied.
     loaded : Loaded
         How they came there, for the record.
+    lane : Lane
+        Where it runs, in which :func:`load_task` has staged them.
 
     Returns
     -------
@@ -589,9 +631,10 @@ def finish_task(
         The same as the last output.
     """
     started = time.perf_counter()
-    with np.errstate(all="ignore"):  # non-finite results are looked for, and reported with their place
+    with np.errstate(all="ignore"), lane.running():  # non-finite results are looked for, and reported with their place
         outputs = task.compute(job, inputs)
     inputs.clear()  # for their memory to serve the next task at once
+    lane.release()
     elapsed = time.perf_counter() - started
     peak = max(loaded.idle_bytes, resident.peak())  # counted in two ways, which differ by some pages
     record = Record(
@@ -661,21 +704,21 @@ def _stacks(grid: Any, job: Job, backend: Backend) -> Iterator[tuple[int, int, A
     step = max(1, backend.stack_bytes // (p * v * np.dtype(work).itemsize))
     for g in range(groups):
         for h in range(0, peers, step):
-            stack = xp.reshape(xp.reshape(grid[g, h : h + step, :, :], (-1,)), (-1, p, v))  # contiguous
+            stack = grid[g, h : min(h + step, peers), :, :]
+            stack = xp.reshape(xp.reshape(stack, (-1,)), (-1, p, v))  # contiguous
             yield g, h, xp.astype(stack, getattr(xp, work), copy=False)
 
 
-def _projected(grid: Any, basis: Any, job: Job, backend: Backend) -> tuple[NDArray[Any], NDArray[Any]]:
+def _projected(grid: Array, basis: Array, job: Job, backend: Backend) -> tuple[Array, Array]:
     """``X^H Z`` (G, H, r, v) and ``||Z - X X^H Z||^2`` (G, H)."""
-    right, residual = [], []
+    xp, right, residual = namespace(grid), [], []
     for g, h, blocks in _stacks(grid, job, backend):
-        xp = namespace(blocks)
         columns = basis[g, h : h + blocks.shape[0], :, :]
         part = xp.matmul(xp.conj(columns), blocks)
-        right.append(backend.to_host(part))
-        residual.append(backend.to_host(residual_energy(blocks, xp.matrix_transpose(columns), part)))
+        right.append(part)
+        residual.append(residual_energy(blocks, xp.matrix_transpose(columns), part))
     groups, peers, _, v = grid.shape
-    return np.concatenate(right).reshape(groups, peers, -1, v), np.concatenate(residual).reshape(groups, peers)
+    return xp.reshape(xp.concat(right), (groups, peers, -1, v)), xp.reshape(xp.concat(residual), (groups, peers))
 
 
 def _squared_sines(basis: Any, parts: Any, scale: Any) -> Any:
@@ -731,6 +774,11 @@ def _tile_label(kind: str, tile: Tile) -> str:
 
 def _take(array: NDArray[Any], order: Index | None, axis: int) -> NDArray[Any]:
     return array if order is None else np.take(array, order, axis=axis)
+
+
+def _reordered(array: Array, order: Index | None, backend: Backend) -> Array:
+    """The second axis in this order."""
+    return array if order is None else namespace(array).take(array, backend.to_device(order), axis=1)
 
 
 def _inverse(order: Index | None) -> Index | None:

@@ -90,7 +90,7 @@ def _streamed(
         factorization.chain,
         tree=factorization.tree,
         orderings=factorization.orderings,
-        budget=engine.budget(memory),
+        budget=engine.budget(memory, "auto"),
     )
     job = Job(source, planned, _products(factorization, planned))
     fields = len(Record._fields)

@@ -11,6 +11,7 @@ from comparing import random_matrix
 import dbutterfly as dbf
 from dbutterfly.chain import Chain
 from dbutterfly.layout import axes_of_cut
+from dbutterfly.plan import Budget
 from dbutterfly.sources import MatrixSource
 from dbutterfly.tasks import Job
 from dbutterfly.workspace import MemoryWorkspace
@@ -27,6 +28,7 @@ class FewFields:
     split: Any
     ranks: tuple[int, ...]
     passes: int
+    budget: Budget
 
 
 def job_of_source(
@@ -37,7 +39,9 @@ def job_of_source(
     position = max(1, len(chain) // 2)
     split, *_ = chain.cut(position)
     rows, cols = axes_of_cut(chain, position, dbf.Orderings.from_any(orderings), (None, None))
-    planned = FewFields(chain, source.info, rows, cols, split, (split.rank,) if ranks is None else ranks, passes)
+    planned = FewFields(
+        chain, source.info, rows, cols, split, (split.rank,) if ranks is None else ranks, passes, Budget(0)
+    )
     return Job(source, planned, MemoryWorkspace(), "numpy")
 
 

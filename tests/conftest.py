@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import array_api_strict
 import numpy as np
 import pytest
+import simulated_cupy
 import zarr
 from devices import has_device
 from distributed import Client, LocalCluster
 from numpy.typing import NDArray
 from object_store import ObjectServer, find_weed, serving
+
+from dbutterfly.kernels import cuda
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -69,6 +74,18 @@ def xp(request: pytest.FixtureRequest) -> Namespace:
     if request.param == "cupy":
         return Namespace("cupy", importlib.import_module("cupy"), None)
     return Namespace("array_api_strict", array_api_strict, array_api_strict.Device("device1"))
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """CuPy with a device, real for all that this package can tell."""
+    for name, module in (("cupy", simulated_cupy), ("cupyx", simulated_cupy.cupyx)):
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(cuda, "_shared", cuda._Shared())
+    for kind in (simulated_cupy.Stream, simulated_cupy.MemoryPool, simulated_cupy.cupyx):
+        monkeypatch.setattr(kind, "made", [], raising=False)
+    cuda.free_memory.cache_clear()
+    return simulated_cupy
 
 
 @pytest.fixture(scope="session")

@@ -478,9 +478,14 @@ def test_a_device_takes_what_its_memory_and_the_copies_take():
     core, fast, slow = (plan.stage_seconds(1e12, device) for device in (None, DEVICES["h100"], DEVICES["l4"]))
     assert all(fast[stage] < slow[stage] for stage in core)
     assert fast["left"] < core["left"] / 20
-    copies = Device("copies only", 1e18, 1e9)
+    copies = Device("copies only", 1e12, 1e18, 1e9)
     _, u, q, v, rank = plan.split
-    assert plan.stage_seconds(1e12, copies)["right"] > v * rank * u * q * 4 / 1e9
+    copying = plan.stage_seconds(1e12, copies)
+    assert copying["right"] > v * rank * u * q * 4 / 1e9
+    kernels = Device("kernels only", 1e12, 1e9, 1e18)
+    both = plan.stage_seconds(1e12, Device("both", 1e12, 1e9, 1e9))["right"]
+    assert plan.layout.prefetch
+    assert both == pytest.approx(max(copying["right"], plan.stage_seconds(1e12, kernels)["right"]))
     assert plan.seconds(1e12, copies) == sum(plan.stage_seconds(1e12, copies).values())
     with pytest.raises(InputError, match=r"device='tpu' is not known; use one of l4, a100, h100, h200"):
         device_named("tpu")

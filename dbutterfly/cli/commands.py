@@ -14,6 +14,7 @@ from ..device_model import device_named
 from ..errors import InputError
 from ..factorization import Factorization
 from ..identify import is_unknown
+from ..kernels.backend import SHARE_OF_DEVICE
 from ..sources import MatrixSource, as_source
 from ..verify import VerifiedError
 from .options import (
@@ -21,6 +22,7 @@ from .options import (
     ChainText,
     ClusterOptions,
     ClusterText,
+    DeviceMemory,
     Memory,
     Missing,
     OrderingsText,
@@ -76,6 +78,7 @@ def plan(
     device: Annotated[
         str, typer.Option(help="GPU of each worker, with --backend cupy: l4, a100, h100, h200.")
     ] = "a100",
+    device_memory: DeviceMemory = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict what a factorization will cost.
@@ -85,12 +88,16 @@ def plan(
     if backend not in ("numpy", "cupy"):
         raise InputError(f"--backend={backend!r} has no prediction; use numpy or cupy")
     gpu = device_named(device) if backend == "cupy" else None
+    if gpu is not None and device_memory is None:
+        device_memory = str(int(SHARE_OF_DEVICE * gpu.memory))
     if read_bandwidth is None and gpu is not None:
         read_bandwidth = "1GB/s"
     bandwidth = None if read_bandwidth is None else parse_bandwidth(read_bandwidth)
     wrapped = as_source(absolute(source))
     job = _job(wrapped, chain, tree, rank, tol, passes, orderings)
-    planned = dbf.plan(wrapped, **job, store=store, memory=memory, workers=workers)
+    planned = dbf.plan(
+        wrapped, **job, store=store, memory=memory, device_memory=device_memory, workers=workers, backend="numpy"
+    )
     stages = {} if bandwidth is None else planned.stage_seconds(bandwidth, gpu)
     if as_json:
         predicted = {"read_bandwidth": bandwidth, "seconds": sum(stages.values()), "stage_seconds": stages}
@@ -119,6 +126,7 @@ def factorize(
     cluster_option: ClusterOptions = None,
     tls: TlsText = None,
     backend: Annotated[str, typer.Option(help="auto, numpy or cupy.")] = "auto",
+    device_memory: DeviceMemory = None,
     missing: Missing = "fill",
     sweeps: Annotated[
         int, typer.Option(help="Sweeps over the factors of a matrix in memory, after the run: they lower the error.")
@@ -144,8 +152,10 @@ def factorize(
             job["orderings"] = dbf.identify(wrapped, **asked, **resources, backend=backend)
             if not quiet and not log_json:
                 print(job["orderings"], file=sys.stderr)
-        planned = dbf.plan(wrapped, **job, **resources, store=store)
+        on_device: dict[str, Any] = {"backend": backend, "device_memory": device_memory}
+        planned = dbf.plan(wrapped, **job, **resources, **on_device, store=store)
         resources["memory"] = planned.budget.memory  # what is free may change, the plan that was shown may not
+        on_device["device_memory"] = planned.budget.device_memory
         say_plan(planned, quiet, log_json)
         bars = not quiet and not log_json
         started = time.perf_counter()
@@ -154,8 +164,8 @@ def factorize(
                 wrapped,
                 **job,
                 **resources,
+                **on_device,
                 store=absolute(store),
-                backend=backend,
                 missing=missing,
                 sweeps=sweeps,
                 resume=not no_resume,

@@ -11,6 +11,7 @@ __all__ = [
     "ChainText",
     "ClusterOptions",
     "ClusterText",
+    "DeviceMemory",
     "Memory",
     "Missing",
     "OrderingsText",
@@ -61,6 +62,9 @@ OrderingsText: TypeAlias = Annotated[
 ]
 Memory: TypeAlias = Annotated[
     str | None, typer.Option("--memory", help="What a worker may hold, such as 2GiB; by default a share of its own.")
+]
+DeviceMemory: TypeAlias = Annotated[
+    str | None, typer.Option("--device-memory", help="What it may hold of its GPU; by default 80 % of what is free.")
 ]
 Missing: TypeAlias = Annotated[
     str,

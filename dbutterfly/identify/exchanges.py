@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..chain import Chain, split_tree
-from ..kernels.backend import Array, host_array, namespace
+from ..kernels.backend import Array, entry_bytes, host_array, namespace
 from ..kernels.hierarchy import factor_stack
 from ..kernels.low_rank import squared_norms
 from ..orderings import digit_reversal
@@ -152,7 +152,7 @@ def _errors_of(now: Arrangement, chain: Chain, orders: Index, *, of_rows: bool) 
     """Squared errors (K,) with rows, or columns, in the orders (K, m)."""
     xp = namespace(now.grid)
     device = array_api_compat.device(now.grid)
-    size = max(1, STACK_BYTES // (now.grid.size * now.grid.dtype.itemsize))
+    size = max(1, STACK_BYTES // (now.grid.size * entry_bytes(xp, now.grid.dtype)))
     errors = [np.empty(0)]
     for first in range(0, len(orders), size):
         index = [xp.asarray(order, device=device) for order in orders[first : first + size]]

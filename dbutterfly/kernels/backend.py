@@ -1,21 +1,35 @@
-"""Array namespace and device on which a worker computes: the only importer of CuPy."""
+"""Array namespace and device on which a worker computes."""
 
 from __future__ import annotations
 
 import functools
-import importlib
-import importlib.util
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, Self
 
 import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..plan import STACK_BYTES
+from ..plan import STACK_BYTES, device_stack_bytes
+from . import cuda
 
-__all__ = ["BACKENDS", "Array", "Backend", "any_true", "host_array", "is_complex", "namespace", "resolve_backend"]
+__all__ = [
+    "BACKENDS",
+    "HOST",
+    "SHARE_OF_DEVICE",
+    "Array",
+    "Backend",
+    "Lane",
+    "any_true",
+    "entry_bytes",
+    "host_array",
+    "is_complex",
+    "namespace",
+    "resolve_backend",
+]
 
 Array = Any
 """An array of any namespace that follows the array API standard."""
@@ -23,6 +37,50 @@ Array = Any
 _namespaces: dict[type, Any] = {}
 
 BACKENDS = ("auto", "numpy", "cupy")
+
+
+SHARE_OF_DEVICE = 0.8
+"""Part of the free memory of a device that tasks may hold by default; the rest is for the context and the libraries."""
+
+
+class Lane(Protocol):
+    """Where a task runs, from what it has read to its results: on the host, or over a device and back."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def stage(self, arrays: Sequence[NDArray[Any]]) -> None:
+        """Begin to bring arrays to where they are computed with."""
+
+    def running(self) -> AbstractContextManager[None]:
+        """Within, kernels run in the lane."""
+
+    def release(self) -> None:
+        """Let go of what was staged; what ran has ended."""
+
+
+class _HostLane:
+    """Arrays of the host are there already."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return
+
+    def stage(self, arrays: Sequence[NDArray[Any]]) -> None:  # noqa: ARG002
+        return
+
+    def running(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def release(self) -> None:
+        return
+
+
+HOST = _HostLane()
+"""The lane of tasks that stay on the host."""
 
 
 @dataclass(frozen=True)
@@ -36,27 +94,44 @@ class Backend:
     stack_bytes : int
         Bytes of blocks handed to a kernel at a time: what stays in the second-level cache of a core while the kernel
         passes over it several times, or what fills a GPU.
+    device_memory : int
+        Bytes of the device that a task may hold, with the next one that is copied there; 0 on the host.
     """
 
     name: str
     stack_bytes: int
+    device_memory: int = 0
 
     def to_device(self, array: NDArray[Any]) -> Array:
-        """Copy a NumPy array to the device (NumPy: the array itself)."""
-        return array if self.name == "numpy" else _cupy().asarray(array)
+        """Copy a NumPy array to the device, unless it was staged and is there (NumPy: the array itself)."""
+        if self.name == "numpy":
+            return array
+        found = cuda.staged(array)
+        return cuda.cupy().asarray(array) if found is None else found
 
     def to_host(self, array: Array) -> NDArray[Any]:
-        """Copy an array of the device to NumPy (NumPy: the array itself)."""
-        return np.asarray(array) if self.name == "numpy" else np.asarray(_cupy().asnumpy(array))
+        """Copy an array of the device to NumPy, and wait for it (NumPy: the array itself)."""
+        return np.asarray(array) if self.name == "numpy" else np.asarray(cuda.cupy().asnumpy(array))
+
+    def lane(self, tasks: int) -> Lane:
+        """Lane of a task in a process that computes so many at a time."""
+        return HOST if self.name == "numpy" else cuda.DeviceLane(tasks * self.device_memory)
+
+    @property
+    def host_memory(self) -> Callable[[int], NDArray[np.uint8]] | None:
+        """Where the memory of tiles comes from, for copies to the device to be fast; None for plain memory."""
+        return None if self.name == "numpy" else cuda.pinned
 
 
-def resolve_backend(name: str = "auto") -> Backend:
+def resolve_backend(name: str = "auto", device_memory: int | None = None) -> Backend:
     """Choose the backend of this process.
 
     Parameters
     ----------
     name : {"auto", "numpy", "cupy"}
         ``"auto"`` takes CuPy where it is installed and finds a device, else NumPy.
+    device_memory : int, optional
+        Bytes of the device that a task may hold; by default 80 % of what is free.
 
     Raises
     ------
@@ -65,13 +140,15 @@ def resolve_backend(name: str = "auto") -> Backend:
     """
     if name not in BACKENDS:
         raise InputError(f"backend={name!r} is unknown; use one of {BACKENDS}")
-    installed = importlib.util.find_spec("cupy") is not None
-    if name == "cupy" and not installed:
+    if name == "cupy" and not cuda.is_installed():
         raise InputError('backend="cupy" needs CuPy; install it with: pip install "dbutterfly[gpu]"')
-    available = installed and name != "numpy" and bool(_cupy().is_available())
+    available = name != "numpy" and cuda.has_device()
     if name == "cupy" and not available:
         raise InputError('backend="cupy" finds no CUDA device in this process; use backend="numpy" or a GPU worker')
-    return Backend("cupy", 1 << 28) if available else Backend("numpy", STACK_BYTES)
+    if not available:
+        return Backend("numpy", STACK_BYTES)
+    memory = int(SHARE_OF_DEVICE * cuda.free_memory()) if device_memory is None else device_memory
+    return Backend("cupy", device_stack_bytes(memory), memory)
 
 
 def host_array(array: Array) -> NDArray[Any]:
@@ -79,7 +156,7 @@ def host_array(array: Array) -> NDArray[Any]:
     if isinstance(array, np.ndarray):
         return array
     if array_api_compat.is_cupy_array(array):
-        return np.asarray(_cupy().asnumpy(array))
+        return np.asarray(cuda.cupy().asnumpy(array))
     host = namespace(array).__array_namespace_info__().default_device()
     return np.asarray(array_api_compat.to_device(array, host))
 
@@ -101,10 +178,11 @@ def is_complex(xp: Any, dtype: Any) -> bool:
     return bool(xp.isdtype(dtype, "complex floating"))
 
 
+def entry_bytes(xp: Any, dtype: Any) -> int:
+    """Bytes of an entry of a floating or complex dtype of the namespace ``xp``."""
+    return int(xp.finfo(dtype).bits) // (4 if is_complex(xp, dtype) else 8)
+
+
 def any_true(mask: Array) -> bool:
     """Whether any entry of a boolean array is true: on a device, the one wait of the kernel that calls it."""
     return bool(namespace(mask).any(mask))
-
-
-def _cupy() -> Any:
-    return importlib.import_module("cupy")

@@ -16,7 +16,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from .backend import Array, any_true, is_complex, namespace
+from .backend import Array, any_true, entry_bytes, is_complex, namespace
 from .low_rank import (
     RankOne,
     adjoint,
@@ -101,7 +101,7 @@ def stacks_of(grid: Array, dtype: Any, stack_bytes: int) -> tuple[list[Array], C
     """
     xp = namespace(grid)
     p, v = grid.shape[2:]
-    parts = _parts(grid, max(1, stack_bytes // (p * v * _entry_bytes(xp, dtype))))
+    parts = _parts(grid, max(1, stack_bytes // (p * v * entry_bytes(xp, dtype))))
     buffer = xp.empty(parts[0].shape, dtype=dtype, device=grid.device)
 
     def copy(part: Array) -> Array:
@@ -255,7 +255,3 @@ def _spans(ends: list[int]) -> list[slice]:
 def _joined(arrays: Any) -> Array:
     arrays = list(arrays)
     return arrays[0] if len(arrays) == 1 else namespace(arrays[0]).concat(arrays, axis=0)
-
-
-def _entry_bytes(xp: Any, dtype: Any) -> int:
-    return int(xp.finfo(dtype).bits) // (4 if is_complex(xp, dtype) else 8)

@@ -1,0 +1,180 @@
+"""What a CUDA device has besides arrays: streams, pinned memory, a pool with a limit. The only importer of CuPy.
+
+A task crosses the device in a :class:`DeviceLane`, on a stream of its own: first what it has read is copied there, then
+its kernels run, then its results come back. Streams run side by side, so that the tile of the next task is copied while
+the kernels of this one run. For a copy not to wait, nor to keep a processor, its memory on the host is pinned: tiles
+are read into such memory (:func:`pinned`, through :mod:`dbutterfly.buffers`).
+
+All memory that tasks take of the device comes from one pool, which is limited to what the plan allows; the pool of the
+program around is not touched. When no lane is open, it is empty.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import array_api_compat
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import buffers
+from ..errors import MemoryBudgetError
+from ..plan import format_bytes
+
+__all__ = ["DeviceLane", "cupy", "free_memory", "has_device", "is_installed", "pinned", "staged"]
+
+_log = logging.getLogger("dbutterfly")
+
+_here = threading.local()
+"""The lane of the task of each thread."""
+
+
+def is_installed() -> bool:
+    """Whether CuPy can be imported."""
+    return importlib.util.find_spec("cupy") is not None
+
+
+def has_device() -> bool:
+    """Whether CuPy is there and finds a device."""
+    return is_installed() and bool(cupy().is_available())
+
+
+def cupy() -> Any:
+    """The package, imported when it is first needed: that takes a second."""
+    return importlib.import_module("cupy")
+
+
+@functools.cache
+def free_memory() -> int:
+    """Bytes of the device that nobody held when this process first asked."""
+    free, _ = cupy().cuda.runtime.memGetInfo()
+    return int(free)
+
+
+def pinned(size: int) -> NDArray[np.uint8]:
+    """Memory of the host that the device reaches by itself; plain memory, and slower copies, where there is no more."""
+    try:
+        found: NDArray[np.uint8] = importlib.import_module("cupyx").empty_pinned((size,), np.uint8)
+    except Exception as error:  # the limit of the system for such memory, as CuPy reports it
+        _log.warning("no pinned memory for %s (%s); copies to the device will be slower", format_bytes(size), error)
+        return np.empty(size, np.uint8)
+    return found
+
+
+def staged(array: NDArray[Any]) -> Any:
+    """The copy on the device of an array that the task of this thread has staged; None of any other array."""
+    lane: DeviceLane | None = getattr(_here, "lane", None)
+    return None if lane is None else lane.copy_of(array)
+
+
+class _Shared:
+    """What the lanes of this process share: the pool, streams that wait for the next lane, and how many are open."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.pool: Any = None
+        self.streams: list[Any] = []
+        self.open = 0
+
+
+_shared = _Shared()
+
+
+class DeviceLane:
+    """The way of one task over the device; opened, and used, by one thread.
+
+    Parameters
+    ----------
+    limit : int
+        Bytes of the device that all tasks of this process together may hold.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._staged: list[tuple[NDArray[Any], NDArray[Any], Any]] = []
+        self._stream: Any = None
+
+    def __enter__(self) -> Self:
+        with _shared.lock:
+            if _shared.pool is None:
+                _shared.pool = cupy().cuda.MemoryPool()
+            _shared.pool.set_limit(size=self._limit)
+            self._stream = _shared.streams.pop() if _shared.streams else cupy().cuda.Stream(non_blocking=True)
+            _shared.open += 1
+        _here.lane = self
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _here.lane = None
+        try:
+            self.release()
+        finally:
+            with _shared.lock:
+                _shared.streams.append(self._stream)
+                _shared.open -= 1
+                if not _shared.open:
+                    _shared.pool.free_all_blocks()
+
+    def stage(self, arrays: Sequence[NDArray[Any]]) -> None:
+        """Begin to copy arrays to the device.
+
+        Parameters
+        ----------
+        arrays : sequence of array
+            Must not be changed, nor their memory be used again, before :meth:`release`, which holds on to them. An
+            array whose entries lie together in another order than that of its axes, as those of a tile, is copied as
+            it lies.
+        """
+        with self.running():
+            self._staged += [(array, *self._copied(array)) for array in arrays]
+
+    def _copied(self, array: NDArray[Any]) -> tuple[NDArray[Any], Any]:
+        """Memory that is copied, and the array on the device."""
+        order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+        laid = array.transpose(order)
+        if not (laid.flags.c_contiguous and laid.dtype.isnative):
+            together = buffers.empty(laid.shape, laid.dtype.newbyteorder("="))
+            together[...] = laid
+            laid = together
+        on_device = cupy().empty(laid.shape, laid.dtype)
+        on_device.set(laid, self._stream)
+        axes = tuple(order.index(axis) for axis in range(array.ndim))
+        return laid, array_api_compat.array_namespace(on_device).permute_dims(on_device, axes)
+
+    def copy_of(self, array: NDArray[Any]) -> Any:
+        """The copy of a staged array, None of any other."""
+        return next((copy for host, _, copy in self._staged if host is array), None)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Within, what this thread does on the device runs in the lane, after what was staged.
+
+        Raises
+        ------
+        MemoryBudgetError
+            If the device has no room for it.
+        """
+        try:
+            with self._stream, cupy().cuda.using_allocator(_shared.pool.malloc):
+                yield
+        except MemoryError as error:
+            if not type(error).__module__.startswith("cupy"):
+                raise
+            raise MemoryBudgetError(
+                f"the device has no room: {error}; {format_bytes(self._limit)} are allowed to the tasks of this "
+                "process: give a smaller device_memory=, for which the plan takes smaller tiles, or free the device"
+            ) from error
+
+    def release(self) -> None:
+        """Wait for the lane, and let go of what was staged."""
+        try:
+            self._stream.synchronize()
+        finally:
+            self._staged.clear()

@@ -1,0 +1,150 @@
+"""Lanes over a simulated device: copies are late, memory is counted, and nothing is brought over in silence."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import numpy as np
+import pytest
+
+from dbutterfly import buffers
+from dbutterfly.errors import MemoryBudgetError
+from dbutterfly.kernels import cuda
+from dbutterfly.kernels.backend import HOST, resolve_backend
+
+MIB = 1 << 20
+
+
+def on_host(device, array):
+    return device.asnumpy(array)
+
+
+ARRAYS = {
+    "as it lies": np.arange(24.0).reshape(2, 3, 4),
+    "axes in another order": np.arange(24, dtype="complex64").reshape(2, 3, 4).transpose(2, 0, 1),
+    "part of another": np.arange(24, dtype="float32").reshape(4, 6)[1:, ::2],
+    "backwards": np.arange(6)[::-1],
+    "the same entries": np.broadcast_to(np.float32(3), (4, 5)),
+    "bytes of another machine": np.arange(4, dtype=">f8"),
+    "nothing": np.empty((0, 3), "float32"),
+    "a number": np.array(2.5),
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_staged_arrays_are_what_they_were(device, kind):
+    array, backend = ARRAYS[kind], resolve_backend("cupy")
+    with backend.lane(1) as lane:
+        lane.stage([array])
+        with lane.running():
+            found = backend.to_device(array)
+            assert found is backend.to_device(array)
+            assert found.shape == array.shape
+            copied = backend.to_host(found)
+        np.testing.assert_array_equal(copied, array)
+        assert copied.dtype == array.dtype.newbyteorder("=")
+
+
+def test_only_staged_arrays_are_there(device):
+    array, backend = np.ones(3), resolve_backend("cupy")
+    with backend.lane(1) as lane:
+        lane.stage([array])
+        assert cuda.staged(array.copy()) is None
+        seen = []
+        other = threading.Thread(target=lambda: seen.append(cuda.staged(array)))
+        other.start()
+        other.join()
+        assert seen == [None]  # the lane is that of this thread
+        lane.release()
+        assert cuda.staged(array) is None
+    assert cuda.staged(array) is None
+
+
+def test_copies_are_made_in_the_lane_and_not_before(device):
+    array, backend = np.ones(3), resolve_backend("cupy")
+    with backend.lane(1) as lane:
+        lane.stage([array])
+        assert np.isnan(device.asnumpy(cuda.staged(array))).all()
+        with lane.running():
+            assert (device.asnumpy(cuda.staged(array)) == 1).all()
+
+
+def test_what_is_copied_is_held_until_it_is_there(device):
+    with buffers.kept(), resolve_backend("cupy").lane(1) as lane:
+        array = buffers.empty((MIB,), np.uint8)
+        array[...] = 7
+        lane.stage([array])
+        at = array.ctypes.data
+        del array
+        other = buffers.empty((MIB,), np.uint8)
+        assert other.ctypes.data != at
+        lane.release()
+        assert buffers.empty((MIB,), np.uint8).ctypes.data == at
+
+
+def test_lanes_share_streams_and_a_pool_that_is_empty_in_the_end(device):
+    backend = resolve_backend("cupy")
+    for _ in range(3):
+        with backend.lane(1) as lane, backend.lane(1):
+            lane.stage([np.ones(4)])
+    assert len(device.Stream.made) == 2
+    (pool,) = device.MemoryPool.made
+    assert (pool.held, pool.peak, pool.given_back) == (0, 32, 3)
+
+
+def test_the_pool_has_the_limit_of_all_tasks_at_a_time(device):
+    assert resolve_backend("cupy").device_memory == int(0.8 * device.FREE)
+    backend = resolve_backend("cupy", device_memory=MIB)
+    with backend.lane(3) as lane:
+        (pool,) = device.MemoryPool.made
+        assert pool.limit == 3 * MIB
+        lane.stage([np.ones(MIB // 8), np.ones(MIB // 8)])
+        with pytest.raises(
+            MemoryBudgetError, match=r"no room: Out of memory .*; 3.00 MiB are allowed .* smaller device"
+        ):
+            lane.stage([np.ones(MIB // 4)])
+    assert pool.held == 0
+
+
+def test_a_host_without_memory_is_not_the_device(device):
+    with resolve_backend("cupy").lane(1) as lane, pytest.raises(MemoryError, match="the host"), lane.running():
+        raise MemoryError("the host")
+
+
+def test_the_size_of_stacks_goes_with_the_memory(device):
+    sizes = [resolve_backend("cupy", device_memory=size << 20).stack_bytes >> 20 for size in (8, 1 << 10, 1 << 17)]
+    assert sizes == [1, 16, 256]
+
+
+def test_a_lane_that_fails_lets_go(device):
+    with pytest.raises(AttributeError, match="ndim"), resolve_backend("cupy").lane(1) as lane:
+        lane.stage([np.ones(4), None])
+    assert cuda.staged(np.ones(4)) is None
+    assert device.MemoryPool.made[0].held == 0
+    with resolve_backend("cupy").lane(1):
+        assert len(device.Stream.made) == 1
+
+
+def test_tiles_lie_in_pinned_memory(device, caplog, monkeypatch):
+    backend = resolve_backend("cupy")
+    with buffers.kept(backend.host_memory):
+        buffers.empty((2 * MIB,), np.uint8)
+        buffers.empty((MIB,), np.uint8)  # there still
+    assert device.cupyx.made == [2 * MIB]
+    monkeypatch.setattr(device.cupyx, "empty_pinned", None)
+    with caplog.at_level(logging.WARNING, "dbutterfly"):
+        assert cuda.pinned(MIB).nbytes == MIB
+    assert "no pinned memory for 1.00 MiB" in caplog.text
+
+
+def test_the_host_has_no_lane():
+    backend = resolve_backend("numpy")
+    assert backend.lane(1) is HOST
+    assert backend.host_memory is None
+    array = np.ones(3)
+    with backend.lane(1) as lane:
+        lane.stage([array])
+        with lane.running():
+            assert backend.to_device(array) is array
+        lane.release()

@@ -1,0 +1,168 @@
+"""A CUDA device where there is none: what this package asks of CuPy, with arrays that no host function may touch.
+
+Arrays are array-api-strict's on a device of its own, from which nothing is copied in silence. Copies to the device are
+made as late as a real one may make them, when work on their stream follows, or when somebody waits for it: until then
+the array on the device holds NaN, and the memory on the host must stay as it is. Memory comes from a pool with a
+limit, which counts the arrays that copies fill.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import array_api_strict
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+DEVICE = array_api_strict.Device("device1")
+HOST = array_api_strict.Device("CPU_DEVICE")
+FREE = 1 << 30
+
+
+class OutOfMemoryError(MemoryError):
+    """As CuPy's, which is told by its module."""
+
+
+OutOfMemoryError.__module__ = "cupy.cuda.memory"
+
+
+class Stream:
+    """Copies that wait to be made, and the threads in which this stream is the current one."""
+
+    made: list[Stream]
+
+    def __init__(self, *, non_blocking: bool) -> None:
+        assert non_blocking, "a stream that waits for the default one overlaps with nothing"
+        self._waiting: list[tuple[NDArray[Any], NDArray[Any]]] = []
+        self._users: list[int] = []
+        Stream.made.append(self)
+
+    def __enter__(self) -> Stream:
+        self.flush()  # what is launched from now on comes after the copies
+        self._users.append(threading.get_ident())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._users.pop()
+
+    def copies(self, target: NDArray[Any], source: NDArray[Any]) -> None:
+        """Copy some time later."""
+        assert threading.get_ident() in self._users, "the memory was not allocated on this stream"
+        self._waiting.append((target, source))
+
+    def flush(self) -> None:
+        """Make the copies."""
+        for target, source in self._waiting:
+            target[...] = source
+        self._waiting.clear()
+
+    synchronize = flush
+
+
+class MemoryPool:
+    """Counts what is held."""
+
+    made: list[MemoryPool]
+
+    def __init__(self) -> None:
+        self.limit, self.held, self.peak, self.given_back = 0, 0, 0, 0
+        MemoryPool.made.append(self)
+
+    def set_limit(self, *, size: int) -> None:
+        """Most bytes that it may hold."""
+        self.limit = size
+
+    def malloc(self, size: int) -> int:
+        """Count bytes."""
+        if self.held + size > self.limit:
+            raise OutOfMemoryError(f"Out of memory allocating {size} bytes (limit set to: {self.limit} bytes)")
+        self.held += size
+        self.peak = max(self.peak, self.held)
+        return size
+
+    def free(self, size: int) -> None:
+        """Count them back."""
+        self.held -= size
+
+    def free_all_blocks(self) -> None:
+        """Note that it was asked for."""
+        self.given_back += 1
+
+
+class DeviceArray(array_api_strict._array_object.Array):  # type: ignore[misc, name-defined]
+    """An array that can be filled from the host."""
+
+    def set(self, source: NDArray[Any], stream: Stream) -> None:
+        """Begin to fill it."""
+        assert source.flags.c_contiguous
+        assert (source.shape, source.dtype) == (self._array.shape, self._array.dtype)
+        stream.copies(self._array, source)
+
+
+class _Runtime:
+    @staticmethod
+    def memGetInfo() -> tuple[int, int]:
+        return FREE, 2 * FREE
+
+
+class _Cuda:
+    Stream, MemoryPool, runtime = Stream, MemoryPool, _Runtime
+
+    @staticmethod
+    @contextlib.contextmanager
+    def using_allocator(allocator: Any) -> Iterator[None]:
+        _allocator.current = allocator
+        try:
+            yield
+        finally:
+            _allocator.current = None
+
+
+_allocator = threading.local()
+cuda = _Cuda
+
+
+class cupyx:
+    """The module of that name."""
+
+    made: list[int]
+
+    @classmethod
+    def empty_pinned(cls, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Memory like any other, which is counted."""
+        found = np.empty(shape, dtype)
+        cls.made.append(found.nbytes)
+        return found
+
+
+def is_available() -> bool:
+    """There is a device."""
+    return True
+
+
+def empty(shape: tuple[int, ...], dtype: DTypeLike) -> DeviceArray:
+    """Memory of the pool in use, with nothing useful in it."""
+    array = np.full(shape, np.nan if np.dtype(dtype).kind in "fc" else 1, dtype)
+    pool = _allocator.current.__self__
+    weakref.finalize(array, pool.free, pool.malloc(array.nbytes))  # views keep it
+    found: DeviceArray = DeviceArray._new(array, device=DEVICE)
+    return found
+
+
+class ndarray:
+    """No array is one, so that array-api-compat takes them for array-api-strict's."""
+
+
+def asarray(array: NDArray[Any]) -> Any:
+    """A copy on the device, made at once."""
+    return array_api_strict.asarray(np.array(array), device=DEVICE)
+
+
+def asnumpy(array: Any) -> NDArray[Any]:
+    """A copy on the host."""
+    assert array.device == DEVICE, "brought to the host, what is there already"
+    return np.array(array.to_device(HOST)._array)

@@ -1,18 +1,23 @@
-"""Every call that a kernel makes of its array namespace, checked by name and signature against the real CuPy.
+"""Every call of CuPy, and of an array namespace, checked by name and signature against the real CuPy.
 
 No device is needed for that. What a kernel does with arrays is tested on array-api-strict, which refuses what CuPy
-refuses (fixture ``xp``); what CuPy's own functions take is told by its signatures.
+refuses (fixture ``xp``), and whole runs on a simulated CuPy (fixture ``device``), of which the same calls are checked;
+what CuPy's own functions take is told by its signatures.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
+import importlib
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import simulated_cupy
 
 import dbutterfly
 
@@ -76,17 +81,63 @@ def test_cupy_has_what_is_called_and_takes_the_arguments(name):
             assert takes(function, call), f"{call.place}: {name} does not take these arguments"
 
 
+def documented(function: object) -> inspect.Signature:
+    """Signature in the first line of a docstring, where Cython has put it."""
+    found = re.match(r"(?:\w+\.)*\w+\((.*?)\)", (function.__doc__ or "").strip())
+    assert found is not None, f"{function} does not say what it takes"
+    parameters = re.sub(r"(?<=[(,])\s*(?:\w+\s+)+(?=\w+\b)", " ", f"({found[1]}").removeprefix("(")  # types in C
+    made: dict[str, object] = {}
+    exec(f"def function({parameters}): ...", made)
+    return inspect.signature(made["function"])  # type: ignore[arg-type]
+
+
 def takes(function: object, call: Call) -> bool:
     """Whether a function takes so many arguments, and these keywords."""
     try:
         signature = inspect.signature(function)
-    except ValueError:  # a ufunc: its inputs, and the keywords that all of them have
-        return call.positional <= function.nin + function.nout and set(call.keywords) <= {"dtype", "out", "casting"}
+    except ValueError:
+        if hasattr(function, "nin"):  # a ufunc: its inputs, and the keywords that all of them have
+            return call.positional <= function.nin + function.nout and set(call.keywords) <= {"dtype", "out", "casting"}
+        signature = documented(function)
     try:
         signature.bind(*[None] * call.positional, **dict.fromkeys(call.keywords))
     except TypeError:
         return False
     return True
+
+
+OF_CUPY = {
+    "cupy": ["is_available()", "empty(shape, dtype)", "asarray(array)", "asnumpy(array)"],
+    "cupy.cuda": ["MemoryPool()", "Stream(non_blocking=True)", "using_allocator(allocator)", "runtime.memGetInfo()"],
+    "cupy.ndarray": ["set(self, array, stream)"],
+    "cupy.cuda.MemoryPool": ["set_limit(self, size=size)", "malloc(self, size)", "free_all_blocks(self)"],
+    "cupy.cuda.Stream": ["synchronize(self)", "__enter__(self)", "__exit__(self, *error)"],
+    "cupyx": ["empty_pinned(shape, dtype)"],
+}
+"""What ``kernels/cuda.py`` calls besides: where it is, and how it is called."""
+
+
+def test_all_calls_of_cupy_are_listed():
+    """By the dotted names in the source, beginning with the module or one of the objects that are made of it."""
+    text = (PACKAGE / "kernels" / "cuda.py").read_text() + (PACKAGE / "kernels" / "backend.py").read_text()
+    made = r"(?:cupy\(\)|_shared\.pool|self\._stream|on_device|import_module\(\"cupyx\"\))"
+    used = set(re.findall(made + r"\.((?:\w+\.)*\w+)", text))
+    listed = {call.partition("(")[0] for calls in OF_CUPY.values() for call in calls}
+    assert {name.removeprefix("cuda.") for name in used} <= listed
+    assert {name for name in listed if not name.startswith("__")} <= {name.removeprefix("cuda.") for name in used}
+
+
+@pytest.mark.parametrize(("place", "call"), [(place, call) for place, calls in OF_CUPY.items() for call in calls])
+def test_cupy_and_the_simulated_one_take_what_the_lanes_give_them(place, call):
+    made = ast.parse(call, mode="eval").body
+    keywords = tuple(keyword.arg for keyword in made.keywords)
+    named = Call(place, ast.unparse(made.func), len(made.args), keywords, False)
+    module, *path = [*place.split("."), *named.name.split(".")]
+    simulated = simulated_cupy if module == "cupy" else simulated_cupy.cupyx
+    in_simulated = ["DeviceArray" if part == "ndarray" else part for part in path]
+    for root, parts in ((importlib.import_module(module), path), (simulated, in_simulated)):
+        function = functools.reduce(getattr, parts, root)
+        assert takes(function, named), f"{call} of {function}"
 
 
 @pytest.mark.parametrize(

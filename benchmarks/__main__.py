@@ -11,6 +11,7 @@ from . import (
     accuracy,
     apply,
     entry_function,
+    gpu,
     growth,
     identification,
     kills,
@@ -30,6 +31,7 @@ BENCHMARKS = {
     "accuracy": accuracy,
     "apply": apply,
     "entry_function": entry_function,
+    "gpu": gpu,
     "growth": growth,
     "identification": identification,
     "kills": kills,
@@ -53,8 +55,8 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100, help="kills of the benchmark kills")
     parser.add_argument("--sizes", type=int, nargs="+", default=seed_method.SIZES, help="sizes of seed_method")
     parser.add_argument("--instances", type=int, default=seed_method.INSTANCES, help="instances of seed_method")
-    parser.add_argument("--n", type=int, default=32768, help="size of the matrix of scaling")
-    parser.add_argument("--directory", help="where scaling keeps its matrices, reached by all workers")
+    parser.add_argument("--n", type=int, default=32768, help="size of the matrix of scaling and gpu")
+    parser.add_argument("--directory", help="where scaling and gpu keep their matrices, reached by all workers")
     parser.add_argument("--scheduler", help="address of a Dask scheduler whose workers scaling measures")
     arguments = parser.parse_args()
     names = arguments.names or list(BENCHMARKS)
@@ -66,6 +68,8 @@ def main() -> None:
             kills.main(arguments.kills)
         elif name == "scaling":
             scaling.main(arguments.n, directory=arguments.directory, scheduler=arguments.scheduler)
+        elif name == "gpu":
+            gpu.main(arguments.n, directory=arguments.directory)
         elif name == "seed_method":
             seed_method.main(arguments.sizes, arguments.instances)
         else:

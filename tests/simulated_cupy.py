@@ -108,6 +108,11 @@ class _Runtime:
     def memGetInfo() -> tuple[int, int]:
         return FREE, 2 * FREE
 
+    @staticmethod
+    def getDeviceProperties(device: int) -> dict[str, Any]:
+        """The name alone."""
+        return {"name": b"simulated", "device": device}
+
 
 class _Cuda:
     Stream, MemoryPool, runtime = Stream, MemoryPool, _Runtime

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from comparing import noisy_butterfly
+from devices import has_device
+
+import dbutterfly as dbf
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,6 +34,26 @@ def test_every_benchmark_can_be_named():
     modules = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
     assert {"identification", "scaling", "scheduler", "apply", "peers"} <= modules
     assert all(name in shown for name in ("identification", "scaling", "scheduler", "apply", "peers"))
+
+
+def test_a_gpu_is_asked_for_where_there_is_none():
+    found = run("-m", "benchmarks", "gpu")
+    assert has_device() or 'no CUDA device, or no CuPy: pip install "dbutterfly[gpu]"' in found
+
+
+def test_a_gpu_is_measured(device, tmp_path):
+    sys.path.insert(0, str(ROOT))
+    try:
+        gpu = importlib.import_module("benchmarks.gpu")
+    finally:
+        sys.path.remove(str(ROOT))
+    dbf.matrices.write(noisy_butterfly(1024, "float32"), tmp_path / "z.zarr", chunks=(256, 256))
+    rows = {row["what"]: row for row in gpu.measured(tmp_path / "z.zarr", tmp_path / "run", 2)}
+    assert {row["device"] for row in rows.values()} == {"simulated"}
+    assert rows["kernels of a tile"]["times_reading_it"] > 1
+    assert rows["copy of a tile to the device"]["gb_per_second"] > 0
+    assert {"job, numpy", "job, cupy", "job, predicted"} < rows.keys()
+    assert device.MemoryPool.made[0].held == 0
 
 
 def test_the_page_shows_what_is_recorded():

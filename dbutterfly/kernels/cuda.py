@@ -172,9 +172,13 @@ class DeviceLane:
                 "process: give a smaller device_memory=, for which the plan takes smaller tiles, or free the device"
             ) from error
 
+    def wait(self) -> None:
+        """Wait for all that was begun in the lane."""
+        self._stream.synchronize()
+
     def release(self) -> None:
-        """Wait for the lane, and let go of what was staged."""
+        """Wait, and let go of what was staged."""
         try:
-            self._stream.synchronize()
+            self.wait()
         finally:
             self._staged.clear()

@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..plan import STACK_BYTES
 
-__all__ = ["BACKENDS", "Array", "Backend", "any_true", "host_array", "is_complex", "namespace", "resolve_backend"]
+__all__ = [
+    "BACKENDS",
+    "Array",
+    "Backend",
+    "any_true",
+    "host_array",
+    "is_complex",
+    "namespace",
+    "resolve_backend",
+    "true_places",
+]
 
 Array = Any
 """An array of any namespace that follows the array API standard."""
@@ -75,7 +85,7 @@ def resolve_backend(name: str = "auto") -> Backend:
 
 
 def host_array(array: Array) -> NDArray[Any]:
-    """NumPy array with the values of an array of any namespace and device."""
+    """NumPy array with the values of an array of any namespace and device, for which the host waits."""
     if isinstance(array, np.ndarray):
         return array
     if array_api_compat.is_cupy_array(array):
@@ -102,8 +112,14 @@ def is_complex(xp: Any, dtype: Any) -> bool:
 
 
 def any_true(mask: Array) -> bool:
-    """Whether any entry of a boolean array is true: on a device, the one wait of the kernel that calls it."""
+    """Whether any entry of a boolean array is true. On a device, the host waits for what was asked before."""
     return bool(namespace(mask).any(mask))
+
+
+def true_places(mask: Array) -> Array:
+    """Indices, shape (n,), of the true entries of a boolean vector. On a device, the host waits once, for n."""
+    (places,) = namespace(mask).nonzero(mask)
+    return places
 
 
 def _cupy() -> Any:

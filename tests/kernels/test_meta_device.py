@@ -127,8 +127,10 @@ def test_every_kernel_is_called():
 def test_no_value_is_asked_for_and_shapes_and_dtypes_are_those_of_numpy(call, dtype, monkeypatch):
     expected = described(call(Place(np, lambda array: array, dtype)))
     for answer in ANSWERS:
-        found, _ = on_meta_device(call, answer, monkeypatch, dtype)
+        found, waits = on_meta_device(call, answer, monkeypatch, dtype)
         assert described(found) == expected, f"where {answer} of what a mask has is true"
+        if waits == 0:  # it asks nothing, whatever the answer
+            break
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
@@ -137,6 +139,8 @@ def test_waits_do_not_grow_with_the_work(call, monkeypatch):
         few, many = (on_meta_device(call, answer, monkeypatch, many=many)[1] for many in (1, 3))
         if answer == "none":
             assert few == call.waits
+        if few == many == 0:
+            break
         if answer in call.by_stack:
             assert few < many <= 3 * few
         else:

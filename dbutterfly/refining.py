@@ -68,17 +68,17 @@ def refined(found: Factorization, job: Job, sweeps: int) -> Factorization:
     backend = resolve_backend(job.backend)
     matrix = backend.to_device(_in_standard_order(job))[None, :, :]
     factors = [backend.to_device(values[None]) for values in found.ks_values]
-    best = found.ks_values
     errors = [math.sqrt(_energy(matrix - multiply_stack(factors, found.chain, found.tree)))]
     for _ in range(sweeps):
         swept = sweep(matrix, factors, found.chain, found.tree)
         error = math.sqrt(_energy(matrix - swept.product))
         if not error < errors[-1]:
             break
-        factors, best = swept.factors, tuple(backend.to_host(values)[0] for values in swept.factors)
+        factors = swept.factors
         errors.append(error)
         if error > (1 - STALLED) * errors[-2]:
             break
+    best = tuple(backend.to_host(values)[0] for values in factors)
     norm = found.certificate.norm
     relative = [error / norm if norm else 0.0 for error in errors]
     eps = float(np.finfo(job.plan.source.work_dtype).eps)

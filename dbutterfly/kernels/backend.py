@@ -29,6 +29,7 @@ __all__ = [
     "is_complex",
     "namespace",
     "resolve_backend",
+    "true_places",
 ]
 
 Array = Any
@@ -152,7 +153,7 @@ def resolve_backend(name: str = "auto", device_memory: int | None = None) -> Bac
 
 
 def host_array(array: Array) -> NDArray[Any]:
-    """NumPy array with the values of an array of any namespace and device."""
+    """NumPy array with the values of an array of any namespace and device, for which the host waits."""
     if isinstance(array, np.ndarray):
         return array
     if array_api_compat.is_cupy_array(array):
@@ -184,5 +185,11 @@ def entry_bytes(xp: Any, dtype: Any) -> int:
 
 
 def any_true(mask: Array) -> bool:
-    """Whether any entry of a boolean array is true: on a device, the one wait of the kernel that calls it."""
+    """Whether any entry of a boolean array is true. On a device, the host waits for what was asked before."""
     return bool(namespace(mask).any(mask))
+
+
+def true_places(mask: Array) -> Array:
+    """Indices, shape (n,), of the true entries of a boolean vector. On a device, the host waits once, for n."""
+    (places,) = namespace(mask).nonzero(mask)
+    return places

@@ -1,4 +1,8 @@
-"""Best low-rank approximation of every block of a grid: which kernel serves which rank."""
+"""Best low-rank approximation of every block of a grid: which kernel serves which rank.
+
+On a device, the host waits for the kernel of rank one a few times in all. For the others it does so for each stack,
+which is large there: to ask for all stacks at once, the bases of all blocks would have to be held, or found twice.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ the power iteration with its scaling left out; norms, energies and bounds follow
 grid at once, since a call on a few numbers costs as much as a pass over a stack.
 
 Blocks that the round does not settle are copied again: those whose residual cannot be told from rounding, to form it;
-those with more to gain, or with squares out of range, for :func:`dbutterfly.kernels.low_rank.rank_one`.
+those with more to gain, or with squares out of range, for :func:`dbutterfly.kernels.low_rank.rank_one`. Which they are
+the host learns for all stacks at once: on a device, it waits twice, and for the calls of ``rank_one``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from .backend import Array, any_true, entry_bytes, is_complex, namespace
+import numpy as np
+from numpy.typing import NDArray
+
+from .backend import Array, entry_bytes, host_array, is_complex, namespace
 from .low_rank import (
     RankOne,
     adjoint,
@@ -214,31 +218,46 @@ def _residuals(blocks: Array, found: RankOne, at: slice) -> Array:
 def _mended(
     found: RankOne, doubtful: Array, parts: list[Array], ends: list[int], copy: Callable[[Array], Array]
 ) -> RankOne:
-    """Put better approximations in place of the doubtful ones."""
-    xp = namespace(doubtful)
-    better = []
-    for part, at in zip(parts, _spans(ends), strict=True):
-        here = doubtful[at]
-        if any_true(here):
-            (which,) = xp.nonzero(here)
-            better.append(rank_one(xp.take(copy(part), which, axis=0)))
+    """Put better approximations in place of the doubtful ones, which are taken together to stacks."""
+    xp, flags = namespace(doubtful), host_array(doubtful)
+    places = [np.flatnonzero(flags[at]) for at in _spans(ends)]
+
+    def taken(number: int) -> Array:
+        return xp.take(copy(parts[number]), xp.asarray(places[number], device=doubtful.device), axis=0)
+
+    better = [rank_one(_joined(taken(number) for number in stack)) for stack in _together(places, ends[1])]
     if not better:
         return found
     return replaced(found, doubtful, RankOne(*(_joined(arrays) for arrays in zip(*better, strict=True))))
+
+
+def _together(places: list[NDArray[np.intp]], most: int) -> Iterator[list[int]]:
+    """Numbers of the parts that have places, in order, those together that have ``most`` places or fewer."""
+    stack: list[int] = []
+    held = 0
+    for number, part in enumerate(places):
+        if stack and held + part.size > most:
+            yield stack
+            stack, held = [], 0
+        if part.size:
+            stack.append(number)
+            held += part.size
+    if stack:
+        yield stack
 
 
 def _revisited(
     parts: list[Array], ends: list[int], mask: Array, visit: Callable[[Array, slice], Array]
 ) -> Array | None:
     """What ``visit`` says of the parts that have a block under ``mask``, zero elsewhere; None if there is none."""
-    if not any_true(mask):
+    flags = host_array(mask)
+    if not flags.any():
         return None
-    xp = namespace(mask)
-    values = []
-    for part, at in zip(parts, _spans(ends), strict=True):
-        here = mask[at]
-        values.append(visit(part, at) if any_true(here) else xp.zeros(here.shape, dtype=xp.float64, device=mask.device))
-    return _joined(values)
+    nothing = namespace(mask).zeros(ends[1], dtype=namespace(mask).float64, device=mask.device)
+    return _joined(
+        visit(part, at) if flags[at].any() else nothing[: at.stop - at.start]
+        for part, at in zip(parts, _spans(ends), strict=True)
+    )
 
 
 def _ends(rounds: list[_Round]) -> list[int]:

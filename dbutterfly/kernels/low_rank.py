@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeVar
 
-from .backend import Array, any_true, is_complex, namespace
+from .backend import Array, any_true, is_complex, namespace, true_places
 
 __all__ = [
     "CANCELLING",
@@ -102,9 +102,9 @@ def rank_one(blocks: Array) -> RankOne:
     energy = xp.sum(rows, axis=-1)
     tiny, huge = safe_range(blocks)
     outside = (energy < tiny) | ~(energy < huge)
-    if not any_true(outside):
+    which = true_places(outside)
+    if which.shape[0] == 0:
         return _from_largest_row(blocks, rows, energy)
-    (which,) = xp.nonzero(outside)
     rescaled = _rescaled(xp.take(blocks, which, axis=0))
     if which.shape[0] == blocks.shape[0]:
         return rescaled
@@ -138,8 +138,8 @@ def _from_largest_row(blocks: Array, rows: Array, energy: Array) -> RankOne:
     norms = xp.sqrt(xp.take_along_axis(rows, largest, axis=1))
     left = xp.matmul(blocks, adjoint(start / nonzero_divisor(norms, blocks)[:, :, None]))
     found, done = _round(blocks, left, energy)
-    if any_true(~done):
-        (hard,) = xp.nonzero(~done)
+    hard = true_places(~done)
+    if hard.shape[0]:
         found = replaced(found, ~done, _hard(xp.take(blocks, hard, axis=0), xp.take(energy, hard)))
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .backend import Array, any_true, namespace
+from .backend import Array, namespace, true_places
 from .low_rank import adjoint, replaced_rows, squared_norms
 
 __all__ = ["orthonormalizers"]
@@ -45,8 +45,8 @@ def orthonormalizers(columns: Array) -> Array:
     excess = _excess(gram)
     t = xp.eye(gram.shape[-1], dtype=columns.dtype, device=columns.device) - excess / 2
     further = ~_is_small(excess)
-    if any_true(further):
-        (which,) = xp.nonzero(further)
+    which = true_places(further)
+    if which.shape[0]:
         found = _by_steps(*(xp.take(array, which, axis=0) for array in (unit, gram, t)))
         t = replaced_rows(t, further, found)
     return scale[:, :, None] * t
@@ -60,9 +60,9 @@ def _by_steps(unit: Array, gram: Array, t: Array) -> Array:
     reached = xp.matmul(adjoint(t), xp.matmul(gram, t))
     hard = ~_is_small(_excess(reached))
     t = _step(t, reached)
-    if not any_true(hard):
+    which = true_places(hard)
+    if which.shape[0] == 0:
         return t
-    (which,) = xp.nonzero(hard)
     chosen = xp.take(unit, which, axis=0)
     better = _by_eigenvectors(xp.take(gram, which, axis=0))
     for _ in range(STEPS + 1):

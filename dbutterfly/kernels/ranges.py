@@ -13,7 +13,7 @@ singular value of T. So no singular value decomposition is needed, which costs a
 
 from __future__ import annotations
 
-from .backend import Array, any_true, namespace
+from .backend import Array, namespace, true_places
 from .low_rank import RELATIVE_SLACK, SUBTRACTED, adjoint, replaced_rows, residual_energy, squared_norms
 from .subspace import OVERSAMPLING, ROUNDED, best_subspaces, gaussian, padded, tamed
 
@@ -57,9 +57,9 @@ def _iterated(blocks: Array, energy: Array, basis: Array, rounds: int) -> Array:
     y = xp.matmul(blocks, outer)
     found = xp.linalg.qr(y)[0]
     open_ = ~_settled(blocks, energy, y, outer, y - xp.matmul(basis, adjoint(triangle)), triangle)
-    if not any_true(open_):
+    which = true_places(open_)
+    if which.shape[0] == 0:
         return found
-    (which,) = xp.nonzero(open_)
     rest = xp.take(blocks, which, axis=0)
     if rounds > 1:
         better = _iterated(rest, xp.take(energy, which), xp.take(found, which, axis=0), rounds - 1)
@@ -83,9 +83,9 @@ def _settled(blocks: Array, energy: Array, y: Array, outer: Array, rise: Array, 
     settled = risen <= RELATIVE_SLACK * (least - (energy - caught) - SUBTRACTED * eps * energy)
     rounding = (ROUNDED * eps) ** 2 * caught
     doubtful = ~settled & (risen <= xp.maximum(RELATIVE_SLACK * least, rounding))
-    if not any_true(doubtful):
+    which = true_places(doubtful)
+    if which.shape[0] == 0:
         return settled
-    (which,) = xp.nonzero(doubtful)
     blocks, y, outer = (xp.take(array, which, axis=0) for array in (blocks, y, outer))
     risen, least, rounding = (xp.take(array, which) for array in (risen, least, rounding))
     lost = residual_energy(blocks, y, adjoint(outer))
@@ -123,9 +123,9 @@ def weighted_ranges(blocks: Array, rank: int) -> Array:
     lost = energy - xp.sum(xp.astype(values, xp.float64) ** 2, axis=-1)
     rounding = 2 * SUBTRACTED * float(xp.finfo(blocks.dtype).eps) * energy
     open_ = outside > xp.maximum(RELATIVE_SLACK * lost, rounding)
-    if not any_true(open_):
+    which = true_places(open_)
+    if which.shape[0] == 0:
         return weighted
-    (which,) = xp.nonzero(open_)
     better = best_subspaces(xp.take(blocks, which, axis=0), (rank,)).left
     return replaced_rows(weighted, open_, better * xp.take(divisor, which)[:, None, None])
 

@@ -7,7 +7,7 @@ junction become, multiplied by the next factor, the L of the next one, whose dig
 decomposition of the matrices ``((ir, m), jr)`` makes them orthonormal again. From left to right, all the norm of the
 matrix comes to be in the last factor; from right to left, singular value decompositions then show what each junction
 needs (Oseledets, "Tensor-train decomposition", SIAM J. Sci. Comput. 33, 2011, algorithms 1 and 2, which have no digits
-id).
+id). The rank that one junction keeps is the shape of what the next one decomposes: the host waits once for each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import math
 from collections.abc import Sequence
 
 from ..chain import Chain
-from .backend import Array, namespace
+from .backend import Array, host_array, namespace
 
 __all__ = ["product_norm", "rounded"]
 
@@ -106,14 +106,14 @@ def _joined(part: Array) -> Array:
 def _least_rank(singular_values: Array, allowed: float) -> tuple[int, float]:
     """Least rank, at least 1, for which the energy discarded of all blocks is allowed; that energy."""
     xp = namespace(singular_values)
-    energies = xp.sum(xp.astype(singular_values, xp.float64) ** 2, axis=0)
-    lost, kept = 0.0, int(energies.shape[0])
-    while kept > 1 and lost + float(energies[kept - 1]) <= allowed:
+    energies = host_array(xp.sum(xp.astype(singular_values, xp.float64) ** 2, axis=0)).tolist()
+    lost, kept = 0.0, len(energies)
+    while kept > 1 and lost + energies[kept - 1] <= allowed:
         kept -= 1
-        lost += float(energies[kept])
+        lost += energies[kept]
     return kept, lost
 
 
 def _norm(values: Array) -> float:
     xp = namespace(values)
-    return math.sqrt(float(xp.sum(xp.astype(xp.abs(values), xp.float64) ** 2)))
+    return math.sqrt(host_array(xp.sum(xp.astype(xp.abs(values), xp.float64) ** 2)))

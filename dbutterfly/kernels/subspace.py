@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import Array, any_true, is_complex, namespace
+from .backend import Array, any_true, is_complex, namespace, true_places
 from .low_rank import (
     RELATIVE_SLACK,
     SUBTRACTED,
@@ -198,10 +198,10 @@ def _refined(blocks: Array, energy: Array, ranks: tuple[int, ...], basis: Array,
 
 def _mended(found: LowRank, good: Array, better: Callable[..., LowRank], of: tuple[Array, ...]) -> LowRank:
     """Put ``better`` of the arrays in place of what is not good."""
-    if not any_true(~good):
+    which = true_places(~good)
+    if which.shape[0] == 0:
         return found
     xp = namespace(good)
-    (which,) = xp.nonzero(~good)
     if which.shape[0] == good.shape[0]:
         return better(*of)
     return replaced(found, ~good, better(*(xp.take(array, which, axis=0) for array in of)))
@@ -254,8 +254,8 @@ def _discarded(
     few = columns.shape[2]
     last = energy - _sum(caught[:, :few])
     small = cancels(last, energy, blocks.dtype)
-    if any_true(small):
-        (which,) = xp.nonzero(small)
+    which = true_places(small)
+    if which.shape[0]:
         arrays = (blocks, columns, right)
         if which.shape[0] < small.shape[0]:
             arrays = tuple(xp.take(array, which, axis=0) for array in arrays)

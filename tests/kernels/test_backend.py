@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from dbutterfly.errors import InputError
-from dbutterfly.kernels.backend import BACKENDS, Backend, any_true, is_complex, namespace, resolve_backend
+from dbutterfly.kernels.backend import (
+    BACKENDS,
+    Backend,
+    any_true,
+    is_complex,
+    namespace,
+    resolve_backend,
+    true_places,
+)
 
 
 @pytest.fixture
@@ -94,3 +102,9 @@ def test_is_complex(xp, name, expected):
 @pytest.mark.parametrize("values", [[False, False], [False, True], []])
 def test_any_true(xp, values):
     assert any_true(xp.asarray(np.asarray(values, bool))) is any(values)
+
+
+@pytest.mark.parametrize("values", [[False, False], [True, False, True], []])
+def test_true_places(xp, values):
+    found = xp.to_numpy(true_places(xp.asarray(np.asarray(values, bool))))
+    assert found.tolist() == [place for place, value in enumerate(values) if value]

@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dbutterfly.kernels import grid as grids
 from dbutterfly.kernels.grid import rank_one_grid
-from dbutterfly.kernels.low_rank import RankOne
+from dbutterfly.kernels.low_rank import RankOne, rank_one
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 
@@ -168,6 +169,22 @@ def test_non_finite_entries_give_a_non_finite_energy_to_their_block_alone(xp, dt
     assert np.isfinite(found.energy).tolist() == [[True, True, True], [True, False, True]]
     finite = np.isfinite(found.energy)
     assert_claims(grid[finite], RankOne(*(part[finite] for part in found)))
+
+
+@pytest.mark.parametrize(("hard", "expected"), [(1, [8]), (3, [9, 9, 6]), (7, [7] * 8), (10, [10] * 8)])
+def test_hard_blocks_of_several_stacks_are_improved_together(hard, expected, monkeypatch):
+    """As many as a stack holds, which is 10 blocks here."""
+    sizes = []
+
+    def noted(blocks):
+        sizes.append(len(blocks))
+        return rank_one(blocks)
+
+    monkeypatch.setattr(grids, "rank_one", noted)
+    grid = noisy_blocks(80, (6, 9), "float64", 0.1).reshape(8, 10, 6, 9)
+    grid[:, :hard] = random_array((8, hard, 6, 9), "float64", 5)
+    assert_claims(grid, rank_one_grid(grid, dtype=np.dtype("float64"), stack_bytes=10 * grid[0, 0].nbytes))
+    assert sizes == expected
 
 
 def test_input_is_not_written():

@@ -285,6 +285,9 @@ def test_plan_prints_what_the_interface_gives(done):
     assert on_device["device"]["name"] == "a100"
     assert on_device["device"]["measured"] is False
     assert sum(on_device["stage_seconds"].values()) == on_device["seconds"]
+    assert on_device["budget"]["device_memory"] == int(0.8 * 40e9)
+    smaller = done(f"plan z.npy {options} --backend cupy --device-memory 64MiB --json")
+    assert smaller["device_peak_bytes"] < smaller["budget"]["device_memory"] == 64 << 20
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,30 @@ def test_a_stored_matrix(tmp_path):
     assert float(dbf.verify(fact, str(tmp_path / "z.zarr"))) < 1e-12
 
 
+def test_the_device_is_used_within_its_limit_and_given_back(tmp_path):
+    cupy = importlib.import_module("cupy")
+    path = tmp_path / "z.zarr"
+    M.write(M.noisy(M.orthogonal_butterfly(4096, dtype="float32", seed=1), 0.1, seed=2), path, chunks=(512, 512))
+    free = cupy.cuda.runtime.memGetInfo()[0]
+    least = []
+    cupy.get_default_memory_pool().free_all_blocks()
+
+    def watch(job, outputs):
+        least.append(cupy.cuda.runtime.memGetInfo()[0])
+        write(job, outputs)
+
+    write = dbf.engine.write_outputs
+    limit = 64 << 20
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dbf.engine, "write_outputs", watch)
+        found = dbf.factorize(path, backend="cupy", workers=1, device_memory=limit)
+    assert found.record["plan"]["device_peak_bytes"] <= limit
+    assert free - min(least) <= limit + (512 << 20)  # the context, and what the libraries hold
+    assert cupy.get_default_memory_pool().used_bytes() == 0
+    on_host = dbf.factorize(path, backend="numpy")
+    assert found.certificate.error_bound == pytest.approx(on_host.certificate.error_bound, rel=1e-3)
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("columns", [(), (3,), (64,)])
 def test_products_stay_on_the_device(dtype, columns):

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 import zarr
 from distributed import Client, LocalCluster, secede
+from numpy.typing import NDArray
 
 import dbutterfly as dbf
 from dbutterfly.engine import single_threaded_blas
@@ -40,11 +42,34 @@ LIMIT = "1GiB"
 DROP = Path("/proc/sys/vm/drop_caches")
 
 
+@dataclass(frozen=True)
+class Stretched:
+    """Entries of a matrix of which every row stands several times."""
+
+    matrix: dbf.matrices.KnownMatrix
+    times: int
+
+    def __call__(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[np.generic]:
+        return self.matrix.block(rows // self.times, cols)
+
+
+def noisy_matrix(rows: int, columns: int) -> dbf.Entries:
+    """Noisy orthogonal butterfly, every row several times where there are more rows than columns.
+
+    The blocks of a root cut have the same energy then, as those of the square one, so that they take the same time.
+    """
+    butterfly = dbf.matrices.orthogonal_butterfly(columns, dtype=np.float32, seed=0)
+    times = rows // columns
+    if times > 1:
+        norm = butterfly.norm * times**0.5
+        butterfly = dbf.matrices.KnownMatrix(Stretched(butterfly, times), (rows, columns), np.float32, norm=norm)
+    return dbf.matrices.noisy(butterfly, 0.1, seed=1)
+
+
 def write_rows(path: str, first: int, last: int) -> None:
-    """Write rows of the first columns of a noisy orthogonal butterfly."""
+    """Write rows of the matrix."""
     array = zarr.open_array(path, mode="r+")
-    butterfly = dbf.matrices.orthogonal_butterfly(array.shape[0], dtype=np.float32, seed=0)
-    entries = dbf.matrices.noisy(butterfly, 0.1, seed=1)
+    entries = noisy_matrix(*array.shape)
     with single_threaded_blas():
         for row in range(first, last, CHUNK):
             for col in range(0, array.shape[1], CHUNK):

@@ -27,7 +27,7 @@ from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import psutil
@@ -378,12 +378,13 @@ class DaskEngine(Engine):
         packed = _packed(there)
         with _Interrupts() as interrupts, contextlib.ExitStack() as stack:
             watch = _Watch(self.client, stage, interrupts, self._patience)
+            heard = stack.enter_context(_Heard(self.client, watch))
             stack.callback(self._stop, stage)
             remote = self._sent(packed, watch)
             while stage.goes_on():
                 while wanted := self._wanted(stage, there):
-                    self._submit(stage, wanted, job, there, remote, watch)
-                if self._settle(stage, there, interrupts):
+                    self._submit(stage, wanted, job, there, remote, heard, watch)
+                if self._settle(stage, heard, interrupts):
                     remote = self._sent(packed, watch)
                 self.workers = watch.look(self.workers)
         stage.close()
@@ -407,14 +408,27 @@ class DaskEngine(Engine):
         return wanted if len(stage.running) + len(wanted) <= IN_FLIGHT_PER_WORKER * self.workers else []
 
     def _submit(
-        self, stage: _Stage, tasks: list[tuple[int, Task]], job: Work, there: Any, remote: Any, watch: _Watch
+        self,
+        stage: _Stage,
+        tasks: list[tuple[int, Task]],
+        job: Work,
+        there: Any,
+        remote: Any,
+        heard: _Heard,
+        watch: _Watch,
     ) -> None:
         """Submit the first tasks that are to do, in one message."""
         keys = [f"{task.stage}-{number}-{uuid.uuid4().hex[:8]}" for number, task in tasks]
         calls = [(number, task, *self._inputs(job, there, task, watch)) for number, task in tasks]
         try:
             futures = self.client.map(
-                _run_on_worker, *zip(*calls, strict=True), key=keys, pure=False, resources=self.resources, packed=remote
+                _run_on_worker,
+                *zip(*calls, strict=True),
+                key=keys,
+                pure=False,
+                resources=self.resources,
+                packed=remote,
+                address=heard.address,
             )
         except ClosedClientError as error:
             raise watch.gone() from error
@@ -422,30 +436,18 @@ class DaskEngine(Engine):
             stage.todo.popleft()
             stage.started(future, number, task)
 
-    def _settle(self, stage: _Stage, there: Any, interrupts: _Interrupts) -> bool:
+    def _settle(self, stage: _Stage, heard: _Heard, interrupts: _Interrupts) -> bool:
         """Wait a moment for tasks to end, and account for those that have; whether one was lost."""
         with interrupts.allowed():
             ended = stage.next_ended(SECONDS_BETWEEN_LOOKS)
-        records = self._records(ended) if there.workspace.shared else None
         lost, patience = 0, SECONDS_FOR_RESULT
-        for index, future in enumerate(ended):
-            outcome = _outcome(future, patience) if records is None else records[index]
+        for future in ended:
+            record = heard.take(stage.running[future][0])
+            outcome = _outcome(future, patience) if record is None else Returned(record, [])
             if outcome is None:  # a worker hangs, and may have others of these
                 patience = SECONDS_FOR_ANOTHER
             lost += not stage.settle(future, outcome, self.workers)
         return lost > 0
-
-    def _records(self, ended: list[Any]) -> list[Returned] | None:
-        """What several tasks have returned, in one message; None where that cannot be had, and each is to be asked."""
-        if not ended or any(future.status != "finished" for future in ended):
-            return None
-        try:
-            found: list[Returned] = self.client.sync(
-                lambda: self.client.gather(ended, asynchronous=True), callback_timeout=SECONDS_FOR_RESULT
-            )
-        except Exception:  # whatever it is, it is that of one of them
-            return None
-        return found
 
     def _inputs(self, job: Work, there: Any, task: Task, watch: _Watch) -> tuple[dict[str, Any], int | None]:
         """What a task is sent of what workers cannot reach, and the bytes that reading it from Z has cost."""
@@ -559,6 +561,45 @@ class _Watch:
         elif now - self._seen > 2 * SECONDS_BETWEEN_LOOKS:
             _log.warning("no worker since %.0f s; waiting for one", now - self._seen)
         return found or workers
+
+
+Address: TypeAlias = tuple[str, str]
+"""Topic of the scheduler's events, and the run of a stage, to which a worker says what has ended."""
+
+
+class _Heard:
+    """What tasks say that have written their outputs, which spares the scheduler fetching their results.
+
+    A record is an event of the scheduler, which passes it on ahead of the message that its task has ended. Where it
+    did not come, the result of the task, which is the same, is asked for.
+    """
+
+    of_runs: ClassVar[dict[str, dict[int, Record]]] = {}
+
+    def __init__(self, client: Client, watch: _Watch) -> None:
+        # One topic for all runs of a client, since the scheduler keeps the last events of each.
+        self.address: Address = (f"dbutterfly-{client.id}", uuid.uuid4().hex)
+        self._records = self.of_runs[self.address[1]] = {}
+        try:
+            client.subscribe_topic(self.address[0], self._hear)
+        except ClosedClientError as error:
+            raise watch.gone() from error
+
+    @classmethod
+    def _hear(cls, event: tuple[float, list[Any]]) -> None:
+        run, number, *fields = event[1]
+        if run in cls.of_runs:
+            cls.of_runs[run][number] = Record(*fields)
+
+    def take(self, number: int) -> Record | None:
+        """What a task has said, if it has."""
+        return self._records.pop(number, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        del self.of_runs[self.address[1]]
 
 
 class _Interrupts:
@@ -729,13 +770,19 @@ _gates: dict[str, threading.BoundedSemaphore] = {}
 _idle: dict[bytes, int] = {}
 
 
-def _run_on_worker(number: int, task: Task, sent: dict[str, Any], bytes_read: int | None, packed: bytes) -> Returned:
+def _run_on_worker(
+    number: int, task: Task, sent: dict[str, Any], bytes_read: int | None, packed: bytes, address: Address
+) -> Returned:
     """Do a task on a worker: the memory of its tile serves the next one."""
     worker = get_worker()
+    topic, run = address
     try:
         job = _unpacked(packed)
         with buffers.kept(job.host_memory):
-            return _done_behind(worker, job, packed, number, task, sent, bytes_read)
+            returned = _done_behind(worker, job, packed, number, task, sent, bytes_read)
+        if job.workspace.shared:
+            worker.log_event(topic, [run, number, *returned.record])
+        return returned
     except DButterflyError as error:
         _make_portable(error, worker.address)
         raise

@@ -10,8 +10,8 @@ import psutil
 from distributed.security import Security
 
 from ..errors import InputError
-from .kind import Expected, Launched
-from .options import count, option, size, text
+from .kind import Expected
+from .launched import OnThisMachine
 
 __all__ = ["Local", "cores"]
 
@@ -22,32 +22,15 @@ def cores() -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Local(Launched):
+class Local(OnThisMachine):
     """A scheduler and worker processes on loopback, by ``distributed.LocalCluster``.
 
-    Attributes
-    ----------
-    workers : int, optional
-        Processes; by default as many as cores allow.
-    threads : int
-        Of each.
-    memory : int, optional
-        Bytes that each may hold; by default an equal share of the machine's.
-    directory : str, optional
-        Where they spill.
-    dashboard : str
-        Where the dashboard listens.
+    By default there are as many workers as cores allow.
     """
 
     name: ClassVar[str] = "local"
     module: ClassVar[str] = "distributed"
     class_name: ClassVar[str] = "LocalCluster"
-
-    workers: int | None = option(count, optional=True)
-    threads: int = option(count)
-    memory: int | None = option(size, optional=True)
-    directory: str | None = option(text, optional=True)
-    dashboard: str = option(text)
 
     @property
     def processes(self) -> int:
@@ -66,6 +49,7 @@ class Local(Launched):
         InputError
             If there are.
         """
+        super().check()
         if self.processes * self.threads > cores():
             raise InputError(
                 f"local: workers={self.processes} with threads={self.threads} each are more than the {cores()} cores "
@@ -80,14 +64,4 @@ class Local(Launched):
 
     def keywords(self, security: Security | None) -> dict[str, Any]:
         """See :meth:`Launched.keywords`."""
-        return {
-            "n_workers": self.processes,
-            "threads_per_worker": self.threads,
-            "processes": True,
-            "memory_limit": self.memory or "auto",
-            "local_directory": self.directory,
-            "host": "127.0.0.1",
-            "dashboard_address": self.dashboard,
-            "security": security,
-            "protocol": None if security is None else "tls://",
-        }
+        return {**super().keywords(security), "n_workers": self.processes, "processes": True}

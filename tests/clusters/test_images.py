@@ -151,9 +151,9 @@ def test_a_node_is_described(capsys):
         "  CUDA_VISIBLE_DEVICES: 0,1",
         "  threads_per_worker: 2",
         f"  memory_limit: {8 << 30}",
-        "  resources:",
-        "    GPU: 1",
         "  host: 127.0.0.1",
         "  dashboard_address: 127.0.0.1:0",
+        "  resources:",
+        "    GPU: 1",
     ]
     assert kind.resources["GPU"] > 0

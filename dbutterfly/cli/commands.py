@@ -39,6 +39,7 @@ from .printing import factorization_json, factorization_lines, print_json, print
 from .values import (
     Interrupted,
     absolute,
+    chosen_cluster,
     load_array,
     opened_cluster,
     parse_bandwidth,
@@ -69,6 +70,9 @@ def plan(
     ] = None,
     memory: Memory = None,
     workers: Workers = None,
+    cluster: ClusterText = None,
+    cluster_option: ClusterOptions = None,
+    tls: TlsText = None,
     read_bandwidth: Annotated[
         str | None, typer.Option(help="What the workers together read, such as 500MB/s, to predict the time.")
     ] = None,
@@ -80,7 +84,8 @@ def plan(
 ) -> None:
     """Predict what a factorization will cost.
 
-    That is what it reads, writes, holds and takes. Nothing of the matrix is read for it, but some blocks with --tol.
+    That is what it reads, writes, holds and takes. Nothing of the matrix is read for it, but some blocks with --tol. No
+    cluster is started.
     """
     if backend not in ("numpy", "cupy"):
         raise InputError(f"--backend={backend!r} has no prediction; use numpy or cupy")
@@ -90,7 +95,8 @@ def plan(
     bandwidth = None if read_bandwidth is None else parse_bandwidth(read_bandwidth)
     wrapped = as_source(absolute(source))
     job = _job(wrapped, chain, tree, rank, tol, passes, orderings)
-    planned = dbf.plan(wrapped, **job, store=store, memory=memory, workers=workers)
+    kind = chosen_cluster(cluster, cluster_option, tls, workers)
+    planned = dbf.plan(wrapped, **job, cluster=kind, memory=memory, store=store)
     stages = {} if bandwidth is None else planned.stage_seconds(bandwidth, gpu)
     if as_json:
         predicted = {"read_bandwidth": bandwidth, "seconds": sum(stages.values()), "stage_seconds": stages}

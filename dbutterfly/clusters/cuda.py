@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -35,6 +36,17 @@ class Cuda(OnThisMachine):
     def resources(self) -> dict[str, float]:
         """See :attr:`Kind.resources`."""
         return dict(GPU_OF_TASK)
+
+    @property
+    def processes(self) -> int | None:
+        """See :attr:`OnThisMachine.processes`: one for each device, where somebody says which there are."""
+        devices = self.devices or os.environ.get("CUDA_VISIBLE_DEVICES")
+        return self.workers or (len(devices.split(",")) if devices else None)
+
+    @property
+    def share(self) -> float:
+        """See :attr:`OnThisMachine.share`: that of one process."""
+        return 1 / (self.processes or 1)
 
     def keywords(self, security: Security | None) -> dict[str, Any]:
         """See :meth:`Launched.keywords`."""

@@ -75,6 +75,16 @@ class Kind(ABC):
         """
         return
 
+    def check_expected(self) -> None:
+        """See whether plans can be made for it without starting anything; a cluster that runs can be asked.
+
+        Raises
+        ------
+        InputError
+            If it must be started for that.
+        """
+        return
+
     @abstractmethod
     def text(self) -> str:
         """What will be started, for a reader."""

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import yaml
 from distributed import Client
 from distributed.security import Security
+from distributed.system import MEMORY_LIMIT
 
 from ..errors import ClusterError, DButterflyError, InputError
 from .kind import GPU_OF_TASK, Expected, Kind
@@ -65,6 +66,14 @@ class Launched(Kind):
         keywords = {name: value for name, value in self.keywords(None).items() if value is not None}
         body: str = yaml.safe_dump({self.class_name: keywords}, sort_keys=False, default_flow_style=False)
         return body
+
+    def check_expected(self) -> None:
+        """See :meth:`Kind.check_expected`."""
+        if self.expected() is None:
+            raise InputError(
+                f"only the running cluster={self.name!r} knows how many workers it has; to plan for it before it is "
+                "started, say how many: workers"
+            )
 
     def prepare(self) -> None:
         """Make what must be there beforehand; by default nothing."""
@@ -128,11 +137,11 @@ class OnThisMachine(Launched):
     Attributes
     ----------
     workers : int, optional
-        Processes; by default as many as the machine is good for.
+        Processes; by default as many as the machine is good for (see :attr:`processes`).
     threads : int
         Of each.
     memory : int, optional
-        Bytes of the machine's memory that each may hold; by default an equal share.
+        Bytes of the machine's memory that each may hold; by default an equal share (see :attr:`share`).
     directory : str, optional
         Where they spill.
     dashboard : str
@@ -145,12 +154,29 @@ class OnThisMachine(Launched):
     directory: str | None = option(text, optional=True)
     dashboard: str = option(text)
 
+    @property
+    @abstractmethod
+    def processes(self) -> int | None:
+        """Workers, settled; None where only the running cluster knows."""
+
+    @property
+    @abstractmethod
+    def share(self) -> float:
+        """Part of the machine's memory for a worker that is given none."""
+
+    def expected(self) -> Expected | None:
+        """See :meth:`Kind.expected`; the machine's memory is what limits of the system leave of it."""
+        if self.processes is None:
+            return None
+        return Expected(self.processes, self.threads, self.memory or int(MEMORY_LIMIT * self.share))
+
     def keywords(self, security: Security | None) -> dict[str, Any]:
         """See :meth:`Launched.keywords`."""
+        expected = self.expected()
         return {
-            "n_workers": self.workers,
+            "n_workers": self.processes,
             "threads_per_worker": self.threads,
-            "memory_limit": self.memory or "auto",
+            "memory_limit": "auto" if expected is None else expected.memory,
             "local_directory": self.directory,
             "host": "127.0.0.1",
             "dashboard_address": self.dashboard,

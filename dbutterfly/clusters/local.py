@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import psutil
+from dask.system import CPU_COUNT
 from distributed.security import Security
 
 from ..errors import InputError
-from .kind import Expected
 from .launched import OnThisMachine
 
 __all__ = ["Local", "cores"]
@@ -34,12 +34,13 @@ class Local(OnThisMachine):
 
     @property
     def processes(self) -> int:
-        """Workers, settled."""
+        """See :attr:`OnThisMachine.processes`."""
         return self.workers or max(1, cores() // self.threads)
 
-    def expected(self) -> Expected | None:
-        """See :meth:`Kind.expected`; only Dask knows the share of memory, which limits of the system may cut."""
-        return None if self.memory is None else Expected(self.processes, self.threads, self.memory)
+    @property
+    def share(self) -> float:
+        """See :attr:`OnThisMachine.share`: that of its threads among the cores."""
+        return min(1.0, self.threads / int(CPU_COUNT))
 
     def check(self) -> None:
         """Refuse more threads than cores, each of which has one BLAS thread, and more memory than there is.
@@ -64,4 +65,4 @@ class Local(OnThisMachine):
 
     def keywords(self, security: Security | None) -> dict[str, Any]:
         """See :meth:`Launched.keywords`."""
-        return {**super().keywords(security), "n_workers": self.processes, "processes": True}
+        return {**super().keywords(security), "processes": True}

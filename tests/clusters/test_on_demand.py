@@ -72,6 +72,26 @@ def test_nothing_is_started_for_what_is_done_or_refused(matrix, tmp_path):
         assert not cluster.is_started
 
 
+def never(*keywords):
+    raise AssertionError("a cluster is started")
+
+
+def test_a_plan_starts_nothing(matrix, monkeypatch):
+    monkeypatch.setattr(clusters.Local, "started", never)
+    planned = dbf.plan(matrix, cluster="local", workers=1)
+    assert planned.budget == dbf.plan(matrix, cluster=clusters.choose("local", workers=1)).budget
+    assert planned.budget.workers == 1
+
+
+def test_processes_of_this_machine_are_what_is_expected(matrix):
+    with clusters.opened("local", workers=1) as cluster:
+        planned = dbf.plan(matrix, cluster=cluster)
+        assert not cluster.is_started
+        (info,) = cluster.client().scheduler_info()["workers"].values()
+        assert cluster.kind.expected() == (1, info["nthreads"], info["memory_limit"])
+        assert planned.budget == dbf.plan(matrix, client=cluster.client()).budget
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -141,7 +141,7 @@ class Kubernetes(Managed):
         mounts = [{"name": "spill", "mountPath": "/tmp"}]
         if self.claim is not None:
             mounts.append({"name": "data", "mountPath": self.mount})
-        variables = {**self.environment, **ONE_BLAS_THREAD}
+        variables = {**self.variables, **self.environment, **ONE_BLAS_THREAD}
         container: dict[str, Any] = {
             "name": name,
             "image": self.image,

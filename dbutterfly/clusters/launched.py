@@ -2,6 +2,10 @@
 
 A kind overrides data: its options, the class that it is built on, the keywords of that class. The way from there to a
 client is the same for all of them. Their workers are processes of this machine, or a resource manager gives them.
+
+Dask's profiler is off in their workers unless it is asked for. It looks at the stacks of all threads a hundred times a
+second, which takes its part of a worker's processor time, and can lock up a process of Python 3.11 in which a thread
+begins or ends meanwhile (CPython issue 106883, distributed issue 8616), as one does with every tile that is read ahead.
 """
 
 from __future__ import annotations
@@ -15,12 +19,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import dask.config
 import yaml
 from distributed import Client
 from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 
 from ..errors import ClusterError, DButterflyError, InputError
+from .configuration import said
 from .kind import GPU_OF_TASK, Expected, Kind
 from .options import count, flag, option, size, text
 from .tls import security_of
@@ -28,7 +34,9 @@ from .tls import security_of
 __all__ = ["ONE_BLAS_THREAD", "Launched", "Managed", "OnThisMachine"]
 
 ONE_BLAS_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
-"""Variables of the environment of workers that no process of this package starts."""
+"""Variables of the environment for libraries that would start threads of their own."""
+PROFILER = "distributed.worker.profile.enabled"
+"""Key of Dask's configuration."""
 
 _log = logging.getLogger("dbutterfly")
 
@@ -41,11 +49,20 @@ class Launched(Kind):
     ----------
     module, class_name, extra : str
         Where that class is, and the extra of this package that installs it; None where none is needed.
+    profile : bool, optional
+        Whether Dask's profiler is on; by default as Dask's configuration says, and off where it says nothing.
     """
 
     module: ClassVar[str]
     class_name: ClassVar[str]
     extra: ClassVar[str | None] = None
+
+    profile: bool | None = option(flag, optional=True)
+
+    @property
+    def is_profiled(self) -> bool:
+        """Whether Dask's profiler is on, settled."""
+        return bool(said(PROFILER, False)) if self.profile is None else self.profile
 
     @abstractmethod
     def keywords(self, security: Security | None) -> dict[str, Any]:
@@ -110,7 +127,8 @@ class Launched(Kind):
         with contextlib.ExitStack() as stack:
             try:
                 self.prepare()
-                cluster = stack.enter_context(make(**self.keywords(security)))
+                with dask.config.set({PROFILER: self.is_profiled}):  # which processes of this machine are started with
+                    cluster = stack.enter_context(make(**self.keywords(security)))
                 client = stack.enter_context(Client(cluster, set_as_default=False))
                 self.scale(cluster)
             except DButterflyError:
@@ -214,6 +232,11 @@ class Managed(Launched):
     def resources(self) -> dict[str, float]:
         """See :attr:`Kind.resources`."""
         return dict(GPU_OF_TASK) if self.gpu else {}
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Variables of the environment of workers, which no process of this package starts."""
+        return {**ONE_BLAS_THREAD, f"DASK_{PROFILER.replace('.', '__').upper()}": str(self.is_profiled)}
 
     def expected(self) -> Expected:
         """See :meth:`Kind.expected`."""

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from distributed.security import Security
 
 from ..errors import ClusterError, InputError
-from .launched import ONE_BLAS_THREAD, Managed
+from .launched import Managed
 from .options import count, duration, option, text, texts
 from .slurm_limits import Request, check_request, parse_walltime, partitions, slurm, walltime
 
@@ -118,7 +118,7 @@ class Slurm(Managed):
         directory = os.path.abspath(self.directory)
         gres = [f"--gres=gpu:{self.processes}"] if self.gpu else []
         resources = ["--resources", "GPU=1"] if self.gpu else []
-        variables = [f"export {name}={value}" for name, value in ONE_BLAS_THREAD.items()]
+        variables = [f"export {name}={value}" for name, value in self.variables.items()]
         return {
             "job_name": JOB_NAME,
             "queue": self.partition,

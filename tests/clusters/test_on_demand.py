@@ -2,6 +2,7 @@
 
 import os
 
+import dask.config
 import psutil
 import pytest
 from cluster import Cluster
@@ -18,6 +19,10 @@ ORDERINGS = (None, "bitreversal")
 @pytest.fixture(scope="module")
 def matrix():
     return noisy_butterfly(128)
+
+
+def profiled():
+    return dask.config.get("distributed.worker.profile.enabled")
 
 
 def listening():
@@ -43,9 +48,17 @@ def test_one_cluster_for_several_calls(matrix, tls, tmp_path):
         assert client.dashboard_link.startswith("http://127.0.0.1:")
         variables = client.run(lambda: [os.environ[f"{name}_NUM_THREADS"] for name in ("OMP", "OPENBLAS", "MKL")])
         assert list(variables.values()) == [["1"] * 3] * 2
+        assert set(client.run(profiled).values()) == {False}
         assert dbf.identify(noisy_butterfly(16), cluster=cluster, seed=1).rows is not None
     assert client.status == "closed"
     assert_same(found, expected)
+
+
+def test_workers_are_profiled_where_somebody_wants_it():
+    before = profiled()
+    with clusters.opened("local", workers=1, profile=True) as cluster:
+        assert list(cluster.client().run(profiled).values()) == [True]
+    assert profiled() is before
 
 
 def test_a_call_closes_its_cluster(matrix, tmp_path):

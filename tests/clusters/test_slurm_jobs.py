@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dask.config
 import psutil
 import pytest
 from comparing import assert_same
@@ -195,6 +196,7 @@ def test_workers_with_gpus(slurm, tmp_path, matrix):
         client.wait_for_workers(2, timeout=60)
         devices = client.run(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
         assert sorted(devices.values()) == ["0", "1"]
+        assert set(client.run(dask.config.get, "distributed.worker.profile.enabled").values()) == {False}
         assert {info["resources"]["GPU"] for info in client.scheduler_info(n_workers=-1)["workers"].values()} == {1}
         assert dbf.verify(found, matrix, cluster=cluster) < 0.01
     eventually(lambda: not slurm.jobs(JOB_NAME), 20, "the workers' jobs are gone")

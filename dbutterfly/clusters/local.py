@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import psutil
 from dask.system import CPU_COUNT
 from distributed.security import Security
+from distributed.system import MEMORY_LIMIT
 
 from ..errors import InputError
 from .launched import OnThisMachine
@@ -56,11 +56,10 @@ class Local(OnThisMachine):
                 f"local: workers={self.processes} with threads={self.threads} each are more than the {cores()} cores "
                 "that this process may use; ask for fewer"
             )
-        total = psutil.virtual_memory().total
-        if self.memory is not None and self.processes * self.memory > total:
+        if self.memory is not None and self.processes * self.memory > MEMORY_LIMIT:
             raise InputError(
-                f"local: workers={self.processes} with memory={self.memory} each need more than the {total} bytes of "
-                "this machine; ask for less"
+                f"local: workers={self.processes} with memory={self.memory} each need more than the {MEMORY_LIMIT} "
+                "bytes of this machine that this process may use; ask for less"
             )
 
     def keywords(self, security: Security | None) -> dict[str, Any]:

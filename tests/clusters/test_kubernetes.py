@@ -194,6 +194,12 @@ def test_encryption_is_refused():
         clusters.choose("kubernetes", tls="temporary").check()
 
 
+def test_fewer_workers_than_the_most():
+    with pytest.raises(InputError, match=r"kubernetes\.minimum=3 is more than workers=2"):
+        clusters.choose("kubernetes", minimum=3).check()
+    assert clusters.choose("kubernetes", minimum=1).specification()["spec"]["worker"]["replicas"] == 1
+
+
 def test_a_machine_without_kubernetes(tmp_path):
     environment = {**os.environ, "KUBECONFIG": str(tmp_path / "none"), "HOME": str(tmp_path)}
     np.save(tmp_path / "z.npy", np.eye(8))

@@ -10,7 +10,7 @@ from typing import Any
 
 from .assembly import assembled
 from .chain import split_tree
-from .clusters import Threads, on_cluster
+from .clusters import Threads, for_cluster, on_cluster
 from .engine import Engine, choose_engine
 from .errors import CheckpointError, InputError, SourceError, StoreError, StoreMismatchError, ToleranceWarning
 from .factorization import Factorization, as_lists, index_arrays, load, manifest_of
@@ -36,7 +36,7 @@ SAME_RUN = ("dtype", "chain", "tree", "orderings", "matrix", "passes", "tol", "s
 _log = logging.getLogger("dbutterfly")
 
 
-@on_cluster
+@for_cluster
 def plan(
     source: Any,
     chain: Any = None,
@@ -59,9 +59,9 @@ def plan(
     Parameters
     ----------
     source, chain, tree, rank, tol, passes, orderings, store, client, cluster, memory, device_memory, workers, backend
-        As for :func:`factorize`; a cluster that says itself what its workers are is not started. Of ``store``, only
-        whether there is one matters: it has room for a copy of the matrix in another order, which arbitrary orderings
-        of both sides of a chunked matrix call for.
+        As for :func:`factorize`. No cluster is started, a scheduler that runs is asked for its workers; of ``"cuda"``
+        it must be known how many there are. Of ``store``, only whether there is one matters: it has room for a copy of
+        the matrix in another order, which arbitrary orderings of both sides of a chunked matrix call for.
 
     Returns
     -------

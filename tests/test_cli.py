@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import dbutterfly as dbf
 from dbutterfly.cli import main
 from dbutterfly.cli.app import app
+from dbutterfly.clusters import Local
 from dbutterfly.errors import MemoryBudgetError, MissingChunksWarning, TaskError
 from dbutterfly.store import RunStore
 
@@ -505,8 +506,30 @@ def test_options_of_a_cluster_are_taken(done, run):
     refused(run("verify run.zarr z.npy --cluster local --cluster-option workers=no"), "workers='no' is not a positive")
 
 
+def test_a_plan_for_a_cluster_is_that_of_its_run(done, run, monkeypatch):
+    np.save("z.npy", np.eye(64))
+    at = "--cluster local --workers 1 --cluster-option threads=2 --cluster-option memory=1GiB"
+    with monkeypatch.context() as patch:
+        patch.setattr(Local, "started", None)
+        planned = done(f"plan z.npy {at} --json")
+        assert planned["budget"] == {"memory": int(0.55 * 2**29), "workers": 2}
+        refused(run(f"plan z.npy {at} --memory 600MiB"), "is more than the 536870912 bytes of a worker's limit")
+        refused(run("plan z.npy --cluster local --cluster-option threads=999"), "threads=999 each are more than")
+        refused(run("plan z.npy --cluster threads --tls temporary"), "has nothing to protect")
+    done(f"factorize z.npy run.zarr {at} --quiet")
+    assert planned == done("info run.zarr --json")["record"]["plan"]
+
+
+def test_a_plan_for_a_scheduler_that_runs(done, client):
+    np.save("z.npy", np.eye(64))
+    limit = min(info["memory_limit"] for info in client.scheduler_info()["workers"].values())
+    found = done(f"plan z.npy --cluster {client.scheduler.address} --json")
+    assert found["budget"] == {"memory": int(0.55 * limit), "workers": 2}
+
+
 def test_a_scheduler_that_cannot_be_reached(run):
     np.save("z.npy", np.eye(8))
+    refused(run("plan z.npy --cluster nowhere://1"), "no Dask scheduler can be reached at 'nowhere://1'")
     refused(run("factorize z.npy run.zarr --cluster nowhere://1"), "no Dask scheduler can be reached at 'nowhere://1'")
 
 

@@ -41,6 +41,7 @@ from .printing import factorization_json, factorization_lines, print_json, print
 from .values import (
     Interrupted,
     absolute,
+    chosen_cluster,
     load_array,
     opened_cluster,
     parse_bandwidth,
@@ -71,6 +72,9 @@ def plan(
     ] = None,
     memory: Memory = None,
     workers: Workers = None,
+    cluster: ClusterText = None,
+    cluster_option: ClusterOptions = None,
+    tls: TlsText = None,
     read_bandwidth: Annotated[
         str | None, typer.Option(help="What the workers together read, such as 500MB/s, to predict the time.")
     ] = None,
@@ -83,7 +87,8 @@ def plan(
 ) -> None:
     """Predict what a factorization will cost.
 
-    That is what it reads, writes, holds and takes. Nothing of the matrix is read for it, but some blocks with --tol.
+    That is what it reads, writes, holds and takes. Nothing of the matrix is read for it, but some blocks with --tol. No
+    cluster is started.
     """
     if backend not in ("numpy", "cupy"):
         raise InputError(f"--backend={backend!r} has no prediction; use numpy or cupy")
@@ -95,8 +100,9 @@ def plan(
     bandwidth = None if read_bandwidth is None else parse_bandwidth(read_bandwidth)
     wrapped = as_source(absolute(source))
     job = _job(wrapped, chain, tree, rank, tol, passes, orderings)
+    kind = chosen_cluster(cluster, cluster_option, tls, workers)
     planned = dbf.plan(
-        wrapped, **job, store=store, memory=memory, device_memory=device_memory, workers=workers, backend="numpy"
+        wrapped, **job, cluster=kind, memory=memory, device_memory=device_memory, backend="numpy", store=store
     )
     stages = {} if bandwidth is None else planned.stage_seconds(bandwidth, gpu)
     if as_json:

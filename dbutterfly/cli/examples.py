@@ -14,6 +14,7 @@ EXAMPLES = {
     "plan": [
         "dbutterfly plan z.zarr --orderings none,bitreversal --memory 64MiB --read-bandwidth 500MB/s",
         "dbutterfly plan g.zarr --chain monarch:8,12 --json",
+        "dbutterfly plan z.zarr --cluster local --workers 1 --cluster-option memory=2GiB",
     ],
     "factorize": [
         "dbutterfly factorize z.zarr run.zarr --orderings none,bitreversal --passes 2 --tol 0.02",

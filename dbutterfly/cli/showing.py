@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ..clusters import choose
 from .options import ClusterOptions, TlsText, Workers
-from .values import cluster_options
+from .values import chosen_cluster
 
 __all__ = ["cluster"]
 
@@ -26,7 +25,7 @@ def cluster(
 
     That is the job script of a worker for slurm, the DaskCluster for kubernetes, and what Dask is given for others.
     """
-    kind = choose(where, **cluster_options(cluster_option, tls, workers))
+    kind = chosen_cluster(where, cluster_option, tls, workers)
     if check:
         kind.check()
     print(kind.text(), end="")

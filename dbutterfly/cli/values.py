@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..chain import Chain
-from ..clusters import opened
+from ..clusters import Kind, choose, opened
 from ..clusters.options import parse_options
 from ..engine import parse_memory
 from ..errors import InputError
@@ -21,7 +21,7 @@ from ..store import read_array
 __all__ = [
     "Interrupted",
     "absolute",
-    "cluster_options",
+    "chosen_cluster",
     "load_array",
     "opened_cluster",
     "parse_bandwidth",
@@ -158,10 +158,16 @@ def save_array(place: str, array: NDArray[Any]) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def cluster_options(pairs: list[str] | None, tls: str | None, workers: int | None) -> dict[str, Any]:
-    """Options of a cluster; those with a name of their own on the command line count more."""
-    named = {"tls": tls, "workers": workers}
-    return {**parse_options(pairs or []), **{name: value for name, value in named.items() if value is not None}}
+def chosen_cluster(where: str | None, pairs: list[str] | None, tls: str | None, workers: int | None) -> Kind:
+    """Kind of cluster of the command line; options with a name of their own there count more.
+
+    Raises
+    ------
+    InputError
+        If there is no such kind or option.
+    """
+    named = {name: value for name, value in (("tls", tls), ("workers", workers)) if value is not None}
+    return choose(where, **{**parse_options(pairs or []), **named})
 
 
 def opened_cluster(
@@ -174,7 +180,7 @@ def opened_cluster(
     InputError
         If it cannot be had.
     """
-    return opened(where, **cluster_options(pairs, tls, workers))
+    return opened(chosen_cluster(where, pairs, tls, workers))
 
 
 def _integers(text: str) -> list[int]:

@@ -11,7 +11,7 @@ from .cuda import Cuda
 from .kind import Kind
 from .kubernetes import Kubernetes
 from .local import Local
-from .on_demand import OnDemand, on_cluster, opened
+from .on_demand import OnDemand, for_cluster, on_cluster, opened
 from .slurm import Slurm
 from .threads import Threads
 
@@ -25,6 +25,7 @@ __all__ = [
     "Slurm",
     "Threads",
     "choose",
+    "for_cluster",
     "on_cluster",
     "opened",
 ]

@@ -22,7 +22,7 @@ __all__ = ["KINDS", "choose"]
 KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Threads, Local, Address, Slurm, Kubernetes, Cuda)}
 """All kinds by name."""
 
-EVERYWHERE = ("tls", "dashboard", "wait")
+EVERYWHERE = ("tls", "dashboard", "wait", "profile")
 """Options that are configured once for all kinds."""
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from ..errors import InputError
 
-__all__ = ["KEY", "configured", "default_text"]
+__all__ = ["KEY", "configured", "default_text", "said"]
 
 KEY = "dbutterfly"
 
@@ -32,6 +32,11 @@ def configured(name: str) -> Any:
         return dask.config.get(f"{KEY}.{name}")
     except (KeyError, TypeError) as error:
         raise InputError(f"Dask's configuration has no {KEY}.{name}: {error}") from error
+
+
+def said(key: str, otherwise: Any) -> Any:
+    """What the files and the environment of Dask's configuration say of a key; its own defaults do not count."""
+    return dask.config.get(key, otherwise, config=dask.config.collect())
 
 
 dask.config.update_defaults(yaml.safe_load(default_text()))

@@ -14,8 +14,8 @@ import yaml
 from distributed.security import Security
 
 from ..errors import InputError
-from .kind import GPU_OF_TASK, Expected, Launched
-from .options import count, duration, flag, mapping, option, size, text
+from .launched import ONE_BLAS_THREAD, Managed
+from .options import duration, flag, mapping, option, text
 
 __all__ = ["Kubernetes"]
 
@@ -25,22 +25,15 @@ SCHEDULER_MEMORY = 2 << 30
 PORT = 8786
 DASHBOARD = 8787
 """Port of HTTP, pages or not."""
-RESERVED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kubernetes(Launched):
+class Kubernetes(Managed):
     """Workers in pods, by ``dask_kubernetes.operator.KubeCluster``.
 
     Attributes
     ----------
-    workers, minimum : int
-        Most and fewest at a time; by default always as many.
-    threads, memory : int
-        Of a worker.
-    gpu : bool
-        Whether each worker has a GPU of its own.
-    namespace, image, claim, mount, secret, environment : str
+    cluster_name, namespace, image, claim, mount, secret, environment : str
         See ``dbutterfly.yaml``.
     dashboard : bool
         Whether there are pages on the scheduler's HTTP port, for all that reach its pod.
@@ -53,11 +46,6 @@ class Kubernetes(Launched):
     class_name: ClassVar[str] = "KubeCluster"
     extra: ClassVar[str | None] = "kubernetes"
 
-    workers: int = option(count)
-    minimum: int | None = option(count, optional=True)
-    threads: int = option(count)
-    memory: int = option(size)
-    gpu: bool = option(flag)
     cluster_name: str = option(text)
     namespace: str | None = option(text, optional=True)
     image: str = option(text)
@@ -68,15 +56,6 @@ class Kubernetes(Launched):
     dashboard: bool = option(flag)
     idle: float = option(duration)
 
-    @property
-    def resources(self) -> dict[str, float]:
-        """See :attr:`Kind.resources`."""
-        return dict(GPU_OF_TASK) if self.gpu else {}
-
-    def expected(self) -> Expected:
-        """See :meth:`Kind.expected`."""
-        return Expected(self.workers, self.threads, self.memory)
-
     def check(self) -> None:
         """See that the package and an operator are there, and options fit each other.
 
@@ -85,15 +64,13 @@ class Kubernetes(Launched):
         InputError
             If not.
         """
-        self.cluster_class()
+        super().check()
         if self.tls is not None:
             raise InputError(
                 f"tls={self.tls!r} cannot be had with cluster='kubernetes': the Dask operator speaks to schedulers "
                 "without it. Close the namespace with deploy/kubernetes/network-policy.yaml, or encrypt pod traffic "
                 "by the network of the cluster"
             )
-        if self.minimum is not None and self.minimum > self.workers:
-            raise InputError(f"kubernetes.minimum={self.minimum} is more than workers={self.workers}")
         self._find_operator()
 
     def _find_operator(self) -> None:
@@ -129,15 +106,15 @@ class Kubernetes(Launched):
             "metadata": {"name": self.cluster_name},
             "spec": {
                 "idleTimeout": int(self.idle),
-                "worker": {"replicas": self.minimum or self.workers, "spec": self._pod(self._worker())},
+                "worker": {"replicas": self.fewest, "spec": self._pod(self._worker())},
                 "scheduler": {"spec": self._pod(self._scheduler()), "service": self._service()},
             },
         }
 
     def scale(self, cluster: Any) -> None:
         """Let the operator scale, if it may."""
-        if self.minimum is not None and self.minimum < self.workers:
-            cluster.adapt(minimum=self.minimum, maximum=self.workers)
+        if self.fewest < self.workers:
+            cluster.adapt(minimum=self.fewest, maximum=self.workers)
 
     def complaint(self) -> str:
         """Where to look."""
@@ -164,7 +141,7 @@ class Kubernetes(Launched):
         mounts = [{"name": "spill", "mountPath": "/tmp"}]
         if self.claim is not None:
             mounts.append({"name": "data", "mountPath": self.mount})
-        variables = {**self.environment, **RESERVED}
+        variables = {**self.variables, **self.environment, **ONE_BLAS_THREAD}
         container: dict[str, Any] = {
             "name": name,
             "image": self.image,

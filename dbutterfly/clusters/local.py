@@ -6,12 +6,12 @@ import os
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import psutil
+from dask.system import CPU_COUNT
 from distributed.security import Security
+from distributed.system import MEMORY_LIMIT
 
 from ..errors import InputError
-from .kind import Expected, Launched
-from .options import count, option, size, text
+from .launched import OnThisMachine
 
 __all__ = ["Local", "cores"]
 
@@ -22,41 +22,25 @@ def cores() -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Local(Launched):
+class Local(OnThisMachine):
     """A scheduler and worker processes on loopback, by ``distributed.LocalCluster``.
 
-    Attributes
-    ----------
-    workers : int, optional
-        Processes; by default as many as cores allow.
-    threads : int
-        Of each.
-    memory : int, optional
-        Bytes that each may hold; by default an equal share of the machine's.
-    directory : str, optional
-        Where they spill.
-    dashboard : str
-        Where the dashboard listens.
+    By default there are as many workers as cores allow.
     """
 
     name: ClassVar[str] = "local"
     module: ClassVar[str] = "distributed"
     class_name: ClassVar[str] = "LocalCluster"
 
-    workers: int | None = option(count, optional=True)
-    threads: int = option(count)
-    memory: int | None = option(size, optional=True)
-    directory: str | None = option(text, optional=True)
-    dashboard: str = option(text)
-
     @property
     def processes(self) -> int:
-        """Workers, settled."""
+        """See :attr:`OnThisMachine.processes`."""
         return self.workers or max(1, cores() // self.threads)
 
-    def expected(self) -> Expected | None:
-        """See :meth:`Kind.expected`; only Dask knows the share of memory, which limits of the system may cut."""
-        return None if self.memory is None else Expected(self.processes, self.threads, self.memory)
+    @property
+    def share(self) -> float:
+        """See :attr:`OnThisMachine.share`: that of its threads among the cores."""
+        return min(1.0, self.threads / int(CPU_COUNT))
 
     def check(self) -> None:
         """Refuse more threads than cores, each of which has one BLAS thread, and more memory than there is.
@@ -66,28 +50,18 @@ class Local(Launched):
         InputError
             If there are.
         """
+        super().check()
         if self.processes * self.threads > cores():
             raise InputError(
                 f"local: workers={self.processes} with threads={self.threads} each are more than the {cores()} cores "
                 "that this process may use; ask for fewer"
             )
-        total = psutil.virtual_memory().total
-        if self.memory is not None and self.processes * self.memory > total:
+        if self.memory is not None and self.processes * self.memory > MEMORY_LIMIT:
             raise InputError(
-                f"local: workers={self.processes} with memory={self.memory} each need more than the {total} bytes of "
-                "this machine; ask for less"
+                f"local: workers={self.processes} with memory={self.memory} each need more than the {MEMORY_LIMIT} "
+                "bytes of this machine that this process may use; ask for less"
             )
 
     def keywords(self, security: Security | None) -> dict[str, Any]:
         """See :meth:`Launched.keywords`."""
-        return {
-            "n_workers": self.processes,
-            "threads_per_worker": self.threads,
-            "processes": True,
-            "memory_limit": self.memory or "auto",
-            "local_directory": self.directory,
-            "host": "127.0.0.1",
-            "dashboard_address": self.dashboard,
-            "security": security,
-            "protocol": None if security is None else "tls://",
-        }
+        return {**super().keywords(security), "processes": True}

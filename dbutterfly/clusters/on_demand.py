@@ -19,7 +19,7 @@ from .choosing import choose
 from .kind import Kind
 from .threads import Threads
 
-__all__ = ["OnDemand", "on_cluster", "opened"]
+__all__ = ["OnDemand", "for_cluster", "on_cluster", "opened"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -101,7 +101,26 @@ def on_cluster(function: Callable[P, R]) -> Callable[P, R]:
     Its arguments ``client`` and ``cluster`` exclude each other; without either, the configured cluster is taken.
     ``workers`` says how many of them there are.
     """
+    return _opening(function, opened)
 
+
+def for_cluster(function: Callable[P, R]) -> Callable[P, R]:
+    """The same for a function that computes nothing: a cluster that would have to be started for it is refused.
+
+    One that is opened already is for what comes after, and may be started.
+    """
+    return _opening(function, _opened_unstarted)
+
+
+@contextlib.contextmanager
+def _opened_unstarted(where: Any, **options: Any) -> Iterator[OnDemand | Threads]:
+    with opened(where, **options) as cluster:
+        if isinstance(cluster, OnDemand) and cluster is not where:
+            cluster.kind.check_expected()
+        yield cluster
+
+
+def _opening(function: Callable[P, R], opens: Callable[..., Any]) -> Callable[P, R]:
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
         where, client = kwargs.get("cluster"), kwargs.get("client")
@@ -109,7 +128,7 @@ def on_cluster(function: Callable[P, R]) -> Callable[P, R]:
             if where is not None:
                 raise InputError(f"client={client!r} and cluster={where!r} exclude each other; leave one out")
             return function(*args, **kwargs)
-        with opened(where, workers=kwargs.get("workers")) as cluster:
-            return function(*args, **{**kwargs, "cluster": cluster})  # type: ignore[arg-type]
+        with opens(where, workers=kwargs.get("workers")) as cluster:
+            return function(*args, **{**kwargs, "cluster": cluster})
 
     return called

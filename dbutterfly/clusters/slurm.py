@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 from distributed.security import Security
 
 from ..errors import ClusterError, InputError
-from .kind import GPU_OF_TASK, Expected, Launched
-from .options import count, duration, flag, option, size, text, texts
+from .launched import Managed
+from .options import count, duration, option, text, texts
 from .slurm_limits import Request, check_request, parse_walltime, partitions, slurm, walltime
 
 __all__ = ["Slurm"]
@@ -23,23 +23,16 @@ __all__ = ["Slurm"]
 JOB_NAME = "dbutterfly-worker"
 SECONDS_ALONE = 60
 """After which a worker without a scheduler ends, so that no job outlives its run."""
-ONE_BLAS_THREAD = tuple(f"export {name}_NUM_THREADS=1" for name in ("OMP", "OPENBLAS", "MKL"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slurm(Launched):
+class Slurm(Managed):
     """Workers in jobs, by ``dask_jobqueue.SLURMCluster``.
 
     Attributes
     ----------
-    workers, minimum : int
-        Most and fewest at a time; by default always as many.
     processes : int
         Workers in a job.
-    threads, memory : int
-        Of a worker.
-    gpu : bool
-        Whether each worker has a GPU of its own.
     partition, account, walltime : str
         Of a job.
     margin : float
@@ -55,12 +48,7 @@ class Slurm(Launched):
     class_name: ClassVar[str] = "SLURMCluster"
     extra: ClassVar[str | None] = "slurm"
 
-    workers: int = option(count)
-    minimum: int | None = option(count, optional=True)
     processes: int = option(count)
-    threads: int = option(count)
-    memory: int = option(size)
-    gpu: bool = option(flag)
     partition: str | None = option(text, optional=True)
     account: str | None = option(text, optional=True)
     walltime: str = option(walltime)
@@ -75,20 +63,11 @@ class Slurm(Launched):
     dashboard: str = option(text)
 
     @property
-    def resources(self) -> dict[str, float]:
-        """See :attr:`Kind.resources`."""
-        return dict(GPU_OF_TASK) if self.gpu else {}
-
-    @property
     def lifetime(self) -> int:
         """Seconds after which a worker leaves."""
         seconds = parse_walltime(self.walltime)
         assert seconds is not None
         return int(min(seconds, 10 * 365 * 86400) - self.margin)
-
-    def expected(self) -> Expected:
-        """See :meth:`Kind.expected`."""
-        return Expected(self.workers, self.threads, self.memory)
 
     def check(self) -> None:
         """See that the packages are there, that options fit each other, and that Slurm can ever run such jobs.
@@ -98,9 +77,7 @@ class Slurm(Launched):
         InputError
             If not.
         """
-        self.cluster_class()
-        if self.minimum is not None and self.minimum > self.workers:
-            raise InputError(f"slurm.minimum={self.minimum} is more than workers={self.workers}")
+        super().check()
         if self.workers % self.processes:
             raise InputError(
                 f"slurm.workers={self.workers} is no multiple of processes={self.processes}, the workers in one job"
@@ -141,6 +118,7 @@ class Slurm(Launched):
         directory = os.path.abspath(self.directory)
         gres = [f"--gres=gpu:{self.processes}"] if self.gpu else []
         resources = ["--resources", "GPU=1"] if self.gpu else []
+        variables = [f"export {name}={value}" for name, value in self.variables.items()]
         return {
             "job_name": JOB_NAME,
             "queue": self.partition,
@@ -150,7 +128,7 @@ class Slurm(Launched):
             "processes": self.processes,
             "memory": f"{self.processes * self.memory} B",
             "job_extra_directives": [f"--output={directory}/{JOB_NAME}-%j.log", *gres, *self.directives],
-            "job_script_prologue": [*ONE_BLAS_THREAD, *self.prologue],
+            "job_script_prologue": [*variables, *self.prologue],
             "worker_extra_args": [
                 *resources,
                 *("--lifetime", f"{self.lifetime}s", "--lifetime-stagger", f"{self.margin / 4:g}s"),
@@ -173,8 +151,7 @@ class Slurm(Launched):
 
     def scale(self, cluster: Any) -> None:
         """Keep up the number of workers."""
-        fewest = self.workers if self.minimum is None else self.minimum
-        jobs = [max(1, -(-number // self.processes)) for number in (fewest, self.workers)]
+        jobs = [max(1, -(-number // self.processes)) for number in (self.fewest, self.workers)]
         cluster.adapt(minimum_jobs=jobs[0], maximum_jobs=jobs[1])
 
     def complaint(self) -> str:

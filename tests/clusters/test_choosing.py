@@ -60,13 +60,32 @@ def test_the_environment_counts():
 
 
 @pytest.mark.parametrize(
+    ("configured", "options", "profiled"),
+    [
+        ("", {}, False),
+        ("{distributed: {worker: {profile: {enabled: true}}}}", {}, True),
+        ("{distributed: {worker: {profile: {enabled: true}}}}", {"profile": False}, False),
+        ("{distributed: {worker: {profile: {enabled: false}}}}", {"profile": True}, True),
+        ("{distributed: {worker: {profile: {interval: 20ms}}}}", {}, False),
+        ("{dbutterfly: {profile: true}}", {}, True),
+    ],
+)
+def test_workers_are_profiled_where_somebody_wants_it(configured, options, profiled, tmp_path):
+    (tmp_path / "dask.yaml").write_text(configured)
+    code = f"from dbutterfly import clusters; print(clusters.choose('slurm', **{options}).is_profiled)"
+    environment = os.environ | {"DASK_CONFIG": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(profiled)
+
+
+@pytest.mark.parametrize(
     ("where", "options", "message"),
     [
         ("lokal", {}, "cluster='lokal' is unknown; use one of threads, local, slurm"),
         ("address", {}, "cluster='address' is unknown"),
         (3, {}, r"cluster=3 is a int; use one of .* pass client=distributed.Client"),
         ("local", {"worker": 3}, r"local\.worker is no option of local; did you mean workers\?"),
-        ("local", {"zzz": 3}, r"local\.zzz is no option of local; there are tls, wait, workers"),
+        ("local", {"zzz": 3}, r"local\.zzz is no option of local; there are tls, wait, profile, workers"),
         ("local", {"workers": 0}, r"local\.workers=0 is not a positive number"),
         ("local", {"threads": None}, r"local\.threads=None leaves out an option that is needed"),
         ("slurm", {"walltime": 5400}, r"slurm\.walltime=5400 is no time as Slurm writes it.*quotes"),

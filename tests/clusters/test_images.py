@@ -142,18 +142,3 @@ def test_the_script_for_a_node_runs_what_it_is_given(tmp_path):
         )
         given = command.removeprefix("bash run.sh ")
         assert done.stdout == f"factorize --cluster cuda --backend cupy --verify {given}\n"
-
-
-def test_a_node_is_described(capsys):
-    kind = clusters.choose("cuda", devices="0,1", threads=2, memory="8 GiB")
-    assert kind.text().splitlines() == [
-        "LocalCUDACluster:",
-        "  CUDA_VISIBLE_DEVICES: 0,1",
-        "  threads_per_worker: 2",
-        f"  memory_limit: {8 << 30}",
-        "  resources:",
-        "    GPU: 1",
-        "  host: 127.0.0.1",
-        "  dashboard_address: 127.0.0.1:0",
-    ]
-    assert kind.resources["GPU"] > 0

@@ -177,9 +177,27 @@ def test_a_specification_says_what_is_asked_for():
     assert kind.resources["GPU"] > 0
 
 
+def test_variables_of_the_environment_count_more_than_ours_but_for_blas():
+    name = "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"
+    given = {name: "true", "OMP_NUM_THREADS": "8", "AWS_REGION": "x"}
+    for environment, profiled in (({}, "False"), (given, "true")):
+        spec = clusters.choose("kubernetes", environment=environment).specification()["spec"]
+        for part in ("worker", "scheduler"):
+            (container,) = spec[part]["spec"]["containers"]
+            found = {entry["name"]: entry["value"] for entry in container["env"]}
+            assert (found[name], found["OMP_NUM_THREADS"]) == (profiled, "1")
+            assert ("AWS_REGION" in found) == (environment is given)
+
+
 def test_encryption_is_refused():
     with pytest.raises(InputError, match=r"tls='temporary' cannot be had with cluster='kubernetes'.*network-policy"):
         clusters.choose("kubernetes", tls="temporary").check()
+
+
+def test_fewer_workers_than_the_most():
+    with pytest.raises(InputError, match=r"kubernetes\.minimum=3 is more than workers=2"):
+        clusters.choose("kubernetes", minimum=3).check()
+    assert clusters.choose("kubernetes", minimum=1).specification()["spec"]["worker"]["replicas"] == 1
 
 
 def test_a_machine_without_kubernetes(tmp_path):

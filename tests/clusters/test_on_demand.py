@@ -2,6 +2,7 @@
 
 import os
 
+import dask.config
 import psutil
 import pytest
 from cluster import Cluster
@@ -18,6 +19,10 @@ ORDERINGS = (None, "bitreversal")
 @pytest.fixture(scope="module")
 def matrix():
     return noisy_butterfly(128)
+
+
+def profiled():
+    return dask.config.get("distributed.worker.profile.enabled")
 
 
 def listening():
@@ -43,9 +48,17 @@ def test_one_cluster_for_several_calls(matrix, tls, tmp_path):
         assert client.dashboard_link.startswith("http://127.0.0.1:")
         variables = client.run(lambda: [os.environ[f"{name}_NUM_THREADS"] for name in ("OMP", "OPENBLAS", "MKL")])
         assert list(variables.values()) == [["1"] * 3] * 2
+        assert set(client.run(profiled).values()) == {False}
         assert dbf.identify(noisy_butterfly(16), cluster=cluster, seed=1).rows is not None
     assert client.status == "closed"
     assert_same(found, expected)
+
+
+def test_workers_are_profiled_where_somebody_wants_it():
+    before = profiled()
+    with clusters.opened("local", workers=1, profile=True) as cluster:
+        assert list(cluster.client().run(profiled).values()) == [True]
+    assert profiled() is before
 
 
 def test_a_call_closes_its_cluster(matrix, tmp_path):
@@ -70,6 +83,26 @@ def test_nothing_is_started_for_what_is_done_or_refused(matrix, tmp_path):
         ):
             dbf.factorize(matrix, memory="2 GiB", cluster=cluster)
         assert not cluster.is_started
+
+
+def never(*keywords):
+    raise AssertionError("a cluster is started")
+
+
+def test_a_plan_starts_nothing(matrix, monkeypatch):
+    monkeypatch.setattr(clusters.Local, "started", never)
+    planned = dbf.plan(matrix, cluster="local", workers=1)
+    assert planned.budget == dbf.plan(matrix, cluster=clusters.choose("local", workers=1)).budget
+    assert planned.budget.workers == 1
+
+
+def test_processes_of_this_machine_are_what_is_expected(matrix):
+    with clusters.opened("local", workers=1) as cluster:
+        planned = dbf.plan(matrix, cluster=cluster)
+        assert not cluster.is_started
+        (info,) = cluster.client().scheduler_info()["workers"].values()
+        assert cluster.kind.expected() == (1, info["nthreads"], info["memory_limit"])
+        assert planned.budget == dbf.plan(matrix, client=cluster.client()).budget
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ def test_the_script_of_a_job(tmp_path):
         "export OMP_NUM_THREADS=1",
         "export OPENBLAS_NUM_THREADS=1",
         "export MKL_NUM_THREADS=1",
+        "export DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False",
         "module load python",
     ]
     assert commands[-1] == (

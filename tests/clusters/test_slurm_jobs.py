@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dask.config
 import psutil
 import pytest
 from comparing import assert_same
@@ -22,6 +23,7 @@ from trial import finished
 
 import dbutterfly as dbf
 from dbutterfly import clusters
+from dbutterfly.cli.app import main
 from dbutterfly.clusters.slurm import JOB_NAME
 from dbutterfly.errors import ClusterError, InputError
 
@@ -194,9 +196,19 @@ def test_workers_with_gpus(slurm, tmp_path, matrix):
         client.wait_for_workers(2, timeout=60)
         devices = client.run(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
         assert sorted(devices.values()) == ["0", "1"]
+        assert set(client.run(dask.config.get, "distributed.worker.profile.enabled").values()) == {False}
         assert {info["resources"]["GPU"] for info in client.scheduler_info(n_workers=-1)["workers"].values()} == {1}
         assert dbf.verify(found, matrix, cluster=cluster) < 0.01
     eventually(lambda: not slurm.jobs(JOB_NAME), 20, "the workers' jobs are gone")
+
+
+def test_a_plan_submits_nothing(slurm, matrix, capsys):
+    options = ("--workers", "4", *(f"--cluster-option={text}" for text in ("threads=2", "processes=2", "memory=3GiB")))
+    assert main(["plan", str(matrix), "--cluster", "slurm", *options, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["budget"] == {"memory": int(0.55 * 1.5 * 2**30), "workers": 8}
+    assert main(["plan", str(matrix), "--cluster", "slurm", "--cluster-option", "partition=long"]) == 2
+    assert "slurm.partition='long' is not here" in capsys.readouterr().err
+    assert not slurm.jobs(JOB_NAME)
 
 
 @pytest.mark.parametrize(

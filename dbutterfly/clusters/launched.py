@@ -1,0 +1,266 @@
+"""Clusters that are started here, by a class of Dask's.
+
+A kind overrides data: its options, the class that it is built on, the keywords of that class. The way from there to a
+client is the same for all of them. Their workers are processes of this machine, or a resource manager gives them.
+
+Dask's profiler is off in their workers unless it is asked for. It looks at the stacks of all threads a hundred times a
+second, which takes its part of a worker's processor time, and can lock up a process of Python 3.11 in which a thread
+begins or ends meanwhile (CPython issue 106883, distributed issue 8616), as one does with every tile that is read ahead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import signal
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import dask.config
+import yaml
+from distributed import Client
+from distributed.security import Security
+from distributed.system import MEMORY_LIMIT
+
+from ..errors import ClusterError, DButterflyError, InputError
+from .configuration import said
+from .kind import GPU_OF_TASK, Expected, Kind
+from .options import count, flag, option, size, text
+from .tls import security_of
+
+__all__ = ["ONE_BLAS_THREAD", "Launched", "Managed", "OnThisMachine"]
+
+ONE_BLAS_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
+"""Variables of the environment for libraries that would start threads of their own."""
+PROFILER = "distributed.worker.profile.enabled"
+"""Key of Dask's configuration."""
+
+_log = logging.getLogger("dbutterfly")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launched(Kind):
+    """A cluster that is started here, by a class of Dask's.
+
+    Attributes
+    ----------
+    module, class_name, extra : str
+        Where that class is, and the extra of this package that installs it; None where none is needed.
+    profile : bool, optional
+        Whether Dask's profiler is on; by default as Dask's configuration says, and off where it says nothing.
+    """
+
+    module: ClassVar[str]
+    class_name: ClassVar[str]
+    extra: ClassVar[str | None] = None
+
+    profile: bool | None = option(flag, optional=True)
+
+    @property
+    def is_profiled(self) -> bool:
+        """Whether Dask's profiler is on, settled."""
+        return bool(said(PROFILER, False)) if self.profile is None else self.profile
+
+    @abstractmethod
+    def keywords(self, security: Security | None) -> dict[str, Any]:
+        """Keywords of the class."""
+
+    def check(self) -> None:
+        """See that the class is there.
+
+        Raises
+        ------
+        InputError
+            If what it needs is not installed.
+        """
+        self.cluster_class()
+
+    def text(self) -> str:
+        """The class with its keywords, as YAML."""
+        keywords = {name: value for name, value in self.keywords(None).items() if value is not None}
+        body: str = yaml.safe_dump({self.class_name: keywords}, sort_keys=False, default_flow_style=False)
+        return body
+
+    def check_expected(self) -> None:
+        """See :meth:`Kind.check_expected`."""
+        if self.expected() is None:
+            raise InputError(
+                f"only the running cluster={self.name!r} knows how many workers it has; to plan for it before it is "
+                "started, say how many: workers"
+            )
+
+    def prepare(self) -> None:
+        """Make what must be there beforehand; by default nothing."""
+
+    def scale(self, cluster: Any) -> None:
+        """Ask for the workers; by default they are there already."""
+
+    def complaint(self) -> str:
+        """Why workers may be late, as far as can be found out."""
+        return ""
+
+    def cluster_class(self) -> Any:
+        """The class, imported.
+
+        Raises
+        ------
+        InputError
+            If what it needs is not installed.
+        """
+        try:
+            with _same_ctrl_c():
+                return getattr(importlib.import_module(self.module), self.class_name)
+        except ImportError as error:
+            package = self.module.partition(".")[0].replace("_", "-")
+            raise InputError(
+                f"cluster={self.name!r} needs {package}, which cannot be imported ({error}); install it with: "
+                f'pip install "dbutterfly[{self.extra}]"'
+            ) from error
+
+    @contextlib.contextmanager
+    def started(self) -> Iterator[Client]:
+        """See :meth:`Kind.started`."""
+        make, security = self.cluster_class(), security_of(self.tls)
+        with contextlib.ExitStack() as stack:
+            try:
+                self.prepare()
+                with dask.config.set({PROFILER: self.is_profiled}):  # which processes of this machine are started with
+                    cluster = stack.enter_context(make(**self.keywords(security)))
+                client = stack.enter_context(Client(cluster, set_as_default=False))
+                self.scale(cluster)
+            except DButterflyError:
+                raise
+            except Exception as error:
+                raise ClusterError(f"cluster={self.name!r} does not start: {type(error).__name__}: {error}") from error
+            self._wait(client)
+            yield client
+
+    def _wait(self, client: Client) -> None:
+        _log.info("waiting for workers of %s; the dashboard is at %s", self.name, client.dashboard_link)
+        try:
+            client.wait_for_workers(1, timeout=self.wait)
+        except TimeoutError:
+            raise ClusterError(
+                f"cluster={self.name!r} has had no worker for {self.wait:g} s (option wait){self.complaint()}"
+            ) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnThisMachine(Launched):
+    """Processes of this machine, which speak on loopback.
+
+    Attributes
+    ----------
+    workers : int, optional
+        Processes; by default as many as the machine is good for (see :attr:`processes`).
+    threads : int
+        Of each.
+    memory : int, optional
+        Bytes of the machine's memory that each may hold; by default an equal share (see :attr:`share`).
+    directory : str, optional
+        Where they spill.
+    dashboard : str
+        Where the dashboard listens.
+    """
+
+    workers: int | None = option(count, optional=True)
+    threads: int = option(count)
+    memory: int | None = option(size, optional=True)
+    directory: str | None = option(text, optional=True)
+    dashboard: str = option(text)
+
+    @property
+    @abstractmethod
+    def processes(self) -> int | None:
+        """Workers, settled; None where only the running cluster knows."""
+
+    @property
+    @abstractmethod
+    def share(self) -> float:
+        """Part of the machine's memory for a worker that is given none."""
+
+    def expected(self) -> Expected | None:
+        """See :meth:`Kind.expected`; the machine's memory is what limits of the system leave of it."""
+        if self.processes is None:
+            return None
+        return Expected(self.processes, self.threads, self.memory or int(MEMORY_LIMIT * self.share))
+
+    def keywords(self, security: Security | None) -> dict[str, Any]:
+        """See :meth:`Launched.keywords`."""
+        expected = self.expected()
+        return {
+            "n_workers": self.processes,
+            "threads_per_worker": self.threads,
+            "memory_limit": "auto" if expected is None else expected.memory,
+            "local_directory": self.directory,
+            "host": "127.0.0.1",
+            "dashboard_address": self.dashboard,
+            "security": security,
+            "protocol": None if security is None else "tls://",
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Managed(Launched):
+    """Workers that a resource manager gives, as many as it has room for, and replaces when they are lost.
+
+    Attributes
+    ----------
+    workers, minimum : int
+        Most and fewest at a time; by default always as many.
+    threads, memory : int
+        Of a worker.
+    gpu : bool
+        Whether each worker has a GPU of its own.
+    """
+
+    workers: int = option(count)
+    minimum: int | None = option(count, optional=True)
+    threads: int = option(count)
+    memory: int = option(size)
+    gpu: bool = option(flag)
+
+    @property
+    def fewest(self) -> int:
+        """Fewest workers at a time, settled."""
+        return self.workers if self.minimum is None else self.minimum
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """See :attr:`Kind.resources`."""
+        return dict(GPU_OF_TASK) if self.gpu else {}
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Variables of the environment of workers, which no process of this package starts."""
+        return {**ONE_BLAS_THREAD, f"DASK_{PROFILER.replace('.', '__').upper()}": str(self.is_profiled)}
+
+    def expected(self) -> Expected:
+        """See :meth:`Kind.expected`."""
+        return Expected(self.workers, self.threads, self.memory)
+
+    def check(self) -> None:
+        """See that the class is there, and that no fewer workers are asked for than the most.
+
+        Raises
+        ------
+        InputError
+            If not.
+        """
+        super().check()
+        if self.fewest > self.workers:
+            raise InputError(f"{self.name}.minimum={self.minimum} is more than workers={self.workers}")
+
+
+@contextlib.contextmanager
+def _same_ctrl_c() -> Iterator[None]:
+    """Keep what Ctrl-C does: dask-jobqueue, when it is imported, makes it end the program without a word, and well."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if before is not None and signal.getsignal(signal.SIGINT) is not before:
+            signal.signal(signal.SIGINT, before)

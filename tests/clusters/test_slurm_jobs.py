@@ -205,7 +205,8 @@ def test_workers_with_gpus(slurm, tmp_path, matrix):
 def test_a_plan_submits_nothing(slurm, matrix, capsys):
     options = ("--workers", "4", *(f"--cluster-option={text}" for text in ("threads=2", "processes=2", "memory=3GiB")))
     assert main(["plan", str(matrix), "--cluster", "slurm", *options, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["budget"] == {"memory": int(0.55 * 1.5 * 2**30), "workers": 8}
+    budget = json.loads(capsys.readouterr().out)["budget"]
+    assert budget == {"memory": int(0.55 * 1.5 * 2**30), "workers": 8, "device_memory": None}
     assert main(["plan", str(matrix), "--cluster", "slurm", "--cluster-option", "partition=long"]) == 2
     assert "slurm.partition='long' is not here" in capsys.readouterr().err
     assert not slurm.jobs(JOB_NAME)

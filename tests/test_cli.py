@@ -512,7 +512,7 @@ def test_a_plan_for_a_cluster_is_that_of_its_run(done, run, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Local, "started", None)
         planned = done(f"plan z.npy {at} --json")
-        assert planned["budget"] == {"memory": int(0.55 * 2**29), "workers": 2}
+        assert planned["budget"] == {"memory": int(0.55 * 2**29), "workers": 2, "device_memory": None}
         refused(run(f"plan z.npy {at} --memory 600MiB"), "is more than the 536870912 bytes of a worker's limit")
         refused(run("plan z.npy --cluster local --cluster-option threads=999"), "threads=999 each are more than")
         refused(run("plan z.npy --cluster threads --tls temporary"), "has nothing to protect")
@@ -524,7 +524,7 @@ def test_a_plan_for_a_scheduler_that_runs(done, client):
     np.save("z.npy", np.eye(64))
     limit = min(info["memory_limit"] for info in client.scheduler_info()["workers"].values())
     found = done(f"plan z.npy --cluster {client.scheduler.address} --json")
-    assert found["budget"] == {"memory": int(0.55 * limit), "workers": 2}
+    assert found["budget"] == {"memory": int(0.55 * limit), "workers": 2, "device_memory": None}
 
 
 def test_a_scheduler_that_cannot_be_reached(run):

@@ -10,16 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .certificate import Certificate, certify, guarantee_of
+from .chain import Chain
 from .errors import InputError
 from .estimates import error_of_products, error_of_rows
 from .factorization import Factorization
 from .kernels.hierarchy import join_left, join_right
+from .levels import errors_by_cut, errors_by_part
 from .operator_source import OperatorSource
 from .probed_error import PROBES
 from .probes import ProbeSizes
 from .sample_sizes import evaluated
 from .tasks import Job
-from .trace import errors_by_level, trace_of
+from .trace import trace_of
 
 __all__ = ["assembled"]
 
@@ -63,11 +65,20 @@ def assembled(job: Job, record: dict[str, Any], rows: dict[str, NDArray[np.float
             above=above,
             guarantee=guarantee_of(planned.tree, planned.passes),
         )
-        record = record | {"errors": errors_by_level(stats, *errors, second, above)}
+        missed = _missed(job, "left", job.halves[0]), _missed(job, "right", job.halves[1])
+        record = record | {
+            "errors": errors_by_part(stats, *errors, second, above),
+            "errors_by_cut": errors_by_cut(planned.tree, stats, *missed, second, eps=eps, above=above),
+        }
     _check_range(certificate, job)
     trace = trace_of(rows, stats, above)
     found = Factorization(tuple(factors), planned.chain, planned.tree, planned.orderings, certificate, record, trace)
     return _estimated(found, job, stats)
+
+
+def _missed(job: Job, side: str, half: Chain) -> NDArray[np.float64]:
+    """What the nodes of a half miss, by their cuts, for each group."""
+    return job.workspace.read(f"{side}_missed", (slice(None),)) if len(half) > 1 else np.zeros((1, 0))
 
 
 def _estimated(found: Factorization, job: Job, stats: NDArray[np.float64]) -> Factorization:

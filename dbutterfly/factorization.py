@@ -41,7 +41,9 @@ class Factorization:
     certificate : Certificate
         Error bound, lower bound and their ratio.
     record : dict
-        What the run did: plan, seconds, bytes and tasks of each stage.
+        What the run did: plan, seconds, bytes and tasks of each stage; ``errors_by_cut``, the J - 1 errors between
+        neighbouring factors, and ``errors`` by parts of the algorithm, both relative to the norm of the matrix
+        (:mod:`dbutterfly.levels`).
     trace : Trace, optional
         When its tasks ran, and where in the matrix the error lies.
     """
@@ -99,7 +101,7 @@ class Factorization:
         run.write_result(self.ks_values, arrays, trace, certificate=self.certificate.to_json(), record=self.record)
 
     def report(self, path: str | os.PathLike[str]) -> None:
-        """Write a page that shows plan, certificate, stages, the work of every worker and a map of the residuals.
+        """Write a page that shows plan, certificate, stages, the work of every worker, and where the error lies.
 
         Parameters
         ----------

@@ -305,8 +305,9 @@ class Plan:
         p, u, q, v, rank = self.split
         halves = ((p + v) * self.ranks[-1] + p * rank + rank**2) * u * q * self.itemsize
         copy = 0 if self.copy is None else math.prod(self.source.shape) * self.itemsize
-        numbers = 2 + 2 * len(self.ranks) + 2 * rank + self.passes - 1
-        return copy + halves + numbers * 8 * u * q + factors
+        numbers = (2 + 2 * len(self.ranks) + 2 * rank + self.passes - 1) * u * q
+        numbers += (self.layout.root - 1) * u + (len(self.chain) - self.layout.root - 1) * q
+        return copy + halves + numbers * 8 + factors
 
     def stage_seconds(self, read_bandwidth: float, device: Device | None = None) -> dict[str, float]:
         """Predicted time of every stage.

@@ -51,10 +51,10 @@ def create_arrays(job: Job) -> None:
 
     def create(name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any) -> None:
         made = job.workspace.create(name, shape, chunks, dtype)
-        if made and begun:  # an array that an earlier run had written to is gone
+        if made and begun:  # an array that an earlier run had written to is gone, or its version had none
             stage, numbers = writers(planned, name, (slice(None),))
-            if stage in begun:
-                _forget(job, stage, numbers)
+            if stage in begun and _forget(job, stage, numbers):
+                _log.warning("the run that is continued has left no array %s: its %s tasks are done again", name, stage)
 
     if planned.copy is not None:
         create("copy", planned.source.shape, planned.copy.chunks, dtype)
@@ -80,6 +80,8 @@ def create_arrays(job: Job) -> None:
     for side, half, groups, per_task in (("left", job.halves[0], u, lg), ("right", job.halves[1], q, rg)):
         for index, pattern in enumerate(half):
             create(f"{side}/{index}", (groups, *pattern), (per_task, *pattern), dtype)
+        if len(half) > 1:
+            create(f"{side}_missed", (groups, len(half) - 1), (per_task, len(half) - 1), f8)
 
 
 def run_stages(
@@ -178,10 +180,11 @@ def forgotten(job: Job, error: CheckpointError) -> CheckpointError:
     return CheckpointError(message, error.name, error.selection)
 
 
-def _forget(job: Job, stage: str, numbers: list[int]) -> None:
-    """Take back that tasks have ended, where they have."""
+def _forget(job: Job, stage: str, numbers: list[int]) -> bool:
+    """Take back that tasks have ended, where they have; whether there were any."""
     rows = job.workspace.read_rows(done_name(stage))
-    for number in numbers:
-        if not np.isnan(rows[number]).all():
-            row = np.full((1, len(Record._fields)), np.nan)
-            job.workspace.write(done_name(stage), (slice(number, number + 1),), row)
+    ended = [number for number in numbers if not np.isnan(rows[number]).all()]
+    for number in ended:
+        row = np.full((1, len(Record._fields)), np.nan)
+        job.workspace.write(done_name(stage), (slice(number, number + 1),), row)
+    return bool(ended)

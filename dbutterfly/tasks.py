@@ -13,6 +13,8 @@ the outputs name the ranges of the workspace they fill.
     left_error (u, q, 1 + r)    storage order  ``||A - X X^H A||^2`` of each block, squared sines of X to the range of A
     second     (u, q, 1)        storage order  ``||Z - X X^H Z||^2`` of each block, after a second read
     right_error (q, u, r)       storage order  ``||b - b'||^2`` of each row of B and of the product of right factors
+    left_missed (u, cuts)       storage order  ``||given - product||^2`` of every node of the left tree, by its cut
+    right_missed (q, cuts)      storage order  the same of the right tree; no such array where a half is one factor
     left/l     (u, a, b, c, d)  storage order  factors of the row groups
     right/l    (q, a, b, c, d)  storage order  factors of the column groups
     done/STAGE (tasks, 8)       task number    that the task has ended, with the fields of :class:`Record`
@@ -47,6 +49,7 @@ from .kernels.hierarchy import (
     orthonormal_columns,
     right_matrices,
     right_rows,
+    with_top,
 )
 from .kernels.low_rank import adjoint, residual_energy, squared_norms
 from .kernels.orthonormal import orthonormalizers
@@ -446,8 +449,8 @@ class LeftTask(Task):
         left = orthonormal_columns(left, job.rank)
         basis = left_rows(left.product, job.rank)
         scale = xp.matmul(xp.conj(basis), xp.matrix_transpose(parts))
-        error = squared_norms(parts - xp.matmul(xp.matrix_transpose(scale), basis))
-        errors = xp.concat((xp.sum(error, axis=-1, keepdims=True), _squared_sines(basis, parts, scale)), axis=-1)
+        error = xp.sum(squared_norms(parts - xp.matmul(xp.matrix_transpose(scale), basis)), axis=-1)
+        errors = xp.concat((error[:, :, None], _squared_sines(basis, parts, scale)), axis=-1)
         span = (slice(self.first, self.last),)
         back = _inverse(job.plan.cols.group_order)
         return [
@@ -455,6 +458,7 @@ class LeftTask(Task):
             Output("X", span, _take(backend.to_host(basis), back, axis=1)),
             Output("scale", span, _take(backend.to_host(scale), back, axis=1)),
             Output("left_error", span, _take(backend.to_host(errors), back, axis=1)),
+            *_missed("left", span, left.missed, xp.sum(error, axis=-1), tree, backend),
         ]
 
 
@@ -514,12 +518,12 @@ class RightTask(Task):
         device = _reordered(device, job.plan.rows.group_order, backend)
         chain, tree = job.halves[1], job.trees[1]
         fitted = factor_stack(right_matrices(device[None, ...]), chain, tree, stack_bytes=backend.stack_bytes)
-        missed = device - right_rows(fitted.product, device.shape[0], job.rank)[0, ...]
-        error = backend.to_host(squared_norms(missed))
+        error = squared_norms(device - right_rows(fitted.product, device.shape[0], job.rank)[0, ...])
         span = (slice(self.first, self.last),)
         return [
             *(Output(f"right/{index}", span, backend.to_host(f)) for index, f in enumerate(fitted.factors)),
-            Output("right_error", span, _take(error, _inverse(job.plan.rows.group_order), axis=1)),
+            Output("right_error", span, _take(backend.to_host(error), _inverse(job.plan.rows.group_order), axis=1)),
+            *_missed("right", span, fitted.missed, xp.sum(error, axis=(1, 2)), tree, backend),
         ]
 
 
@@ -669,11 +673,11 @@ def writers(plan: Plan, name: str, selection: Selection) -> tuple[str, list[int]
 def _stage_of(plan: Plan, name: str) -> str:
     if plan.split is None:
         return "tiles"
-    stages = {"A": "tiles", "stats": "tiles", "second": "project", "copy": "copy", "right_error": "right"}
+    stages = {"A": "tiles", "stats": "tiles", "second": "project", "copy": "copy"}
     stages["B"] = "tiles" if plan.passes == 1 else "project"
     if name in stages:
         return stages[name]
-    return "right" if name.startswith("right/") else "left"
+    return "right" if name.startswith("right") else "left"
 
 
 def _span(plan: Plan, name: str, task: Task) -> Selection:
@@ -719,6 +723,13 @@ def _projected(grid: Array, basis: Array, job: Job, backend: Backend) -> tuple[A
         residual.append(residual_energy(blocks, xp.matrix_transpose(columns), part))
     groups, peers, _, v = grid.shape
     return xp.reshape(xp.concat(right), (groups, peers, -1, v)), xp.reshape(xp.concat(residual), (groups, peers))
+
+
+def _missed(side: str, span: Selection, below: Any, top: Any, tree: Tree, backend: Backend) -> list[Output]:
+    """What the nodes of a half miss, those below its top node and this itself; nothing of a half of one factor."""
+    if isinstance(tree, int):
+        return []
+    return [Output(f"{side}_missed", span, backend.to_host(with_top(below, top, tree)))]
 
 
 def _squared_sines(basis: Any, parts: Any, scale: Any) -> Any:

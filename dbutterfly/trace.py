@@ -5,7 +5,6 @@ Both are small beside the factors: eight numbers for each task, and a map of at 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from .tasks import Record
 
-__all__ = ["Trace", "errors_by_level", "residual_map", "trace_of"]
+__all__ = ["Trace", "residual_map", "trace_of"]
 
 CELLS = 64
 """Most cells of the map on a side; more would not be told apart on a page."""
@@ -92,33 +91,3 @@ def _summed(array: NDArray[np.float64], cells: int) -> NDArray[np.float64]:
         starts = np.arange(min(cells, size)) * size // min(cells, size)
         array = np.add.reduceat(array, starts, axis=axis)
     return array
-
-
-def errors_by_level(
-    stats: NDArray[np.float64],
-    left_error: NDArray[np.float64],
-    right_error: NDArray[np.float64],
-    second: NDArray[np.float64] | None,
-    above: int = 0,
-) -> dict[str, float]:
-    """Errors that the parts of the algorithm made, relative to the norm of the matrix.
-
-    Parameters
-    ----------
-    stats, left_error, right_error, second, above
-        As for :func:`dbutterfly.certificate.certify`.
-
-    Returns
-    -------
-    dict of float
-        ``cut``: what the blocks of the root cut lost; ``left``: by how much the left factors miss the left parts of
-        the blocks; ``second``: what a second read found outside the range of the left factors; ``right``: by how much
-        the right factors miss what they were fitted to.
-    """
-    energy = math.fsum(stats[..., 0].ravel())
-    sums = {"cut": stats[..., 1 + above], "left": left_error[..., 0], "second": second, "right": right_error}
-    return {
-        name: math.sqrt(max(math.fsum(array.ravel()), 0.0) / energy) if energy > 0 else 0.0
-        for name, array in sums.items()
-        if array is not None
-    }

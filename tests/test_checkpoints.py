@@ -104,6 +104,8 @@ WRITERS = [
     ("second", "end", 2, "project"),
     ("left_error", "end", 1, "left"),
     ("right_error", "end", 2, "right"),
+    ("left_missed", "end", 2, "left"),
+    ("right_missed", "end", 1, "right"),
     ("left/0", "end", 1, "left"),
     ("right/3", "end", 2, "right"),
 ]
@@ -157,6 +159,23 @@ def test_a_lost_array_is_computed_again(stopped, resumed, expected):
     fact, read = resumed()
     assert read == fact.record["plan"]["tasks"]["tiles"]
     assert_same(fact, expected[1])
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_run_of_a_version_that_measured_less_is_continued(stopped, resumed, expected, passes, caplog):
+    """What the nodes of the halves miss is found by their tasks, which are done again; nothing is read again."""
+    work = stopped("end", passes)
+    for name in ("left_missed", "right_missed"):
+        shutil.rmtree(work / name)
+    with caplog.at_level("WARNING", "dbutterfly"):
+        fact, read = resumed(passes)
+    assert read == 0
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the run that is continued has left no array {side}_missed: its {side} tasks are done again"
+        for side in ("left", "right")
+    ]
+    assert fact.record["errors_by_cut"] == expected[passes].record["errors_by_cut"]
+    assert_same(fact, expected[passes])
 
 
 @pytest.mark.parametrize("name", ["A", "done/tiles", "left/0"])

@@ -94,6 +94,13 @@ def test_the_stages_fill_the_workspace(orderings, passes, r):
     left = np.concatenate([output.values for output in filled["left_error"]])
     right = np.concatenate([output.values for output in filled["right_error"]])
     assert (left.shape, right.shape) == ((u, q, 1 + r), (q, u, r))
+    for error, side, half in ((left[..., 0], "left", job.halves[0]), (right, "right", job.halves[1])):
+        missed = sum(np.sum(output.values, axis=0) for output in filled.get(f"{side}_missed", []))
+        assert np.size(missed) == max(len(half) - 1, 1)
+        if len(half) > 1:
+            assert np.max(missed) == pytest.approx(np.sum(error), rel=1e-12)  # the top node is given all
+    written = sum(output.values.nbytes for name, outputs in filled.items() if name[:4] != "done" for output in outputs)
+    assert written == job.plan.bytes_written
     if passes == 2:
         wanted = np.einsum("uqkp,uqpv->uqkv", basis, blocks_of(matrix, job, job.plan.orderings))
         stored = in_standard_order(job.workspace.read("B", (slice(None),)), job.plan.cols, job.plan.rows)

@@ -6,6 +6,9 @@ of ``V^H`` are orthonormal; the r columns that the product X of its factors has 
 the triangle moving out of it; and the right child on ``X^H Z``, the best right part for the X that was reached. As the
 blocks are disjoint, ``||Z - X B||^2 = ||Z||^2 - ||X^H Z||^2 + ||X^H Z - B||^2`` at every node.
 
+By how much the product of every child misses what it was given is measured on the way, on matrices smaller than those
+of the top node: :mod:`dbutterfly.levels` makes of it the part of the error that each cut answers for.
+
 Column ``ch*r + k`` of the left child of row group ``rl`` meets row ``k*u + rl`` of the right child of column group
 ``ch``.
 
@@ -15,11 +18,14 @@ sparse matrix.
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import NamedTuple
 
 from ..chain import Chain, Split, Tree, tree_leaves
 from .backend import Array, namespace
 from .blocks import left_parts
+from .low_rank import squared_norms
 from .orthonormal import orthonormalizers
 
 __all__ = [
@@ -36,7 +42,11 @@ __all__ = [
     "right_matrices",
     "right_rows",
     "times_blocks",
+    "with_top",
 ]
+
+PANEL = 64
+"""Columns of left children that are compared at a time: they and their products lie across each other in memory."""
 
 
 class Factored(NamedTuple):
@@ -48,10 +58,14 @@ class Factored(NamedTuple):
         One array per pattern of the chain, left to right.
     product : array, shape (K, m, n)
         The K products.
+    missed : array of float64, shape (K, J - 2)
+        ``||Z' - product'||^2``, summed over the matrices Z' of a node, for every node that is cut below the top one, in
+        the order of the cuts. Shape (K, 0) for a single factor.
     """
 
     factors: list[Array]
     product: Array
+    missed: Array
 
 
 def factor_stack(matrices: Array, chain: Chain, tree: Tree, *, stack_bytes: int) -> Factored:
@@ -71,7 +85,8 @@ def factor_stack(matrices: Array, chain: Chain, tree: Tree, *, stack_bytes: int)
     xp = namespace(matrices)
     if isinstance(tree, int):
         (pattern,) = chain.patterns
-        return Factored([xp.reshape(matrices, (-1, *pattern))], matrices)
+        nothing = xp.zeros((matrices.shape[0], 0), dtype=xp.float64, device=matrices.device)
+        return Factored([xp.reshape(matrices, (-1, *pattern))], matrices, nothing)
     split, left_chain, right_chain = chain.cut(len(tree_leaves(tree[0])))
     p, u, q, v, rank = split
     count = matrices.shape[0]
@@ -80,14 +95,40 @@ def factor_stack(matrices: Array, chain: Chain, tree: Tree, *, stack_bytes: int)
     exact = isinstance(tree[0], int)  # a left child of one factor is its own product
     parts = left_matrices(left_parts(blocks, rank, stack_bytes=stack_bytes, weighted=not exact))
     left = factor_stack(parts, left_chain, tree[0], stack_bytes=stack_bytes)
+    missed = _missed(parts, left, tree[0], PANEL)
     if rank == 1 or not exact:
         left = orthonormal_columns(left, rank)
     basis = left_rows(left.product, rank)
     projected = xp.reshape(xp.matmul(xp.conj(basis), blocks), (count, u, q, rank, v))
     right = right_matrices(xp.permute_dims(projected, (0, 2, 1, 3, 4)))
     fitted = factor_stack(right, right_chain, tree[1], stack_bytes=stack_bytes)
+    sums = (_summed(missed, u), _summed(_missed(right, fitted, tree[1]), q))
     factors = [join_left(factor, u) for factor in left.factors] + [join_right(factor, q) for factor in fitted.factors]
-    return Factored(factors, _multiplied(basis, fitted.product, split))
+    return Factored(factors, _multiplied(basis, fitted.product, split), xp.concat(sums, axis=1))
+
+
+def with_top(missed: Array, top: Array, tree: Tree) -> Array:
+    """Energies (K, J - 1) that all nodes miss: those below the top one (K, J - 2) and, at its cut, its own (K,)."""
+    assert not isinstance(tree, int)
+    at = len(tree_leaves(tree[0])) - 1
+    return namespace(missed).concat((missed[:, :at], top[:, None], missed[:, at:]), axis=1)
+
+
+def _missed(given: Array, found: Factored, tree: Tree, panel: int | None = None) -> Array:
+    """The same for products that were fitted to ``given``, by panels of columns; a single factor misses nothing."""
+    if isinstance(tree, int):
+        return found.missed
+    cols = given.shape[2]
+    panels = [slice(first, min(first + (panel or cols), cols)) for first in range(0, cols, panel or cols)]
+    rows = (squared_norms(given[:, :, part] - found.product[:, :, part]) for part in panels)
+    return with_top(found.missed, namespace(given).sum(functools.reduce(operator.add, rows), axis=-1), tree)
+
+
+def _summed(missed: Array, groups: int) -> Array:
+    """Sums over the children (K*groups, cuts) of each node: (K, cuts)."""
+    xp = namespace(missed)
+    count, cuts = missed.shape
+    return xp.sum(xp.reshape(missed, (count // groups, groups, cuts)), axis=1)
 
 
 def left_matrices(parts: Array) -> Array:
@@ -148,7 +189,7 @@ def orthonormal_columns(left: Factored, rank: int) -> Factored:
     t = orthonormalizers(xp.reshape(product, (count * q, p, rank)))
     t = xp.reshape(t, (count, q, rank, rank))
     product = xp.permute_dims(xp.matmul(product, t), (0, 2, 1, 3))
-    return Factored(times_blocks(left.factors, t), xp.reshape(product, (count, p, cols)))
+    return left._replace(factors=times_blocks(left.factors, t), product=xp.reshape(product, (count, p, cols)))
 
 
 def times_blocks(factors: list[Array], t: Array) -> list[Array]:

@@ -10,10 +10,11 @@ what they were.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ..chain import Chain, Tree, tree_leaves
 from .backend import Array, namespace
 from .hierarchy import (
-    Factored,
     join_left,
     join_right,
     left_matrices,
@@ -28,10 +29,17 @@ from .hierarchy import (
 from .low_rank import adjoint
 from .orthonormal import orthonormalizers
 
-__all__ = ["sweep"]
+__all__ = ["Swept", "sweep"]
 
 
-def sweep(matrices: Array, factors: list[Array], chain: Chain, tree: Tree) -> Factored:
+class Swept(NamedTuple):
+    """Factors (K, a, b, c, d) of a stack of K matrices, and their products (K, m, n)."""
+
+    factors: list[Array]
+    product: Array
+
+
+def sweep(matrices: Array, factors: list[Array], chain: Chain, tree: Tree) -> Swept:
     """Fit every factor anew, each once, the others being what they are.
 
     Parameters
@@ -47,13 +55,13 @@ def sweep(matrices: Array, factors: list[Array], chain: Chain, tree: Tree) -> Fa
 
     Returns
     -------
-    Factored
+    Swept
         Its error is at most that of ``factors``, up to rounding.
     """
     xp = namespace(matrices)
     if isinstance(tree, int):
         (pattern,) = chain.patterns
-        return Factored([xp.reshape(matrices, (-1, *pattern))], matrices)
+        return Swept([xp.reshape(matrices, (-1, *pattern))], matrices)
     position = len(tree_leaves(tree[0]))
     (p, u, q, v, rank), left_chain, right_chain = chain.cut(position)
     count = matrices.shape[0]
@@ -79,7 +87,7 @@ def sweep(matrices: Array, factors: list[Array], chain: Chain, tree: Tree) -> Fa
     b = xp.permute_dims(right_rows(best.product, q, rank), (0, 2, 1, 3, 4))
     product = xp.permute_dims(xp.matmul(columns, b), (0, 3, 1, 2, 4))
     joined = [join_left(factor, u) for factor in left] + [join_right(factor, q) for factor in best.factors]
-    return Factored(joined, xp.reshape(product, matrices.shape))
+    return Swept(joined, xp.reshape(product, matrices.shape))
 
 
 def _orthonormalizers(columns: Array) -> Array:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..certificate import Certificate
-from ..chain import Chain
+from ..chain import Chain, Tree, tree_leaves
 from ..errors import InputError
 from ..orderings import Orderings
 from ..plan import format_bytes
@@ -24,13 +24,13 @@ from .timeline import timeline
 
 __all__ = ["page", "write_page"]
 
-LEVELS = {
+PARTS = {
     "cut": ("root cut", "what the blocks lose that are replaced by ones of low rank"),
     "left": ("left factors", "how far their product is from the left parts of the blocks"),
     "second": ("second read", "what of the matrix lies outside the range of the left factors"),
     "right": ("right factors", "how far their product is from what they were fitted to"),
 }
-"""Parts of the error, with what they are."""
+"""Parts of the error, with what they are: shown of a run that has not left the errors of all cuts."""
 
 
 ENGINES = {"ThreadEngine": "threads of one process", "DaskEngine": "the workers of a Dask cluster"}
@@ -49,6 +49,8 @@ class Subject(Protocol):
     @property
     def chain(self) -> Chain: ...
     @property
+    def tree(self) -> Tree: ...
+    @property
     def orderings(self) -> Orderings: ...
     @property
     def certificate(self) -> Certificate: ...
@@ -60,6 +62,16 @@ class Subject(Protocol):
     def nbytes(self) -> int: ...
     @property
     def compression(self) -> float: ...
+
+
+class Bar(NamedTuple):
+    """A part of the error, with the length of its bar in percent."""
+
+    name: str
+    what: str
+    error: str
+    width: float
+    is_root: bool = False
 
 
 class Map(NamedTuple):
@@ -87,7 +99,7 @@ def page(subject: Subject) -> str:
         "orderings": subject.orderings.describe(),
         "stages": [_stage(name, done) for name, done in record.get("stages", {}).items()],
         "engine": _engine(record),
-        "levels": _levels(record.get("errors", {})),
+        "levels": _levels(subject),
         "timeline": None if trace is None else timeline(trace),
         "map": None if trace is None else _map(trace.residuals),
     }
@@ -173,13 +185,44 @@ def _stage(name: str, done: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _levels(errors: dict[str, float]) -> list[dict[str, Any]]:
-    """Parts of the error, with the lengths of their bars in percent."""
-    most = max(errors.values(), default=0.0) or 1.0
-    return [
-        {"name": LEVELS[name][0], "what": LEVELS[name][1], "error": f"{error:.3g}", "width": 100 * error / most}
-        for name, error in errors.items()
-    ]
+def _levels(subject: Subject) -> dict[str, Any] | None:
+    """The error by cuts of the chain, or by parts of the algorithm where that is all that a run has left."""
+    record = subject.record
+    if record.get("errors_by_cut"):
+        return {"note": _note(subject), "bars": _cuts(subject), "of_cuts": True}
+    parts = record.get("errors")
+    if not parts:
+        return None
+    named = [(*PARTS[name], error) for name, error in parts.items()]
+    most = max(parts.values()) or 1.0
+    bars = [Bar(name, what, f"{error:.3g}", 100 * error / most) for name, what, error in named]
+    return {"note": "Relative to the norm of the matrix.", "bars": bars, "of_cuts": False}
+
+
+def _cuts(subject: Subject) -> list[Bar]:
+    """The cuts in the order of the factors."""
+    errors, tree = subject.record["errors_by_cut"], subject.tree
+    root = 0 if isinstance(tree, int) else len(tree_leaves(tree[0]))
+    most, bars = max(errors) or 1.0, []
+    for position, error in enumerate(errors, 1):
+        p, u, q, v, rank = subject.chain.cut(position)[0]
+        what = f"{u} x {q} blocks of {p} x {v}, rank {rank}"
+        bars.append(
+            Bar(f"factors {position}, {position + 1}", what, f"{error:.3g}", 100 * error / most, position == root)
+        )
+    return bars
+
+
+def _note(subject: Subject) -> str:
+    """What the errors of the cuts are."""
+    certificate = subject.certificate
+    sum_ = "add up to that of the error"
+    if not certificate.exact:
+        sum_ += ", but for a term of the root cut that the certificate bounds"
+    if not certificate.proven:
+        sum_ = "add up to about that of the error; what the root cut loses is estimated"
+    before = " Before the sweeps over the factors." if "sweeps" in subject.record else ""
+    return f"What is lost between neighbouring factors, relative to the norm of the matrix: the squares {sum_}.{before}"
 
 
 def _map(residuals: NDArray[np.float64]) -> Map:

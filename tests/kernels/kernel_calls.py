@@ -365,10 +365,16 @@ HIERARCHIES = [
     Call(hierarchy.times_blocks, lambda on: ([on.entries(4, 1, 3, 6, 1)], on.entries(12, 2, 2))),
     Call(
         hierarchy.orthonormal_columns,
-        lambda on: (hierarchy.Factored([on.entries(4 * on.many, 1, 8, 6, 1)], on.entries(4 * on.many, 8, 6)), 2),
+        lambda on: (
+            hierarchy.Factored(
+                [on.entries(4 * on.many, 1, 8, 6, 1)], on.entries(4 * on.many, 8, 6), on.energies(4 * on.many, 0)
+            ),
+            2,
+        ),
         "",
         1,
     ),
+    Call(hierarchy.with_top, lambda on: (on.energies(3 * on.many, 2), on.energies(3 * on.many), ((0, 1), (2, 3)))),
 ]
 for name, chain in CHAINS.items():
     rank, tree = chain.rank, split_tree(len(chain))

@@ -6,15 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbutterfly.chain import Chain, split_tree, tree_leaves
+from dbutterfly.kernels.blocks import left_parts
 from dbutterfly.kernels.hierarchy import (
     Factored,
     factor_stack,
     join_left,
     join_right,
+    left_matrices,
     multiply_stack,
     orthonormal_columns,
     part_left,
     part_right,
+    with_top,
 )
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
@@ -79,7 +82,12 @@ def relative(difference, matrix):
 
 
 def to_numpy(xp, factored):
-    return Factored([xp.to_numpy(f) for f in factored.factors], xp.to_numpy(factored.product))
+    return Factored([xp.to_numpy(f) for f in factored.factors], *map(xp.to_numpy, factored[1:]))
+
+
+def unmeasured(xp, factors, products):
+    """Left children whose nodes below are of no account."""
+    return Factored([xp.asarray(f) for f in factors], xp.asarray(products), xp.asarray(np.zeros((len(products), 0))))
 
 
 # ---------------------------------------------------------------- exact recovery
@@ -122,7 +130,7 @@ def test_stack_bytes_do_not_count():
     chain, matrices = Chain.chainable((24, 36)), random_array((3, 24, 36), "complex64")
     tree = split_tree(len(chain))
     one, other = (factor_stack(matrices, chain, tree, stack_bytes=size) for size in (1, 1 << 20))
-    for x, y in zip([*one.factors, one.product], [*other.factors, other.product], strict=True):
+    for x, y in zip([*one.factors, *one[1:]], [*other.factors, *other[1:]], strict=True):
         np.testing.assert_array_equal(x, y)
 
 
@@ -133,6 +141,7 @@ def test_matrices_of_a_stack_do_not_meet():
     for k in range(4):
         alone = factor_stack(matrices[k : k + 1], chain, tree, stack_bytes=4096)
         np.testing.assert_array_equal(alone.product[0], together.product[k])
+        np.testing.assert_array_equal(alone.missed[0], together.missed[k])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -194,6 +203,81 @@ def test_random_matrix_is_approximated_as_measured():
     assert np.mean(errors) == pytest.approx(0.968, abs=2e-3)
 
 
+# ---------------------------------------------------------------- what the nodes miss
+
+
+def lost_by_projection(matrix, chain, tree, factors):
+    """``||Z_b - x x^H Z_b||^2``, summed over the blocks, and ``X^H Z`` as the right children take it."""
+    cut = len(tree_leaves(tree[0]))
+    (p, u, q, v, rank), left_chain, _ = chain.cut(cut)
+    columns = multiply_stack([part_left(f, u) for f in factors[:cut]], left_chain, tree[0])  # (u, p, q*rank)
+    lost, right = 0.0, np.zeros((q, rank, u, v), matrix.dtype)
+    for rl, ch in np.ndindex(u, q):
+        block = matrix.reshape(p, u, q, v)[:, rl, ch, :]
+        x = columns[rl, :, ch * rank : (ch + 1) * rank]
+        lost += np.linalg.norm(block - x @ (x.conj().T @ block)) ** 2
+        right[ch, :, rl, :] = x.conj().T @ block
+    return lost, right.reshape(q, rank * u, v)
+
+
+def down_the_right_spine(matrices, chain, tree, factors):
+    """What the projections lose at every node that has no left child above it, by its cut, for a stack of matrices."""
+    if isinstance(tree, int):
+        return []
+    cut = len(tree_leaves(tree[0]))
+    found = [
+        lost_by_projection(matrix, chain, tree, [f[k : k + 1] for f in factors]) for k, matrix in enumerate(matrices)
+    ]
+    (_, _, q, _, _), _, right_chain = chain.cut(cut)
+    given, right = np.concatenate([right for _, right in found]), [part_right(f, q) for f in factors[cut:]]
+    below = down_the_right_spine(given, right_chain, tree[1], right)
+    return [(cut, sum(lost for lost, _ in found)), *((cut + at, lost) for at, lost in below)]
+
+
+@pytest.mark.parametrize("tree", ["balanced", "left", "right"])
+@pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS)
+def test_what_a_node_misses_is_what_the_projections_lose_down_its_right_spine(xp, chain, tree):
+    tree, matrices = split_tree(len(chain), tree), random_array((2, *chain.shape), "complex128")
+    found = to_numpy(xp, factor_stack(xp.asarray(matrices), chain, tree, stack_bytes=4096))
+    assert found.missed.dtype == np.float64
+    assert found.missed.shape == (2, max(len(chain) - 2, 0))
+    if len(chain) == 1:
+        return
+    energy = np.linalg.norm(matrices) ** 2
+    top = np.sum(np.abs(matrices - found.product) ** 2, axis=(1, 2))
+    missed = with_top(found.missed, top, tree).sum(axis=0)
+    spine = down_the_right_spine(matrices, chain, tree, found.factors)
+    for number, (cut, _) in enumerate(spine):
+        assert missed[cut - 1] == pytest.approx(sum(lost for _, lost in spine[number:]), abs=1e-12 * energy)
+
+
+@pytest.mark.parametrize("tree", ["balanced", "left", "right"])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_what_a_left_child_misses_is_what_its_columns_leave_of_the_left_parts(rank, tree):
+    """By which the energies that the nodes miss become parts of one sum (see :mod:`dbutterfly.levels`)."""
+    chain = Chain.chainable((96, 96), rank)
+    cut = len(chain) - 2
+    (p, u, q, v, _), left_chain, _ = chain.cut(cut)
+    blocks = random_array((p, u, q, v), "complex128").transpose(1, 2, 0, 3)
+    parts = left_parts(np.ascontiguousarray(blocks), rank, stack_bytes=1 << 20)  # (u, q, rank, p)
+    left = factor_stack(left_matrices(parts), left_chain, split_tree(cut, tree), stack_bytes=1 << 20)
+    missed = np.linalg.norm(left_matrices(parts) - left.product) ** 2
+    x = np.linalg.qr(left.product.reshape(u, p, q, rank).transpose(0, 2, 1, 3))[0]
+    columns = parts.swapaxes(2, 3)
+    beyond = columns - x @ (x.conj().swapaxes(2, 3) @ columns)
+    assert missed > 0.1 * np.linalg.norm(parts) ** 2
+    assert missed == pytest.approx(np.linalg.norm(beyond) ** 2, rel=1e-11)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exact_products_miss_rounding_only(dtype):
+    """And not what energies of the dtype differ by, which is the root of that."""
+    chain = Chain.square_dyadic(64)
+    matrices = random_butterflies(chain, dtype)
+    missed = factor_stack(matrices, chain, split_tree(6), stack_bytes=1 << 20).missed
+    assert np.sqrt(missed.max()) < 20 * np.finfo(dtype).eps * np.linalg.norm(matrices)
+
+
 # ---------------------------------------------------------------- pieces
 
 
@@ -231,7 +315,7 @@ def test_orthonormal_columns_move_the_scale_out_of_the_product(xp, dtype):
     factors = random_factors(chain, dtype, count=2)
     factors[-1][1, 0, :, 0, :] = 0
     products = np.stack([product([f[k] for f in factors]) for k in range(2)])
-    found = to_numpy(xp, orthonormal_columns(Factored([xp.asarray(f) for f in factors], xp.asarray(products)), 1))
+    found = to_numpy(xp, orthonormal_columns(unmeasured(xp, factors, products), 1))
     norms = np.linalg.norm(products, axis=1)
     assert (norms == 0).any()
     eps = np.finfo(dtype).eps
@@ -248,7 +332,7 @@ def test_columns_that_meet_a_block_become_orthonormal(xp, dtype):
     factors[-1][1, 0, :, 1, :] = factors[-1][1, 0, :, 0, :]  # a column twice
     factors[-1][0, 0, :, 2, :] *= 1e-3
     products = np.stack([product([f[k] for f in factors]) for k in range(2)])
-    found = to_numpy(xp, orthonormal_columns(Factored([xp.asarray(f) for f in factors], xp.asarray(products)), rank))
+    found = to_numpy(xp, orthonormal_columns(unmeasured(xp, factors, products), rank))
     eps = np.finfo(dtype).eps
     for k in range(2):
         np.testing.assert_allclose(product([f[k] for f in found.factors]), found.product[k], atol=200 * eps)

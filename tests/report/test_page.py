@@ -1,5 +1,6 @@
 """The page of a run: what it says, that it needs nothing else, and how a browser shows it."""
 
+import dataclasses
 import re
 import shutil
 from html.parser import HTMLParser
@@ -9,6 +10,7 @@ import pytest
 from comparing import noisy_butterfly
 
 import dbutterfly as dbf
+from dbutterfly.chain import tree_leaves
 from dbutterfly.errors import InputError
 from dbutterfly.factorization import Factorization
 from dbutterfly.report import page
@@ -74,7 +76,36 @@ def test_it_shows_plan_certificate_stages_and_map(fact):
     assert text.count('width="1" height="1"') == height * width
     assert f"<title>{fact.trace.residuals[0, 0]:.3g}</title>" in text
     assert "worker 4" in text
-    assert all(name in text for name in ("root cut", "left factors", "right factors"))
+
+
+BAR = re.compile(
+    r'<span>factors (\d+), (\d+)</span><div><div class="bar( root)?" style="width:([\d.]+)%"></div></div><b>(.*?)</b>'
+)
+
+
+def test_it_shows_the_error_of_every_cut(fact):
+    bars, errors = BAR.findall(page(fact)), fact.record["errors_by_cut"]
+    assert [(int(left), int(right)) for left, right, *_ in bars] == [(j, j + 1) for j in range(1, len(fact.chain))]
+    assert [int(left) for left, _, root, *_ in bars if root] == [len(tree_leaves(fact.tree[0]))]
+    assert [(width, error) for *_, width, error in bars] == [
+        (f"{100 * error / max(errors):.2f}", f"{error:.3g}") for error in errors
+    ]
+
+
+def test_it_says_what_the_squares_of_these_errors_are(fact, others):
+    assert "but for a term of the root cut that the certificate bounds." in page(fact)
+    assert "the squares add up to that of the error.</p>" in page(others["exact"])
+    assert "what the root cut loses is estimated." in page(others["estimated"])
+    swept = dbf.factorize(noisy_butterfly(64), sweeps=2)
+    assert "Before the sweeps over the factors.</p>" in page(swept)
+
+
+def test_what_was_saved_before_cuts_had_errors_shows_those_of_the_parts(fact):
+    record = {name: value for name, value in fact.record.items() if name != "errors_by_cut"}
+    text = page(dataclasses.replace(fact, record=record))
+    assert BAR.findall(text) == []
+    assert all(f"<span>{name}</span>" in text for name in ("root cut", "left factors", "right factors"))
+    assert f"<b>{fact.record['errors']['left']:.3g}</b>" in text
 
 
 @pytest.mark.parametrize("kind", ["run", "saved without a run", "one factor", "zero", "exact", "estimated", "odd name"])

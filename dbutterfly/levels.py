@@ -1,0 +1,127 @@
+r"""How the error divides among the parts of the algorithm, and among the cuts of its tree.
+
+A node is given a matrix Z; its blocks are ``Z_b = A_b V_b^H + R_b``, with orthonormal rows ``V_b^H`` and ``R_b V_b =
+0``; its left child is given the left parts A and reaches the columns X, of which x are the orthonormal ones of a block;
+its right child is given ``X^H Z`` and reaches B. With ``P = I - x x^H``,
+
+    ``||Z - X B||^2 = sum ||P Z_b||^2 + ||X^H Z - B||^2``        since the blocks are disjoint, and P B_b = 0,
+    ``sum ||P Z_b||^2 = sum ||P R_b||^2 + sum ||P A_b||^2``      since the two terms are orthogonal from the right.
+
+Columns of ``Z - X B`` are orthogonal to those columns of ``X B`` that no cut of the chain parts from them: ``P Z_b`` to
+all of x, and ``x (x^H Z_b - b)`` because the same holds for the right child, down to the leaves, which miss nothing. No
+cut parts the r columns that a left child has for a block. There, its product is therefore ``x x^H A_b``, and what it
+misses of A is ``sum ||P A_b||^2``. Hence
+
+    ``what a node misses = sum ||P R_b||^2 + what its left child misses + what its right child misses``,
+
+and with ``sum ||P R_b||^2`` as the part of its cut, the parts of all cuts below a node add up to what it misses, that
+is the square of the error. The part of a cut is the energy that its blocks lose because they are replaced by ones of
+low rank, but for what the columns of the left child happen to catch of it.
+
+At the root, Z is not at hand any more. After a second read, ``sum ||P Z_b||^2`` is known, and all this holds. After one
+read, the right child is given ``X^H (Z - R)``: the part of the root cut is ``sum ||R_b||^2``, and the parts of all cuts
+add up to the square of the error but for the cross term of :mod:`dbutterfly.certificate`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .chain import Tree, tree_leaves
+from .kernels.low_rank import SUBTRACTED
+
+__all__ = ["errors_by_cut", "errors_by_part"]
+
+
+def errors_by_part(
+    stats: NDArray[np.float64],
+    left_error: NDArray[np.float64],
+    right_error: NDArray[np.float64],
+    second: NDArray[np.float64] | None,
+    above: int = 0,
+) -> dict[str, float]:
+    """Errors that the parts of the algorithm made, relative to the norm of the matrix.
+
+    Parameters
+    ----------
+    stats, left_error, right_error, second, above
+        As for :func:`dbutterfly.certificate.certify`.
+
+    Returns
+    -------
+    dict of float
+        ``cut``: what the blocks of the root cut lost; ``left``: by how much the left factors miss the left parts of
+        the blocks; ``second``: what a second read found outside the range of the left factors; ``right``: by how much
+        the right factors miss what they were fitted to.
+    """
+    energy = math.fsum(stats[..., 0].ravel())
+    sums = {"cut": stats[..., 1 + above], "left": left_error[..., 0], "second": second, "right": right_error}
+    return {name: _relative(math.fsum(array.ravel()), energy) for name, array in sums.items() if array is not None}
+
+
+def errors_by_cut(
+    tree: Tree,
+    stats: NDArray[np.float64],
+    left_missed: NDArray[np.float64],
+    right_missed: NDArray[np.float64],
+    second: NDArray[np.float64] | None,
+    *,
+    eps: float,
+    above: int = 0,
+) -> list[float]:
+    """Error that every cut of the chain made, relative to the norm of the matrix.
+
+    Parameters
+    ----------
+    tree : Tree
+        Where the chain of J factors is cut.
+    stats, second, above
+        As for :func:`dbutterfly.certificate.certify`.
+    left_missed, right_missed : array, shape (groups, cuts)
+        ``||given - product||^2`` of every node of a half, by its cut, for each group. No cuts where it is one factor.
+    eps : float
+        Machine epsilon of the dtype of the factors.
+
+    Returns
+    -------
+    list of float, of length J - 1
+        Entry ``j - 1`` is that of the cut between factors j and j + 1. The squares add up to the square of the error
+        (see the module docstring). A part is a difference of energies: one that is below their rounding is zero.
+    """
+    assert not isinstance(tree, int)
+    energy = math.fsum(stats[..., 0].ravel())
+    left, right = ([math.fsum(column) for column in missed.T] for missed in (left_missed, right_missed))
+    if second is None:
+        root = math.fsum(stats[..., 1 + above].ravel())
+    else:
+        root = _rest(math.fsum(second.ravel()), _top(tree[0], left), eps)
+    lost = [*_parts(tree[0], left, eps), root, *_parts(tree[1], right, eps)]
+    return [_relative(part, energy) for part in lost]
+
+
+def _parts(tree: Tree, missed: list[float], eps: float) -> list[float]:
+    """Parts of the cuts of a tree, from what each of its nodes misses."""
+    if isinstance(tree, int):
+        return []
+    at = len(tree_leaves(tree[0])) - 1
+    left, right = missed[:at], missed[at + 1 :]
+    own = _rest(missed[at], _top(tree[0], left) + _top(tree[1], right), eps)
+    return [*_parts(tree[0], left, eps), own, *_parts(tree[1], right, eps)]
+
+
+def _top(tree: Tree, missed: list[float]) -> float:
+    """What the top node of a tree misses."""
+    return 0.0 if isinstance(tree, int) else missed[len(tree_leaves(tree[0])) - 1]
+
+
+def _rest(energy: float, known: float, eps: float) -> float:
+    """What is left of an energy, zero if it cannot be told from the rounding of the energy."""
+    rest = energy - known
+    return rest if rest > SUBTRACTED * eps * energy else 0.0
+
+
+def _relative(lost: float, energy: float) -> float:
+    return math.sqrt(max(lost, 0.0) / energy) if energy > 0 else 0.0

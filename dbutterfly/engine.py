@@ -57,6 +57,8 @@ __all__ = [
 OnDone: TypeAlias = Callable[[int, Record], None]
 
 IN_FLIGHT_PER_WORKER = 4
+RELEASED_TOGETHER = 16
+"""Ended tasks of a worker whose results, of which nothing is needed, are released at a time."""
 LARGEST_MESSAGE = 1 << 16
 """Bytes up to which what all tasks share goes with each of them; more is put on a worker once."""
 
@@ -442,7 +444,7 @@ class DaskEngine(Engine):
             ended = stage.next_ended(SECONDS_BETWEEN_LOOKS)
         lost, patience = 0, SECONDS_FOR_RESULT
         for future in ended:
-            record = heard.take(stage.running[future][0])
+            record = heard.take(future, stage.running[future][0], RELEASED_TOGETHER * self.workers)
             outcome = _outcome(future, patience) if record is None else Returned(record, [])
             if outcome is None:  # a worker hangs, and may have others of these
                 patience = SECONDS_FOR_ANOTHER
@@ -571,7 +573,8 @@ class _Heard:
     """What tasks say that have written their outputs, which spares the scheduler fetching their results.
 
     A record is an event of the scheduler, which passes it on ahead of the message that its task has ended. Where it
-    did not come, the result of the task, which is the same, is asked for.
+    did not come, the result of the task, which is the same, is asked for. Results that nobody needs are released many
+    at a time, since the scheduler tells each worker of it, and is answered.
     """
 
     of_runs: ClassVar[dict[str, dict[int, Record]]] = {}
@@ -580,6 +583,7 @@ class _Heard:
         # One topic for all runs of a client, since the scheduler keeps the last events of each.
         self.address: Address = (f"dbutterfly-{client.id}", uuid.uuid4().hex)
         self._records = self.of_runs[self.address[1]] = {}
+        self._held: list[Any] = []
         try:
             client.subscribe_topic(self.address[0], self._hear)
         except ClosedClientError as error:
@@ -591,15 +595,21 @@ class _Heard:
         if run in cls.of_runs:
             cls.of_runs[run][number] = Record(*fields)
 
-    def take(self, number: int) -> Record | None:
-        """What a task has said, if it has."""
-        return self._records.pop(number, None)
+    def take(self, future: Any, number: int, most: int) -> Record | None:
+        """What a task has said, if it has; its future is held with at most so many."""
+        record = self._records.pop(number, None)
+        if record is not None:
+            self._held.append(future)
+        if len(self._held) > most:
+            self._held.clear()
+        return record
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         del self.of_runs[self.address[1]]
+        self._held.clear()
 
 
 class _Interrupts:

@@ -73,7 +73,7 @@ def of_tile(plan: Any, repeats: int) -> list[dict[str, Any]]:
 
         copying = timed(stage, repeats)
         lane.stage([grid])
-        there = backend.to_device(grid)
+        there = lane.call(lambda: backend.to_device(grid))
         xp = namespace(there)
         reading = timed(on(lane, lambda: xp.sum(there, dtype=there.dtype)), repeats)
         kernels = timed(on(lane, lambda: kernel(there, plan, backend)), repeats)
@@ -94,8 +94,7 @@ def on(lane: Any, work: Callable[[], Any]) -> Callable[[], None]:
     """Do something in a lane, and wait for it there."""
 
     def done() -> None:
-        with lane.running():
-            work()
+        lane.call(work)
         lane.wait()
 
     return done

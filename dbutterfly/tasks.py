@@ -635,8 +635,7 @@ def finish_task(
         The same as the last output.
     """
     started = time.perf_counter()
-    with np.errstate(all="ignore"), lane.running():  # non-finite results are looked for, and reported with their place
-        outputs = task.compute(job, inputs)
+    outputs = lane.call(lambda: _computed(job, task, inputs))
     inputs.clear()  # for their memory to serve the next task at once
     lane.release()
     elapsed = time.perf_counter() - started
@@ -646,6 +645,11 @@ def finish_task(
     )
     row = np.array([record], np.float64)
     return [*outputs, Output(done_name(task.stage), (slice(number, number + 1),), row)], record
+
+
+def _computed(job: Work, task: Task, inputs: Inputs) -> list[Output]:
+    with np.errstate(all="ignore"):  # non-finite results are looked for, and reported with their place
+        return task.compute(job, inputs)
 
 
 def write_outputs(job: Work, outputs: list[Output]) -> None:

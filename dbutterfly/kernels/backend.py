@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import array_api_compat
 import numpy as np
@@ -35,6 +34,8 @@ __all__ = [
 Array = Any
 """An array of any namespace that follows the array API standard."""
 
+T = TypeVar("T")
+
 _namespaces: dict[type, Any] = {}
 
 BACKENDS = ("auto", "numpy", "cupy")
@@ -54,8 +55,8 @@ class Lane(Protocol):
     def stage(self, arrays: Sequence[NDArray[Any]]) -> None:
         """Begin to bring arrays to where they are computed with."""
 
-    def running(self) -> AbstractContextManager[None]:
-        """Within, kernels run in the lane."""
+    def call(self, function: Callable[[], T]) -> T:
+        """Call a function whose kernels run in the lane."""
 
     def release(self) -> None:
         """Let go of what was staged; what ran has ended."""
@@ -73,8 +74,8 @@ class _HostLane:
     def stage(self, arrays: Sequence[NDArray[Any]]) -> None:  # noqa: ARG002
         return
 
-    def running(self) -> AbstractContextManager[None]:
-        return nullcontext()
+    def call(self, function: Callable[[], T]) -> T:
+        return function()
 
     def release(self) -> None:
         return

@@ -1,9 +1,9 @@
 """What a CUDA device has besides arrays: streams, pinned memory, a pool with a limit. The only importer of CuPy.
 
-A task crosses the device in a :class:`DeviceLane`, on a stream of its own: first what it has read is copied there, then
-its kernels run, then its results come back. Streams run side by side, so that the tile of the next task is copied while
-the kernels of this one run. For a copy not to wait, nor to keep a processor, its memory on the host is pinned: tiles
-are read into such memory (:func:`pinned`, through :mod:`dbutterfly.buffers`).
+A task crosses the device in a :class:`DeviceLane`, with a stream and a thread of its own: first what it has read is
+copied there, then its kernels run, then its results come back. Streams run side by side, so that the tile of the next
+task is copied while the kernels of this one run. For a copy not to wait, nor to keep a processor, its memory on the
+host is pinned: tiles are read into such memory (:func:`pinned`, through :mod:`dbutterfly.buffers`).
 
 All memory that tasks take of the device comes from one pool, which is limited to what the plan allows; the pool of the
 program around is not touched. When no lane is open, it is empty.
@@ -11,14 +11,14 @@ program around is not touched. When no lane is open, it is empty.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import importlib.util
 import logging
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self, TypeVar
 
 import array_api_compat
 import numpy as np
@@ -32,8 +32,10 @@ __all__ = ["DeviceLane", "cupy", "free_memory", "has_device", "is_installed", "p
 
 _log = logging.getLogger("dbutterfly")
 
+T = TypeVar("T")
+
 _here = threading.local()
-"""The lane of the task of each thread."""
+"""The lane in which each thread is."""
 
 
 def is_installed() -> bool:
@@ -69,18 +71,34 @@ def pinned(size: int) -> NDArray[np.uint8]:
 
 
 def staged(array: NDArray[Any]) -> Any:
-    """The copy on the device of an array that the task of this thread has staged; None of any other array."""
+    """The copy on the device of an array that was staged in the lane of this thread; None of any other array."""
     lane: DeviceLane | None = getattr(_here, "lane", None)
     return None if lane is None else lane.copy_of(array)
 
 
+class _Driver:
+    """A thread with a stream, one after the other for many lanes.
+
+    CuPy holds the handles of CUDA's libraries per thread, and a device waits for all that it does when one of them is
+    given up, as it would be with every task of a Dask worker, whose threads come and go.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="dbutterfly-cuda")
+        self.stream = self.call(lambda: cupy().cuda.Stream(non_blocking=True))
+
+    def call(self, function: Callable[[], T]) -> T:
+        """What a function returns, or raises, that this thread calls."""
+        return self._thread.submit(function).result()
+
+
 class _Shared:
-    """What the lanes of this process share: the pool, streams that wait for the next lane, and how many are open."""
+    """What the lanes of this process share: the pool, drivers that wait for the next lane, and how many are open."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.pool: Any = None
-        self.streams: list[Any] = []
+        self.drivers: list[_Driver] = []
         self.open = 0
 
 
@@ -88,7 +106,7 @@ _shared = _Shared()
 
 
 class DeviceLane:
-    """The way of one task over the device; opened, and used, by one thread.
+    """The way of one task over the device.
 
     Parameters
     ----------
@@ -99,25 +117,23 @@ class DeviceLane:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._staged: list[tuple[NDArray[Any], NDArray[Any], Any]] = []
-        self._stream: Any = None
+        self._driver: Any = None
 
     def __enter__(self) -> Self:
         with _shared.lock:
             if _shared.pool is None:
                 _shared.pool = cupy().cuda.MemoryPool()
             _shared.pool.set_limit(size=self._limit)
-            self._stream = _shared.streams.pop() if _shared.streams else cupy().cuda.Stream(non_blocking=True)
+            self._driver = _shared.drivers.pop() if _shared.drivers else _Driver()
             _shared.open += 1
-        _here.lane = self
         return self
 
     def __exit__(self, *error: object) -> None:
-        _here.lane = None
         try:
             self.release()
         finally:
             with _shared.lock:
-                _shared.streams.append(self._stream)
+                _shared.drivers.append(self._driver)
                 _shared.open -= 1
                 if not _shared.open:
                     _shared.pool.free_all_blocks()
@@ -132,8 +148,11 @@ class DeviceLane:
             array whose entries lie together in another order than that of its axes, as those of a tile, is copied as
             it lies.
         """
-        with self.running():
+
+        def begun() -> None:
             self._staged += [(array, *self._copied(array)) for array in arrays]
+
+        self.call(begun)
 
     def _copied(self, array: NDArray[Any]) -> tuple[NDArray[Any], Any]:
         """Memory that is copied, and the array on the device."""
@@ -144,7 +163,7 @@ class DeviceLane:
             together[...] = laid
             laid = together
         on_device = cupy().empty(laid.shape, laid.dtype)
-        on_device.set(laid, self._stream)
+        on_device.set(laid, self._driver.stream)
         axes = tuple(order.index(axis) for axis in range(array.ndim))
         return laid, array_api_compat.array_namespace(on_device).permute_dims(on_device, axes)
 
@@ -152,18 +171,18 @@ class DeviceLane:
         """The copy of a staged array, None of any other."""
         return next((copy for host, _, copy in self._staged if host is array), None)
 
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """Within, what this thread does on the device runs in the lane, after what was staged.
+    def call(self, function: Callable[[], T]) -> T:
+        """Call a function in the lane: what it does on the device comes after what was staged, in memory of the pool.
 
         Raises
         ------
         MemoryBudgetError
             If the device has no room for it.
+        Exception
+            That of the function.
         """
         try:
-            with self._stream, cupy().cuda.using_allocator(_shared.pool.malloc):
-                yield
+            return self._driver.call(lambda: self._called(function))  # type: ignore[no-any-return]
         except MemoryError as error:
             if not type(error).__module__.startswith("cupy"):
                 raise
@@ -172,9 +191,17 @@ class DeviceLane:
                 "process: give a smaller device_memory=, for which the plan takes smaller tiles, or free the device"
             ) from error
 
+    def _called(self, function: Callable[[], T]) -> T:
+        _here.lane = self
+        try:
+            with self._driver.stream, cupy().cuda.using_allocator(_shared.pool.malloc):
+                return function()
+        finally:
+            _here.lane = None
+
     def wait(self) -> None:
         """Wait for all that was begun in the lane."""
-        self._stream.synchronize()
+        self._driver.call(self._driver.stream.synchronize)
 
     def release(self) -> None:
         """Wait, and let go of what was staged."""

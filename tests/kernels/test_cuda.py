@@ -37,37 +37,49 @@ def test_staged_arrays_are_what_they_were(device, kind):
     array, backend = ARRAYS[kind], resolve_backend("cupy")
     with backend.lane(1) as lane:
         lane.stage([array])
-        with lane.running():
-            found = backend.to_device(array)
-            assert found is backend.to_device(array)
-            assert found.shape == array.shape
-            copied = backend.to_host(found)
+        found = lane.call(lambda: backend.to_device(array))
+        assert found is lane.call(lambda: backend.to_device(array))
+        assert found.shape == array.shape
+        copied = lane.call(lambda: backend.to_host(found))
         np.testing.assert_array_equal(copied, array)
         assert copied.dtype == array.dtype.newbyteorder("=")
 
 
-def test_only_staged_arrays_are_there(device):
+def test_only_staged_arrays_are_there_and_in_their_lane_alone(device):
     array, backend = np.ones(3), resolve_backend("cupy")
-    with backend.lane(1) as lane:
+    with backend.lane(1) as lane, backend.lane(1) as other:
         lane.stage([array])
-        assert cuda.staged(array.copy()) is None
-        seen = []
-        other = threading.Thread(target=lambda: seen.append(cuda.staged(array)))
-        other.start()
-        other.join()
-        assert seen == [None]  # the lane is that of this thread
-        lane.release()
+        assert lane.call(lambda: cuda.staged(array)) is not None
+        assert lane.call(lambda: cuda.staged(array.copy())) is None
+        assert other.call(lambda: cuda.staged(array)) is None
         assert cuda.staged(array) is None
-    assert cuda.staged(array) is None
+        lane.release()
+        assert lane.call(lambda: cuda.staged(array)) is None
 
 
 def test_copies_are_made_in_the_lane_and_not_before(device):
     array, backend = np.ones(3), resolve_backend("cupy")
     with backend.lane(1) as lane:
         lane.stage([array])
-        assert np.isnan(device.asnumpy(cuda.staged(array))).all()
-        with lane.running():
-            assert (device.asnumpy(cuda.staged(array)) == 1).all()
+        assert np.isnan(device.asnumpy(lane.copy_of(array))).all()
+        assert lane.call(lambda: (device.asnumpy(cuda.staged(array)) == 1).all())
+
+
+def test_kernels_run_in_threads_that_stay(device):
+    """The handles of CUDA's libraries are those of a thread, and to give them up makes the device wait."""
+    backend, threads = resolve_backend("cupy"), set()
+
+    def task():
+        with backend.lane(1) as lane:
+            lane.stage([np.ones(3)])
+            threads.add(lane.call(threading.current_thread))
+
+    for _ in range(3):
+        short = threading.Thread(target=task)
+        short.start()
+        short.join()
+    (thread,) = threads
+    assert thread.is_alive()
 
 
 def test_what_is_copied_is_held_until_it_is_there(device):
@@ -108,8 +120,11 @@ def test_the_pool_has_the_limit_of_all_tasks_at_a_time(device):
 
 
 def test_a_host_without_memory_is_not_the_device(device):
-    with resolve_backend("cupy").lane(1) as lane, pytest.raises(MemoryError, match="the host"), lane.running():
+    def asks():
         raise MemoryError("the host")
+
+    with resolve_backend("cupy").lane(1) as lane, pytest.raises(MemoryError, match="the host"):
+        lane.call(asks)
 
 
 def test_the_size_of_stacks_goes_with_the_memory(device):
@@ -145,6 +160,5 @@ def test_the_host_has_no_lane():
     array = np.ones(3)
     with backend.lane(1) as lane:
         lane.stage([array])
-        with lane.running():
-            assert backend.to_device(array) is array
+        assert lane.call(lambda: backend.to_device(array)) is array
         lane.release()

@@ -120,7 +120,7 @@ OF_CUPY = {
 def test_all_calls_of_cupy_are_listed():
     """By the dotted names in the source, beginning with the module or one of the objects that are made of it."""
     text = (PACKAGE / "kernels" / "cuda.py").read_text() + (PACKAGE / "kernels" / "backend.py").read_text()
-    made = r"(?:cupy\(\)|_shared\.pool|self\._stream|on_device|import_module\(\"cupyx\"\))"
+    made = r"(?:cupy\(\)|_shared\.pool|self\._driver\.stream|on_device|import_module\(\"cupyx\"\))"
     used = set(re.findall(made + r"\.((?:\w+\.)*\w+)", text))
     listed = {call.partition("(")[0] for calls in OF_CUPY.values() for call in calls}
     assert {name.removeprefix("cuda.") for name in used} <= listed

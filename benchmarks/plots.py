@@ -47,11 +47,8 @@ def growth(axes: Any, rows: list[dict[str, Any]]) -> None:
 def scheduler(axes: Any, rows: list[dict[str, Any]]) -> None:
     """Processor time per tile of scheduler and client, over the number of empty tiles."""
     empty = [row for row in rows if row.get("seconds_of_a_tile") == 0]
-    for loop in dict.fromkeys(row["loop"] for row in empty):
-        those = [row for row in empty if row["loop"] == loop]
-        for name, style in (("scheduler", "o-"), ("client", "s-")):
-            values = [row[f"{name}_ms_per_tile"] for row in those]
-            axes.plot([row["tiles"] for row in those], values, style, label=f"{name}, {loop}")
+    for name, style in (("scheduler", "o-"), ("client", "s-")):
+        axes.plot([row["tiles"] for row in empty], [row[f"{name}_ms_per_tile"] for row in empty], style, label=name)
     axes.set(xscale="log", xlabel="empty tiles", ylabel="processor time per tile, ms", title="64 workers")
     axes.set_ylim(bottom=0)
     axes.legend()

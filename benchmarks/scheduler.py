@@ -4,16 +4,13 @@ Scheduler, workers and client are processes of their own, and what each takes of
 share a few processes, since of them only the waiting counts. Empty tiles take no time: the time per tile, and the
 memory of client and scheduler, must not grow with the number of tiles, since only a bounded number is in flight. With
 tiles of one second, the scheduler's share is its processor time over the time that the run takes, and the overhead is
-the time beyond that of the tiles alone. What an idle cluster of that size takes (heartbeats) is given beside. All is
-measured with the event loop that Dask takes by default, and again with uvloop where it is installed.
+the time beyond that of the tiles alone. What an idle cluster of that size takes (heartbeats) is given beside.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -42,8 +39,6 @@ from . import harness
 WORKERS = 64
 PROCESSES = 4
 SECONDS_IDLE = 10.0
-DEFAULT = "tornado"
-"""Event loop that Dask takes where it is not told another one: that of asyncio, through Tornado."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +78,12 @@ class Reached(MemoryWorkspace):
 
 
 @contextlib.contextmanager
-def cluster(workers: int, loop: str = DEFAULT) -> Iterator[tuple[str, dict[str, list[psutil.Process]]]]:
-    """Scheduler, with an event loop, and workers: its address, and the processes of each kind."""
-    environment = {**os.environ, "DASK_DISTRIBUTED__ADMIN__EVENT_LOOP": loop}
+def cluster(workers: int) -> Iterator[tuple[str, dict[str, list[psutil.Process]]]]:
+    """Scheduler and workers: its address, and the processes of each kind."""
     with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
 
         def start(*command: object) -> psutil.Process:
-            process = subprocess.Popen(
-                [sys.executable, "-m", *map(str, command)], stderr=subprocess.DEVNULL, env=environment
-            )
+            process = subprocess.Popen([sys.executable, "-m", *map(str, command)], stderr=subprocess.DEVNULL)
             stack.callback(process.wait)
             stack.callback(process.kill)
             return psutil.Process(process.pid)
@@ -147,24 +139,15 @@ def measure(client: Client, processes: dict[str, list[psutil.Process]], count: i
 
 def main(counts: tuple[int, ...] = (1000, 4000, 16000), rounds: int = 16, seconds: float = 1.0) -> None:
     """Run empty tiles in growing number, and ``rounds`` of tiles of a second for every worker."""
-    cases = [*((count, 0.0) for count in counts), (rounds * WORKERS, seconds)]
-    rows = measured_with(DEFAULT, cases)
-    if importlib.util.find_spec("uvloop"):
-        rows += measured_with("uvloop", cases)
-    harness.record("scheduler", rows)
-
-
-def measured_with(loop: str, cases: list[tuple[int, float]]) -> list[dict[str, Any]]:
-    """Rows of an event loop: numbers of tiles with their seconds, after what the idle cluster takes."""
-    with cluster(WORKERS, loop) as (address, processes), Client(address) as client:
+    with cluster(WORKERS) as (address, processes), Client(address) as client:
         client.wait_for_workers(WORKERS, timeout=120)
         measure(client, processes, WORKERS, 0.0)
         before = spent(processes)
         time.sleep(SECONDS_IDLE)
         idle = {kind: (now - before[kind]) / SECONDS_IDLE for kind, now in spent(processes).items()}
-        rows: list[dict[str, Any]] = [{"loop": loop, "workers": WORKERS, "idle_share_of_a_core": idle}]
-        for count, each in cases:
-            rows.append({"loop": loop, **measure(client, processes, count, each)})
+        rows = [{"workers": WORKERS, "idle_share_of_a_core": idle}]
+        for count, each in [*((count, 0.0) for count in counts), (rounds * WORKERS, seconds)]:
+            rows.append(measure(client, processes, count, each))
             print(rows[-1], flush=True)
         client.shutdown()
-    return rows
+    harness.record("scheduler", rows)

@@ -42,16 +42,12 @@ def scaling(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
 
 def scheduler(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
     """Processor time per tile, and what it is of the run."""
-    yield [
-        *("event loop", "tiles", "a tile takes", "run", "scheduler", "client", "scheduler's part", "overhead"),
-        "memory grown by",
-    ]
+    yield ["tiles", "a tile takes", "run", "scheduler", "client", "scheduler's part", "overhead", "memory grown by"]
     for row in rows:
         if "tiles" not in row:
             continue
         real = row["seconds_of_a_tile"] > 0
         yield [
-            row["loop"],
             str(row["tiles"]),
             f"{row['seconds_of_a_tile']:g} s",
             f"{row['seconds']:.1f} s",

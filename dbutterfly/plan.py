@@ -68,7 +68,7 @@ SECONDS_PER_GIB = {
 }
 """Arithmetic of one core on the bytes that a stage works on."""
 
-DECODE_SECONDS_PER_GIB = 1.25
+DECODE_SECONDS_PER_GIB = 0.5
 """Time of one core to bring what is read into a tile."""
 
 SECONDS_PER_TASK = 0.005

@@ -21,7 +21,7 @@ from .rank_workspace import RankWorkspace
 from .refining import check_sweeps, refined
 from .settings import Settings, layout_of
 from .sources import MatrixSource, as_source, check_missing
-from .stages import Run, create_arrays, forgotten, run_stages
+from .stages import Run, forgotten, made_arrays, run_stages
 from .store import RunStore
 from .tasks import Job
 from .tolerance import next_rank
@@ -344,22 +344,22 @@ def _of_rank(job: Job, rank: int) -> Job:
 
 def _computed(job: Job, engine: Engine, run: Run | None, progress: bool) -> Factorization:
     """Run what is left to do for one rank, and put the result together."""
-    create_arrays(job)
-    try:
-        stages, rows = run_stages(job, engine, run, progress)
-        recount = job.source.recount()
-        if recount != job.plan.source.missing_chunks:
-            raise SourceError(
-                f"{job.source.name}: {job.plan.source.missing_chunks} chunks were missing at the start of the run and "
-                f"{recount} are at its end; begin anew (resume=False) with a matrix that nobody changes"
-            )
-        how = {"workers": engine.workers, "version": __version__, "matrix": job.source.name}
-        record = {"plan": job.plan.to_json(), "plan_text": str(job.plan), "engine": type(engine).__name__, **how}
-        return assembled(job, {**record, "stages": stages}, rows)
-    except CheckpointError as error:
-        if run is None:
-            raise
-        raise forgotten(job, error) from error
+    with made_arrays(job) as made:
+        try:
+            stages, rows = run_stages(job, engine, run, progress, made)
+            recount = job.source.recount()
+            if recount != job.plan.source.missing_chunks:
+                raise SourceError(
+                    f"{job.source.name}: {job.plan.source.missing_chunks} chunks were missing at the start of the run "
+                    f"and {recount} are at its end; begin anew (resume=False) with a matrix that nobody changes"
+                )
+            how = {"workers": engine.workers, "version": __version__, "matrix": job.source.name}
+            record = {"plan": job.plan.to_json(), "plan_text": str(job.plan), "engine": type(engine).__name__, **how}
+            return assembled(job, {**record, "stages": stages}, rows)
+        except CheckpointError as error:
+            if run is None:
+                raise
+            raise forgotten(job, error) from error
 
 
 def _check_backend(backend: str, elsewhere: Any) -> None:

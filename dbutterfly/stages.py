@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +22,9 @@ from .progress import ProgressBar
 from .sampling import SampledTileTask
 from .sources import MatrixSource
 from .store import RunStore
-from .tasks import Job, Record, Task, TileTask, done_name, stage_tasks, writers
+from .tasks import Job, Record, Task, TileTask, done_name, stage_of, stage_tasks, writers
 
-__all__ = ["Run", "create_arrays", "forgotten", "run_stages"]
+__all__ = ["Run", "forgotten", "made_arrays", "run_stages"]
 
 _log = logging.getLogger("dbutterfly")
 
@@ -38,71 +40,106 @@ class Run:
     lease: Lease
 
 
-def create_arrays(job: Job) -> None:
-    """Make the arrays of :mod:`dbutterfly.tasks`, chunked so that a task writes whole chunks."""
-    planned = job.plan
-    dtype, f8 = planned.source.work_dtype, np.float64
+class _Array(NamedTuple):
+    """An array of the workspace, as it is made."""
+
+    name: str
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    dtype: Any
+
+
+@contextlib.contextmanager
+def made_arrays(job: Job) -> Iterator[Callable[[], None]]:
+    """Make the arrays of :mod:`dbutterfly.tasks`, chunked so that a task writes whole chunks.
+
+    Those of the first stage are there at once, and those of the others, of a run that begins, when the function that
+    is yielded returns: they are made while the first stage runs.
+    """
+    planned, arrays = job.plan, list(_arrays(job))
     fields = len(Record._fields)
     begun = {
         stage
         for stage, tasks in planned.tasks.items()
-        if not job.workspace.create(done_name(stage), (tasks, fields), (1, fields), f8)
+        if not job.workspace.create(done_name(stage), (tasks, fields), (1, fields), np.float64)
     }
+    first = next(iter(planned.tasks))
+    at_once = [array for array in arrays if begun or stage_of(planned, array.name) == first]
+    _make(job, at_once, begun)
+    with ThreadPoolExecutor(1, thread_name_prefix="dbutterfly-arrays") as thread:
+        rest = thread.submit(_make, job, [array for array in arrays if array not in at_once], begun)
+        yield rest.result
+        rest.result()
 
-    def create(name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any) -> None:
-        made = job.workspace.create(name, shape, chunks, dtype)
+
+def _make(job: Job, arrays: list[_Array], begun: set[str]) -> None:
+    """Make arrays that are not there yet; tasks of stages that had begun, which filled one of them, are done again."""
+    for array in arrays:
+        made = job.workspace.create(*array)
         if made and begun:  # an array that an earlier run had written to is gone, or its version had none
-            stage, numbers = writers(planned, name, (slice(None),))
+            stage, numbers = writers(job.plan, array.name, (slice(None),))
             if stage in begun and _forget(job, stage, numbers):
-                _log.warning("the run that is continued has left no array %s: its %s tasks are done again", name, stage)
+                _log.warning(
+                    "the run that is continued has left no array %s: its %s tasks are done again", array.name, stage
+                )
 
+
+def _arrays(job: Job) -> Iterator[_Array]:
+    """Arrays that the tasks fill, but for those that say which have ended."""
+    planned = job.plan
+    dtype, f8 = planned.source.work_dtype, np.float64
     if planned.copy is not None:
-        create("copy", planned.source.shape, planned.copy.chunks, dtype)
+        yield _Array("copy", planned.source.shape, planned.copy.chunks, dtype)
     if planned.split is None:
         shape = (1, *planned.chain.patterns[0])
-        create("left/0", shape, shape, dtype)
-        create("stats", (1, 1, 3), (1, 1, 3), f8)
+        yield _Array("left/0", shape, shape, dtype)
+        yield _Array("stats", (1, 1, 3), (1, 1, 3), f8)
         return
     p, u, q, v, rank = planned.split
     _, rows, cols, lg, rg, *_ = planned.layout
     kept = planned.ranks[-1]
     stats = 1 + 2 * len(planned.ranks)
-    create("A", (u, q, kept, p), (min(lg, rows), cols, kept, p), dtype)
-    create("stats", (u, q, stats), (rows, cols, stats), f8)
-    create("X", (u, q, rank, p), (lg, cols, rank, p), dtype)
-    create("scale", (u, q, rank, rank), (lg, q, rank, rank), dtype)
-    create("left_error", (u, q, 1 + rank), (lg, q, 1 + rank), f8)
+    yield _Array("A", (u, q, kept, p), (min(lg, rows), cols, kept, p), dtype)
+    yield _Array("stats", (u, q, stats), (rows, cols, stats), f8)
+    yield _Array("X", (u, q, rank, p), (lg, cols, rank, p), dtype)
+    yield _Array("scale", (u, q, rank, rank), (lg, q, rank, rank), dtype)
+    yield _Array("left_error", (u, q, 1 + rank), (lg, q, 1 + rank), f8)
     kept = kept if planned.passes == 1 else rank
-    create("B", (q, u, kept, v), (min(rg, cols), rows, kept, v), dtype)
-    create("right_error", (q, u, rank), (rg, u, rank), f8)
+    yield _Array("B", (q, u, kept, v), (min(rg, cols), rows, kept, v), dtype)
+    yield _Array("right_error", (q, u, rank), (rg, u, rank), f8)
     if planned.passes == 2:
-        create("second", (u, q, 1), (rows, cols, 1), f8)
+        yield _Array("second", (u, q, 1), (rows, cols, 1), f8)
     for side, half, groups, per_task in (("left", job.halves[0], u, lg), ("right", job.halves[1], q, rg)):
         for index, pattern in enumerate(half):
-            create(f"{side}/{index}", (groups, *pattern), (per_task, *pattern), dtype)
+            yield _Array(f"{side}/{index}", (groups, *pattern), (per_task, *pattern), dtype)
         if len(half) > 1:
-            create(f"{side}_missed", (groups, len(half) - 1), (per_task, len(half) - 1), f8)
+            yield _Array(f"{side}_missed", (groups, len(half) - 1), (per_task, len(half) - 1), f8)
 
 
 def run_stages(
-    job: Job, engine: Engine, run: Run | None, progress: bool
+    job: Job, engine: Engine, run: Run | None, progress: bool, made: Callable[[], None]
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
-    """Run what is left to do of every stage; its summary and the records of its tasks, by stage."""
+    """Run what is left to do of every stage; its summary and the records of its tasks, by stage.
+
+    ``made`` is what :func:`made_arrays` yields.
+    """
     found: dict[str, Any] = {} if run is None else dict(run.store.manifest.get("stages", {}))
     records = {}
     if engine.dashboard is not None:
         _log.info("dashboard: %s", engine.dashboard, extra={"fields": {"event": "dashboard", "link": engine.dashboard}})
     with ProgressBar(progress, note=engine.dashboard and f"dashboard: {engine.dashboard}") as bar:
-        for stage, tasks in stage_tasks(job.plan, _tile_task(job.source)).items():
+        for number, (stage, tasks) in enumerate(stage_tasks(job.plan, _tile_task(job.source)).items()):
+            if number == 1:
+                made()
             rows = records[stage] = job.workspace.read_rows(done_name(stage))
-            todo = [(number, task) for number, task in enumerate(tasks) if np.isnan(rows[number]).any()]
+            todo = [(index, task) for index, task in enumerate(tasks) if np.isnan(rows[index]).any()]
             if not todo and stage in found:
                 continue
             bar.start(stage, len(tasks), len(tasks) - len(todo))
             started = time.perf_counter()
             _run_stage(job, engine, run, bar, todo, rows)
             found[stage] = _summary(rows, time.perf_counter() - started, len(tasks) - len(todo))
-            _say_ended(stage, found[stage], rows[[number for number, _ in todo]])
+            _say_ended(stage, found[stage], rows[[index for index, _ in todo]])
             if run is not None:
                 run.store.update(stages=found)
     return found, records

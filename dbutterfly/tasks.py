@@ -80,6 +80,7 @@ __all__ = [
     "load_task",
     "mark_nonzero",
     "stage_inputs",
+    "stage_of",
     "stage_tasks",
     "write_outputs",
     "writers",
@@ -669,12 +670,13 @@ def writers(plan: Plan, name: str, selection: Selection) -> tuple[str, list[int]
     """Stage and numbers of the tasks that wrote into a range of an array of the workspace."""
     if name.startswith("done/"):
         return name.removeprefix("done/"), list(range(plan.tasks[name.removeprefix("done/")]))[selection[0]]
-    stage = _stage_of(plan, name)
+    stage = stage_of(plan, name)
     spans = [_span(plan, name, task) for task in stage_tasks(plan)[stage]]
     return stage, [number for number, span in enumerate(spans) if _overlap(span, selection)]
 
 
-def _stage_of(plan: Plan, name: str) -> str:
+def stage_of(plan: Plan, name: str) -> str:
+    """Stage whose tasks write into an array of the workspace."""
     if plan.split is None:
         return "tiles"
     stages = {"A": "tiles", "stats": "tiles", "second": "project", "copy": "copy"}

@@ -276,8 +276,8 @@ def test_every_chunk_has_one_writer_who_can_be_found(matrix, orderings, passes, 
     written, plans = [], []
     finish = tasks.finish_task
 
-    def recorded(job, number, task, inputs, loaded):
-        outputs, record = finish(job, number, task, inputs, loaded)
+    def recorded(job, number, task, *args):
+        outputs, record = finish(job, number, task, *args)
         plans.append(job.plan)
         written.extend((task.stage, number, output.name, output.selection) for output in outputs)
         return outputs, record

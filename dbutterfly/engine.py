@@ -582,18 +582,19 @@ class _Heard:
     def __init__(self, client: Client, watch: _Watch) -> None:
         # One topic for all runs of a client, since the scheduler keeps the last events of each.
         self.address: Address = (f"dbutterfly-{client.id}", uuid.uuid4().hex)
-        self._records = self.of_runs[self.address[1]] = {}
         self._held: list[Any] = []
         try:
             client.subscribe_topic(self.address[0], self._hear)
         except ClosedClientError as error:
             raise watch.gone() from error
+        self._records = self.of_runs[self.address[1]] = {}
 
     @classmethod
     def _hear(cls, event: tuple[float, list[Any]]) -> None:
         run, number, *fields = event[1]
-        if run in cls.of_runs:
-            cls.of_runs[run][number] = Record(*fields)
+        records = cls.of_runs.get(run)
+        if records is not None:
+            records[number] = Record(*fields)
 
     def take(self, future: Any, number: int, most: int) -> Record | None:
         """What a task has said, if it has; its future is held with at most so many."""
@@ -724,7 +725,7 @@ def _device_memory(given: int | None, available: int | None, tasks: int = 1) -> 
     if tasks * given > available:
         raise InputError(
             f"device_memory={given} for each of {tasks} tasks at a time is more than the {available} bytes of the GPU "
-            "that are free for them; ask for less, or use fewer threads"
+            "that they may share; ask for less, or use fewer threads"
         )
     return given
 

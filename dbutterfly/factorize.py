@@ -60,8 +60,9 @@ def plan(
     ----------
     source, chain, tree, rank, tol, passes, orderings, store, client, cluster, memory, device_memory, workers, backend
         As for :func:`factorize`. No cluster is started, a scheduler that runs is asked for its workers; of ``"cuda"``
-        it must be known how many there are. Of ``store``, only whether there is one matters: it has room for a copy of
-        the matrix in another order, which arbitrary orderings of both sides of a chunked matrix call for.
+        it must be known how many there are. If ``device_memory`` is given, it is that of GPUs which need not be here.
+        Of ``store``, only whether there is one matters: it has room for a copy of the matrix in another order, which
+        arbitrary orderings of both sides of a chunked matrix call for.
 
     Returns
     -------

@@ -476,7 +476,8 @@ def _device_footprints(
         held += ProbeSizes(cut.split, cut.kept).held_bytes(np.dtype(source.work_dtype).itemsize)
     yield _Footprint(tile, tile + _results(source, cut, row, col) + held)
     for group in groups:
-        yield _Footprint(group, GROUP_COPIES * group + min(held, STACK_COPIES * group))
+        # The scales of the right parts are as large as these, at most.
+        yield _Footprint(GROUP_READING * group, (GROUP_COPIES + 1) * group + min(held, STACK_COPIES * group))
 
 
 def _side_choices(axis: Axis, given: int | None = None) -> Iterator[_Side]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .certificate import rounding_of_products
 from .errors import InputError, MemoryBudgetError
 from .factorization import Factorization
-from .kernels.backend import Array, namespace, resolve_backend
+from .kernels.backend import Array, namespace
 from .kernels.hierarchy import multiply_stack
 from .kernels.low_rank import squared_norms
 from .kernels.sweeps import sweep
@@ -40,12 +40,13 @@ def check_sweeps(plan: Plan) -> None:
     """
     if plan.source.sampled or plan.source.probed:
         raise InputError("sweeps fit the factors to all entries, which are not looked at here; leave sweeps out")
-    needed, allowed = COPIES * math.prod(plan.source.shape) * plan.itemsize, plan.budget.memory
-    if needed > allowed:
-        raise MemoryBudgetError(
-            f"sweeps work in memory and need {format_bytes(needed)} for this matrix, of {format_bytes(allowed)}; "
-            f"leave sweeps out, or give memory={needed}"
-        )
+    needed = COPIES * math.prod(plan.source.shape) * plan.itemsize
+    for name, allowed in (("memory", plan.budget.memory), ("device_memory", plan.budget.device_memory)):
+        if allowed is not None and needed > allowed:
+            raise MemoryBudgetError(
+                f"sweeps work in memory and need {format_bytes(needed)} for this matrix, of {format_bytes(allowed)}; "
+                f"leave sweeps out, or give {name}={needed}"
+            )
 
 
 def refined(found: Factorization, job: Job, sweeps: int) -> Factorization:
@@ -65,7 +66,12 @@ def refined(found: Factorization, job: Job, sweeps: int) -> Factorization:
     Factorization
         The best that was found, with its exact error, and in the record the error before each sweep and after the last.
     """
-    backend = resolve_backend(job.backend)
+    with job.lane(1) as lane:
+        return lane.call(lambda: _refined(found, job, sweeps))
+
+
+def _refined(found: Factorization, job: Job, sweeps: int) -> Factorization:
+    backend = job.computing
     matrix = backend.to_device(_in_standard_order(job))[None, :, :]
     factors = [backend.to_device(values[None]) for values in found.ks_values]
     errors = [math.sqrt(_energy(matrix - multiply_stack(factors, found.chain, found.tree)))]

@@ -79,10 +79,9 @@ def xp(request: pytest.FixtureRequest) -> Namespace:
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """CuPy with a device, real for all that this package can tell."""
-    for name, module in (("cupy", simulated_cupy), ("cupyx", simulated_cupy.cupyx)):
-        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setitem(sys.modules, "cupy", simulated_cupy)
     monkeypatch.setattr(cuda, "_shared", cuda._Shared())
-    for kind in (simulated_cupy.Stream, simulated_cupy.MemoryPool, simulated_cupy.cupyx):
+    for kind in (simulated_cupy.Stream, simulated_cupy.MemoryPool, simulated_cupy.PinnedMemory):
         monkeypatch.setattr(kind, "made", [], raising=False)
     cuda.free_memory.cache_clear()
     return simulated_cupy

@@ -9,9 +9,10 @@ limit, which counts the arrays that copies fill.
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import array_api_strict
@@ -69,27 +70,28 @@ class MemoryPool:
     made: list[MemoryPool]
 
     def __init__(self) -> None:
-        self.limit, self.held, self.peak, self.given_back = 0, 0, 0, 0
+        self.limit, self.held, self.kept, self.peak, self.given_back = 0, 0, 0, 0, 0
         MemoryPool.made.append(self)
 
     def set_limit(self, *, size: int) -> None:
         """Most bytes that it may hold."""
         self.limit = size
 
-    def malloc(self, size: int) -> int:
-        """Count bytes."""
-        if self.held + size > self.limit:
+    def malloc(self, size: int) -> Callable[[], None]:
+        """Count bytes, with those that were given back and are kept for another stream; how to give them back."""
+        if self.held + self.kept + size > self.limit:
             raise OutOfMemoryError(f"Out of memory allocating {size} bytes (limit set to: {self.limit} bytes)")
         self.held += size
         self.peak = max(self.peak, self.held)
-        return size
+        return functools.partial(self._keep, size)
 
-    def free(self, size: int) -> None:
-        """Count them back."""
+    def _keep(self, size: int) -> None:
         self.held -= size
+        self.kept += size
 
     def free_all_blocks(self) -> None:
-        """Note that it was asked for."""
+        """Forget what is kept."""
+        self.kept = 0
         self.given_back += 1
 
 
@@ -101,6 +103,21 @@ class DeviceArray(array_api_strict._array_object.Array):  # type: ignore[misc, n
         assert source.flags.c_contiguous
         assert (source.shape, source.dtype) == (self._array.shape, self._array.dtype)
         stream.copies(self._array, source)
+
+
+class PinnedMemory:
+    """Memory of the host like any other, which is counted."""
+
+    made: list[int]
+
+    def __init__(self, size: int) -> None:
+        self.memory = bytearray(size)
+        PinnedMemory.made.append(size)
+
+
+def PinnedMemoryPointer(memory: PinnedMemory, offset: int) -> memoryview:
+    """What a buffer is made of."""
+    return memoryview(memory.memory)[offset:]
 
 
 class _Runtime:
@@ -116,6 +133,14 @@ class _Runtime:
 
 class _Cuda:
     Stream, MemoryPool, runtime = Stream, MemoryPool, _Runtime
+    PinnedMemory, PinnedMemoryPointer = PinnedMemory, staticmethod(PinnedMemoryPointer)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def Device(number: int) -> Iterator[None]:
+        """The only one."""
+        assert number == 0
+        yield
 
     @staticmethod
     @contextlib.contextmanager
@@ -131,17 +156,22 @@ _allocator = threading.local()
 cuda = _Cuda
 
 
-class cupyx:
-    """The module of that name."""
+class _Pool:
+    """A pool of the program around."""
 
-    made: list[int]
+    @staticmethod
+    def free_all_blocks() -> None:
+        """Give back nothing."""
 
-    @classmethod
-    def empty_pinned(cls, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """Memory like any other, which is counted."""
-        found = np.empty(shape, dtype)
-        cls.made.append(found.nbytes)
-        return found
+
+def get_default_memory_pool() -> type[_Pool]:
+    """That of the device."""
+    return _Pool
+
+
+def get_default_pinned_memory_pool() -> type[_Pool]:
+    """That of the host."""
+    return _Pool
 
 
 def is_available() -> bool:
@@ -152,8 +182,7 @@ def is_available() -> bool:
 def empty(shape: tuple[int, ...], dtype: DTypeLike) -> DeviceArray:
     """Memory of the pool in use, with nothing useful in it."""
     array = np.full(shape, np.nan if np.dtype(dtype).kind in "fc" else 1, dtype)
-    pool = _allocator.current.__self__
-    weakref.finalize(array, pool.free, pool.malloc(array.nbytes))  # views keep it
+    weakref.finalize(array, _allocator.current(array.nbytes))  # views keep it
     found: DeviceArray = DeviceArray._new(array, device=DEVICE)
     return found
 

@@ -98,7 +98,7 @@ def test_tiles_are_read_into_pinned_memory_which_serves_again(device, stored):
     found = dbf.factorize(stored, backend="cupy", workers=1)
     tiles = found.record["stages"]["tiles"]["tasks"]
     assert tiles > 3
-    assert 0 < len(device.cupyx.made) <= 3  # one is computed with, one read, and one may be on its way back
+    assert 0 < len(device.PinnedMemory.made) <= 3  # one is computed with, one read, and one may be on its way back
 
 
 def test_the_plan_keeps_to_the_device(device, stored):

@@ -117,7 +117,9 @@ class Backend:
 
     def lane(self, tasks: int) -> Lane:
         """Lane of a task in a process that computes so many at a time."""
-        return HOST if self.name == "numpy" else cuda.DeviceLane(tasks * self.device_memory)
+        if self.name == "numpy":
+            return HOST
+        return cuda.DeviceLane(min(tasks * self.device_memory, int(SHARE_OF_DEVICE * cuda.free_memory())))
 
     @property
     def host_memory(self) -> Callable[[int], NDArray[np.uint8]] | None:

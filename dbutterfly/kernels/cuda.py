@@ -5,8 +5,9 @@ copied there, then its kernels run, then its results come back. Streams run side
 task is copied while the kernels of this one run. For a copy not to wait, nor to keep a processor, its memory on the
 host is pinned: tiles are read into such memory (:func:`pinned`, through :mod:`dbutterfly.buffers`).
 
-All memory that tasks take of the device comes from one pool, which is limited to what the plan allows; the pool of the
-program around is not touched. When no lane is open, it is empty.
+All memory that tasks take of the device, the first one that the process sees, comes from one pool, which is limited to
+what the plan allows; the pool of the program around is not touched, but for what it holds and nobody uses. When no lane
+is open, the pool is empty.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import importlib
 import importlib.util
 import logging
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self, TypeVar
@@ -56,14 +58,19 @@ def cupy() -> Any:
 @functools.cache
 def free_memory() -> int:
     """Bytes of the device that nobody held when this process first asked."""
-    free, _ = cupy().cuda.runtime.memGetInfo()
+    with cupy().cuda.Device(0):
+        free, _ = cupy().cuda.runtime.memGetInfo()
     return int(free)
 
 
 def pinned(size: int) -> NDArray[np.uint8]:
-    """Memory of the host that the device reaches by itself; plain memory, and slower copies, where there is no more."""
+    """Memory of the host that the device reaches by itself; plain memory, and slower copies, where there is no more.
+
+    It is of this size, and goes back when it is gone: CuPy's pool would round it up, and keep it.
+    """
     try:
-        found: NDArray[np.uint8] = importlib.import_module("cupyx").empty_pinned((size,), np.uint8)
+        memory = cupy().cuda.PinnedMemory(size)
+        found = np.frombuffer(cupy().cuda.PinnedMemoryPointer(memory, 0), np.uint8, size)
     except Exception as error:  # the limit of the system for such memory, as CuPy reports it
         _log.warning("no pinned memory for %s (%s); copies to the device will be slower", format_bytes(size), error)
         return np.empty(size, np.uint8)
@@ -93,13 +100,22 @@ class _Driver:
 
 
 class _Shared:
-    """What the lanes of this process share: the pool, drivers that wait for the next lane, and how many are open."""
+    """What the lanes of this process share: the pool, drivers that wait for a lane, limits of those that are open."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.pool: Any = None
         self.drivers: list[_Driver] = []
-        self.open = 0
+        self.limits: list[int] = []
+
+    def malloc(self, size: int) -> Any:
+        """Memory of the pool. What streams have given back, and it keeps for each, counts for its limit."""
+        try:
+            return self.pool.malloc(size)
+        except MemoryError:
+            self.pool.free_all_blocks()
+            cupy().get_default_memory_pool().free_all_blocks()
+            return self.pool.malloc(size)
 
 
 _shared = _Shared()
@@ -123,9 +139,9 @@ class DeviceLane:
         with _shared.lock:
             if _shared.pool is None:
                 _shared.pool = cupy().cuda.MemoryPool()
-            _shared.pool.set_limit(size=self._limit)
             self._driver = _shared.drivers.pop() if _shared.drivers else _Driver()
-            _shared.open += 1
+            _shared.limits.append(self._limit)
+            _shared.pool.set_limit(size=max(_shared.limits))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -134,9 +150,12 @@ class DeviceLane:
         finally:
             with _shared.lock:
                 _shared.drivers.append(self._driver)
-                _shared.open -= 1
-                if not _shared.open:
+                _shared.limits.remove(self._limit)
+                if _shared.limits:
+                    _shared.pool.set_limit(size=max(_shared.limits))
+                else:
                     _shared.pool.free_all_blocks()
+                    cupy().get_default_pinned_memory_pool().free_all_blocks()
 
     def stage(self, arrays: Sequence[NDArray[Any]]) -> None:
         """Begin to copy arrays to the device.
@@ -184,17 +203,21 @@ class DeviceLane:
         try:
             return self._driver.call(lambda: self._called(function))  # type: ignore[no-any-return]
         except MemoryError as error:
+            traceback.clear_frames(error.__traceback__)
             if not type(error).__module__.startswith("cupy"):
                 raise
             raise MemoryBudgetError(
                 f"the device has no room: {error}; {format_bytes(self._limit)} are allowed to the tasks of this "
                 "process: give a smaller device_memory=, for which the plan takes smaller tiles, or free the device"
             ) from error
+        except BaseException as error:
+            traceback.clear_frames(error.__traceback__)  # they hold arrays of the device
+            raise
 
     def _called(self, function: Callable[[], T]) -> T:
         _here.lane = self
         try:
-            with self._driver.stream, cupy().cuda.using_allocator(_shared.pool.malloc):
+            with self._driver.stream, cupy().cuda.using_allocator(_shared.malloc):
                 return function()
         finally:
             _here.lane = None

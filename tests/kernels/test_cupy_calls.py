@@ -107,12 +107,17 @@ def takes(function: object, call: Call) -> bool:
 
 
 OF_CUPY = {
-    "cupy": ["is_available()", "empty(shape, dtype)", "asarray(array)", "asnumpy(array)"],
-    "cupy.cuda": ["MemoryPool()", "Stream(non_blocking=True)", "using_allocator(allocator)", "runtime.memGetInfo()"],
+    "cupy": [
+        *("get_default_memory_pool()", "get_default_pinned_memory_pool()", "is_available()"),
+        *("empty(shape, dtype)", "asarray(array)", "asnumpy(array)"),
+    ],
+    "cupy.cuda": [
+        *("Device(0)", "MemoryPool()", "PinnedMemory(size)", "PinnedMemoryPointer(memory, 0)"),
+        *("Stream(non_blocking=True)", "using_allocator(allocator)", "runtime.memGetInfo()"),
+    ],
     "cupy.ndarray": ["set(self, array, stream)"],
     "cupy.cuda.MemoryPool": ["set_limit(self, size=size)", "malloc(self, size)", "free_all_blocks(self)"],
     "cupy.cuda.Stream": ["synchronize(self)", "__enter__(self)", "__exit__(self, *error)"],
-    "cupyx": ["empty_pinned(shape, dtype)"],
 }
 """What ``kernels/cuda.py`` calls besides: where it is, and how it is called."""
 
@@ -120,7 +125,7 @@ OF_CUPY = {
 def test_all_calls_of_cupy_are_listed():
     """By the dotted names in the source, beginning with the module or one of the objects that are made of it."""
     text = (PACKAGE / "kernels" / "cuda.py").read_text() + (PACKAGE / "kernels" / "backend.py").read_text()
-    made = r"(?:cupy\(\)|_shared\.pool|self\._driver\.stream|on_device|import_module\(\"cupyx\"\))"
+    made = r"(?:cupy\(\)|_shared\.pool|self\.pool|self\._driver\.stream|on_device)"
     used = set(re.findall(made + r"\.((?:\w+\.)*\w+)", text))
     listed = {call.partition("(")[0] for calls in OF_CUPY.values() for call in calls}
     assert {name.removeprefix("cuda.") for name in used} <= listed
@@ -132,10 +137,9 @@ def test_cupy_and_the_simulated_one_take_what_the_lanes_give_them(place, call):
     made = ast.parse(call, mode="eval").body
     keywords = tuple(keyword.arg for keyword in made.keywords)
     named = Call(place, ast.unparse(made.func), len(made.args), keywords, False)
-    module, *path = [*place.split("."), *named.name.split(".")]
-    simulated = simulated_cupy if module == "cupy" else simulated_cupy.cupyx
+    _, *path = [*place.split("."), *named.name.split(".")]
     in_simulated = ["DeviceArray" if part == "ndarray" else part for part in path]
-    for root, parts in ((importlib.import_module(module), path), (simulated, in_simulated)):
+    for root, parts in ((importlib.import_module("cupy"), path), (simulated_cupy, in_simulated)):
         function = functools.reduce(getattr, parts, root)
         assert takes(function, named), f"{call} of {function}"
 

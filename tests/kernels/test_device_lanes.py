@@ -119,6 +119,42 @@ def test_the_pool_has_the_limit_of_all_tasks_at_a_time(device):
     assert pool.held == 0
 
 
+def test_what_the_pool_keeps_for_other_streams_makes_room(device):
+    with resolve_backend("cupy", device_memory=MIB).lane(1) as lane:
+        for _ in range(3):
+            lane.stage([np.ones(MIB // 12)])
+            lane.release()
+        (pool,) = device.MemoryPool.made
+        assert pool.peak == MIB // 12 * 8
+        assert pool.given_back >= 1
+
+
+def test_the_limit_is_that_of_the_largest_job_and_never_more_than_the_device(device):
+    large, small = (resolve_backend("cupy", device_memory=size * MIB) for size in (8, 1))
+    with large.lane(1), small.lane(1):
+        (pool,) = device.MemoryPool.made
+        assert pool.limit == 8 * MIB
+    with small.lane(1):
+        assert pool.limit == MIB
+    with large.lane(1000):
+        assert pool.limit == int(0.8 * device.FREE)
+
+
+def test_a_failed_task_holds_nothing_of_the_device(device):
+    backend, array = resolve_backend("cupy"), np.ones(MIB)
+
+    def fails():
+        there = backend.to_device(array)
+        raise ValueError(f"of {there.shape}")
+
+    with backend.lane(1) as lane:
+        lane.stage([array])
+        with pytest.raises(ValueError, match="of") as error:
+            lane.call(fails)
+    assert error.value.__traceback__ is not None
+    assert device.MemoryPool.made[0].held == 0
+
+
 def test_a_host_without_memory_is_not_the_device(device):
     def asks():
         raise MemoryError("the host")
@@ -146,8 +182,8 @@ def test_tiles_lie_in_pinned_memory(device, caplog, monkeypatch):
     with buffers.kept(backend.host_memory):
         buffers.empty((2 * MIB,), np.uint8)
         buffers.empty((MIB,), np.uint8)  # there still
-    assert device.cupyx.made == [2 * MIB]
-    monkeypatch.setattr(device.cupyx, "empty_pinned", None)
+    assert device.PinnedMemory.made == [2 * MIB]
+    monkeypatch.setattr(device._Cuda, "PinnedMemory", None)
     with caplog.at_level(logging.WARNING, "dbutterfly"):
         assert cuda.pinned(MIB).nbytes == MIB
     assert "no pinned memory for 1.00 MiB" in caplog.text

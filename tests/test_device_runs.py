@@ -68,20 +68,17 @@ def test_entry_functions_and_operators(device):
 
 
 def test_the_next_tile_is_copied_while_the_kernels_of_this_one_run(device, stored, monkeypatch):
-    first_computes, second_staged = threading.Event(), threading.Event()
-    stage, overlapped = cuda.DeviceLane.stage, []
+    staged, stage, overlapped = threading.Semaphore(0), cuda.DeviceLane.stage, []
 
     def staging(lane, arrays):
         stage(lane, arrays)
-        if first_computes.is_set():
-            second_staged.set()
+        staged.release()
 
     low_rank_grid = dbf.tasks.low_rank_grid
 
     def kernel(grid, *args, **kwargs):
-        if not first_computes.is_set():
-            first_computes.set()
-            overlapped.append(second_staged.wait(30))
+        if not overlapped:  # the first one ends when its own tile and the next one are there
+            overlapped.append(all([staged.acquire(timeout=30) for _ in range(2)]))
         return low_rank_grid(grid, *args, **kwargs)
 
     monkeypatch.setattr(cuda.DeviceLane, "stage", staging)

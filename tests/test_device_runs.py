@@ -78,7 +78,7 @@ def test_the_next_tile_is_copied_while_the_kernels_of_this_one_run(device, store
 
     def kernel(grid, *args, **kwargs):
         if not overlapped:  # the first one ends when its own tile and the next one are there
-            overlapped.append(all([staged.acquire(timeout=30) for _ in range(2)]))
+            overlapped.append(all(staged.acquire(timeout=30) for _ in range(2)))
         return low_rank_grid(grid, *args, **kwargs)
 
     monkeypatch.setattr(cuda.DeviceLane, "stage", staging)

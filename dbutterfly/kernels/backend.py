@@ -119,7 +119,7 @@ class Backend:
         """Lane of a task in a process that computes so many at a time."""
         if self.name == "numpy":
             return HOST
-        return cuda.DeviceLane(min(tasks * self.device_memory, int(SHARE_OF_DEVICE * cuda.free_memory())))
+        return cuda.DeviceLane(min(tasks * self.device_memory, _share_of_device()))
 
     @property
     def host_memory(self) -> Callable[[int], NDArray[np.uint8]] | None:
@@ -151,8 +151,12 @@ def resolve_backend(name: str = "auto", device_memory: int | None = None) -> Bac
         raise InputError('backend="cupy" finds no CUDA device in this process; use backend="numpy" or a GPU worker')
     if not available:
         return Backend("numpy", STACK_BYTES)
-    memory = int(SHARE_OF_DEVICE * cuda.free_memory()) if device_memory is None else device_memory
+    memory = _share_of_device() if device_memory is None else device_memory
     return Backend("cupy", device_stack_bytes(memory), memory)
+
+
+def _share_of_device() -> int:
+    return int(SHARE_OF_DEVICE * cuda.free_memory())
 
 
 def host_array(array: Array) -> NDArray[Any]:

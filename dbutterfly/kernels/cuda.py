@@ -202,17 +202,14 @@ class DeviceLane:
         """
         try:
             return self._driver.call(lambda: self._called(function))  # type: ignore[no-any-return]
-        except MemoryError as error:
-            traceback.clear_frames(error.__traceback__)
-            if not type(error).__module__.startswith("cupy"):
+        except BaseException as error:
+            traceback.clear_frames(error.__traceback__)  # they hold arrays of the device
+            if not isinstance(error, MemoryError) or not type(error).__module__.startswith("cupy"):
                 raise
             raise MemoryBudgetError(
                 f"the device has no room: {error}; {format_bytes(self._limit)} are allowed to the tasks of this "
                 "process: give a smaller device_memory=, for which the plan takes smaller tiles, or free the device"
             ) from error
-        except BaseException as error:
-            traceback.clear_frames(error.__traceback__)  # they hold arrays of the device
-            raise
 
     def _called(self, function: Callable[[], T]) -> T:
         _here.lane = self

@@ -31,8 +31,9 @@ from numpy.typing import NDArray
 
 import dbutterfly as dbf
 from dbutterfly.engine import single_threaded_blas
-from dbutterfly.plan import Tile
-from dbutterfly.sources import MatrixSource, as_source
+from dbutterfly.matrix_source import MatrixSource
+from dbutterfly.sources import as_source
+from dbutterfly.structure.axes import Tile
 
 from . import harness
 from .throttled import Throttled

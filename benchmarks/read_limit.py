@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 import dbutterfly as dbf
-from dbutterfly.plan import Tile
-from dbutterfly.sources import MatrixSource, as_source
+from dbutterfly.matrix_source import MatrixSource
+from dbutterfly.sources import as_source
+from dbutterfly.structure.axes import Tile
 
 from . import harness
 from .throttled import Throttled

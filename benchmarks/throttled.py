@@ -7,9 +7,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from dbutterfly.layout import Axis
-from dbutterfly.plan import Tile
-from dbutterfly.sources import MatrixSource
+from dbutterfly.matrix_source import MatrixSource
+from dbutterfly.structure.axes import Axis, Tile
 
 
 class Throttled(MatrixSource):

@@ -14,17 +14,18 @@ and columns where they are not known.
 
 from . import clusters, errors, matrices
 from .certificate import Certificate
-from .chain import Chain, Pattern
 from .entries import Entries, entries
+from .estimates import VerifiedError
 from .factorization import Factorization
 from .factorization import open_factorization as open
 from .factorize import factorize, plan
 from .identify import IdentifiedOrderings, identify
 from .operator import ButterflyOperator
-from .orderings import Orderings
 from .plan import Plan
 from .streaming import StreamedProduct, stream_product
-from .verify import VerifiedError, verify
+from .structure.chain import Chain, Pattern
+from .structure.orderings import Orderings
+from .verify import verify
 from .version import __version__
 
 __all__ = [

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .certificate import Certificate, certify, guarantee_of
-from .chain import Chain
 from .errors import InputError
 from .estimates import error_of_products, error_of_rows
 from .factorization import Factorization
@@ -20,6 +19,7 @@ from .operator_source import OperatorSource
 from .probed_error import PROBES
 from .probes import ProbeSizes
 from .sample_sizes import evaluated
+from .structure.chain import Chain
 from .tasks import Job
 from .trace import trace_of
 

@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 
 from .entries import Entries
 from .errors import NonFiniteError
-from .layout import Axis, Index
-from .plan import Tile
+from .structure.axes import Axis, Index, Tile, group_members
 
-__all__ = ["BlockEntries", "group_members"]
+__all__ = ["BlockEntries"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +91,3 @@ class BlockEntries:
             row, col = min((int(rows[i]), int(cols[j])) for i, j in bad)
             raise NonFiniteError.at(repr(self.entries), (row, col))
         return block
-
-
-def group_members(axis: Axis, first: int, last: int) -> Index:
-    """Storage positions of the members of each group, in standard order: shape (groups, members)."""
-    positions = np.stack([axis.positions(group, group + 1) for group in range(first, last)])
-    return positions if axis.member_order is None else positions[:, axis.member_order]

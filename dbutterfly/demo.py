@@ -16,9 +16,10 @@ from .errors import DButterflyError
 from .factorization import Factorization
 from .factorize import factorize, plan
 from .matrices import dft, noisy, write
-from .orderings import BITREVERSAL
+from .matrix_source import MatrixSource
 from .plan import format_bytes
-from .sources import MatrixSource, as_source
+from .sources import as_source
+from .structure.orderings import BITREVERSAL
 from .verify import verify
 
 __all__ = ["Step", "demonstrate"]

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from .errors import NonFiniteError
 from .factorization import Factorization
 from .kernels.product_rows import product_row
-from .layout import Axis, axis_of_entries
 from .matrix_source import MatrixSource
 from .operator_source import OperatorSource
-from .plan import Tile
 from .probed_error import probed_error
+from .structure.axes import Axis, Tile, axis_of_entries
 
 __all__ = ["VerifiedError", "energy_ratio", "error_of_products", "error_of_rows"]
 

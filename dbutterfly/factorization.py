@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .certificate import Certificate
-from .chain import Chain, Tree, split_tree
 from .errors import StoreError
 from .operations.files import OPERATOR
 from .operator import ButterflyOperator
-from .orderings import Orderings
 from .report import page, write_page
 from .store import FORMAT, RunStore
+from .structure.chain import Chain
+from .structure.orderings import Orderings
+from .structure.tree import Tree, split_tree
 from .trace import Trace
 
 __all__ = ["Factorization", "as_lists", "index_arrays", "load", "manifest_of", "open_factorization"]

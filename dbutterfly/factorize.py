@@ -9,20 +9,21 @@ import warnings
 from typing import Any
 
 from .assembly import assembled
-from .chain import split_tree
 from .clusters import Threads, for_cluster, on_cluster
 from .engine import Engine, choose_engine
 from .errors import CheckpointError, InputError, SourceError, StoreError, StoreMismatchError, ToleranceWarning
 from .factorization import Factorization, as_lists, index_arrays, load, manifest_of
 from .identify import IdentifiedOrderings, are_unknown, identify, is_unknown
 from .kernels.backend import BACKENDS, resolve_backend
+from .matrix_source import MatrixSource
 from .plan import Plan
 from .rank_workspace import RankWorkspace
 from .refining import check_sweeps, refined
 from .settings import Settings, layout_of
-from .sources import MatrixSource, as_source, check_missing
+from .sources import as_source, check_missing
 from .stages import Run, forgotten, made_arrays, run_stages
 from .store import RunStore
+from .structure.tree import split_tree
 from .tasks import Job
 from .tolerance import next_rank
 from .version import __version__
@@ -110,7 +111,7 @@ def factorize(
         Patterns of the factors; by default ``Chain.chainable((M, N), rank)``, which is ``Chain.square_dyadic(N)`` for a
         power of two.
     tree : {"balanced", "left", "right"} or nested pairs
-        Where the chain is cut (see :func:`dbutterfly.chain.split_tree`).
+        Where the chain is cut (see :func:`dbutterfly.structure.tree.split_tree`).
     rank : int
         Rank of the default chain: that of the blocks of every cut. A chain that is given has its own ranks.
     tol : float, optional

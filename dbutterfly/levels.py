@@ -30,8 +30,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .chain import Tree, tree_leaves
 from .kernels.low_rank import SUBTRACTED
+from .structure.tree import Tree, tree_leaves
 
 __all__ = ["errors_by_cut", "errors_by_part"]
 

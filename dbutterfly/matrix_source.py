@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from . import buffers
 from .errors import DButterflyError, InputError, SourceError
-from .layout import Axis, Edges, Part
-from .plan import SourceInfo, Tile
+from .plan import SourceInfo
+from .structure.axes import Axis, Edges, Part, Tile
 
 __all__ = ["MatrixSource", "unfold", "work_dtype"]
 

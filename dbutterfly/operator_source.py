@@ -17,10 +17,9 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from .errors import InputError, NonFiniteError, SourceError
-from .layout import Axis, Index
 from .matrix_source import MatrixSource, unfold, work_dtype
-from .plan import Tile
 from .probes import CHECK_STREAM, PRODUCT_BYTES, gaussian
+from .structure.axes import Axis, Index, Tile
 
 __all__ = ["OperatorSource", "is_operator", "operator_source"]
 

@@ -28,10 +28,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .chain import Chain, Split, Tree, format_tree
 from .device_model import Device
-from .layout import Axis, Edges
-from .orderings import Orderings
+from .structure.axes import Axis, Edges, Tile
+from .structure.chain import Chain, Split
+from .structure.orderings import Orderings
+from .structure.tree import Tree, format_tree
 
 __all__ = [
     "STACKS_IN_DEVICE",
@@ -41,7 +42,6 @@ __all__ = [
     "Layout",
     "Plan",
     "SourceInfo",
-    "Tile",
     "device_stack_bytes",
     "format_bytes",
 ]
@@ -147,15 +147,6 @@ class Layout(NamedTuple):
     prefetch: bool = True
     copy: tuple[int, int, int] | None = None
     """Side that is laid together, and groups and entries of the two sides that a panel takes."""
-
-
-class Tile(NamedTuple):
-    """Row groups ``r0 .. r1 - 1`` and column groups ``c0 .. c1 - 1``, numbered as they lie in storage."""
-
-    r0: int
-    r1: int
-    c0: int
-    c1: int
 
 
 @dataclass(frozen=True, eq=False)

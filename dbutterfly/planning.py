@@ -15,10 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .chain import Chain, Split, Tree, split_tree, tree_leaves
 from .errors import ChainError, InputError, MemoryBudgetError
-from .layout import Axis, axes_of_cut, axes_of_whole, chunk_edges, largest_divisor
-from .orderings import Orderings
 from .plan import (
     STACK_BYTES,
     STACKS_IN_DEVICE,
@@ -32,6 +29,10 @@ from .plan import (
 )
 from .probes import PRODUCT_BYTES, ProbeSizes
 from .sample_sizes import WORK_BYTES, Sizes
+from .structure.axes import Axis, axes_of_cut, axes_of_whole, chunk_edges, largest_divisor
+from .structure.chain import Chain, Split
+from .structure.orderings import Orderings
+from .structure.tree import Tree, split_tree, tree_leaves
 
 __all__ = ["make_plan"]
 
@@ -128,8 +129,8 @@ def make_plan(
     chain : Chain or None
         Patterns of the factors; None takes ``Chain.chainable(shape)``, which is ``square_dyadic`` for powers of two.
     tree : str or nested pairs
-        See :func:`dbutterfly.chain.split_tree`. ``"balanced"`` leaves the root cut to the plan: the one nearest to the
-        middle unless the chunk grid or the budget makes another cheaper.
+        See :func:`dbutterfly.structure.tree.split_tree`. ``"balanced"`` leaves the root cut to the plan: the one
+        nearest to the middle unless the chunk grid or the budget makes another cheaper.
     orderings : Orderings, optional
         Orderings of both sides, by default the standard order.
     passes : {1, 2}

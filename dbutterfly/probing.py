@@ -27,14 +27,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .block_entries import group_members
 from .errors import InputError, SourceError
 from .kernels.backend import Backend
 from .kernels.nystrom import nystrom, probed_energies
-from .layout import Index
+from .matrix_source import MatrixSource
 from .operator_source import OperatorSource
 from .probes import CHECKS, COLUMN_STREAM, OVERSAMPLING, ROW_STREAM, ProbeSizes, gaussian
-from .sources import MatrixSource
+from .structure.axes import Index, group_members
 from .tasks import Inputs, Job, Output, Tiled, TileTask, mark_nonzero
 
 __all__ = ["ProbeTask"]

@@ -15,8 +15,8 @@ from .kernels.backend import Array, namespace
 from .kernels.hierarchy import multiply_stack
 from .kernels.low_rank import squared_norms
 from .kernels.sweeps import sweep
-from .layout import axes_of_whole
-from .plan import Plan, Tile, format_bytes
+from .plan import Plan, format_bytes
+from .structure.axes import Tile, axes_of_whole
 from .tasks import Job
 
 __all__ = ["check_sweeps", "refined"]

@@ -26,10 +26,9 @@ from .errors import InputError, SourceError
 from .kernels.backend import Array, Backend, namespace
 from .kernels.blocks import low_rank_grid
 from .kernels.cross import cross_grid, missed, sampled_residual
-from .layout import Index
-from .plan import Tile
 from .sample_sizes import WORK_BYTES, Sizes
 from .sources import EntriesSource
+from .structure.axes import Index, Tile
 from .tasks import Inputs, Job, Output, Tiled, mark_nonzero
 
 __all__ = ["SampledTileTask"]

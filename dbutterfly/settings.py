@@ -7,14 +7,14 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .chain import Chain
 from .engine import Engine, parse_memory
 from .errors import InputError
-from .orderings import Orderings
+from .matrix_source import MatrixSource
 from .plan import Layout, Plan
 from .planning import make_plan
-from .sources import MatrixSource
 from .store import RunStore
+from .structure.chain import Chain
+from .structure.orderings import Orderings
 from .tolerance import LARGEST_RANK, chain_for_tolerance
 
 __all__ = ["Settings", "layout_of"]

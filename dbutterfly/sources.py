@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 
 from .entries import Entries
 from .errors import InputError, MissingChunksError, MissingChunksWarning, SourceError
-from .layout import Axis, Index
 from .locations import as_store, is_remote
 from .matrix_source import MatrixSource, unfold, work_dtype
 from .operator_source import OperatorSource, is_operator, operator_source
-from .plan import Tile
 from .reproducible import check_reproducible
 from .retries import reason, retried
+from .structure.axes import Axis, Index, Tile
 from .zarr_source import ZarrSource
 
 __all__ = [

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from .engine import Engine
 from .errors import CheckpointError
 from .lease import Lease
-from .plan import Tile, format_bytes
+from .matrix_source import MatrixSource
+from .plan import format_bytes
 from .probing import ProbeTask
 from .progress import ProgressBar
 from .sampling import SampledTileTask
-from .sources import MatrixSource
 from .store import RunStore
+from .structure.axes import Tile
 from .tasks import Job, Record, Task, TileTask, done_name, stage_of, stage_tasks, writers
 
 __all__ = ["Run", "forgotten", "made_arrays", "run_stages"]

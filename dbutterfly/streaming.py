@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 from .clusters import on_cluster
 from .engine import choose_engine, parse_memory
 from .errors import CheckpointError, InputError, MemoryBudgetError, StoreError
-from .layout import Axis
 from .locations import is_remote
+from .matrix_source import MatrixSource
 from .operator import ButterflyOperator
-from .plan import Tile, format_bytes
+from .operator_source import OperatorSource
+from .plan import format_bytes
 from .progress import ProgressBar
 from .retries import reason, retried
-from .sources import MatrixSource, OperatorSource, as_source
+from .sources import as_source
 from .store import create_array
+from .structure.axes import Axis, Tile
 from .tasks import Inputs, Output, Record, Task, Work
 from .workspace import Selection
 

@@ -38,7 +38,6 @@ from numpy.typing import NDArray
 
 from . import resident
 from .buffers import Allocate
-from .chain import Chain, Tree
 from .errors import InputError, NonFiniteError
 from .kernels.backend import HOST, Array, Backend, Lane, namespace, resolve_backend
 from .kernels.blocks import low_rank_grid
@@ -53,9 +52,12 @@ from .kernels.hierarchy import (
 )
 from .kernels.low_rank import adjoint, residual_energy, squared_norms
 from .kernels.orthonormal import orthonormalizers
-from .layout import Index
-from .plan import Plan, Tile
-from .sources import MatrixSource, first_bad_entry
+from .matrix_source import MatrixSource
+from .plan import Plan
+from .sources import first_bad_entry
+from .structure.axes import Index, Tile
+from .structure.chain import Chain
+from .structure.tree import Tree
 from .workspace import Selection, Workspace
 
 __all__ = [

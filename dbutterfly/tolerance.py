@@ -19,12 +19,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .chain import Chain
 from .errors import InputError, NonFiniteError
-from .layout import Axis, axes_of_cut, axis_of_entries
-from .orderings import Orderings
-from .plan import Tile
-from .sources import MatrixSource
+from .matrix_source import MatrixSource
+from .structure.axes import Axis, Tile, axes_of_cut, axis_of_entries
+from .structure.chain import Chain
+from .structure.orderings import Orderings
 from .tasks import Job
 
 __all__ = ["LARGEST_RANK", "Estimate", "chain_for_tolerance", "next_rank"]

@@ -14,11 +14,13 @@ from .errors import InputError
 from .estimates import VerifiedError, energy_ratio, error_of_products, error_of_rows
 from .factorization import Factorization
 from .kernels.hierarchy import left_rows, multiply_stack, part_left, part_right, right_rows
-from .layout import Axis
+from .matrix_source import MatrixSource
+from .operator_source import OperatorSource
 from .plan import Plan
 from .planning import make_plan
 from .progress import ProgressBar
-from .sources import MatrixSource, OperatorSource, as_source
+from .sources import as_source
+from .structure.axes import Axis
 from .tasks import Job, Record, VerifyTask, done_name
 from .workspace import MemoryWorkspace
 

@@ -30,10 +30,8 @@ from numpy.typing import NDArray
 
 from .compiled import compiled_codecs
 from .errors import SourceError
-from .layout import Axis, Index, Part, chunk_edges
 from .locations import is_remote
 from .matrix_source import MatrixSource, place_part
-from .plan import Tile
 from .retries import reason, retried
 from .stored_chunks import (
     UNCOMPRESSED,
@@ -45,6 +43,7 @@ from .stored_chunks import (
     chunks_of,
     codec_names,
 )
+from .structure.axes import Axis, Index, Part, Tile, chunk_edges
 
 __all__ = ["ZarrSource"]
 

@@ -28,8 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import dbutterfly as dbf
-from dbutterfly.chain import split_tree
 from dbutterfly.kernels.hierarchy import factor_stack
+from dbutterfly.structure.tree import split_tree
 
 SIZES = (4, 8)
 

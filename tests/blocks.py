@@ -9,10 +9,10 @@ import numpy as np
 from comparing import random_matrix
 
 import dbutterfly as dbf
-from dbutterfly.chain import Chain
-from dbutterfly.layout import axes_of_cut
+from dbutterfly.matrix_source import MatrixSource
 from dbutterfly.plan import Budget
-from dbutterfly.sources import MatrixSource
+from dbutterfly.structure.axes import axes_of_cut
+from dbutterfly.structure.chain import Chain
 from dbutterfly.tasks import Job
 from dbutterfly.workspace import MemoryWorkspace
 

@@ -6,8 +6,8 @@ from comparing import assert_same, least_memory, noisy_butterfly, random_matrix,
 from counted import Counted, blocks
 
 import dbutterfly as dbf
-from dbutterfly.chain import Chain
 from dbutterfly.errors import ChainError, DButterflyError, InputError, MemoryBudgetError, NonFiniteError, SourceError
+from dbutterfly.structure.chain import Chain
 
 # ---------------------------------------------------------------- NaN and infinity
 

@@ -6,7 +6,7 @@ from comparing import DTYPES, dense_error, noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
 from dbutterfly.certificate import Certificate, certify, guarantee_of
-from dbutterfly.chain import Chain
+from dbutterfly.structure.chain import Chain
 
 
 def heavy_tailed(shape, dtype="float64", seed=0):

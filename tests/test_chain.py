@@ -9,8 +9,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dbutterfly.chain import Chain, Pattern, format_tree, split_tree, tree_leaves
 from dbutterfly.errors import ChainError, InputError
+from dbutterfly.structure.chain import Chain, Pattern
+from dbutterfly.structure.tree import format_tree, split_tree, tree_leaves
 
 sides = st.lists(st.sampled_from([2, 2, 2, 3, 5, 7]), min_size=0, max_size=6).map(math.prod)
 shapes = st.tuples(sides, sides)

@@ -7,9 +7,9 @@ import zarr
 from comparing import DTYPES, assert_same, noisy_butterfly, random_matrix, snapshot
 
 import dbutterfly as dbf
-from dbutterfly.chain import Chain
 from dbutterfly.errors import StoreError, StoreMismatchError
 from dbutterfly.store import RunStore
+from dbutterfly.structure.chain import Chain
 
 ORDERINGS = {
     "standard": None,

@@ -7,7 +7,7 @@ import pytest
 from comparing import DTYPES, assert_same, dense_error, least_memory, noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
-from dbutterfly.chain import Chain
+from dbutterfly.structure.chain import Chain
 
 TOLERANCE = {"float32": 2e-6, "complex64": 2e-6, "float64": 1e-13, "complex128": 1e-13}
 

@@ -4,9 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbutterfly.chain import Chain, Pattern
 from dbutterfly.errors import ChainError
-from dbutterfly.fusing import PASS_COST, fused, fused_patterns, groups_for_products, groups_of_count, groups_of_stages
+from dbutterfly.structure.chain import Chain, Pattern
+from dbutterfly.structure.fusion import (
+    PASS_COST,
+    fused,
+    fused_patterns,
+    groups_for_products,
+    groups_of_count,
+    groups_of_stages,
+)
 
 
 def partitions(count):

@@ -3,11 +3,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dbutterfly.chain import Chain
-from dbutterfly.layout import Axis, axes_of_cut
-from dbutterfly.orderings import Orderings, digit_reversal
-from dbutterfly.plan import Tile
-from dbutterfly.sources import unfold
+from dbutterfly.matrix_source import unfold
+from dbutterfly.structure.axes import Axis, Tile, axes_of_cut
+from dbutterfly.structure.chain import Chain
+from dbutterfly.structure.digits import digit_reversal
+from dbutterfly.structure.orderings import Orderings
 
 KINDS = ["contiguous", "strided", "scattered"]
 

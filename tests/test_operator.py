@@ -10,9 +10,10 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator, gmres, lsqr
 
 import dbutterfly.errors as errors
-from dbutterfly.chain import Chain
 from dbutterfly.operator import ButterflyOperator
-from dbutterfly.orderings import Orderings, digit_reversal
+from dbutterfly.structure.chain import Chain
+from dbutterfly.structure.digits import digit_reversal
+from dbutterfly.structure.orderings import Orderings
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 CHAINS = {

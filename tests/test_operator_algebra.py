@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.sparse.linalg import eigs, gmres, lsqr, svds
 
-from dbutterfly.chain import Chain
 from dbutterfly.errors import ChainError, InputError, SingularFactorError
 from dbutterfly.operator import ButterflyOperator
+from dbutterfly.structure.chain import Chain
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 SQUARE = {

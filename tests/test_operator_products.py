@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy.sparse.linalg import LinearOperator
 
-from dbutterfly.chain import Chain
 from dbutterfly.errors import InputError
 from dbutterfly.operations import products
 from dbutterfly.operator import ButterflyOperator
+from dbutterfly.structure.chain import Chain
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 CHAIN = Chain.chainable((24, 40))

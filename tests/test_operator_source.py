@@ -10,12 +10,11 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import dbutterfly as dbf
 from dbutterfly import operator_source as module
-from dbutterfly.chain import Chain
 from dbutterfly.errors import InputError, NonFiniteError, SourceError
-from dbutterfly.layout import axes_of_cut
 from dbutterfly.operator_source import OperatorSource
-from dbutterfly.plan import Tile
 from dbutterfly.sources import ArraySource, as_source
+from dbutterfly.structure.axes import Tile, axes_of_cut
+from dbutterfly.structure.chain import Chain
 
 SHAPE = (48, 60)
 CHAIN = Chain.chainable(SHAPE)

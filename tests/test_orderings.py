@@ -3,9 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbutterfly.chain import Chain
 from dbutterfly.errors import InputError
-from dbutterfly.orderings import BITREVERSAL, Orderings, digit_reversal
+from dbutterfly.structure.chain import Chain
+from dbutterfly.structure.digits import digit_reversal
+from dbutterfly.structure.orderings import BITREVERSAL, Orderings
 
 radices = st.lists(st.integers(1, 5), min_size=1, max_size=5)
 

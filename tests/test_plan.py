@@ -9,13 +9,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dbutterfly import planning
-from dbutterfly.chain import Chain, tree_leaves
 from dbutterfly.device_model import DEVICES, Device, device_named
 from dbutterfly.errors import ChainError, InputError, MemoryBudgetError
-from dbutterfly.layout import Axis
-from dbutterfly.orderings import Orderings
-from dbutterfly.plan import Budget, SourceInfo, Tile, format_bytes
+from dbutterfly.plan import Budget, SourceInfo, format_bytes
 from dbutterfly.planning import GROUP_COPIES, GROUP_READING, make_plan
+from dbutterfly.structure.axes import Axis, Tile
+from dbutterfly.structure.chain import Chain
+from dbutterfly.structure.orderings import Orderings
+from dbutterfly.structure.tree import tree_leaves
 
 GIB = 1 << 30
 WORK = {"float32": "float32", "complex128": "complex128", "int16": "float64", "float16": "float32"}

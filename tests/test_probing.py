@@ -9,12 +9,12 @@ from comparing import DTYPES, random_matrix
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from dbutterfly import operator_source, probes, probing
-from dbutterfly.chain import Chain, Split
 from dbutterfly.errors import InputError, SourceError
-from dbutterfly.plan import Tile
 from dbutterfly.probes import ProbeSizes, gaussian
 from dbutterfly.probing import ProbeTask
 from dbutterfly.sources import as_source
+from dbutterfly.structure.axes import Tile
+from dbutterfly.structure.chain import Chain, Split
 from dbutterfly.tasks import finish_task, load_task, write_outputs
 
 

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import dbutterfly as dbf
-from dbutterfly.chain import Chain
 from dbutterfly.kernels.ksmm import dense_product
+from dbutterfly.structure.chain import Chain
 
 EPS = {dtype: float(np.finfo(dtype).eps) for dtype in DTYPES}
 

@@ -9,7 +9,7 @@ import zarr
 from comparing import assert_same, dense_error, noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
-from dbutterfly.chain import Chain
+from dbutterfly.structure.chain import Chain
 
 TREE = (((0, 1), (2, 3)), ((4, 5), (6, (7, (8, 9)))))
 

@@ -10,9 +10,9 @@ from comparing import assert_same, least_memory, noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
 from dbutterfly import planning, tasks
-from dbutterfly.chain import Chain
 from dbutterfly.errors import CheckpointError, InputError, NonFiniteError
 from dbutterfly.store import RunStore
+from dbutterfly.structure.chain import Chain
 
 factorize_module = importlib.import_module("dbutterfly.factorize")  # dbf.factorize is the function in it
 SHAPE = (144, 240)

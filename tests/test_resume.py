@@ -16,9 +16,9 @@ from comparing import assert_same, memory_for, noisy_butterfly, random_matrix, s
 from counted import Counted, Failing, Signalling, blocks
 
 import dbutterfly as dbf
-from dbutterfly.chain import Chain
 from dbutterfly.errors import SourceError, StoreBusyError, StoreError, StoreMismatchError
 from dbutterfly.store import RunStore
+from dbutterfly.structure.chain import Chain
 
 TREE = (((0, 1), (2, 3)), (4, (5, (6, 7))))
 

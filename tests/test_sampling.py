@@ -9,12 +9,12 @@ from comparing import random_matrix
 
 import dbutterfly as dbf
 from dbutterfly.block_entries import BlockEntries
-from dbutterfly.chain import Chain
 from dbutterfly.errors import InputError, NonFiniteError, SourceError
-from dbutterfly.plan import Tile
 from dbutterfly.sample_sizes import Evaluated, Sizes, evaluated
 from dbutterfly.sampling import SampledTileTask
 from dbutterfly.sources import as_source
+from dbutterfly.structure.axes import Tile
+from dbutterfly.structure.chain import Chain
 from dbutterfly.tasks import Job, finish_task
 
 

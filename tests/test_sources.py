@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbutterfly import zarr_source
-from dbutterfly.chain import Chain
 from dbutterfly.entries import Entries
 from dbutterfly.errors import InputError, SourceError
-from dbutterfly.layout import axes_of_cut
-from dbutterfly.orderings import Orderings
-from dbutterfly.plan import Tile
-from dbutterfly.sources import MatrixSource, ZarrSource, as_source, first_bad_entry, work_dtype
+from dbutterfly.matrix_source import MatrixSource, work_dtype
+from dbutterfly.sources import as_source, first_bad_entry
+from dbutterfly.structure.axes import Tile, axes_of_cut
+from dbutterfly.structure.chain import Chain
+from dbutterfly.structure.orderings import Orderings
+from dbutterfly.zarr_source import ZarrSource
 
 CHAIN = Chain.chainable((48, 60))
 SHAPE = CHAIN.shape

@@ -13,13 +13,12 @@ import zarr
 from comparing import assert_same, memory_for, noisy_butterfly
 
 import dbutterfly as dbf
-from dbutterfly.chain import Chain
 from dbutterfly.errors import InputError, MissingChunksError, MissingChunksWarning, SourceError
-from dbutterfly.layout import axes_of_cut
 from dbutterfly.matrix_source import MatrixSource
-from dbutterfly.orderings import Orderings
-from dbutterfly.plan import Tile
 from dbutterfly.sources import as_source, check_missing
+from dbutterfly.structure.axes import Tile, axes_of_cut
+from dbutterfly.structure.chain import Chain
+from dbutterfly.structure.orderings import Orderings
 
 SHAPE = (38, 37)
 EVERYTHING = np.s_[0:38, 0:37]

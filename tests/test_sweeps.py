@@ -5,11 +5,12 @@ import pytest
 from comparing import assert_same, dense_error, noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
-from dbutterfly.chain import Chain, split_tree
 from dbutterfly.errors import InputError, MemoryBudgetError, StoreMismatchError
 from dbutterfly.kernels.hierarchy import factor_stack
 from dbutterfly.kernels.ksmm import dense_product
 from dbutterfly.kernels.sweeps import sweep
+from dbutterfly.structure.chain import Chain
+from dbutterfly.structure.tree import split_tree
 
 CHAINS = [
     Chain.square_dyadic(32),

@@ -6,11 +6,12 @@ from blocks import blocks_of
 from comparing import noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
-from dbutterfly.chain import Chain
 from dbutterfly.kernels.hierarchy import multiply_stack
-from dbutterfly.plan import Budget, Tile
+from dbutterfly.plan import Budget
 from dbutterfly.planning import make_plan
 from dbutterfly.sources import as_source
+from dbutterfly.structure.axes import Tile
+from dbutterfly.structure.chain import Chain
 from dbutterfly.tasks import (
     Job,
     LeftTask,

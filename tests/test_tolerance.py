@@ -9,10 +9,10 @@ import zarr
 from comparing import assert_same, dense_error, noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
-from dbutterfly.chain import Chain
 from dbutterfly.errors import InputError, NonFiniteError, StoreMismatchError, ToleranceWarning
-from dbutterfly.orderings import Orderings
 from dbutterfly.sources import as_source
+from dbutterfly.structure.chain import Chain
+from dbutterfly.structure.orderings import Orderings
 from dbutterfly.tolerance import Estimate, chain_for_tolerance
 
 ORDERINGS = ("bitreversal", None)

@@ -8,8 +8,8 @@ import zarr
 from comparing import dense_error, noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
-from dbutterfly.chain import Chain
-from dbutterfly.verify import VerifiedError
+from dbutterfly.estimates import VerifiedError
+from dbutterfly.structure.chain import Chain
 
 TREES = ["balanced", "left", "right", ((0, (1, 2)), ((3, 4), 5))]
 ORDERINGS = [None, (None, "bitreversal"), ("bitreversal", None), (np.arange(64)[::-1], np.roll(np.arange(64), 5))]

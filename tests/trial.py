@@ -16,7 +16,7 @@ from counted import is_asked_twice
 from numpy.typing import NDArray
 
 import dbutterfly as dbf
-from dbutterfly.chain import split_tree
+from dbutterfly.structure.tree import split_tree
 from dbutterfly.tasks import Record
 
 

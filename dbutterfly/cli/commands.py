@@ -12,11 +12,12 @@ import dbutterfly as dbf
 
 from ..device_model import device_named
 from ..errors import InputError
+from ..estimates import VerifiedError
 from ..factorization import Factorization
 from ..identify import is_unknown
 from ..kernels.backend import SHARE_OF_DEVICE
-from ..sources import MatrixSource, as_source
-from ..verify import VerifiedError
+from ..matrix_source import MatrixSource
+from ..sources import as_source
 from .options import (
     AsJson,
     ChainText,

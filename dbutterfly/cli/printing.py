@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..certificate import Certificate
+from ..estimates import VerifiedError
 from ..factorization import Factorization
 from ..plan import format_bytes
-from ..verify import VerifiedError
 
 __all__ = [
     "certificate_json",

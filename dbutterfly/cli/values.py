@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..chain import Chain
 from ..clusters import Kind, choose, opened
 from ..clusters.options import parse_options
 from ..engine import parse_memory
 from ..errors import InputError
 from ..store import read_array
+from ..structure.chain import Chain
 
 __all__ = [
     "Interrupted",

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..chain import Chain
 from ..kernels.backend import Backend, resolve_backend
+from ..structure.chain import Chain
 from .arrangement import Arrangement
 from .bisection import bisected
 from .cuts import Cut, Index

@@ -1,8 +1,8 @@
 """Cuts of a chain as group counts, and the orders of trees: integers only.
 
 An *ordering in tree order* lists the rows (or columns) such that the groups of every cut are contiguous. In standard
-order (:mod:`dbutterfly.orderings`) column groups are contiguous too, while the row groups of a cut are the residues of
-the position: the two differ by a reversal of digits on the side of the rows.
+order (:mod:`dbutterfly.structure.orderings`) column groups are contiguous too, while the row groups of a cut are the
+residues of the position: the two differ by a reversal of digits on the side of the rows.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..chain import Chain
 from ..errors import ChainError, InputError
-from ..orderings import digit_reversal
+from ..structure.chain import Chain
+from ..structure.digits import digit_reversal
 
 __all__ = ["Cut", "Index", "cuts_of", "from_standard", "left_of", "right_of", "to_standard", "transposed"]
 

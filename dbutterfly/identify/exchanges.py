@@ -12,11 +12,12 @@ import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
-from ..chain import Chain, split_tree
 from ..kernels.backend import Array, entry_bytes, host_array, namespace
 from ..kernels.hierarchy import factor_stack
 from ..kernels.low_rank import squared_norms
-from ..orderings import digit_reversal
+from ..structure.chain import Chain
+from ..structure.digits import digit_reversal
+from ..structure.tree import split_tree
 from .arrangement import Arrangement
 from .cuts import Cut, Index, transposed
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ..chain import Chain
 from ..clusters import Threads, on_cluster
 from ..engine import choose_engine, parse_memory
 from ..errors import InputError
 from ..kernels.backend import BACKENDS, resolve_backend
-from ..orderings import Orderings
 from ..sources import as_source
+from ..structure.chain import Chain
+from ..structure.orderings import Orderings
 from .cuts import Index, cuts_of, from_standard, to_standard
 from .matrix_search import MatrixSearch
 from .portfolio import METHODS

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..chain import Chain
 from ..engine import Engine, ThreadEngine
 from ..errors import InputError, MemoryBudgetError, NonFiniteError
 from ..kernels.blocks import low_rank_grid
+from ..matrix_source import MatrixSource
 from ..plan import STACK_BYTES
-from ..sources import MatrixSource
+from ..structure.chain import Chain
 from .alternating import alternating_run, balanced_means, best_partitions, fuse, runs_of
 from .attempts import Outcome, Problem
 from .calls import calls_on

@@ -19,8 +19,8 @@ from ..errors import NonFiniteError
 from ..kernels.backend import host_array, resolve_backend
 from ..kernels.panels import fit_panel
 from ..kernels.similarity import landmark_similarity
-from ..layout import Edges
 from ..matrix_source import MatrixSource
+from ..structure.axes import Edges
 from .assignment import equal_groups
 from .calls import Calls
 from .cuts import Index

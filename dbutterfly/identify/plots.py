@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..chain import Chain
 from ..errors import InputError
 from ..kernels.similarity import row_similarity
-from ..orderings import Orderings
+from ..structure.chain import Chain
+from ..structure.orderings import Orderings
 from .cuts import cuts_of, from_standard
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..orderings import Orderings
+from ..structure.orderings import Orderings
 from .cuts import Cut, Index
 
 __all__ = ["IdentifiedOrderings", "Trees"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from ..chain import Pattern
-from ..fusing import fused_patterns
+from ..structure.chain import Pattern
+from ..structure.fusion import fused_patterns
 from .backend import Array, namespace
 
 __all__ = ["fuse_factors"]

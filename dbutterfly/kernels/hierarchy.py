@@ -22,7 +22,8 @@ import functools
 import operator
 from typing import NamedTuple
 
-from ..chain import Chain, Split, Tree, tree_leaves
+from ..structure.chain import Chain, Split
+from ..structure.tree import Tree, tree_leaves
 from .backend import Array, namespace
 from .blocks import left_parts
 from .low_rank import squared_norms

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import array_api_compat
 from array_api_compat import is_cupy_namespace, is_numpy_namespace
 
-from ..chain import Pattern
-from ..fusing import groups_for_products
+from ..structure.chain import Pattern
+from ..structure.fusion import groups_for_products
 from .backend import Array, namespace
 from .fusion import fuse_factors
 

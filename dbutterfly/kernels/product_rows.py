@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from ..chain import Chain
+from ..structure.chain import Chain
 from .backend import Array, namespace
 
 __all__ = ["product_row"]

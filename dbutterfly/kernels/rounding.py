@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..chain import Chain
+from ..structure.chain import Chain
 from .backend import Array, host_array, namespace
 
 __all__ = ["product_norm", "rounded"]

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..chain import Chain, Tree, tree_leaves
+from ..structure.chain import Chain
+from ..structure.tree import Tree, tree_leaves
 from .backend import Array, namespace
 from .hierarchy import (
     join_left,

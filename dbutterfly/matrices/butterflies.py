@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..chain import Chain
 from ..entries import checked_dtype
 from ..errors import ChainError, InputError
-from ..orderings import Orderings
+from ..structure.chain import Chain
+from ..structure.orderings import Orderings
 from .known import Indices, KnownMatrix, Seed, checked_chain, checked_power, generator
 from .noise import standard_normal
 from .permutations import stored

@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..chain import Chain
 from ..entries import Entries, EntryFunction
 from ..errors import InputError
-from ..orderings import Orderings
+from ..structure.chain import Chain
+from ..structure.orderings import Orderings
 
 __all__ = [
     "Indices",

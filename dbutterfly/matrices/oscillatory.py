@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..chain import Chain
 from ..entries import EntryFunction, checked_dtype
 from ..errors import InputError
-from ..orderings import BITREVERSAL
+from ..structure.chain import Chain
+from ..structure.orderings import BITREVERSAL
 from .known import Indices, KnownMatrix, Seed, checked_size, drawn_entropy
 from .ranked import ranked_chain
 

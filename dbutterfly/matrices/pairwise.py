@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..entries import checked_dtype
 from ..errors import InputError
-from ..orderings import BITREVERSAL
+from ..structure.orderings import BITREVERSAL
 from .known import Indices, KnownMatrix, Seed, checked_choice, checked_size, drawn_entropy
 from .points import Geometry, PointSets, Spread, distances, pair_sum
 from .ranked import ranked_chain

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..entries import Entries
 from ..errors import InputError
-from ..orderings import Orderings
+from ..structure.orderings import Orderings
 from .known import Indices, KnownMatrix, Matrix, Seed, as_known, generator
 
 __all__ = ["shuffled", "stored"]

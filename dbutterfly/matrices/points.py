@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..chain import Chain
+from ..structure.chain import Chain
 
 __all__ = ["Geometry", "PointSets", "Spread", "coordinates", "distances", "pair_sum"]
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..chain import Chain
 from ..errors import InputError
+from ..structure.chain import Chain
 
 __all__ = ["ranked_chain"]
 

@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..entries import Entries, checked_dtype
 from ..errors import InputError
-from ..orderings import BITREVERSAL
+from ..structure.orderings import BITREVERSAL
 from .known import Indices, KnownMatrix, as_known, checked_size
 from .legendre_nodes import gauss_nodes, legendre_values
 from .ranked import ranked_chain

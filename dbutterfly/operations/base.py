@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import LinearOperator
 
-from ..chain import Chain
-from ..orderings import Orderings
+from ..structure.chain import Chain
+from ..structure.orderings import Orderings
 from .factors import Index, checked_chain, checked_factors, checked_permutations, transposed_factors
 from .products import Products
 

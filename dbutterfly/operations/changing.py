@@ -7,11 +7,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..chain import Chain
 from ..errors import ChainError, InputError
-from ..fusing import groups_of_count
 from ..kernels.fusion import fuse_factors
 from ..kernels.rounding import rounded
+from ..structure.chain import Chain
+from ..structure.fusion import groups_of_count
 from .base import FactorOperator
 from .factors import chainable_factors
 

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ..chain import Pattern
 from ..errors import InputError
-from ..orderings import Orderings, digit_reversal
+from ..structure.chain import Pattern
+from ..structure.digits import digit_reversal
+from ..structure.orderings import Orderings
 from .factors import Index
 
 __all__ = ["from_lazylinop", "lazylinop_of", "pylops_of", "sparse_factors"]

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..chain import Chain, Pattern
 from ..errors import ChainError, InputError
-from ..orderings import Orderings
+from ..structure.chain import Chain, Pattern
+from ..structure.orderings import Orderings
 
 __all__ = [
     "Index",

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..chain import Chain
 from ..errors import InputError, StoreError
-from ..orderings import Orderings
 from ..store import FORMAT, RunStore
+from ..structure.chain import Chain
+from ..structure.orderings import Orderings
 
 __all__ = ["OPERATOR", "load_factors", "save_factors"]
 

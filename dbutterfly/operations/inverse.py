@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..chain import Pattern
 from ..errors import SingularFactorError
+from ..structure.chain import Pattern
 from .base import FactorOperator
 from .factors import Index
 

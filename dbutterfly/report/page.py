@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..certificate import Certificate
-from ..chain import Chain, Tree, tree_leaves
 from ..errors import InputError
-from ..orderings import Orderings
 from ..plan import format_bytes
+from ..structure.chain import Chain
+from ..structure.orderings import Orderings
+from ..structure.tree import Tree, tree_leaves
 from ..trace import Trace
 from .colours import STAGES, on_scale
 from .timeline import timeline

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import dbutterfly as dbf
-from dbutterfly.chain import Chain
 from dbutterfly.identify.arrangement import Arrangement
 from dbutterfly.identify.bisection import bisected
 from dbutterfly.identify.cuts import cuts_of, from_standard, to_standard
+from dbutterfly.structure.chain import Chain
 
 
 def lost(matrix, chain):

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from dbutterfly.chain import Chain, split_tree
 from dbutterfly.kernels import (
     blocks,
     cross,
@@ -31,6 +30,8 @@ from dbutterfly.kernels import (
     subspace,
     sweeps,
 )
+from dbutterfly.structure.chain import Chain
+from dbutterfly.structure.tree import split_tree
 
 ANSWERS = ("none", "ends", "all")
 """Which entries of a mask are true, as a device may answer: none, the first and the last one, or all."""

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from dbutterfly.chain import Chain, Pattern
 from dbutterfly.kernels import choice, packed
+from dbutterfly.structure.chain import Chain, Pattern
 
 needs_numba = pytest.mark.skipif(choice.compiled_kernels() is None, reason="needs Numba")
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from dbutterfly.chain import Chain
 from dbutterfly.errors import ChainError
-from dbutterfly.fusing import fused_patterns
 from dbutterfly.kernels.fusion import fuse_factors
 from dbutterfly.kernels.ksmm import dense_product
+from dbutterfly.structure.chain import Chain
+from dbutterfly.structure.fusion import fused_patterns
 
 CHAINS = [
     Chain.square_dyadic(16),

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbutterfly.chain import Chain, split_tree, tree_leaves
 from dbutterfly.kernels.blocks import left_parts
 from dbutterfly.kernels.hierarchy import (
     Factored,
@@ -19,6 +18,8 @@ from dbutterfly.kernels.hierarchy import (
     part_right,
     with_top,
 )
+from dbutterfly.structure.chain import Chain
+from dbutterfly.structure.tree import split_tree, tree_leaves
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 CHAINS = {

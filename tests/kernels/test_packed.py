@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from dbutterfly.chain import Chain, Pattern
 from dbutterfly.kernels import packed
 from dbutterfly.kernels.choice import compiled_kernels
 from dbutterfly.kernels.ksmm import apply_chain, dense_product
-from dbutterfly.orderings import Orderings
+from dbutterfly.structure.chain import Chain, Pattern
+from dbutterfly.structure.orderings import Orderings
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 CHAINS = {

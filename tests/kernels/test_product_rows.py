@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from dbutterfly.chain import Chain
 from dbutterfly.kernels.product_rows import product_row
+from dbutterfly.structure.chain import Chain
 
 CHAINS = [
     Chain.square_dyadic(16),

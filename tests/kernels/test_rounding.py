@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from dbutterfly.chain import Chain
 from dbutterfly.kernels.ksmm import dense_product
 from dbutterfly.kernels.rounding import product_norm, rounded
+from dbutterfly.structure.chain import Chain
 
 CHAINS = [
     Chain.square_dyadic(16),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dbutterfly.chain import Chain
+from dbutterfly.structure.chain import Chain
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 CHAINS = [

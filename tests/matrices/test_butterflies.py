@@ -4,9 +4,9 @@ import scipy.linalg
 from references import CHAINS, DTYPES, eps, factor_matrix, random_factors, scattered_blocks, standard_order
 
 from dbutterfly import matrices
-from dbutterfly.chain import Chain
 from dbutterfly.errors import ChainError
-from dbutterfly.orderings import digit_reversal
+from dbutterfly.structure.chain import Chain
+from dbutterfly.structure.digits import digit_reversal
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -8,10 +8,11 @@ import pytest
 from references import CHAINS, excess_rank, numerical_rank, random_factors, scattered_blocks, standard_order
 
 from dbutterfly import matrices
-from dbutterfly.chain import Chain
 from dbutterfly.errors import InputError
 from dbutterfly.matrices import KnownMatrix
-from dbutterfly.orderings import Orderings, digit_reversal
+from dbutterfly.structure.chain import Chain
+from dbutterfly.structure.digits import digit_reversal
+from dbutterfly.structure.orderings import Orderings
 
 TARGETS = {
     **{

@@ -3,9 +3,9 @@ import pytest
 from references import DTYPES, numerical_rank
 
 from dbutterfly import matrices
-from dbutterfly.chain import Chain
 from dbutterfly.matrices.points import coordinates
-from dbutterfly.orderings import digit_reversal
+from dbutterfly.structure.chain import Chain
+from dbutterfly.structure.digits import digit_reversal
 
 
 def kernel(x, y, k):

@@ -3,9 +3,9 @@ import pytest
 from references import random_factors, standard_order
 
 from dbutterfly import matrices
-from dbutterfly.chain import Chain
 from dbutterfly.errors import InputError
 from dbutterfly.matrices import KnownMatrix
+from dbutterfly.structure.chain import Chain
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from dbutterfly.chain import Chain
 from dbutterfly.errors import InputError
 from dbutterfly.matrices.ranked import ranked_chain
+from dbutterfly.structure.chain import Chain
 
 RANKS = {1e-3: 2, 1e-6: 5}
 

@@ -5,8 +5,8 @@ import scipy.linalg
 from references import DTYPES, eps, standard_order
 
 from dbutterfly import matrices
-from dbutterfly.chain import Chain
-from dbutterfly.orderings import digit_reversal
+from dbutterfly.structure.chain import Chain
+from dbutterfly.structure.digits import digit_reversal
 
 SIZES = [1, 2, 3, 8, 12, 30, 31, 64]
 

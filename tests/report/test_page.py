@@ -10,10 +10,10 @@ import pytest
 from comparing import noisy_butterfly
 
 import dbutterfly as dbf
-from dbutterfly.chain import tree_leaves
 from dbutterfly.errors import InputError
 from dbutterfly.factorization import Factorization
 from dbutterfly.report import page
+from dbutterfly.structure.tree import tree_leaves
 
 REFERRING = {"src", "href", "data", "action", "srcset", "poster", "xlink:href", "formaction", "background"}
 

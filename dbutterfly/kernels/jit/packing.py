@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...chain import Pattern
-from ...fusing import Group, groups_of_stages
+from ...structure.chain import Pattern
+from ...structure.fusion import Group, groups_of_stages
 from ..fusion import fuse_factors
 from .compiler import COLUMNS, LANES
 from .filling import stage_filler

@@ -1,7 +1,7 @@
 """How one side of a matrix, as it is stored, falls into groups and chunks.
 
-A cut of the chain (see :mod:`dbutterfly.chain`) groups the rows, and the columns, of the matrix in standard order.
-Where the members of a group lie in storage depends on the ordering of the side::
+A cut of the chain (see :mod:`dbutterfly.structure.chain`) groups the rows, and the columns, of the matrix in standard
+order. Where the members of a group lie in storage depends on the ordering of the side::
 
     contiguous   g0 g0 g0 g1 g1 g1 g2 g2 g2     position = g * members + e
     strided      g0 g1 g2 g0 g1 g2 g0 g1 g2     position = e * groups + g
@@ -14,23 +14,26 @@ reverses the digits of the group number and of the member number, which is why i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .chain import Chain
-from .orderings import Orderings, Side, digit_reversal
+from .digits import digit_reversal
+from .orderings import Orderings, Side
 
 __all__ = [
     "Axis",
     "Edges",
     "Index",
     "Part",
+    "Tile",
     "axes_of_cut",
     "axes_of_whole",
     "axis_of_entries",
     "chunk_edges",
+    "group_members",
     "largest_divisor",
 ]
 
@@ -241,3 +244,18 @@ def _axis(side: Side, sizes: tuple[int, int], groups_low: bool, radices: tuple[A
         return Axis(length, groups, not groups_low, group_order, member_order, edges=edges)
     by_group = side.reshape(sizes).T if groups_low else side
     return Axis(length, groups, False, index=np.ascontiguousarray(by_group).reshape(-1), edges=edges)
+
+
+class Tile(NamedTuple):
+    """Row groups ``r0 .. r1 - 1`` and column groups ``c0 .. c1 - 1``, numbered as they lie in storage."""
+
+    r0: int
+    r1: int
+    c0: int
+    c1: int
+
+
+def group_members(axis: Axis, first: int, last: int) -> Index:
+    """Storage positions of the members of each group, in standard order: shape (groups, members)."""
+    positions = np.stack([axis.positions(group, group + 1) for group in range(first, last)])
+    return positions if axis.member_order is None else positions[:, axis.member_order]

@@ -30,11 +30,12 @@ import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
-from .errors import ChainError
+from ..errors import ChainError
+from .digits import divisors_of, gather_leaf, merge_digits, middle_divisor, prime_factors
 
-__all__ = ["Chain", "Pattern", "Split", "Tree", "format_tree", "split_tree", "tree_leaves"]
+__all__ = ["Chain", "Pattern", "Split"]
 
 
 class Pattern(NamedTuple):
@@ -281,11 +282,11 @@ class Chain:
             If ``p`` does not divide M or ``q`` does not divide N.
         """
         rows, cols = _checked_shape(shape, "shape")
-        p = _middle_divisor(rows) if p is None else p
-        q = _middle_divisor(cols) if q is None else q
+        p = middle_divisor(rows) if p is None else p
+        q = middle_divisor(cols) if q is None else q
         for name, divisor, size in (("p", p, rows), ("q", q, cols)):
             if divisor < 1 or size % divisor:
-                raise ChainError(f"{name}={divisor} does not divide {size}; the divisors are {_divisors(size)}")
+                raise ChainError(f"{name}={divisor} does not divide {size}; the divisors are {divisors_of(size)}")
         return cls([(1, p, q, rows // p), (q, rows // p, cols // q, 1)])
 
     @classmethod
@@ -333,13 +334,13 @@ class Chain:
             raise ChainError(f"leaf={leaf} is not positive; the default is the rank, {rank}")
         if rank > min(rows, cols):
             raise ChainError(f"rank={rank} exceeds the smaller side of {rows} x {cols}")
-        row_primes = _gather_leaf(_primes(rows), leaf)
-        col_primes = _gather_leaf(_primes(cols)[::-1], leaf)[::-1]
+        row_primes = gather_leaf(prime_factors(rows), leaf)
+        col_primes = gather_leaf(prime_factors(cols)[::-1], leaf)[::-1]
         if balanced:
-            row_primes = _gather_leaf(row_primes[::-1], leaf)[::-1]
-            col_primes = _gather_leaf(col_primes, leaf)
+            row_primes = gather_leaf(row_primes[::-1], leaf)[::-1]
+            col_primes = gather_leaf(col_primes, leaf)
         digits = min(len(row_primes), len(col_primes))
-        m, n = _merge(row_primes, digits), _merge(col_primes, digits)
+        m, n = merge_digits(row_primes, digits), merge_digits(col_primes, digits)
         plain = cls((math.prod(n[:k]), m[k], n[k], math.prod(m[k + 1 :])) for k in range(digits))
         return plain.of_rank(rank)
 
@@ -363,120 +364,3 @@ def _checked_shape(shape: int | tuple[int, int], name: str) -> tuple[int, int]:
     if rows < 1 or cols < 1:
         raise ChainError(f"{name}={shape!r} has an empty side; both must be at least 1")
     return rows, cols
-
-
-def _primes(number: int) -> list[int]:
-    """Prime factors in ascending order; ``[1]`` for 1, so that every side has a digit."""
-    primes, divisor = [], 2
-    while divisor * divisor <= number:
-        while number % divisor == 0:
-            primes.append(divisor)
-            number //= divisor
-        divisor += 1
-    return [*primes, number] if number > 1 or not primes else primes
-
-
-def _divisors(number: int) -> list[int]:
-    small = [k for k in range(1, math.isqrt(number) + 1) if number % k == 0]
-    return sorted({*small, *(number // k for k in small)})
-
-
-def _middle_divisor(number: int) -> int:
-    return min(_divisors(number), key=lambda divisor: abs(math.log(divisor * divisor / number)))
-
-
-def _gather_leaf(primes: list[int], leaf: int) -> list[int]:
-    """Multiply leading digits until the first is at least ``leaf`` (or all are one)."""
-    count = next((k for k in range(1, len(primes)) if math.prod(primes[:k]) >= leaf), len(primes))
-    return [math.prod(primes[:count]), *primes[count:]]
-
-
-def _merge(digits: list[int], count: int) -> list[int]:
-    """Multiply neighbours into ``count`` digits with the least sum of squared logarithms: as equal as they can be."""
-    best: list[tuple[float, tuple[int, ...]]] = [(0.0, ()), *[(math.inf, ())] * len(digits)]
-    for _ in range(count):  # best[end]: the first ``end`` digits, merged into as many as there were rounds
-        grown = best
-        best = [(math.inf, ())]
-        for end in range(1, len(digits) + 1):
-            lasts = [math.prod(digits[start:end]) for start in range(end)]
-            best.append(
-                min((cost + math.log(m) ** 2, (*done, m)) for (cost, done), m in zip(grown, lasts, strict=False))
-            )
-    return list(best[-1][1])
-
-
-Tree: TypeAlias = "int | tuple[Tree, Tree]"
-"""A leaf is the index of a factor; a node is the pair of its left and right subtrees."""
-
-
-def split_tree(factors: int, tree: str | Any = "balanced", root: int | None = None) -> Tree:
-    """Build the binary tree that says where a chain of ``factors`` patterns is cut.
-
-    Parameters
-    ----------
-    factors : int
-        Number of factors, at least 1.
-    tree : {"balanced", "left", "right"} or nested pairs
-        ``"balanced"`` cuts in the middle; ``"left"`` peels one factor off from the left at every cut ("l2r" in
-        lazylinop) and ``"right"`` one from the right. Explicit nestings hold every index once and in order,
-        such as ``((0, 1), (2, (3, 4)))``.
-    root : int, optional
-        For ``"balanced"``: number of factors to the left of the first cut, by default half of them.
-
-    Raises
-    ------
-    ChainError
-        If ``tree`` is unknown or is not a nesting of exactly these factors, or ``factors`` or ``root`` is out of range.
-    """
-    if factors < 1:
-        raise ChainError(f"factors={factors} is not positive; a tree needs at least one factor")
-    if root is not None and not 1 <= root < factors:
-        raise ChainError(f"root={root} is no cut of {factors} factors; it must leave some on both sides")
-    if isinstance(tree, str):
-        sizes = {"balanced": lambda n: n // 2, "left": lambda _: 1, "right": lambda n: n - 1}
-        if tree not in sizes:
-            raise ChainError(f'tree={tree!r} is unknown; use "balanced", "left", "right" or nested pairs')
-        return _grow(range(factors), sizes[tree], root if tree == "balanced" else None)
-    nested = _checked_nesting(tree)
-    leaves = tree_leaves(nested)
-    if leaves != list(range(factors)):
-        raise ChainError(
-            f"tree={tree!r} has the leaves {leaves}; a chain of {factors} factors needs 0 to {factors - 1}"
-        )
-    return nested
-
-
-def _grow(indices: range, size: Any, root: int | None = None) -> Tree:
-    if len(indices) == 1:
-        return indices[0]
-    left = size(len(indices)) if root is None else root
-    return _grow(indices[:left], size), _grow(indices[left:], size)
-
-
-def _checked_nesting(tree: Any) -> Tree:
-    if isinstance(tree, (list, tuple)):
-        if len(tree) != 2:
-            raise ChainError(f"tree node {tree!r} has {len(tree)} children; every node is a pair")
-        return _checked_nesting(tree[0]), _checked_nesting(tree[1])
-    try:
-        return operator.index(tree)
-    except TypeError:
-        raise ChainError(f"tree leaf {tree!r} is not the index of a factor") from None
-
-
-def tree_leaves(tree: Tree) -> list[int]:
-    """Indices of the factors under ``tree``, left to right."""
-    return [tree] if isinstance(tree, int) else [*tree_leaves(tree[0]), *tree_leaves(tree[1])]
-
-
-def format_tree(tree: Tree) -> str:
-    """One line for a tree: named where it has a name, else the nesting."""
-    factors = len(tree_leaves(tree))
-    for name in ("balanced", "left", "right"):
-        if tree == split_tree(factors, name):
-            return name
-    if isinstance(tree, tuple):
-        root = len(tree_leaves(tree[0]))
-        if tree == split_tree(factors, "balanced", root):
-            return f"balanced below a root cut after factor {root}"
-    return str(tree).replace(" ", "")

@@ -11,8 +11,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from ..errors import ChainError
 from .chain import Pattern
-from .errors import ChainError
 
 __all__ = ["Group", "fused", "fused_patterns", "groups_for_products", "groups_of_count", "groups_of_stages"]
 

@@ -15,31 +15,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from .chain import Chain
-from .errors import InputError
+from .digits import digit_reversal
 
-__all__ = ["BITREVERSAL", "Orderings", "Side", "digit_reversal"]
+__all__ = ["BITREVERSAL", "Orderings", "Side"]
 
 BITREVERSAL = "bitreversal"
 
 Side: TypeAlias = "str | NDArray[np.int64] | None"
-
-
-def digit_reversal(radices: Sequence[int]) -> NDArray[np.int64]:
-    """Permutation that reverses the mixed-radix digits of an index.
-
-    Parameters
-    ----------
-    radices : sequence of int
-        Radices of the digits ``j_1 ... j_J`` of the position, most significant first.
-
-    Returns
-    -------
-    ndarray of int64, shape (prod(radices),)
-        Entry ``j`` is the number whose digits are ``j_J ... j_1``, most significant first.
-    """
-    size = int(np.prod(radices, dtype=np.int64))
-    return np.ascontiguousarray(np.arange(size, dtype=np.int64).reshape(tuple(radices)[::-1]).T.reshape(-1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,8 @@ from .streaming import StreamedProduct, stream_product
 from .structure.chain import Chain, Pattern
 from .structure.orderings import Orderings
 from .verify import verify
-from .version import __version__
+
+__version__ = "0.1.0"
 
 __all__ = [
     "ButterflyOperator",

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import logging
 import warnings
+from importlib import metadata
 from typing import Any
 
 from .assembly import assembled
@@ -26,7 +27,6 @@ from .store import RunStore
 from .structure.tree import split_tree
 from .tasks import Job
 from .tolerance import next_rank
-from .version import __version__
 from .workspace import MemoryWorkspace, Workspace
 
 __all__ = ["factorize", "plan"]
@@ -254,6 +254,14 @@ def factorize(
         return _finished(job, engine, Run(run, lease), settings, progress, identified)
 
 
+def _version() -> str:
+    """Version of the installed package; the top package, which states it, imports this module."""
+    try:
+        return metadata.version("dbutterfly")
+    except metadata.PackageNotFoundError:  # run from a source tree
+        return "not installed"
+
+
 def _kept(run: RunStore | None, source: MatrixSource, orderings: Any) -> IdentifiedOrderings | None:
     """Orderings of both sides that an earlier call has identified for the run of the same matrix."""
     if run is None or "identified" not in run.manifest or not are_unknown(orderings):
@@ -355,7 +363,7 @@ def _computed(job: Job, engine: Engine, run: Run | None, progress: bool) -> Fact
                     f"{job.source.name}: {job.plan.source.missing_chunks} chunks were missing at the start of the run "
                     f"and {recount} are at its end; begin anew (resume=False) with a matrix that nobody changes"
                 )
-            how = {"workers": engine.workers, "version": __version__, "matrix": job.source.name}
+            how = {"workers": engine.workers, "version": _version(), "matrix": job.source.name}
             record = {"plan": job.plan.to_json(), "plan_text": str(job.plan), "engine": type(engine).__name__, **how}
             return assembled(job, {**record, "stages": stages}, rows)
         except CheckpointError as error:
@@ -396,7 +404,7 @@ def _manifest(source: MatrixSource, planned: Plan, settings: Settings) -> dict[s
     digests = {name: hashlib.blake2b(side.tobytes(), digest_size=16).hexdigest() for name, side in sides.items()}
     return {
         **manifest_of(planned.chain, planned.tree, planned.orderings, planned.source.work_dtype),
-        "version": __version__,
+        "version": _version(),
         "matrix": {
             "shape": list(source.shape),
             "dtype": source.dtype.name,

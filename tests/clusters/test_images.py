@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dbutterfly import clusters
+from dbutterfly import __version__, clusters
 from dbutterfly.clusters.configuration import default_text
 from dbutterfly.clusters.kubernetes import USER
-from dbutterfly.version import __version__
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "deploy" / "docker"

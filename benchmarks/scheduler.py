@@ -31,8 +31,8 @@ from dbutterfly.errors import CheckpointError
 from dbutterfly.plan import Budget
 from dbutterfly.planning import make_plan
 from dbutterfly.sources import as_source
+from dbutterfly.storage.workspace import MemoryWorkspace, Selection
 from dbutterfly.tasks import Inputs, Job, Output, Record, Task, done_name
-from dbutterfly.workspace import MemoryWorkspace, Selection
 
 from . import harness
 

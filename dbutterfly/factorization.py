@@ -16,7 +16,7 @@ from .errors import StoreError
 from .operations.files import OPERATOR
 from .operator import ButterflyOperator
 from .report import page, write_page
-from .store import FORMAT, RunStore
+from .storage.run_store import FORMAT, RunStore
 from .structure.chain import Chain
 from .structure.orderings import Orderings
 from .structure.tree import Tree, split_tree

@@ -18,16 +18,16 @@ from .identify import IdentifiedOrderings, are_unknown, identify, is_unknown
 from .kernels.backend import BACKENDS, resolve_backend
 from .matrix_source import MatrixSource
 from .plan import Plan
-from .rank_workspace import RankWorkspace
 from .refining import check_sweeps, refined
 from .settings import Settings, layout_of
 from .sources import as_source, check_missing
 from .stages import Run, forgotten, made_arrays, run_stages
-from .store import RunStore
+from .storage.rank_workspace import RankWorkspace
+from .storage.run_store import RunStore
+from .storage.workspace import MemoryWorkspace, Workspace
 from .structure.tree import split_tree
 from .tasks import Job
 from .tolerance import next_rank
-from .workspace import MemoryWorkspace, Workspace
 
 __all__ = ["factorize", "plan"]
 

@@ -12,7 +12,7 @@ from .errors import InputError
 from .matrix_source import MatrixSource
 from .plan import Layout, Plan
 from .planning import make_plan
-from .store import RunStore
+from .storage.run_store import RunStore
 from .structure.chain import Chain
 from .structure.orderings import Orderings
 from .tolerance import LARGEST_RANK, chain_for_tolerance

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from .entries import Entries
 from .errors import InputError, MissingChunksError, MissingChunksWarning, SourceError
-from .locations import as_store, is_remote
 from .matrix_source import MatrixSource, unfold, work_dtype
 from .operator_source import OperatorSource, is_operator, operator_source
 from .reproducible import check_reproducible
-from .retries import reason, retried
+from .storage.places import as_store, is_remote
+from .storage.retries import reason, retried
 from .structure.axes import Axis, Index, Tile
 from .zarr_source import ZarrSource
 

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from .engine import Engine
 from .errors import CheckpointError
-from .lease import Lease
 from .matrix_source import MatrixSource
 from .plan import format_bytes
 from .probing import ProbeTask
 from .progress import ProgressBar
 from .sampling import SampledTileTask
-from .store import RunStore
+from .storage.lease import Lease
+from .storage.run_store import RunStore
 from .structure.axes import Tile
 from .tasks import Job, Record, Task, TileTask, done_name, stage_of, stage_tasks, writers
 

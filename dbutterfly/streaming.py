@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from .clusters import on_cluster
 from .engine import choose_engine, parse_memory
 from .errors import CheckpointError, InputError, MemoryBudgetError, StoreError
-from .locations import is_remote
 from .matrix_source import MatrixSource
 from .operator import ButterflyOperator
 from .operator_source import OperatorSource
 from .plan import format_bytes
 from .progress import ProgressBar
-from .retries import reason, retried
 from .sources import as_source
-from .store import create_array
+from .storage.arrays import create_array
+from .storage.places import is_remote
+from .storage.retries import reason, retried
+from .storage.workspace import Selection
 from .structure.axes import Axis, Tile
 from .tasks import Inputs, Output, Record, Task, Work
-from .workspace import Selection
 
 __all__ = ["StreamedProduct", "stream_product"]
 

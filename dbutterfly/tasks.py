@@ -55,10 +55,10 @@ from .kernels.orthonormal import orthonormalizers
 from .matrix_source import MatrixSource
 from .plan import Plan
 from .sources import first_bad_entry
+from .storage.workspace import Selection, Workspace
 from .structure.axes import Index, Tile
 from .structure.chain import Chain
 from .structure.tree import Tree
-from .workspace import Selection, Workspace
 
 __all__ = [
     "CopySource",

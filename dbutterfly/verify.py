@@ -20,9 +20,9 @@ from .plan import Plan
 from .planning import make_plan
 from .progress import ProgressBar
 from .sources import as_source
+from .storage.workspace import MemoryWorkspace
 from .structure.axes import Axis
 from .tasks import Job, Record, VerifyTask, done_name
-from .workspace import MemoryWorkspace
 
 __all__ = ["VerifiedError", "verify"]
 

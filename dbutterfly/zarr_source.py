@@ -28,11 +28,11 @@ import zarr.buffer.cpu
 import zarr.storage
 from numpy.typing import NDArray
 
-from .compiled import compiled_codecs
 from .errors import SourceError
-from .locations import is_remote
 from .matrix_source import MatrixSource, place_part
-from .retries import reason, retried
+from .storage.codecs import compiled_codecs
+from .storage.places import is_remote
+from .storage.retries import reason, retried
 from .stored_chunks import (
     UNCOMPRESSED,
     ChunkFault,

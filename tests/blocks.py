@@ -11,10 +11,10 @@ from comparing import random_matrix
 import dbutterfly as dbf
 from dbutterfly.matrix_source import MatrixSource
 from dbutterfly.plan import Budget
+from dbutterfly.storage.workspace import MemoryWorkspace
 from dbutterfly.structure.axes import axes_of_cut
 from dbutterfly.structure.chain import Chain
 from dbutterfly.tasks import Job
-from dbutterfly.workspace import MemoryWorkspace
 
 
 @dataclass(frozen=True)

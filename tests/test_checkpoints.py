@@ -12,9 +12,10 @@ from comparing import assert_same, memory_for, noisy_butterfly, snapshot
 from counted import Counted, blocks
 
 import dbutterfly as dbf
-from dbutterfly import lease, planning, tasks
+from dbutterfly import planning, tasks
 from dbutterfly.errors import CheckpointError, InputError, StoreBusyError, StoreError
-from dbutterfly.store import RunStore
+from dbutterfly.storage import lease
+from dbutterfly.storage.run_store import RunStore
 
 factorize_module = importlib.import_module("dbutterfly.factorize")  # dbf.factorize is the function in it
 TREE = (((0, 1), (2, 3)), (4, (5, (6, 7))))

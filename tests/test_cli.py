@@ -17,7 +17,7 @@ from dbutterfly.cli import main
 from dbutterfly.cli.app import app
 from dbutterfly.clusters import Local
 from dbutterfly.errors import MemoryBudgetError, MissingChunksWarning, TaskError
-from dbutterfly.store import RunStore
+from dbutterfly.storage.run_store import RunStore
 
 COMMANDS = ["demo", "generate", "plan", "factorize", "identify", "apply", "verify", "info", "cluster", "report"]
 FOURIER = ("--orderings", "none,bitreversal")

@@ -29,7 +29,7 @@ from dbutterfly.engine import (
     single_threaded_blas,
 )
 from dbutterfly.errors import InputError, MissingChunksWarning, NonFiniteError, SourceError, TaskError
-from dbutterfly.store import RunStore
+from dbutterfly.storage.run_store import RunStore
 
 TREE = ((((0, 1), 2), 3), (4, (5, (6, 7))))
 

@@ -8,7 +8,7 @@ from comparing import DTYPES, assert_same, noisy_butterfly, random_matrix, snaps
 
 import dbutterfly as dbf
 from dbutterfly.errors import StoreError, StoreMismatchError
-from dbutterfly.store import RunStore
+from dbutterfly.storage.run_store import RunStore
 from dbutterfly.structure.chain import Chain
 
 ORDERINGS = {

@@ -18,14 +18,14 @@ from cluster import wait_until
 from comparing import snapshot
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 
-from dbutterfly import lease
 from dbutterfly.errors import StoreBusyError, StoreError
-from dbutterfly.lease import Lease
+from dbutterfly.storage import lease
+from dbutterfly.storage.lease import Lease
 
 HOLDING = """
 import sys, zarr
 from dbutterfly.errors import StoreBusyError
-from dbutterfly.lease import Lease
+from dbutterfly.storage.lease import Lease
 store = zarr.storage.LocalStore(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()

@@ -19,8 +19,8 @@ from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore, StorePath
 
 from dbutterfly.errors import InputError
-from dbutterfly.locations import as_store, holds_objects, is_remote
-from dbutterfly.remote_store import RemoteStore
+from dbutterfly.storage.places import as_store, holds_objects, is_remote
+from dbutterfly.storage.remote import RemoteStore
 
 obstore = pytest.importorskip("obstore")
 

@@ -19,9 +19,9 @@ from object_store import SECRET, ObjectServer, free_ports
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from dbutterfly.locations import as_store, holds_objects
-from dbutterfly.remote_store import RemoteStore
-from dbutterfly.retries import may_pass, reason, retried
+from dbutterfly.storage.places import as_store, holds_objects
+from dbutterfly.storage.remote import RemoteStore
+from dbutterfly.storage.retries import may_pass, reason, retried
 
 obstore = pytest.importorskip("obstore")
 

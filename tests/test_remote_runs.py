@@ -109,7 +109,7 @@ def test_a_server_that_is_gone_is_named_and_the_run_goes_on_later(s3, matrix, ex
 
 HOLDING = """
 import sys, time
-from dbutterfly.store import RunStore
+from dbutterfly.storage.run_store import RunStore
 lease = RunStore.open(sys.argv[1], mode="r+").lease()
 print("held", flush=True)
 time.sleep(60)

@@ -11,7 +11,7 @@ from comparing import assert_same, least_memory, noisy_butterfly, random_matrix
 import dbutterfly as dbf
 from dbutterfly import planning, tasks
 from dbutterfly.errors import CheckpointError, InputError, NonFiniteError
-from dbutterfly.store import RunStore
+from dbutterfly.storage.run_store import RunStore
 from dbutterfly.structure.chain import Chain
 
 factorize_module = importlib.import_module("dbutterfly.factorize")  # dbf.factorize is the function in it

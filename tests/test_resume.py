@@ -17,7 +17,7 @@ from counted import Counted, Failing, Signalling, blocks
 
 import dbutterfly as dbf
 from dbutterfly.errors import SourceError, StoreBusyError, StoreError, StoreMismatchError
-from dbutterfly.store import RunStore
+from dbutterfly.storage.run_store import RunStore
 from dbutterfly.structure.chain import Chain
 
 TREE = (((0, 1), (2, 3)), (4, (5, (6, 7))))

@@ -13,7 +13,7 @@ import pytest
 import zarr
 
 from dbutterfly.errors import InputError
-from dbutterfly.retries import may_pass, reason, retried, storage_timeout
+from dbutterfly.storage.retries import may_pass, reason, retried, storage_timeout
 
 obstore_exceptions = pytest.importorskip("obstore").exceptions
 
@@ -103,7 +103,7 @@ def test_a_call_is_made_again_until_it_succeeds(caplog: pytest.LogCaptureFixture
 
 def test_waits_grow_up_to_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("dbutterfly.retries.time.sleep", waits.append)
+    monkeypatch.setattr("dbutterfly.storage.retries.time.sleep", waits.append)
     retried(Call(*[TimeoutError()] * 7), describe="reading", first_wait=0.2)
     assert all(0.5 <= wait / min(0.2 * 2**index, 2) <= 1.5 for index, wait in enumerate(waits))
     assert len(waits) == 7

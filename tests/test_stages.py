@@ -9,7 +9,7 @@ from comparing import assert_same, noisy_butterfly
 
 import dbutterfly as dbf
 from dbutterfly.errors import StoreError
-from dbutterfly.workspace import ZarrWorkspace
+from dbutterfly.storage.workspace import ZarrWorkspace
 
 OF_THE_TILES = {"A", "B", "stats"}
 

@@ -6,7 +6,8 @@ import pytest
 import zarr
 
 from dbutterfly.errors import CheckpointError, StoreError, StoreMismatchError
-from dbutterfly.store import FORMAT, RunStore, occupant
+from dbutterfly.storage.arrays import occupant
+from dbutterfly.storage.run_store import FORMAT, RunStore
 
 MANIFEST = {
     "format": FORMAT,

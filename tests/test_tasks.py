@@ -10,6 +10,7 @@ from dbutterfly.kernels.hierarchy import multiply_stack
 from dbutterfly.plan import Budget
 from dbutterfly.planning import make_plan
 from dbutterfly.sources import as_source
+from dbutterfly.storage.workspace import MemoryWorkspace
 from dbutterfly.structure.axes import Tile
 from dbutterfly.structure.chain import Chain
 from dbutterfly.tasks import (
@@ -24,7 +25,6 @@ from dbutterfly.tasks import (
     stage_tasks,
     write_outputs,
 )
-from dbutterfly.workspace import MemoryWorkspace
 
 ORDERINGS = [None, (None, "bitreversal"), ("bitreversal", None), (np.arange(36)[::-1], np.roll(np.arange(30), 7))]
 

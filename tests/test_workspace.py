@@ -16,8 +16,8 @@ from dbutterfly.errors import CheckpointError, InputError, StoreError
 from dbutterfly.plan import Budget
 from dbutterfly.planning import make_plan
 from dbutterfly.sources import as_source
+from dbutterfly.storage.workspace import MemoryWorkspace, ZarrWorkspace
 from dbutterfly.tasks import Job, Output, write_outputs
-from dbutterfly.workspace import MemoryWorkspace, ZarrWorkspace
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 EVERYTHING = (slice(None),)

@@ -15,7 +15,7 @@ from ..clusters import Kind, choose, opened
 from ..clusters.options import parse_options
 from ..engine import parse_memory
 from ..errors import InputError
-from ..store import read_array
+from ..storage.arrays import read_array
 from ..structure.chain import Chain
 
 __all__ = [

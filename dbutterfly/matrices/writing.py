@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..entries import Entries
 from ..errors import InputError
 from ..progress import ProgressBar
-from ..store import create_array
+from ..storage.arrays import create_array
 from ..structure.axes import largest_divisor
 from .known import KnownMatrix, Matrix, as_entries
 

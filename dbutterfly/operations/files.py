@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, StoreError
-from ..store import FORMAT, RunStore
+from ..storage.run_store import FORMAT, RunStore
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from zarr.storage import ObjectStore
 
-from .errors import InputError
+from ..errors import InputError
 from .retries import TIMEOUT_VARIABLE, storage_timeout
 
 __all__ = ["RemoteStore"]
@@ -32,7 +32,7 @@ class RemoteStore(ObjectStore[Any]):
     Parameters
     ----------
     url : str
-        As :func:`dbutterfly.locations.as_store` makes it.
+        As :func:`dbutterfly.storage.places.as_store` makes it.
     read_only : bool
         Whether to refuse writing.
     """

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from .errors import InputError
+from ..errors import InputError
 
 __all__ = ["TIMEOUT_VARIABLE", "may_pass", "reason", "retried", "storage_timeout"]
 
@@ -65,7 +65,7 @@ def retried(
     describe : str
         What it does, for the log: ``"read rows 0..63 of s3://bucket/z.zarr"``.
     remote : bool
-        Whether the storage is reached over a network (:func:`dbutterfly.locations.is_remote`); otherwise the first
+        Whether the storage is reached over a network (:func:`dbutterfly.storage.places.is_remote`); otherwise the first
         error is raised.
     attempts : int
         Most calls made. None is begun once :func:`storage_timeout` seconds have gone by. Opening a Zarr node is eight

@@ -4,7 +4,7 @@
     /factors/0 .. J-1         ks_values, once the run is complete
     /orderings/rows,cols      index arrays, where a side has one
     /trace/tasks,residuals    what a report shows (see :mod:`dbutterfly.trace`)
-    /lease                    who works on the run (see :mod:`dbutterfly.lease`)
+    /lease                    who works on the run (see :mod:`dbutterfly.storage.lease`)
     /work/EPOCH/...           halves A and B, energies and factors by group, of a run under way
     /work/EPOCH/done/STAGE    one row per finished task, written by the task after all else
 
@@ -15,33 +15,28 @@ of a run that was given up may still write goes to a place that nobody reads.
 from __future__ import annotations
 
 import logging
-import os
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import numpy as np
 import zarr
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
-from .errors import StoreError, StoreMismatchError
+from ..errors import StoreError, StoreMismatchError
+from .arrays import occupant
 from .lease import Lease
-from .locations import as_store, holds_objects, is_remote
+from .places import as_store, retried_at
 from .rank_workspace import RankWorkspace
-from .retries import reason, retried
+from .retries import reason
 from .workspace import CHECKSUM, Workspace, ZarrWorkspace
 
-__all__ = ["FORMAT", "RunStore", "create_array", "occupant", "read_array"]
+__all__ = ["FORMAT", "RunStore"]
 
 FORMAT = 2
 KEY = "dbutterfly"
 
 _log = logging.getLogger("dbutterfly")
-
-UNFINISHED = ".partial"
-"""End of the names under which Zarr writes files: of a process that was killed at that moment, they stay behind."""
-
-T = TypeVar("T")
 
 
 class RunStore:
@@ -93,7 +88,7 @@ class RunStore:
             )
         place, manifest = as_store(store, argument="store"), {**manifest, "epoch": _epoch()}
         try:
-            group = _retried(place, "create", lambda: zarr.open_group(place, mode="a", attributes={KEY: manifest}))
+            group = retried_at(place, "create", lambda: zarr.open_group(place, mode="a", attributes={KEY: manifest}))
         except Exception as error:
             raise StoreError(f"store={store!r} cannot be written: {reason(error)}") from error
         return cls(group, manifest)
@@ -109,7 +104,7 @@ class RunStore:
         """
         place = as_store(store, read_only=mode == "r", argument="store")
         try:
-            group = _retried(place, "open", lambda: zarr.open_group(place, mode=mode))
+            group = retried_at(place, "open", lambda: zarr.open_group(place, mode=mode))
         except (FileNotFoundError, zarr.errors.ContainsArrayError, KeyError):
             return None
         except Exception as error:
@@ -203,7 +198,7 @@ class RunStore:
             If that fails, again and again where the store is remote.
         """
         try:
-            _retried(self.group.store, what, call)
+            retried_at(self.group.store, what, call)
         except Exception as error:
             raise StoreError(f"cannot {what} store {self.group.store_path}: {reason(error)}") from error
 
@@ -251,119 +246,17 @@ class RunStore:
 
     def _read(self, name: str) -> NDArray[Any]:
         try:
-            return _retried(self.group.store, f"read {name} of", lambda: _whole(self.group[name]))
+            return retried_at(self.group.store, f"read {name} of", lambda: _whole(self.group[name]))
         except Exception as error:
             raise StoreError(
                 f"store={self.group.store_path}: {name} is missing or damaged: {type(error).__name__}: {error}"
             ) from error
 
 
-def create_array(
-    store: Any,
-    shape: tuple[int, ...],
-    dtype: DTypeLike,
-    chunks: tuple[int, ...],
-    *,
-    overwrite: bool = False,
-    compressors: Any = None,
-) -> zarr.Array[Any]:
-    """Create an empty Zarr array (format 3), where nothing is or an array or group may be replaced.
-
-    Parameters
-    ----------
-    store : path, URL or Zarr store
-        Place of the array.
-    shape, chunks : tuple of int
-        Shapes of the array and of its chunks.
-    dtype : dtype
-        Type of the entries.
-    overwrite : bool
-        Whether to delete an array or group that is there.
-    compressors : optional
-        As for :func:`zarr.create_array`.
-
-    Raises
-    ------
-    StoreError
-        If something is there that may not be replaced, or the array cannot be created.
-    """
-    found = occupant(store)
-    if found == "other files":
-        raise StoreError(
-            f"store={store!r} holds files that are not Zarr; they are never deleted, so name another place"
-        )
-    if found is not None and not overwrite:
-        raise StoreError(f"store={store!r} already holds a Zarr {found}; pass overwrite=True to replace it")
-    place = as_store(store, argument="store")
-    try:
-        return zarr.create_array(
-            place,
-            shape=shape,
-            dtype=np.dtype(dtype),
-            chunks=chunks,
-            compressors=compressors,
-            overwrite=overwrite,
-        )
-    except Exception as error:
-        raise StoreError(f"no array can be created at store={store!r}: {reason(error)}") from error
-
-
-def read_array(store: Any) -> NDArray[Any]:
-    """Read a Zarr array whole.
-
-    Raises
-    ------
-    StoreError
-        If there is none or it cannot be read.
-    """
-    place = as_store(store, read_only=True, argument="store")
-    try:
-        return _retried(place, "read", lambda: np.asarray(zarr.open_array(place, mode="r")[...]))
-    except Exception as error:
-        raise StoreError(f"store={store!r} holds no readable Zarr array: {reason(error)}") from error
-
-
-def occupant(store: Any) -> Literal["array", "group", "other files"] | None:
-    """What a place holds; None where something new may be created.
-
-    Raises
-    ------
-    StoreError
-        If that cannot be told.
-    """
-    place = as_store(store, read_only=True, argument="store")
-    try:
-        node = _retried(place, "open", lambda: zarr.open(place, mode="r"))
-    except FileNotFoundError:  # also the parent of Zarr's own errors of a missing node
-        return "other files" if _holds_files(store) else None
-    except Exception as error:
-        raise StoreError(
-            f"store={store!r} cannot be opened: {reason(error)}; name a path, a URL or a Zarr store"
-        ) from error
-    return "array" if isinstance(node, zarr.Array) else "group"
-
-
-def _holds_files(store: Any) -> bool:
-    """Whether there is anything at a place where no Zarr array or group is."""
-    place = as_store(store, argument="store")
-    if is_remote(place):
-        return holds_objects(place)
-    if not isinstance(place, (str, os.PathLike)) or "://" in os.fspath(place):
-        return False
-    path = os.fspath(place)
-    if not os.path.isdir(path):
-        return os.path.exists(path)
-    return any(not name.endswith(UNFINISHED) for name in os.listdir(path))
-
-
 def _whole(node: Any) -> NDArray[Any]:
     if node.nchunks_initialized < node.nchunks:  # Zarr would read them as zeros
         raise FileNotFoundError("its chunks are not there")
     return np.asarray(node[...])
-
-
-def _retried(place: Any, what: str, call: Callable[[], T]) -> T:
-    return retried(call, describe=f"{what} store {place}", remote=is_remote(place))
 
 
 def _epoch() -> str:

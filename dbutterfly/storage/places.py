@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import zarr
 from zarr.storage import FsspecStore, ObjectStore, StorePath
 
-from .errors import InputError
-from .remote_store import RemoteStore
+from ..errors import InputError
+from .remote import RemoteStore
 from .retries import reason, retried
 
-__all__ = ["as_store", "holds_objects", "is_remote"]
+__all__ = ["as_store", "holds_objects", "is_remote", "retried_at"]
+
+
+T = TypeVar("T")
 
 
 class Scheme(NamedTuple):
@@ -143,3 +147,8 @@ def _checked_fsspec(url: str, scheme: str, argument: str) -> str:
     except ImportError as error:
         raise InputError(f"{argument}={url!r} cannot be opened: {error}") from error
     return url
+
+
+def retried_at(place: Any, what: str, call: Callable[[], T]) -> T:
+    """Call something that reads or writes a place, again where that may help (:func:`.retries.retried`)."""
+    return retried(call, describe=f"{what} store {place}", remote=is_remote(place))

@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .errors import CheckpointError
+from ..errors import CheckpointError
 from .workspace import Selection, Workspace
 
 __all__ = ["RankWorkspace"]

@@ -27,8 +27,8 @@ import zarr
 from zarr.abc.store import Store
 from zarr.buffer import default_buffer_prototype
 
-from .errors import StoreBusyError, StoreError
-from .locations import is_remote
+from ..errors import StoreBusyError, StoreError
+from .places import is_remote
 from .retries import reason, retried
 
 __all__ = ["Lease"]

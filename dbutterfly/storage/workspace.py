@@ -18,9 +18,9 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
-from .compiled import compiled_codecs, own_codecs
-from .errors import CheckpointError, StoreError
-from .locations import is_remote
+from ..errors import CheckpointError, StoreError
+from .codecs import compiled_codecs, own_codecs
+from .places import is_remote
 from .retries import may_pass, reason, retried
 
 __all__ = ["CHECKSUM", "MemoryWorkspace", "Selection", "Workspace", "ZarrWorkspace"]

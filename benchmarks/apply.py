@@ -46,7 +46,7 @@ def fourier(n: int) -> dbf.ButterflyOperator:
 
 def plain_product(operator: dbf.ButterflyOperator) -> Callable[[Any], Any]:
     """Product by the kernels that are used where Numba is not installed."""
-    from dbutterfly.kernels import packed
+    from dbutterfly.kernels.products import packed
 
     orders = operator.orderings.permutations(operator.chain)
     ready = packed.pack(operator.ks_values, operator.dtype, *orders)

@@ -18,11 +18,9 @@ from typing import Any
 import numpy as np
 
 import dbutterfly as dbf
-from dbutterfly import buffers
 from dbutterfly.device_model import DEVICES
-from dbutterfly.kernels import cuda
-from dbutterfly.kernels.backend import Backend, namespace, resolve_backend
-from dbutterfly.kernels.blocks import low_rank_grid
+from dbutterfly.kernels.backend import Backend, cuda, namespace, resolve_backend, tile_memory
+from dbutterfly.kernels.low_rank.grid import low_rank_grid
 
 from . import harness
 from .scaling import written
@@ -60,8 +58,8 @@ def of_tile(plan: Any, repeats: int) -> list[dict[str, Any]]:
     """Copying a tile there, reading it once on the device, and its kernels."""
     backend, (p, _, _, v, _) = resolve_backend("cupy"), plan.split
     shape = p, plan.layout.tile_rows, plan.layout.tile_cols * v
-    with buffers.kept(backend.host_memory), backend.lane(1) as lane:
-        lying = buffers.empty(shape, plan.source.work_dtype)
+    with tile_memory.kept(backend.host_memory), backend.lane(1) as lane:
+        lying = tile_memory.empty(shape, plan.source.work_dtype)
         rng = np.random.default_rng(0)
         left, right = rng.standard_normal((p, shape[1], 1), "f4"), rng.standard_normal((1, shape[1], shape[2]), "f4")
         lying[...] = left * right

@@ -30,7 +30,7 @@ from distributed import Client, LocalCluster, secede
 from numpy.typing import NDArray
 
 import dbutterfly as dbf
-from dbutterfly.engine import single_threaded_blas
+from dbutterfly.kernels.backend.blas import single_threaded_blas
 from dbutterfly.matrix_source import MatrixSource
 from dbutterfly.sources import as_source
 from dbutterfly.structure.axes import Tile

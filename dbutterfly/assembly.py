@@ -13,7 +13,7 @@ from .certificate import Certificate, certify, guarantee_of
 from .errors import InputError
 from .estimates import error_of_products, error_of_rows
 from .factorization import Factorization
-from .kernels.hierarchy import join_left, join_right
+from .kernels.factors.hierarchy import join_left, join_right
 from .levels import errors_by_cut, errors_by_part
 from .operator_source import OperatorSource
 from .probed_error import PROBES

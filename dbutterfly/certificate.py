@@ -17,7 +17,8 @@ to and ``B'`` their product. The blocks are disjoint, hence
   ``||Z - X B'||^2 <= e1^2 + e2^2 + e3^2 + 2 sum_b (the same)``;
 - after a second read, where ``B = X^H Z``: ``||Z - X B'||^2 = sum ||Z_b - x x^H Z_b||^2 + e3^2``, exactly;
 - any product of the same chain leaves blocks of rank r at the root cut, so none has an error below that of their best
-  approximations, which :mod:`dbutterfly.kernels.low_rank` and :mod:`dbutterfly.kernels.subspace` bound from below.
+  approximations, which :mod:`dbutterfly.kernels.low_rank.rank_one` and :mod:`dbutterfly.kernels.low_rank.subspace`
+  bound from below.
 
 All sums are taken in float64. A discarded energy is the difference ``||Z_b||^2 - ||Z_b v||^2``, or where that cancels
 formed from the residual. A rounding allowance of two units in the last place per factor and rank, and of some units of
@@ -33,7 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .kernels.low_rank import CANCELLING, SUBTRACTED
+from .kernels.linalg import CANCELLING, SUBTRACTED
 from .structure.tree import Tree, tree_leaves
 
 __all__ = ["Certificate", "certify", "guarantee_of", "rounding_of_products"]

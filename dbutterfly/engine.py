@@ -35,24 +35,16 @@ from dask.utils import parse_bytes
 from distributed import Client, KilledWorker, get_worker, secede
 from distributed.client import ClosedClientError
 from distributed.protocol import deserialize_bytes, serialize_bytes
-from threadpoolctl import ThreadpoolController
 
-from . import buffers, resident
+from . import resident
 from .clusters import OnDemand, Threads
 from .errors import CheckpointError, DButterflyError, InputError, SourceError, StoreError, TaskError
-from .kernels.backend import SHARE_OF_DEVICE, resolve_backend
+from .kernels.backend import SHARE_OF_DEVICE, resolve_backend, tile_memory
+from .kernels.backend.blas import single_threaded_blas
 from .plan import Budget
 from .tasks import Loaded, Output, Record, Task, Work, done_name, finish_task, load_task, stage_inputs, write_outputs
 
-__all__ = [
-    "ClusterEngine",
-    "DaskEngine",
-    "Engine",
-    "ThreadEngine",
-    "choose_engine",
-    "parse_memory",
-    "single_threaded_blas",
-]
+__all__ = ["ClusterEngine", "DaskEngine", "Engine", "ThreadEngine", "choose_engine", "parse_memory"]
 
 OnDone: TypeAlias = Callable[[int, Record], None]
 
@@ -271,7 +263,7 @@ class ThreadEngine(Engine):
         resident.reset_peak()
         idle = resident.size()
         pool = ThreadPoolExecutor(threads, thread_name_prefix="dbutterfly")
-        with single_threaded_blas(), buffers.kept(job.host_memory):
+        with single_threaded_blas(), tile_memory.kept(job.host_memory):
             try:
                 while stage.goes_on():
                     while stage.todo and len(stage.running) <= threads:
@@ -749,34 +741,6 @@ def parse_memory(memory: int | float | str | None, name: str = "memory") -> int 
     return count
 
 
-_blas_lock = threading.Lock()
-_blas_users = 0
-_blas_limits: list[Any] = []
-
-
-@functools.cache
-def _blas() -> ThreadpoolController:
-    """The BLAS libraries of this process; to find them takes longer than many a task."""
-    return ThreadpoolController()
-
-
-@contextlib.contextmanager
-def single_threaded_blas() -> Iterator[None]:
-    """Hold BLAS to one thread until the last of the concurrent users leaves: the setting is global to a process."""
-    global _blas_users
-    with _blas_lock:
-        _blas_users += 1
-        if _blas_users == 1:
-            _blas_limits.append(_blas().limit(limits=1))
-    try:
-        yield
-    finally:
-        with _blas_lock:
-            _blas_users -= 1
-            if _blas_users == 0:
-                _blas_limits.pop().restore_original_limits()
-
-
 _gates: dict[str, threading.BoundedSemaphore] = {}
 _idle: dict[bytes, int] = {}
 
@@ -789,7 +753,7 @@ def _run_on_worker(
     topic, run = address
     try:
         job = _unpacked(packed)
-        with buffers.kept(job.host_memory):
+        with tile_memory.kept(job.host_memory):
             returned = _done_behind(worker, job, packed, number, task, sent, bytes_read)
         if job.workspace.shared:
             worker.log_event(topic, [run, number, *returned.record])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .errors import NonFiniteError
 from .factorization import Factorization
-from .kernels.product_rows import product_row
+from .kernels.factors.product_rows import product_row
 from .matrix_source import MatrixSource
 from .operator_source import OperatorSource
 from .probed_error import probed_error

@@ -30,7 +30,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .kernels.low_rank import SUBTRACTED
+from .kernels.linalg import SUBTRACTED
 from .structure.tree import Tree, tree_leaves
 
 __all__ = ["errors_by_cut", "errors_by_part"]

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import buffers
 from .errors import DButterflyError, InputError, SourceError
+from .kernels.backend import tile_memory
 from .plan import SourceInfo
 from .structure.axes import Axis, Edges, Part, Tile
 
@@ -132,7 +132,7 @@ class MatrixSource(ABC):
         if whole and not self.fills:
             return unfold(self._read_part(row_parts[0], col_parts[0]), rows, cols, tile)
         shape = ((tile.r1 - tile.r0) * rows.members, (tile.c1 - tile.c0) * cols.members)
-        buffer = buffers.empty(shape, self.dtype.newbyteorder("="))
+        buffer = tile_memory.empty(shape, self.dtype.newbyteorder("="))
         if cols.index is not None:
             self._gather(buffer, row_parts, col_parts)
             return unfold(buffer, rows, cols, tile)

@@ -34,25 +34,7 @@ from .structure.chain import Chain, Split
 from .structure.orderings import Orderings
 from .structure.tree import Tree, format_tree
 
-__all__ = [
-    "STACKS_IN_DEVICE",
-    "STACK_BYTES",
-    "Budget",
-    "Copy",
-    "Layout",
-    "Plan",
-    "SourceInfo",
-    "device_stack_bytes",
-    "format_bytes",
-]
-
-STACK_BYTES = 1 << 20
-"""Bytes of blocks handed to a kernel at a time: what stays in the second-level cache of a core."""
-
-LARGEST_DEVICE_STACK = 1 << 28
-"""The same on a GPU: enough to keep all of it busy, and for the launch of a kernel not to count."""
-STACKS_IN_DEVICE = 64
-"""Part of the memory of a GPU that a stack takes at most: kernels hold some twelve of its size."""
+__all__ = ["Budget", "Copy", "Layout", "Plan", "SourceInfo", "format_bytes"]
 
 
 def _rates(float32: float, float64: float, complex64: float, complex128: float) -> dict[str, float]:
@@ -438,11 +420,6 @@ def _tiles(groups: tuple[int, int], steps: tuple[int, int]) -> list[Tile]:
 
 def _ranges(size: int, step: int) -> Iterator[tuple[int, int]]:
     return ((first, min(first + step, size)) for first in range(0, size, step))
-
-
-def device_stack_bytes(device_memory: int) -> int:
-    """Bytes of blocks handed to a kernel at a time on a GPU, given the memory that a task may hold there."""
-    return max(STACK_BYTES, min(LARGEST_DEVICE_STACK, device_memory // STACKS_IN_DEVICE))
 
 
 def format_bytes(count: float) -> str:

@@ -16,17 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .errors import ChainError, InputError, MemoryBudgetError
-from .plan import (
-    STACK_BYTES,
-    STACKS_IN_DEVICE,
-    Budget,
-    Copy,
-    Layout,
-    Plan,
-    SourceInfo,
-    device_stack_bytes,
-    format_bytes,
-)
+from .kernels.backend.stacks import STACK_BYTES, STACKS_IN_DEVICE, device_stack_bytes
+from .plan import Budget, Copy, Layout, Plan, SourceInfo, format_bytes
 from .probes import PRODUCT_BYTES, ProbeSizes
 from .sample_sizes import WORK_BYTES, Sizes
 from .structure.axes import Axis, axes_of_cut, axes_of_whole, chunk_edges, largest_divisor

@@ -9,10 +9,10 @@ by which the adjoint is multiplied, a combination of the rows of all blocks besi
       group 1  |    | Z Omega |    |                               +---------+---------+---------+
       group 2  +----|---------|----+
 
-From both, every block is approximated on its own (:mod:`dbutterfly.kernels.nystrom`). Two more vectors on each column
-group, of which the approximations know nothing, give unbiased estimates of the energies of blocks and of their errors.
-Nothing is proven by such estimates: slacks are infinite. Where as many products would give all entries, the operator
-is multiplied by unit vectors and its blocks are treated as those of any other matrix.
+From both, every block is approximated on its own (:mod:`dbutterfly.kernels.low_rank.nystrom`). Two more vectors on each
+column group, of which the approximations know nothing, give unbiased estimates of the energies of blocks and of their
+errors. Nothing is proven by such estimates: slacks are infinite. Where as many products would give all entries, the
+operator is multiplied by unit vectors and its blocks are treated as those of any other matrix.
 
 Vectors depend on the seed and on the number of their group, so that results do not depend on the tiles.
 """
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError, SourceError
 from .kernels.backend import Backend
-from .kernels.nystrom import nystrom, probed_energies
+from .kernels.low_rank.nystrom import nystrom, probed_energies
 from .matrix_source import MatrixSource
 from .operator_source import OperatorSource
 from .probes import CHECKS, COLUMN_STREAM, OVERSAMPLING, ROW_STREAM, ProbeSizes, gaussian

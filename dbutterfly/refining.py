@@ -12,9 +12,9 @@ from .certificate import rounding_of_products
 from .errors import InputError, MemoryBudgetError
 from .factorization import Factorization
 from .kernels.backend import Array, namespace
-from .kernels.hierarchy import multiply_stack
-from .kernels.low_rank import squared_norms
-from .kernels.sweeps import sweep
+from .kernels.factors.hierarchy import multiply_stack
+from .kernels.factors.sweeps import sweep
+from .kernels.linalg import squared_norms
 from .plan import Plan, format_bytes
 from .structure.axes import Tile, axes_of_whole
 from .tasks import Job

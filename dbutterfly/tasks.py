@@ -37,11 +37,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import resident
-from .buffers import Allocate
 from .errors import InputError, NonFiniteError
 from .kernels.backend import HOST, Array, Backend, Lane, namespace, resolve_backend
-from .kernels.blocks import low_rank_grid
-from .kernels.hierarchy import (
+from .kernels.backend.tile_memory import Allocate
+from .kernels.factors.hierarchy import (
     factor_stack,
     left_matrices,
     left_rows,
@@ -50,7 +49,8 @@ from .kernels.hierarchy import (
     right_rows,
     with_top,
 )
-from .kernels.low_rank import adjoint, residual_energy, squared_norms
+from .kernels.linalg import adjoint, residual_energy, squared_norms
+from .kernels.low_rank.grid import low_rank_grid
 from .kernels.orthonormal import orthonormalizers
 from .matrix_source import MatrixSource
 from .plan import Plan

@@ -13,7 +13,7 @@ from .engine import Engine, choose_engine, parse_memory
 from .errors import InputError
 from .estimates import VerifiedError, energy_ratio, error_of_products, error_of_rows
 from .factorization import Factorization
-from .kernels.hierarchy import left_rows, multiply_stack, part_left, part_right, right_rows
+from .kernels.factors.hierarchy import left_rows, multiply_stack, part_left, part_right, right_rows
 from .matrix_source import MatrixSource
 from .operator_source import OperatorSource
 from .plan import Plan

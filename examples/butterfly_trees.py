@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import dbutterfly as dbf
-from dbutterfly.kernels.hierarchy import factor_stack
+from dbutterfly.kernels.factors.hierarchy import factor_stack
 from dbutterfly.structure.tree import split_tree
 
 SIZES = (4, 8)

@@ -22,7 +22,7 @@ from distributed import Client, LocalCluster
 from numpy.typing import NDArray
 from object_store import ObjectServer, find_weed, serving
 
-from dbutterfly.kernels import cuda
+from dbutterfly.kernels.backend import cuda
 
 
 def pytest_configure(config: pytest.Config) -> None:

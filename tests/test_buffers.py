@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from dbutterfly import buffers
+from dbutterfly.kernels.backend import tile_memory
 
 SHAPE = (1024, 512)
 
@@ -18,50 +18,50 @@ def address(array):
 
 @pytest.mark.parametrize("dtype", ["f4", "f8", "c8", "c16"])
 def test_what_is_gone_serves_again(dtype):
-    with buffers.kept():
-        first = buffers.empty(SHAPE, dtype)
+    with tile_memory.kept():
+        first = tile_memory.empty(SHAPE, dtype)
         assert (first.shape, first.dtype, first.flags.writeable) == (SHAPE, np.dtype(dtype), True)
         first[...] = 1
         place = address(first)
         del first
-        again = buffers.empty(SHAPE, dtype)
+        again = tile_memory.empty(SHAPE, dtype)
         assert address(again) == place
-        assert address(buffers.empty(SHAPE, dtype)) != place
+        assert address(tile_memory.empty(SHAPE, dtype)) != place
 
 
 def test_a_view_keeps_its_memory():
-    with buffers.kept():
-        view = buffers.empty(SHAPE, "f8").reshape(512, 1024)[3:, ::2].T
+    with tile_memory.kept():
+        view = tile_memory.empty(SHAPE, "f8").reshape(512, 1024)[3:, ::2].T
         view[...] = 7
-        buffers.empty(SHAPE, "f8")[...] = 0
+        tile_memory.empty(SHAPE, "f8")[...] = 0
         assert (view == 7).all()
 
 
 def test_less_fits_and_more_takes_its_place():
-    with buffers.kept():
-        place = address(buffers.empty(SHAPE, "f8"))
-        assert address(buffers.empty(SHAPE, "f4")) == place
-        larger = buffers.empty(SHAPE, "c16")
+    with tile_memory.kept():
+        place = address(tile_memory.empty(SHAPE, "f8"))
+        assert address(tile_memory.empty(SHAPE, "f4")) == place
+        larger = tile_memory.empty(SHAPE, "c16")
         assert larger.nbytes == 16 * 1024 * 512
-        assert [block.nbytes for block in buffers._free] == []
+        assert [block.nbytes for block in tile_memory._free] == []
 
 
 def test_memory_goes_back_with_the_last_user():
-    with buffers.kept():
-        with buffers.kept():
-            buffers.empty(SHAPE, "f8")
-        assert len(buffers._free) == 1
-        late = buffers.empty(SHAPE, "f8")
-    assert buffers._free == []
+    with tile_memory.kept():
+        with tile_memory.kept():
+            tile_memory.empty(SHAPE, "f8")
+        assert len(tile_memory._free) == 1
+        late = tile_memory.empty(SHAPE, "f8")
+    assert tile_memory._free == []
     del late
     gc.collect()
-    assert buffers._free == []
+    assert tile_memory._free == []
 
 
 def test_small_arrays_and_arrays_without_users_are_ordinary():
-    with buffers.kept():
-        assert buffers.empty((4, 4), "f8").base is None
-    assert buffers.empty(SHAPE, "f8").base is None
+    with tile_memory.kept():
+        assert tile_memory.empty((4, 4), "f8").base is None
+    assert tile_memory.empty(SHAPE, "f8").base is None
 
 
 def test_threads_never_share_memory():
@@ -69,26 +69,26 @@ def test_threads_never_share_memory():
 
     def fill(value):
         for _ in range(50):
-            tile = buffers.empty(SHAPE, "f4")
+            tile = tile_memory.empty(SHAPE, "f4")
             tile[...] = value
             if not (tile == value).all():
                 mixed.append(value)
             del tile
 
-    with buffers.kept():
+    with tile_memory.kept():
         threads = [threading.Thread(target=fill, args=(value,)) for value in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(buffers._free) <= 4
+        assert len(tile_memory._free) <= 4
     assert mixed == []
 
 
 FAULTS = """
 import contextlib, resource, sys
 from dbutterfly import buffers
-with buffers.kept() if sys.argv[1] == "kept" else contextlib.nullcontext():
+with tile_memory.kept() if sys.argv[1] == "kept" else contextlib.nullcontext():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(50):
         bytearray(1 << 22)

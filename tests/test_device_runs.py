@@ -12,7 +12,7 @@ from distributed import Client, LocalCluster
 
 import dbutterfly as dbf
 from dbutterfly.errors import InputError, MemoryBudgetError
-from dbutterfly.kernels import cuda
+from dbutterfly.kernels.backend import cuda
 
 MIB = 1 << 20
 

@@ -26,9 +26,9 @@ from dbutterfly.engine import (
     ThreadEngine,
     choose_engine,
     parse_memory,
-    single_threaded_blas,
 )
 from dbutterfly.errors import InputError, MissingChunksWarning, NonFiniteError, SourceError, TaskError
+from dbutterfly.kernels.backend.blas import single_threaded_blas
 from dbutterfly.storage.run_store import RunStore
 
 TREE = ((((0, 1), 2), 3), (4, (5, (6, 7))))

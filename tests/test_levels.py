@@ -8,7 +8,7 @@ import pytest
 from comparing import dense_error, memory_for, noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
-from dbutterfly.kernels.ksmm import dense_product
+from dbutterfly.kernels.products.ksmm import dense_product
 from dbutterfly.levels import errors_by_cut
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.tree import tree_leaves

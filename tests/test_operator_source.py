@@ -9,7 +9,7 @@ from comparing import DTYPES, random_matrix
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import dbutterfly as dbf
-from dbutterfly import operator_source as module
+from dbutterfly import operator_source
 from dbutterfly.errors import InputError, NonFiniteError, SourceError
 from dbutterfly.operator_source import OperatorSource
 from dbutterfly.sources import ArraySource, as_source
@@ -106,7 +106,7 @@ def test_integers_are_multiplied_as_float64(make, dtype):
 
 
 def test_the_fewer_products_are_taken_in_bounded_batches(monkeypatch):
-    monkeypatch.setattr(module, "PRODUCT_BYTES", 5 * sum(SHAPE) * 8)
+    monkeypatch.setattr(operator_source, "PRODUCT_BYTES", 5 * sum(SHAPE) * 8)
     counting = Counting(random_matrix(SHAPE))
     source = as_source(counting)
     assert (source.batch, source.decode_bytes) == (5, 5 * sum(SHAPE) * 8)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import dbutterfly as dbf
-from dbutterfly.kernels.ksmm import dense_product
+from dbutterfly.kernels.products.ksmm import dense_product
 from dbutterfly.structure.chain import Chain
 
 EPS = {dtype: float(np.finfo(dtype).eps) for dtype in DTYPES}

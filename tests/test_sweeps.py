@@ -6,9 +6,9 @@ from comparing import assert_same, dense_error, noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
 from dbutterfly.errors import InputError, MemoryBudgetError, StoreMismatchError
-from dbutterfly.kernels.hierarchy import factor_stack
-from dbutterfly.kernels.ksmm import dense_product
-from dbutterfly.kernels.sweeps import sweep
+from dbutterfly.kernels.factors.hierarchy import factor_stack
+from dbutterfly.kernels.factors.sweeps import sweep
+from dbutterfly.kernels.products.ksmm import dense_product
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.tree import split_tree
 

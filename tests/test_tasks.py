@@ -6,7 +6,7 @@ from blocks import blocks_of
 from comparing import noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
-from dbutterfly.kernels.hierarchy import multiply_stack
+from dbutterfly.kernels.factors.hierarchy import multiply_stack
 from dbutterfly.plan import Budget
 from dbutterfly.planning import make_plan
 from dbutterfly.sources import as_source

@@ -13,7 +13,7 @@ the groups of all cuts form one tree of the rows and one of the columns. The way
                   clusters, pairs     search                       nested
 
 Groups are numbers and small arrays on the host; what costs products with the matrix are kernels
-(:mod:`dbutterfly.kernels.groups`, ``panels``, ``similarity``, ``pairs``).
+(:mod:`dbutterfly.kernels.grouping.groups`, ``panels``, ``similarity``, ``pairs``).
 """
 
 from .identification import are_unknown, identify, is_unknown

@@ -16,10 +16,10 @@ import numpy as np
 
 from ..errors import InputError
 from ..kernels.backend import Array, host_array, namespace
-from ..kernels.blocks import low_rank_grid
-from ..kernels.groups import block_view
-from ..kernels.similarity import row_similarity
-from ..plan import STACK_BYTES
+from ..kernels.backend.stacks import STACK_BYTES
+from ..kernels.grouping.groups import block_view
+from ..kernels.grouping.similarity import row_similarity
+from ..kernels.low_rank.grid import low_rank_grid
 from .clustering import laplacian_embedding
 from .cuts import Cut, Index
 

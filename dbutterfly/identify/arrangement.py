@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels.backend import Array, host_array, namespace
-from ..kernels.groups import Fit, fit_rows, permuted_rows, transposed_grid
-from ..kernels.low_rank import squared_norms
+from ..kernels.grouping.groups import Fit, fit_rows, permuted_rows, transposed_grid
+from ..kernels.linalg import squared_norms
 from .cuts import Cut, Index
 
 __all__ = ["Arrangement"]

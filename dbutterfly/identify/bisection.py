@@ -17,9 +17,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..kernels.backend import host_array, namespace
-from ..kernels.groups import block_view, leading_rows
-from ..kernels.low_rank import adjoint, squared_norms
-from ..kernels.similarity import row_similarity
+from ..kernels.grouping.groups import block_view, leading_rows
+from ..kernels.grouping.similarity import row_similarity
+from ..kernels.linalg import adjoint, squared_norms
 from .arrangement import Arrangement
 from .cuts import Cut, Index
 from .descent import Found

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine import DaskEngine, Engine, single_threaded_blas
+from ..engine import DaskEngine, Engine
+from ..kernels.backend.blas import single_threaded_blas
 from ..matrix_source import MatrixSource
 
 __all__ = ["Calls", "calls_on"]

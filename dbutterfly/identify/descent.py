@@ -1,8 +1,9 @@
 """Groups of one cut improved step by step: rows move to the groups that capture most of them, then columns.
 
 This is k-subspaces with equal groups, on rows and columns by turns. The score of a row in its own group is first taken
-without the row (:mod:`dbutterfly.kernels.groups`), or small groups would never let go of it; what is kept is the
-arrangement that captures most. Pairs of rows need no scores: given the columns, the best pairs are a perfect matching.
+without the row (:mod:`dbutterfly.kernels.grouping.groups`), or small groups would never let go of it; what is kept is
+the arrangement that captures most. Pairs of rows need no scores: given the columns, the best pairs are a perfect
+matching.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels.backend import host_array
-from ..kernels.groups import transposed_grid
-from ..kernels.pairs import pair_residuals
+from ..kernels.grouping.groups import transposed_grid
+from ..kernels.grouping.pairs import pair_residuals
 from .arrangement import Arrangement
 from .assignment import best_pairs, equal_groups
 from .cuts import Cut, Index

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels.backend import Array, entry_bytes, host_array, namespace
-from ..kernels.hierarchy import factor_stack
-from ..kernels.low_rank import squared_norms
+from ..kernels.factors.hierarchy import factor_stack
+from ..kernels.linalg import squared_norms
 from ..structure.chain import Chain
 from ..structure.digits import digit_reversal
 from ..structure.tree import split_tree

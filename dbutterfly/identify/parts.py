@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kernels.groups import block_parts
+from ..kernels.grouping.groups import block_parts
 from .arrangement import Arrangement
 from .cuts import Cut, Index
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ..errors import NonFiniteError
 from ..kernels.backend import host_array, resolve_backend
-from ..kernels.panels import fit_panel
-from ..kernels.similarity import landmark_similarity
+from ..kernels.grouping.panels import fit_panel
+from ..kernels.grouping.similarity import landmark_similarity
 from ..matrix_source import MatrixSource
 from ..structure.axes import Edges
 from .assignment import equal_groups
@@ -153,7 +153,7 @@ class Passes:
         order : ndarray of int64, shape (n,)
             Columns, group by group.
         basis : ndarray, shape (q, v, u*r)
-            For :func:`~dbutterfly.kernels.panels.fit_panel`.
+            For :func:`~dbutterfly.kernels.grouping.panels.fit_panel`.
         groups : int
             Number u of row groups.
         known : ndarray of int64, shape (m,), optional

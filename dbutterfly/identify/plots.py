@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
-from ..kernels.similarity import row_similarity
+from ..kernels.grouping.similarity import row_similarity
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
 from .cuts import cuts_of, from_standard

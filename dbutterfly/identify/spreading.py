@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.groups import block_view, leading_rows
-from ..kernels.panels import fit_panel, orthonormal_parts, row_basis
+from ..kernels.grouping.groups import block_view, leading_rows
+from ..kernels.grouping.panels import fit_panel, orthonormal_parts, row_basis
 from .arrangement import Arrangement
 from .clustering import landmark_groups
 from .cuts import Cut, Index, transposed

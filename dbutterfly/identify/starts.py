@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..kernels.backend import host_array, namespace
-from ..kernels.pairs import pair_residuals, two_line_fits
-from ..kernels.similarity import row_similarity
+from ..kernels.grouping.pairs import pair_residuals, two_line_fits
+from ..kernels.grouping.similarity import row_similarity
 from .arrangement import Arrangement
 from .assignment import best_pairs
 from .clustering import spectral_groups

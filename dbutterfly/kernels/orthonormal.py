@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .backend import Array, namespace, true_places
-from .low_rank import adjoint, replaced_rows, squared_norms
+from .linalg import adjoint, replaced_rows, squared_norms
 
 __all__ = ["orthonormalizers"]
 

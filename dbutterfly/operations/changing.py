@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..errors import ChainError, InputError
-from ..kernels.fusion import fuse_factors
-from ..kernels.rounding import rounded
+from ..kernels.factors.rounding import rounded
+from ..kernels.products.fusion import fuse_factors
 from ..structure.chain import Chain
 from ..structure.fusion import groups_of_count
 from .base import FactorOperator

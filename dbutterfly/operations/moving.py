@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ..kernels.ksmm import dense_product
+from ..kernels.products.ksmm import dense_product
 from . import exchange, files
 from .base import FactorOperator
 

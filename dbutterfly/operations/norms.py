@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, onenormest, svds
 
 from ..errors import InputError
-from ..kernels.rounding import product_norm
+from ..kernels.factors.rounding import product_norm
 from .base import FactorOperator
 from .factors import chainable_factors
 

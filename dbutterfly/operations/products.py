@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine import single_threaded_blas
 from ..errors import InputError
-from ..kernels import packed as plain
 from ..kernels.backend import Array, namespace
-from ..kernels.choice import kernels_for
-from ..kernels.ksmm import apply_chain
+from ..kernels.backend.blas import single_threaded_blas
+from ..kernels.products import packed as plain
+from ..kernels.products.choose import kernels_for
+from ..kernels.products.ksmm import apply_chain
 from ..structure.chain import Pattern
 from .factors import Index, transposed_factors
 

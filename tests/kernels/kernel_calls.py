@@ -8,28 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from dbutterfly.kernels import (
-    blocks,
-    cross,
-    fusion,
-    grid,
-    groups,
-    hierarchy,
-    ksmm,
-    low_rank,
-    nystrom,
-    orthonormal,
-    packed,
-    pairs,
-    panels,
-    pivots,
-    product_rows,
-    ranges,
-    rounding,
-    similarity,
-    subspace,
-    sweeps,
-)
+from dbutterfly.kernels import linalg, orthonormal
+from dbutterfly.kernels.factors import hierarchy, product_rows, rounding, sweeps
+from dbutterfly.kernels.grouping import groups, pairs, panels, similarity
+from dbutterfly.kernels.low_rank import cross, nystrom, pivots, ranges, rank_one, rank_one_grid, subspace
+from dbutterfly.kernels.low_rank import grid as blocks
+from dbutterfly.kernels.products import fusion, ksmm, packed
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.tree import split_tree
 
@@ -89,9 +73,9 @@ class Place:
         """Factors of a chain, or stacks of ``count`` of them."""
         return [self.entries(*(() if count is None else (count,)), *pattern) for pattern in chain]
 
-    def rank_ones(self, count: int) -> low_rank.RankOne:
+    def rank_ones(self, count: int) -> rank_one.RankOne:
         """Approximations of blocks of shape (6, 9)."""
-        return low_rank.RankOne(self.entries(count, 6), self.entries(count, 9), *(self.energies(count),) * 3)
+        return rank_one.RankOne(self.entries(count, 6), self.entries(count, 9), *(self.energies(count),) * 3)
 
     def crosses(self) -> cross.Cross:
         """Approximations of rank 2 of a grid of blocks of shape (12, 15)."""
@@ -167,29 +151,29 @@ def one_junction(rank: int) -> Chain:
 
 
 BLOCKS = [
-    Call(low_rank.rank_one, lambda on: (on.entries(4 * on.many, 6, 9),), "wide", 3),
-    Call(low_rank.rank_one, lambda on: (on.entries(4 * on.many, 9, 6),), "tall", 3),
-    Call(low_rank.rank_one, lambda on: (on.entries(4 * on.many, 2, 2500),), "long", 3),
-    Call(low_rank.safe_range, lambda on: (on.entries(4, 6, 9),)),
-    Call(low_rank.cancels, lambda on: (on.energies(4), on.energies(4), on.dtype)),
-    Call(low_rank.is_settled, lambda on: (*(on.energies(4),) * 4, on.dtype)),
-    Call(low_rank.slack_bound, lambda on: (on.energies(4), on.energies(4), on.energies(4))),
-    Call(low_rank.replaced, lambda on: (on.rank_ones(4), on.put(np.ones(4, bool)), on.rank_ones(4))),
-    Call(low_rank.replaced_rows, lambda on: (on.entries(4, 3), on.put(np.ones(4, bool)), on.entries(4, 3))),
+    Call(rank_one.rank_one, lambda on: (on.entries(4 * on.many, 6, 9),), "wide", 3),
+    Call(rank_one.rank_one, lambda on: (on.entries(4 * on.many, 9, 6),), "tall", 3),
+    Call(rank_one.rank_one, lambda on: (on.entries(4 * on.many, 2, 2500),), "long", 3),
+    Call(rank_one.safe_range, lambda on: (on.entries(4, 6, 9),)),
+    Call(rank_one.cancels, lambda on: (on.energies(4), on.energies(4), on.dtype)),
+    Call(rank_one.is_settled, lambda on: (*(on.energies(4),) * 4, on.dtype)),
+    Call(rank_one.slack_bound, lambda on: (on.energies(4), on.energies(4), on.energies(4))),
+    Call(rank_one.replaced, lambda on: (on.rank_ones(4), on.put(np.ones(4, bool)), on.rank_ones(4))),
+    Call(linalg.replaced_rows, lambda on: (on.entries(4, 3), on.put(np.ones(4, bool)), on.entries(4, 3))),
     Call(
-        low_rank.residual_energy,
+        rank_one.residual_energy,
         lambda on: (on.entries(9 * on.many, 6, 9), on.entries(9 * on.many, 6, 1), on.entries(9 * on.many, 1, 9)),
         "rank 1",
     ),
     Call(
-        low_rank.residual_energy,
+        rank_one.residual_energy,
         lambda on: (on.entries(9 * on.many, 6, 9), on.entries(9 * on.many, 6, 2), on.entries(9 * on.many, 2, 9)),
         "rank 2",
     ),
-    Call(low_rank.squared_norms, lambda on: (on.entries(3, 4, 5),)),
-    Call(low_rank.squared_norms, lambda on: (on.entries(3, 1024 * 2 * on.many + 7),), "long"),
-    Call(low_rank.adjoint, lambda on: (on.entries(3, 4, 5),)),
-    Call(low_rank.nonzero_divisor, lambda on: (on.energies(3), on.entries(2))),
+    Call(rank_one.squared_norms, lambda on: (on.entries(3, 4, 5),)),
+    Call(rank_one.squared_norms, lambda on: (on.entries(3, 1024 * 2 * on.many + 7),), "long"),
+    Call(rank_one.adjoint, lambda on: (on.entries(3, 4, 5),)),
+    Call(rank_one.nonzero_divisor, lambda on: (on.energies(3), on.entries(2))),
     Call(orthonormal.orthonormalizers, lambda on: (on.entries(4 * on.many, 9, 1),), "rank 1"),
     Call(orthonormal.orthonormalizers, lambda on: (on.entries(4 * on.many, 9, 3),), "rank 3", 1),
     Call(subspace.best_subspaces, lambda on: (on.entries(4 * on.many, 12, 15), (1, 2)), "", 4),
@@ -227,20 +211,20 @@ BLOCKS = [
 
 GRIDS = [
     Call(
-        grid.rank_one_grid,
+        rank_one_grid.rank_one_grid,
         lambda on: (on.entries(4 * on.many, 6, 6, 9), {"dtype": on.dtype, "stack_bytes": MUCH}),
         "one stack of small blocks",
         2,
     ),
     Call(
-        grid.rank_one_grid,
+        rank_one_grid.rank_one_grid,
         lambda on: (on.entries(4 * on.many, 6, 10, 9), {"dtype": on.dtype, "stack_bytes": 12 * 90 * 16}),
         "stacks",
         2,
         FULL,
     ),
     Call(
-        grid.rank_one_grid,
+        rank_one_grid.rank_one_grid,
         lambda on: (
             on.entries(4 * on.many, 6, 6, 9),
             {"dtype": on.dtype, "stack_bytes": 12 * 54 * 16, "certified": False},
@@ -250,7 +234,7 @@ GRIDS = [
         FULL,
     ),
     Call(
-        grid.stacks_of,
+        rank_one_grid.stacks_of,
         lambda on: (on.entries(4 * on.many, 6, 6, 9), on.dtype, 4 * 54 * 16),
         then=lambda found: [found[1](part) for part in found[0]],
     ),

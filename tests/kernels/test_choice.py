@@ -6,42 +6,42 @@ import sys
 import numpy as np
 import pytest
 
-from dbutterfly.kernels import choice, packed
+from dbutterfly.kernels.products import choose, packed
 from dbutterfly.structure.chain import Chain, Pattern
 
-needs_numba = pytest.mark.skipif(choice.compiled_kernels() is None, reason="needs Numba")
+needs_numba = pytest.mark.skipif(choose.compiled_kernels() is None, reason="needs Numba")
 
 
 @needs_numba
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
 def test_compiled_kernels_are_chosen_where_they_suit(dtype):
-    assert choice.kernels_for(Chain.square_dyadic(4096).patterns, np.dtype(dtype)) is choice.compiled_kernels()
-    assert choice.kernels_for(Chain.square_dyadic(16).patterns, np.dtype(dtype)) is choice.compiled_kernels()
+    assert choose.kernels_for(Chain.square_dyadic(4096).patterns, np.dtype(dtype)) is choose.compiled_kernels()
+    assert choose.kernels_for(Chain.square_dyadic(16).patterns, np.dtype(dtype)) is choose.compiled_kernels()
 
 
 @needs_numba
 def test_half_empty_panels_are_not_chosen():
     few = [Pattern(1, 200, 200, 5), Pattern(4, 250, 200, 1)]
-    assert choice.kernels_for(few, np.dtype("float64")) is packed
+    assert choose.kernels_for(few, np.dtype("float64")) is packed
 
 
 def test_other_dtypes_are_multiplied_by_plain_kernels():
-    assert choice.kernels_for(Chain.square_dyadic(16).patterns, np.dtype("longdouble")) is packed
+    assert choose.kernels_for(Chain.square_dyadic(16).patterns, np.dtype("longdouble")) is packed
 
 
 def test_without_numba_plain_kernels_are_chosen(monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "numba" else found(name))
-    assert choice.compiled_kernels.__wrapped__() is None
+    assert choose.compiled_kernels.__wrapped__() is None
 
 
 def test_numba_that_cannot_be_imported_is_done_without(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setitem(sys.modules, "dbutterfly.kernels.jit", None)
-    assert choice.compiled_kernels.__wrapped__() is None
+    monkeypatch.setitem(sys.modules, "dbutterfly.kernels.products.jit", None)
+    assert choose.compiled_kernels.__wrapped__() is None
 
 
 @needs_numba
 def test_switch_of_numba_is_heeded():
-    code = "from dbutterfly.kernels.choice import compiled_kernels; assert compiled_kernels() is None"
+    code = "from dbutterfly.kernels.products.choose import compiled_kernels; assert compiled_kernels() is None"
     subprocess.run([sys.executable, "-c", code], env={**os.environ, "NUMBA_DISABLE_JIT": "1"}, check=True, timeout=60)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from dbutterfly.kernels.cross import cross_grid, missed, sampled_residual
-from dbutterfly.kernels.pivots import pivots
+from dbutterfly.kernels.low_rank.cross import cross_grid, missed, sampled_residual
+from dbutterfly.kernels.low_rank.pivots import pivots
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 

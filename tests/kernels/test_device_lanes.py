@@ -8,10 +8,8 @@ import threading
 import numpy as np
 import pytest
 
-from dbutterfly import buffers
 from dbutterfly.errors import MemoryBudgetError
-from dbutterfly.kernels import cuda
-from dbutterfly.kernels.backend import HOST, resolve_backend
+from dbutterfly.kernels.backend import HOST, cuda, resolve_backend, tile_memory
 
 MIB = 1 << 20
 
@@ -83,16 +81,16 @@ def test_kernels_run_in_threads_that_stay(device):
 
 
 def test_what_is_copied_is_held_until_it_is_there(device):
-    with buffers.kept(), resolve_backend("cupy").lane(1) as lane:
-        array = buffers.empty((MIB,), np.uint8)
+    with tile_memory.kept(), resolve_backend("cupy").lane(1) as lane:
+        array = tile_memory.empty((MIB,), np.uint8)
         array[...] = 7
         lane.stage([array])
         at = array.ctypes.data
         del array
-        other = buffers.empty((MIB,), np.uint8)
+        other = tile_memory.empty((MIB,), np.uint8)
         assert other.ctypes.data != at
         lane.release()
-        assert buffers.empty((MIB,), np.uint8).ctypes.data == at
+        assert tile_memory.empty((MIB,), np.uint8).ctypes.data == at
 
 
 def test_lanes_share_streams_and_a_pool_that_is_empty_in_the_end(device):
@@ -113,7 +111,7 @@ def test_the_pool_has_the_limit_of_all_tasks_at_a_time(device):
         assert pool.limit == 3 * MIB
         lane.stage([np.ones(MIB // 8), np.ones(MIB // 8)])
         with pytest.raises(
-            MemoryBudgetError, match=r"no room: Out of memory .*; 3.00 MiB are allowed .* smaller device"
+            MemoryBudgetError, match=r"no room: Out of memory .*; 3145728 bytes are allowed .* smaller device"
         ):
             lane.stage([np.ones(MIB // 4)])
     assert pool.held == 0
@@ -179,9 +177,9 @@ def test_a_lane_that_fails_lets_go(device):
 
 def test_tiles_lie_in_pinned_memory(device, caplog, monkeypatch):
     backend = resolve_backend("cupy")
-    with buffers.kept(backend.host_memory):
-        buffers.empty((2 * MIB,), np.uint8)
-        buffers.empty((MIB,), np.uint8)  # there still
+    with tile_memory.kept(backend.host_memory):
+        tile_memory.empty((2 * MIB,), np.uint8)
+        tile_memory.empty((MIB,), np.uint8)  # there still
     assert device.PinnedMemory.made == [2 * MIB]
     monkeypatch.setattr(device._Cuda, "PinnedMemory", None)
     with caplog.at_level(logging.WARNING, "dbutterfly"):

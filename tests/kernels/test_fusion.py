@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from dbutterfly.errors import ChainError
-from dbutterfly.kernels.fusion import fuse_factors
-from dbutterfly.kernels.ksmm import dense_product
+from dbutterfly.kernels.products.fusion import fuse_factors
+from dbutterfly.kernels.products.ksmm import dense_product
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.fusion import fused_patterns
 

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbutterfly.kernels import grid as grids
-from dbutterfly.kernels.grid import rank_one_grid
-from dbutterfly.kernels.low_rank import RankOne, rank_one
+from dbutterfly.kernels.low_rank import rank_one_grid as grids
+from dbutterfly.kernels.low_rank.rank_one import RankOne, rank_one
+from dbutterfly.kernels.low_rank.rank_one_grid import rank_one_grid
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from drawing import drawn
 
-from dbutterfly.kernels.groups import (
+from dbutterfly.kernels.grouping.groups import (
     block_parts,
     block_view,
     fit_rows,

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbutterfly.kernels.blocks import left_parts
-from dbutterfly.kernels.hierarchy import (
+from dbutterfly.kernels.factors.hierarchy import (
     Factored,
     factor_stack,
     join_left,
@@ -18,6 +17,7 @@ from dbutterfly.kernels.hierarchy import (
     part_right,
     with_top,
 )
+from dbutterfly.kernels.low_rank.grid import left_parts
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.tree import split_tree, tree_leaves
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbutterfly.kernels.ksmm import apply_chain, apply_factor, dense_product
+from dbutterfly.kernels.products.ksmm import apply_chain, apply_factor, dense_product
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 PATTERNS = [

@@ -2,7 +2,8 @@ import array_api_strict
 import numpy as np
 import pytest
 
-from dbutterfly.kernels.low_rank import RankOne, rank_one, residual_energy, squared_norms
+from dbutterfly.kernels.linalg import residual_energy, squared_norms
+from dbutterfly.kernels.low_rank.rank_one import RankOne, rank_one
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 SHAPES = [(1, 1), (2, 2), (1, 9), (9, 1), (2, 40), (40, 2), (3, 5), (16, 16), (33, 20), (4, 1500)]

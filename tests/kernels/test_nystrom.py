@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dbutterfly.kernels.nystrom import Sketched, nystrom, probed_energies
+from dbutterfly.kernels.low_rank.nystrom import Sketched, nystrom, probed_energies
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 EXACT = {"float32": 1e-4, "complex64": 1e-4, "float64": 1e-11, "complex128": 1e-11}

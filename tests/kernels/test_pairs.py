@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dbutterfly.kernels.pairs import pair_residuals, two_line_fits
+from dbutterfly.kernels.grouping.pairs import pair_residuals, two_line_fits
 
 
 def drawn(shape, dtype, seed=0):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from drawing import drawn
 
-from dbutterfly.kernels.groups import block_view, leading_rows
-from dbutterfly.kernels.panels import fit_panel, orthonormal_parts, row_basis
+from dbutterfly.kernels.grouping.groups import block_view, leading_rows
+from dbutterfly.kernels.grouping.panels import fit_panel, orthonormal_parts, row_basis
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 

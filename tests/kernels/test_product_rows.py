@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dbutterfly.kernels.product_rows import product_row
+from dbutterfly.kernels.factors.product_rows import product_row
 from dbutterfly.structure.chain import Chain
 
 CHAINS = [

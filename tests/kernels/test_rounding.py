@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from dbutterfly.kernels.ksmm import dense_product
-from dbutterfly.kernels.rounding import product_norm, rounded
+from dbutterfly.kernels.factors.rounding import product_norm, rounded
+from dbutterfly.kernels.products.ksmm import dense_product
 from dbutterfly.structure.chain import Chain
 
 CHAINS = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dbutterfly.kernels.similarity import landmark_similarity, row_similarity
+from dbutterfly.kernels.grouping.similarity import landmark_similarity, row_similarity
 
 
 def by_the_formula(grid, groups, alpha):

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from dbutterfly.kernels.blocks import left_parts, low_rank_grid
-from dbutterfly.kernels.ranges import leading_ranges, weighted_ranges
-from dbutterfly.kernels.subspace import best_subspaces
+from dbutterfly.kernels.low_rank.grid import left_parts, low_rank_grid
+from dbutterfly.kernels.low_rank.ranges import leading_ranges, weighted_ranges
+from dbutterfly.kernels.low_rank.subspace import best_subspaces
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 SHAPES = [(16, 40), (40, 16), (6, 30), (30, 6), (2, 30), (3, 2), (48, 48)]

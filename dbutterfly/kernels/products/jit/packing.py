@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...structure.chain import Pattern
-from ...structure.fusion import Group, groups_of_stages
+from ....structure.chain import Pattern
+from ....structure.fusion import Group, groups_of_stages
 from ..fusion import fuse_factors
 from .compiler import COLUMNS, LANES
 from .filling import stage_filler
@@ -25,7 +25,7 @@ LIMITS = {"f": 2.0**24, "d": 2.0**100}
 
 
 class JitPacked(NamedTuple):
-    """Factors made ready for :func:`dbutterfly.kernels.jit.multiply`.
+    """Factors made ready for :func:`dbutterfly.kernels.products.jit.multiply`.
 
     Attributes
     ----------

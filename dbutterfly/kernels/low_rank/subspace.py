@@ -34,8 +34,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import Array, any_true, is_complex, namespace, true_places
-from .low_rank import (
+from ..backend import Array, any_true, is_complex, namespace, true_places
+from ..linalg import (
     RELATIVE_SLACK,
     SUBTRACTED,
     adjoint,

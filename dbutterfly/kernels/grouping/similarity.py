@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .backend import Array, namespace
+from ..backend import Array, namespace
+from ..linalg import adjoint, nonzero_divisor, squared_norms
 from .groups import squares_of, unit_rows
-from .low_rank import adjoint, nonzero_divisor, squared_norms
 
 __all__ = ["landmark_similarity", "row_similarity"]
 
@@ -19,7 +19,7 @@ def row_similarity(
     Parameters
     ----------
     grid : array, shape (S, T, m*a, n*b)
-        Grid whose column groups are contiguous (:mod:`dbutterfly.kernels.groups`).
+        Grid whose column groups are contiguous (:mod:`dbutterfly.kernels.grouping.groups`).
     col_groups : int
         Number q of column groups of each matrix.
     alpha : float

@@ -22,12 +22,12 @@ import functools
 import operator
 from typing import NamedTuple
 
-from ..structure.chain import Chain, Split
-from ..structure.tree import Tree, tree_leaves
-from .backend import Array, namespace
-from .blocks import left_parts
-from .low_rank import squared_norms
-from .orthonormal import orthonormalizers
+from ...structure.chain import Chain, Split
+from ...structure.tree import Tree, tree_leaves
+from ..backend import Array, namespace
+from ..linalg import squared_norms
+from ..low_rank.grid import left_parts
+from ..orthonormal import orthonormalizers
 
 __all__ = [
     "Factored",

@@ -20,8 +20,8 @@ from typing import NamedTuple
 import array_api_compat
 import numpy as np
 
-from .backend import Array, is_complex, namespace
-from .low_rank import adjoint, nonzero_divisor, squared_norms
+from ..backend import Array, is_complex, namespace
+from ..linalg import adjoint, nonzero_divisor, squared_norms
 
 __all__ = [
     "Fit",

@@ -15,8 +15,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..structure.chain import Chain
-from .backend import Array, host_array, namespace
+from ...structure.chain import Chain
+from ..backend import Array, host_array, namespace
 
 __all__ = ["product_norm", "rounded"]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .backend import Array, is_complex, namespace
+from ..backend import Array, is_complex, namespace
+from ..orthonormal import orthonormalizers
 from .groups import squares_of
-from .orthonormal import orthonormalizers
 
 __all__ = ["PanelFit", "fit_panel", "orthonormal_parts", "row_basis"]
 

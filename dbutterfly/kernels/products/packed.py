@@ -4,7 +4,7 @@ A factor of pattern ``(a, b, c, d)`` is ``a*d`` small matrices; matrix ``(ia, id
 as the last axis, ``(b, c, a*d)``, the product with one column is a few elementwise products of long, contiguous axes,
 however small ``d`` is. Many columns are multiplied by batched matrix products.
 
-:mod:`dbutterfly.kernels.jit` has the same two functions, compiled.
+:mod:`dbutterfly.kernels.products.jit` has the same two functions, compiled.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import array_api_compat
 from array_api_compat import is_cupy_namespace, is_numpy_namespace
 
-from ..structure.chain import Pattern
-from ..structure.fusion import groups_for_products
-from .backend import Array, namespace
+from ...structure.chain import Pattern
+from ...structure.fusion import groups_for_products
+from ..backend import Array, namespace
 from .fusion import fuse_factors
 
 __all__ = ["Packed", "multiply", "pack"]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .backend import Array, namespace
-from .grid import rank_one_grid, stacks_of
+from ..backend import Array, namespace
 from .ranges import leading_ranges, weighted_ranges
+from .rank_one_grid import rank_one_grid, stacks_of
 from .subspace import LowRank, best_subspaces
 
 __all__ = ["left_parts", "low_rank_grid"]

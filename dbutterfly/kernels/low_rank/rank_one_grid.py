@@ -7,8 +7,8 @@ the power iteration with its scaling left out; norms, energies and bounds follow
 grid at once, since a call on a few numbers costs as much as a pass over a stack.
 
 Blocks that the round does not settle are copied again: those whose residual cannot be told from rounding, to form it;
-those with more to gain, or with squares out of range, for :func:`dbutterfly.kernels.low_rank.rank_one`. Which they are
-the host learns for all stacks at once: on a device, it waits twice, and for the calls of ``rank_one``.
+those with more to gain, or with squares out of range, for :func:`dbutterfly.kernels.low_rank.rank_one`. Which
+they are the host learns for all stacks at once: on a device, it waits twice, and for the calls of ``rank_one``.
 """
 
 from __future__ import annotations
@@ -20,19 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import Array, entry_bytes, host_array, is_complex, namespace
-from .low_rank import (
-    RankOne,
-    adjoint,
-    cancels,
-    is_settled,
-    nonzero_divisor,
-    rank_one,
-    replaced,
-    residual_energy,
-    slack_bound,
-    squared_norms,
-)
+from ..backend import Array, entry_bytes, host_array, is_complex, namespace
+from ..linalg import adjoint, cancels, nonzero_divisor, replaced, residual_energy, squared_norms
+from .rank_one import RankOne, is_settled, rank_one, slack_bound
 
 __all__ = ["rank_one_grid", "stacks_of"]
 

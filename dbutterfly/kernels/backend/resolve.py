@@ -2,87 +2,27 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any
 
-import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..plan import STACK_BYTES, device_stack_bytes
+from ...errors import InputError
 from . import cuda
+from .lanes import HOST, Lane
+from .namespaces import Array
+from .stacks import STACK_BYTES, device_stack_bytes
 
-__all__ = [
-    "BACKENDS",
-    "HOST",
-    "SHARE_OF_DEVICE",
-    "Array",
-    "Backend",
-    "Lane",
-    "any_true",
-    "entry_bytes",
-    "host_array",
-    "is_complex",
-    "namespace",
-    "resolve_backend",
-    "true_places",
-]
+__all__ = ["BACKENDS", "SHARE_OF_DEVICE", "Backend", "resolve_backend"]
 
-Array = Any
-"""An array of any namespace that follows the array API standard."""
-
-T = TypeVar("T")
-
-_namespaces: dict[type, Any] = {}
 
 BACKENDS = ("auto", "numpy", "cupy")
 
 
 SHARE_OF_DEVICE = 0.8
 """Part of the free memory of a device that tasks may hold by default; the rest is for the context and the libraries."""
-
-
-class Lane(Protocol):
-    """Where a task runs, from what it has read to its results: on the host, or over a device and back."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *error: object) -> None: ...
-
-    def stage(self, arrays: Sequence[NDArray[Any]]) -> None:
-        """Begin to bring arrays to where they are computed with."""
-
-    def call(self, function: Callable[[], T]) -> T:
-        """Call a function whose kernels run in the lane."""
-
-    def release(self) -> None:
-        """Let go of what was staged; what ran has ended."""
-
-
-class _HostLane:
-    """Arrays of the host are there already."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        return
-
-    def stage(self, arrays: Sequence[NDArray[Any]]) -> None:  # noqa: ARG002
-        return
-
-    def call(self, function: Callable[[], T]) -> T:
-        return function()
-
-    def release(self) -> None:
-        return
-
-
-HOST = _HostLane()
-"""The lane of tasks that stay on the host."""
 
 
 @dataclass(frozen=True)
@@ -157,46 +97,3 @@ def resolve_backend(name: str = "auto", device_memory: int | None = None) -> Bac
 
 def _share_of_device() -> int:
     return int(SHARE_OF_DEVICE * cuda.free_memory())
-
-
-def host_array(array: Array) -> NDArray[Any]:
-    """NumPy array with the values of an array of any namespace and device, for which the host waits."""
-    if isinstance(array, np.ndarray):
-        return array
-    if array_api_compat.is_cupy_array(array):
-        return np.asarray(cuda.cupy().asnumpy(array))
-    host = namespace(array).__array_namespace_info__().default_device()
-    return np.asarray(array_api_compat.to_device(array, host))
-
-
-def namespace(array: Array) -> Any:
-    """Array namespace of ``array`` (array-api-compat's, so that NumPy and CuPy look alike).
-
-    Looked up once for a type: kernels ask for it some twenty times for a stack of a few hundred microseconds.
-    """
-    found = _namespaces.get(type(array))
-    if found is None:
-        found = _namespaces[type(array)] = array_api_compat.array_namespace(array)
-    return found
-
-
-@functools.lru_cache(maxsize=64)
-def is_complex(xp: Any, dtype: Any) -> bool:
-    """Whether ``dtype`` of the namespace ``xp`` is complex floating."""
-    return bool(xp.isdtype(dtype, "complex floating"))
-
-
-def entry_bytes(xp: Any, dtype: Any) -> int:
-    """Bytes of an entry of a floating or complex dtype of the namespace ``xp``."""
-    return int(xp.finfo(dtype).bits) // (4 if is_complex(xp, dtype) else 8)
-
-
-def any_true(mask: Array) -> bool:
-    """Whether any entry of a boolean array is true. On a device, the host waits for what was asked before."""
-    return bool(namespace(mask).any(mask))
-
-
-def true_places(mask: Array) -> Array:
-    """Indices, shape (n,), of the true entries of a boolean vector. On a device, the host waits once, for n."""
-    (places,) = namespace(mask).nonzero(mask)
-    return places

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..structure.chain import Chain
-from ..structure.tree import Tree, tree_leaves
-from .backend import Array, namespace
+from ...structure.chain import Chain
+from ...structure.tree import Tree, tree_leaves
+from ..backend import Array, namespace
+from ..linalg import adjoint
+from ..orthonormal import orthonormalizers
 from .hierarchy import (
     join_left,
     join_right,
@@ -27,8 +29,6 @@ from .hierarchy import (
     right_rows,
     times_blocks,
 )
-from .low_rank import adjoint
-from .orthonormal import orthonormalizers
 
 __all__ = ["Swept", "sweep"]
 

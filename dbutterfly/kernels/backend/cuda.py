@@ -3,7 +3,7 @@
 A task crosses the device in a :class:`DeviceLane`, with a stream and a thread of its own: first what it has read is
 copied there, then its kernels run, then its results come back. Streams run side by side, so that the tile of the next
 task is copied while the kernels of this one run. For a copy not to wait, nor to keep a processor, its memory on the
-host is pinned: tiles are read into such memory (:func:`pinned`, through :mod:`dbutterfly.buffers`).
+host is pinned: tiles are read into such memory (:func:`pinned`, through :mod:`dbutterfly.kernels.backend.tile_memory`).
 
 All memory that tasks take of the device, the first one that the process sees, comes from one pool, which is limited to
 what the plan allows; the pool of the program around is not touched, but for what it holds and nobody uses. When no lane
@@ -26,9 +26,8 @@ import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import buffers
-from ..errors import MemoryBudgetError
-from ..plan import format_bytes
+from ...errors import MemoryBudgetError
+from . import tile_memory
 
 __all__ = ["DeviceLane", "cupy", "free_memory", "has_device", "is_installed", "pinned", "staged"]
 
@@ -72,7 +71,7 @@ def pinned(size: int) -> NDArray[np.uint8]:
         memory = cupy().cuda.PinnedMemory(size)
         found = np.frombuffer(cupy().cuda.PinnedMemoryPointer(memory, 0), np.uint8, size)
     except Exception as error:  # the limit of the system for such memory, as CuPy reports it
-        _log.warning("no pinned memory for %s (%s); copies to the device will be slower", format_bytes(size), error)
+        _log.warning("no pinned memory for %d bytes (%s); copies to the device will be slower", size, error)
         return np.empty(size, np.uint8)
     return found
 
@@ -178,7 +177,7 @@ class DeviceLane:
         order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
         laid = array.transpose(order)
         if not (laid.flags.c_contiguous and laid.dtype.isnative):
-            together = buffers.empty(laid.shape, laid.dtype.newbyteorder("="))
+            together = tile_memory.empty(laid.shape, laid.dtype.newbyteorder("="))
             together[...] = laid
             laid = together
         on_device = cupy().empty(laid.shape, laid.dtype)
@@ -207,7 +206,7 @@ class DeviceLane:
             if not isinstance(error, MemoryError) or not type(error).__module__.startswith("cupy"):
                 raise
             raise MemoryBudgetError(
-                f"the device has no room: {error}; {format_bytes(self._limit)} are allowed to the tasks of this "
+                f"the device has no room: {error}; {self._limit} bytes are allowed to the tasks of this "
                 "process: give a smaller device_memory=, for which the plan takes smaller tiles, or free the device"
             ) from error
 

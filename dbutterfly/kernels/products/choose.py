@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from ..structure.chain import Pattern
+from ...structure.chain import Pattern
 from . import packed
 
 __all__ = ["kernels_for"]

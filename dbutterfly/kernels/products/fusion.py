@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from ..structure.chain import Pattern
-from ..structure.fusion import fused_patterns
-from .backend import Array, namespace
+from ...structure.chain import Pattern
+from ...structure.fusion import fused_patterns
+from ..backend import Array, namespace
 
 __all__ = ["fuse_factors"]
 
@@ -24,7 +24,7 @@ def fuse_factors(ks_values: Sequence[Array]) -> Array:
     -------
     array of their common dtype, shape (a1, b1*d1/dJ, cJ*aJ/a1, dJ)
         The factor whose matrix is the product of theirs: a view with the axes a and d together the last ones in memory,
-        as :mod:`dbutterfly.kernels.packed` wants them, or one of ``ks_values`` where that is the only one.
+        as :mod:`dbutterfly.kernels.products.packed` wants them, or one of ``ks_values`` where that is the only one.
 
     Raises
     ------

@@ -22,8 +22,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .backend import Array, namespace
-from .low_rank import adjoint
+from ..backend import Array, namespace
+from ..linalg import adjoint
 from .pivots import ROUNDING_UNITS, column_squares, pivots, taken
 
 __all__ = ["Cross", "cross_grid", "missed", "sampled_residual"]

@@ -6,15 +6,16 @@ count. Then thin QR alone, of r columns each, give it: with orthonormal Q and V 
 
     Q R = Z Omega,    Z^H Q = V T,    Y = Z V = Q T^H + W,    W orthogonal to Q,
 
-and the range is that of Y. With ``lost = ||Z - Y V^H||^2``, the bound of :mod:`dbutterfly.kernels.subspace` says that
-no other r directions capture more than Y by ``|W|^2 lost / (s_r^2 - lost)``, where ``s_r >= 1 / ||T^-1||`` is the least
-singular value of T. So no singular value decomposition is needed, which costs a small block several times its thin QR.
+and the range is that of Y. With ``lost = ||Z - Y V^H||^2``, the bound of :mod:`dbutterfly.kernels.low_rank.subspace`
+says that no other r directions capture more than Y by ``|W|^2 lost / (s_r^2 - lost)``, where ``s_r >= 1 / ||T^-1||`` is
+the least singular value of T. So no singular value decomposition is needed, which costs a small block several times its
+thin QR.
 """
 
 from __future__ import annotations
 
-from .backend import Array, namespace, true_places
-from .low_rank import RELATIVE_SLACK, SUBTRACTED, adjoint, replaced_rows, residual_energy, squared_norms
+from ..backend import Array, namespace, true_places
+from ..linalg import RELATIVE_SLACK, SUBTRACTED, adjoint, replaced_rows, residual_energy, squared_norms
 from .subspace import OVERSAMPLING, ROUNDED, best_subspaces, gaussian, padded, tamed
 
 __all__ = ["leading_ranges", "weighted_ranges"]
@@ -106,7 +107,7 @@ def weighted_ranges(blocks: Array, rank: int) -> Array:
     array, shape (n, rank, p)
         Rows ``s_i u_i`` of approximations whose error is near the least: what the range of random combinations of the
         columns leaves outside bounds what is lost, and blocks for which that is too much go through
-        :func:`dbutterfly.kernels.subspace.best_subspaces`. Zero beyond the smaller side.
+        :func:`dbutterfly.kernels.low_rank.subspace.best_subspaces`. Zero beyond the smaller side.
     """
     xp = namespace(blocks)
     blocks, energy, divisor, _ = tamed(blocks)

@@ -1,6 +1,6 @@
 """Compiled multiplication by a chain of factors: needs Numba.
 
-:func:`pack` and :func:`multiply` are those of :mod:`dbutterfly.kernels.packed`, with the same results up to
+:func:`pack` and :func:`multiply` are those of :mod:`dbutterfly.kernels.products.packed`, with the same results up to
 rounding. A factor of pattern ``(a, b, c, d)`` is ``a*d`` small matrices; matrix ``(ia, id)`` is *lane* ``ia*d + id``,
 and 64 lanes are a *panel*, which holds its values in one run of memory::
 

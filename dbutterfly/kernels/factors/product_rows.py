@@ -12,8 +12,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from ..structure.chain import Chain
-from .backend import Array, namespace
+from ...structure.chain import Chain
+from ..backend import Array, namespace
 
 __all__ = ["product_row"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .backend import Array, namespace
-from .low_rank import adjoint
+from ..backend import Array, namespace
+from ..linalg import adjoint
 
 __all__ = ["ROUNDING_UNITS", "column_squares", "pivots", "taken"]
 

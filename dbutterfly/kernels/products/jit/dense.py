@@ -17,7 +17,7 @@ def matrix(
     """Multiply rows of ``n`` entries: ``ys[ib, :] = sum over ic of v[ib, ic, :] * xs[ic, :]``, four terms at a time.
 
     Rows of ``xs`` and ``ys`` begin ``x_step`` and ``y_step`` apart, values ``by_row`` and ``by_col``; the rest as for
-    :func:`dbutterfly.kernels.jit.stages.network`.
+    :func:`dbutterfly.kernels.products.jit.stages.network`.
     """
     for ib in range(b):
         y, q, x = y0 + ib * y_step, o + ib * by_row, x0

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .backend import Array, namespace
-from .low_rank import adjoint
+from ..backend import Array, namespace
+from ..linalg import adjoint
 from .pivots import ROUNDING_UNITS, column_squares
 
 __all__ = ["Sketched", "nystrom", "probed_energies"]

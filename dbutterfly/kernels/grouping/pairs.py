@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import array_api_compat
 
-from .backend import Array, is_complex, namespace
+from ..backend import Array, is_complex, namespace
+from ..linalg import adjoint
 from .groups import squares_of
-from .low_rank import adjoint
 
 __all__ = ["pair_residuals", "two_line_fits"]
 

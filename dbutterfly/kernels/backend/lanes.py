@@ -1,0 +1,53 @@
+"""Lanes: where a task runs, from what it has read to its results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, Self, TypeVar
+
+from numpy.typing import NDArray
+
+__all__ = ["HOST", "Lane"]
+
+
+T = TypeVar("T")
+
+
+class Lane(Protocol):
+    """Where a task runs, from what it has read to its results: on the host, or over a device and back."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def stage(self, arrays: Sequence[NDArray[Any]]) -> None:
+        """Begin to bring arrays to where they are computed with."""
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call a function whose kernels run in the lane."""
+
+    def release(self) -> None:
+        """Let go of what was staged; what ran has ended."""
+
+
+class _HostLane:
+    """Arrays of the host are there already."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return
+
+    def stage(self, arrays: Sequence[NDArray[Any]]) -> None:  # noqa: ARG002
+        return
+
+    def call(self, function: Callable[[], T]) -> T:
+        return function()
+
+    def release(self) -> None:
+        return
+
+
+HOST = _HostLane()
+"""The lane of tasks that stay on the host."""

@@ -1,0 +1,63 @@
+"""The array namespace of an array, and what the standard leaves out of it."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import array_api_compat
+import numpy as np
+from numpy.typing import NDArray
+
+from . import cuda
+
+__all__ = ["Array", "any_true", "entry_bytes", "host_array", "is_complex", "namespace", "true_places"]
+
+
+Array = Any
+"""An array of any namespace that follows the array API standard."""
+
+_namespaces: dict[type, Any] = {}
+
+
+def namespace(array: Array) -> Any:
+    """Array namespace of ``array`` (array-api-compat's, so that NumPy and CuPy look alike).
+
+    Looked up once for a type: kernels ask for it some twenty times for a stack of a few hundred microseconds.
+    """
+    found = _namespaces.get(type(array))
+    if found is None:
+        found = _namespaces[type(array)] = array_api_compat.array_namespace(array)
+    return found
+
+
+@functools.lru_cache(maxsize=64)
+def is_complex(xp: Any, dtype: Any) -> bool:
+    """Whether ``dtype`` of the namespace ``xp`` is complex floating."""
+    return bool(xp.isdtype(dtype, "complex floating"))
+
+
+def entry_bytes(xp: Any, dtype: Any) -> int:
+    """Bytes of an entry of a floating or complex dtype of the namespace ``xp``."""
+    return int(xp.finfo(dtype).bits) // (4 if is_complex(xp, dtype) else 8)
+
+
+def any_true(mask: Array) -> bool:
+    """Whether any entry of a boolean array is true. On a device, the host waits for what was asked before."""
+    return bool(namespace(mask).any(mask))
+
+
+def true_places(mask: Array) -> Array:
+    """Indices, shape (n,), of the true entries of a boolean vector. On a device, the host waits once, for n."""
+    (places,) = namespace(mask).nonzero(mask)
+    return places
+
+
+def host_array(array: Array) -> NDArray[Any]:
+    """NumPy array with the values of an array of any namespace and device, for which the host waits."""
+    if isinstance(array, np.ndarray):
+        return array
+    if array_api_compat.is_cupy_array(array):
+        return np.asarray(cuda.cupy().asnumpy(array))
+    host = namespace(array).__array_namespace_info__().default_device()
+    return np.asarray(array_api_compat.to_device(array, host))

@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 
 import dbutterfly as dbf
 from dbutterfly.kernels.backend.blas import single_threaded_blas
-from dbutterfly.matrix_source import MatrixSource
-from dbutterfly.sources import as_source
+from dbutterfly.sources.base import MatrixSource
+from dbutterfly.sources.dispatch import as_source
 from dbutterfly.structure.axes import Tile
 
 from . import harness

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 import dbutterfly as dbf
-from dbutterfly.matrix_source import MatrixSource
-from dbutterfly.sources import as_source
+from dbutterfly.sources.base import MatrixSource
+from dbutterfly.sources.dispatch import as_source
 from dbutterfly.structure.axes import Tile
 
 from . import harness

@@ -30,7 +30,7 @@ from dbutterfly.engine import DaskEngine
 from dbutterfly.errors import CheckpointError
 from dbutterfly.plan import Budget
 from dbutterfly.planning import make_plan
-from dbutterfly.sources import as_source
+from dbutterfly.sources.dispatch import as_source
 from dbutterfly.storage.workspace import MemoryWorkspace, Selection
 from dbutterfly.tasks import Inputs, Job, Output, Record, Task, done_name
 

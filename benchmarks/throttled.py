@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from dbutterfly.matrix_source import MatrixSource
+from dbutterfly.sources.base import MatrixSource
 from dbutterfly.structure.axes import Axis, Tile
 
 

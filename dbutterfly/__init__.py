@@ -14,7 +14,6 @@ and columns where they are not known.
 
 from . import clusters, errors, matrices
 from .certificate import Certificate
-from .entries import Entries, entries
 from .estimates import VerifiedError
 from .factorization import Factorization
 from .factorization import open_factorization as open
@@ -22,6 +21,7 @@ from .factorize import factorize, plan
 from .identify import IdentifiedOrderings, identify
 from .operator import ButterflyOperator
 from .plan import Plan
+from .sources.entries import Entries, entries
 from .streaming import StreamedProduct, stream_product
 from .structure.chain import Chain, Pattern
 from .structure.orderings import Orderings

@@ -15,10 +15,10 @@ from .estimates import error_of_products, error_of_rows
 from .factorization import Factorization
 from .kernels.factors.hierarchy import join_left, join_right
 from .levels import errors_by_cut, errors_by_part
-from .operator_source import OperatorSource
 from .probed_error import PROBES
-from .probes import ProbeSizes
-from .sample_sizes import evaluated
+from .sources.operators import OperatorSource
+from .sources.probes import ProbeSizes
+from .sources.sample_sizes import evaluated
 from .structure.chain import Chain
 from .tasks import Job
 from .trace import trace_of

@@ -16,9 +16,9 @@ from .errors import DButterflyError
 from .factorization import Factorization
 from .factorize import factorize, plan
 from .matrices import dft, noisy, write
-from .matrix_source import MatrixSource
 from .plan import format_bytes
-from .sources import as_source
+from .sources.base import MatrixSource
+from .sources.dispatch import as_source
 from .structure.orderings import BITREVERSAL
 from .verify import verify
 

@@ -16,11 +16,12 @@ from .errors import CheckpointError, InputError, SourceError, StoreError, StoreM
 from .factorization import Factorization, as_lists, index_arrays, load, manifest_of
 from .identify import IdentifiedOrderings, are_unknown, identify, is_unknown
 from .kernels.backend import BACKENDS, resolve_backend
-from .matrix_source import MatrixSource
 from .plan import Plan
 from .refining import check_sweeps, refined
 from .settings import Settings, layout_of
-from .sources import as_source, check_missing
+from .sources.base import MatrixSource
+from .sources.dispatch import as_source
+from .sources.missing_chunks import check_missing
 from .stages import Run, forgotten, made_arrays, run_stages
 from .storage.rank_workspace import RankWorkspace
 from .storage.run_store import RunStore

@@ -29,12 +29,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .device_model import Device
-from .structure.axes import Axis, Edges, Tile
+from .sources.info import SourceInfo
+from .structure.axes import Axis, Tile
 from .structure.chain import Chain, Split
 from .structure.orderings import Orderings
 from .structure.tree import Tree, format_tree
 
-__all__ = ["Budget", "Copy", "Layout", "Plan", "SourceInfo", "format_bytes"]
+__all__ = ["Budget", "Copy", "Layout", "Plan", "format_bytes"]
 
 
 def _rates(float32: float, float64: float, complex64: float, complex128: float) -> dict[str, float]:
@@ -54,49 +55,6 @@ DECODE_SECONDS_PER_GIB = 0.5
 """Time of one core to bring what is read into a tile."""
 
 SECONDS_PER_TASK = 0.005
-
-
-@dataclass(frozen=True)
-class SourceInfo:
-    """What the plan needs to know of a matrix.
-
-    Attributes
-    ----------
-    shape : (int, int)
-        Rows and columns.
-    dtype : str
-        As stored.
-    work_dtype : str
-        As computed: integers and booleans become float64, float16 becomes float32.
-    edges : pair of arrays of int or None
-        Chunk boundaries of both sides; None where any range costs what it holds.
-    copies : bool
-        Whether reading a tile copies it (False for arrays in memory, of which a tile is a view).
-    decode_bytes : int
-        Bytes held besides its result while a range is read.
-    chunk_count, missing_chunks : int
-        Chunks of the grid, and those of them that the storage does not hold.
-    sampled : bool
-        Whether some of the entries of each block are evaluated, and nothing is read.
-    probed : bool
-        Whether it is an operator, of which products are taken, and nothing is read.
-    """
-
-    shape: tuple[int, int]
-    dtype: str
-    work_dtype: str
-    edges: tuple[Edges, Edges] = (None, None)
-    copies: bool = False
-    decode_bytes: int = 0
-    chunk_count: int = 0
-    missing_chunks: int = 0
-    sampled: bool = False
-    probed: bool = False
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the matrix as stored, uncompressed."""
-        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True)

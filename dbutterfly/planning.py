@@ -17,9 +17,10 @@ import numpy as np
 
 from .errors import ChainError, InputError, MemoryBudgetError
 from .kernels.backend.stacks import STACK_BYTES, STACKS_IN_DEVICE, device_stack_bytes
-from .plan import Budget, Copy, Layout, Plan, SourceInfo, format_bytes
-from .probes import PRODUCT_BYTES, ProbeSizes
-from .sample_sizes import WORK_BYTES, Sizes
+from .plan import Budget, Copy, Layout, Plan, format_bytes
+from .sources.info import SourceInfo
+from .sources.probes import PRODUCT_BYTES, ProbeSizes
+from .sources.sample_sizes import WORK_BYTES, Sizes
 from .structure.axes import Axis, axes_of_cut, axes_of_whole, chunk_edges, largest_divisor
 from .structure.chain import Chain, Split
 from .structure.orderings import Orderings

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import SourceError
-from .operator_source import OperatorSource
-from .probes import ERROR_STREAM, gaussian
+from .sources.operators import OperatorSource
+from .sources.probes import ERROR_STREAM, gaussian
 
 __all__ = ["PROBES", "ProbedError", "probed_error"]
 

@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 from .errors import InputError, SourceError
 from .kernels.backend import Backend
 from .kernels.low_rank.nystrom import nystrom, probed_energies
-from .matrix_source import MatrixSource
-from .operator_source import OperatorSource
-from .probes import CHECKS, COLUMN_STREAM, OVERSAMPLING, ROW_STREAM, ProbeSizes, gaussian
+from .sources.base import MatrixSource
+from .sources.operators import OperatorSource
+from .sources.probes import CHECKS, COLUMN_STREAM, OVERSAMPLING, ROW_STREAM, ProbeSizes, gaussian
 from .structure.axes import Index, group_members
 from .tasks import Inputs, Job, Output, Tiled, TileTask, mark_nonzero
 
@@ -46,7 +46,8 @@ class ProbeTask(Tiled):
     Attributes
     ----------
     tile : Tile
-        The blocks. One tile of all blocks takes the fewest products (:meth:`dbutterfly.probes.ProbeSizes.products`).
+        The blocks. One tile of all blocks takes the fewest products
+        (:meth:`dbutterfly.sources.probes.ProbeSizes.products`).
     seed : int
         Seed of the vectors.
     oversampling : int
@@ -55,9 +56,10 @@ class ProbeTask(Tiled):
     Notes
     -----
     It writes what :class:`dbutterfly.tasks.TileTask` writes; energies in ``stats`` are estimates, and slacks infinite,
-    unless all entries were found. It holds the products of the tile (:meth:`dbutterfly.probes.ProbeSizes.held_bytes`),
-    of order ``N^1.5`` for all of a square matrix, what it writes, ``PRODUCT_BYTES`` of vectors and products (one of
-    each at least) while it multiplies, and a few stacks of products after that; and what the operator itself takes.
+    unless all entries were found. It holds the products of the tile
+    (:meth:`dbutterfly.sources.probes.ProbeSizes.held_bytes`), of order ``N^1.5`` for all of a square matrix, what it
+    writes, ``PRODUCT_BYTES`` of vectors and products (one of each at least) while it multiplies, and a few stacks of
+    products after that; and what the operator itself takes.
     """
 
     stage: ClassVar[str] = "tiles"

@@ -1,11 +1,11 @@
 r"""Tiles of a matrix given by an entry function, of which a few columns and rows of every block are evaluated.
 
 A block of rank r is known from about r of its columns and rows (:mod:`dbutterfly.kernels.low_rank.cross`), which are
-evaluated for many blocks at a time (:mod:`dbutterfly.block_entries`). A sample of further entries, drawn apart from the
-pivots, tells the blocks of which these missed a part. They are evaluated in full, as are blocks so small that it costs
-no more (:mod:`dbutterfly.sample_sizes`). Only for them is anything proven: the slack of the others is infinite, and
-their discarded energy is an estimate, from a second sample. It has no bias, as it would with the first one: blocks that
-are left are those of which the first one showed no fault.
+evaluated for many blocks at a time (:mod:`dbutterfly.sources.block_entries`). A sample of further entries,
+drawn apart from the pivots, tells the blocks of which these missed a part. They are evaluated in full, as are blocks so
+small that it costs no more (:mod:`dbutterfly.sources.sample_sizes`). Only for them is anything proven: the
+slack of the others is infinite, and their discarded energy is an estimate, from a second sample. It has no bias, as it
+would with the first one: blocks that are left are those of which the first one showed no fault.
 
 Choices at random depend on the seed and on the numbers of a block's groups, so that results do not depend on the tiles.
 """
@@ -21,13 +21,13 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .block_entries import BlockEntries
 from .errors import InputError, SourceError
 from .kernels.backend import Array, Backend, namespace
 from .kernels.low_rank.cross import cross_grid, missed, sampled_residual
 from .kernels.low_rank.grid import low_rank_grid
-from .sample_sizes import WORK_BYTES, Sizes
-from .sources import EntriesSource
+from .sources.block_entries import BlockEntries
+from .sources.entries_source import EntriesSource
+from .sources.sample_sizes import WORK_BYTES, Sizes
 from .structure.axes import Index, Tile
 from .tasks import Inputs, Job, Output, Tiled, mark_nonzero
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from .engine import Engine, parse_memory
 from .errors import InputError
-from .matrix_source import MatrixSource
 from .plan import Layout, Plan
 from .planning import make_plan
+from .sources.base import MatrixSource
 from .storage.run_store import RunStore
 from .structure.chain import Chain
 from .structure.orderings import Orderings

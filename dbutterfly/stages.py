@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from .engine import Engine
 from .errors import CheckpointError
-from .matrix_source import MatrixSource
 from .plan import format_bytes
 from .probing import ProbeTask
 from .progress import ProgressBar
 from .sampling import SampledTileTask
+from .sources.base import MatrixSource
 from .storage.lease import Lease
 from .storage.run_store import RunStore
 from .structure.axes import Tile

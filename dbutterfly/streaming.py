@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from .clusters import on_cluster
 from .engine import choose_engine, parse_memory
 from .errors import CheckpointError, InputError, MemoryBudgetError, StoreError
-from .matrix_source import MatrixSource
 from .operator import ButterflyOperator
-from .operator_source import OperatorSource
 from .plan import format_bytes
 from .progress import ProgressBar
-from .sources import as_source
+from .sources.base import MatrixSource
+from .sources.dispatch import as_source
+from .sources.operators import OperatorSource
 from .storage.arrays import create_array
 from .storage.places import is_remote
 from .storage.retries import reason, retried

@@ -52,9 +52,9 @@ from .kernels.factors.hierarchy import (
 from .kernels.linalg import adjoint, residual_energy, squared_norms
 from .kernels.low_rank.grid import low_rank_grid
 from .kernels.orthonormal import orthonormalizers
-from .matrix_source import MatrixSource
 from .plan import Plan
-from .sources import first_bad_entry
+from .sources.base import MatrixSource
+from .sources.dispatch import first_bad_entry
 from .storage.workspace import Selection, Workspace
 from .structure.axes import Index, Tile
 from .structure.chain import Chain

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError, NonFiniteError
-from .matrix_source import MatrixSource
+from .sources.base import MatrixSource
 from .structure.axes import Axis, Tile, axes_of_cut, axis_of_entries
 from .structure.chain import Chain
 from .structure.orderings import Orderings

@@ -14,12 +14,12 @@ from .errors import InputError
 from .estimates import VerifiedError, energy_ratio, error_of_products, error_of_rows
 from .factorization import Factorization
 from .kernels.factors.hierarchy import left_rows, multiply_stack, part_left, part_right, right_rows
-from .matrix_source import MatrixSource
-from .operator_source import OperatorSource
 from .plan import Plan
 from .planning import make_plan
 from .progress import ProgressBar
-from .sources import as_source
+from .sources.base import MatrixSource
+from .sources.dispatch import as_source
+from .sources.operators import OperatorSource
 from .storage.workspace import MemoryWorkspace
 from .structure.axes import Axis
 from .tasks import Job, Record, VerifyTask, done_name

@@ -9,8 +9,8 @@ import numpy as np
 from comparing import random_matrix
 
 import dbutterfly as dbf
-from dbutterfly.matrix_source import MatrixSource
 from dbutterfly.plan import Budget
+from dbutterfly.sources.base import MatrixSource
 from dbutterfly.storage.workspace import MemoryWorkspace
 from dbutterfly.structure.axes import axes_of_cut
 from dbutterfly.structure.chain import Chain

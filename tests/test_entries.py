@@ -3,9 +3,10 @@ import pickle
 import numpy as np
 import pytest
 
-from dbutterfly.entries import Entries, checked_dtype, entries
 from dbutterfly.errors import DButterflyError, InputError, SourceError
-from dbutterfly.sources import ArraySource, EntriesSource
+from dbutterfly.sources.arrays import ArraySource
+from dbutterfly.sources.entries import Entries, checked_dtype, entries
+from dbutterfly.sources.entries_source import EntriesSource
 
 
 def hilbert(rows, cols):

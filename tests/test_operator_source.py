@@ -9,10 +9,11 @@ from comparing import DTYPES, random_matrix
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import dbutterfly as dbf
-from dbutterfly import operator_source
 from dbutterfly.errors import InputError, NonFiniteError, SourceError
-from dbutterfly.operator_source import OperatorSource
-from dbutterfly.sources import ArraySource, as_source
+from dbutterfly.sources import operators as operator_source
+from dbutterfly.sources.arrays import ArraySource
+from dbutterfly.sources.dispatch import as_source
+from dbutterfly.sources.operators import OperatorSource
 from dbutterfly.structure.axes import Tile, axes_of_cut
 from dbutterfly.structure.chain import Chain
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from dbutterfly import planning
 from dbutterfly.device_model import DEVICES, Device, device_named
 from dbutterfly.errors import ChainError, InputError, MemoryBudgetError
-from dbutterfly.plan import Budget, SourceInfo, format_bytes
+from dbutterfly.plan import Budget, format_bytes
 from dbutterfly.planning import GROUP_COPIES, GROUP_READING, make_plan
+from dbutterfly.sources.info import SourceInfo
 from dbutterfly.structure.axes import Axis, Tile
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.orderings import Orderings

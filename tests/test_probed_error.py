@@ -5,10 +5,10 @@ from comparing import dense_error, noisy_butterfly, random_matrix
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import dbutterfly as dbf
-from dbutterfly import operator_source
 from dbutterfly.errors import SourceError
 from dbutterfly.probed_error import ProbedError, probed_error
-from dbutterfly.sources import as_source
+from dbutterfly.sources import operators
+from dbutterfly.sources.dispatch import as_source
 
 
 def approximated(shape=(60, 80), dtype="float64", eps=0.1, rank=None):
@@ -48,7 +48,7 @@ def test_products_are_as_many_as_asked_for_in_bounded_batches(monkeypatch):
         matrix.shape, matvec=product, matmat=product, rmatvec=lambda y: matrix.T @ y, dtype="float64"
     )
     whole = probed_error(as_source(operator), lambda x: near @ x, probes=20)
-    monkeypatch.setattr(operator_source, "PRODUCT_BYTES", 8 * 140 * 8)
+    monkeypatch.setattr(operators, "PRODUCT_BYTES", 8 * 140 * 8)
     source = as_source(operator)
     asked.clear()
     assert probed_error(source, lambda x: near @ x, probes=20) == pytest.approx(whole)

@@ -8,11 +8,12 @@ from blocks import blocks_of, errors_of, job_of_source, low_rank_blocks, standar
 from comparing import DTYPES, random_matrix
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
-from dbutterfly import operator_source, probes, probing
+from dbutterfly import probing
 from dbutterfly.errors import InputError, SourceError
-from dbutterfly.probes import ProbeSizes, gaussian
 from dbutterfly.probing import ProbeTask
-from dbutterfly.sources import as_source
+from dbutterfly.sources import operators, probes
+from dbutterfly.sources.dispatch import as_source
+from dbutterfly.sources.probes import ProbeSizes, gaussian
 from dbutterfly.structure.axes import Tile
 from dbutterfly.structure.chain import Chain, Split
 from dbutterfly.tasks import finish_task, load_task, write_outputs
@@ -173,11 +174,11 @@ def test_several_tiles_take_more_products_and_find_the_same():
 
 
 def test_vectors_are_multiplied_in_bounded_batches(monkeypatch):
-    monkeypatch.setattr(operator_source, "PRODUCT_BYTES", 24 * (384 + 350) * 8)
+    monkeypatch.setattr(operators, "PRODUCT_BYTES", 24 * (384 + 350) * 8)
     operator = Counting.of(stored(low_rank_blocks((6, 5), 64, 70, 1), None, WIDE))
     few = results_of(job_of(operator, WIDE))
     assert operator.widest == 21
-    monkeypatch.setattr(operator_source, "PRODUCT_BYTES", 1)
+    monkeypatch.setattr(operators, "PRODUCT_BYTES", 1)
     one = results_of(job_of(operator, WIDE))
     for a, b in zip(few, one, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)

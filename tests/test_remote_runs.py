@@ -16,6 +16,8 @@ from object_store import SECRET, ObjectServer
 
 import dbutterfly as dbf
 from dbutterfly.errors import SourceError, StoreBusyError, StoreError
+from dbutterfly.sources.dispatch import as_source
+from dbutterfly.sources.zarr_array import ZarrSource
 
 pytest.importorskip("obstore")
 
@@ -132,11 +134,11 @@ def test_a_second_run_is_refused_until_the_first_is_dead(s3, matrix, expected):
     assert_same(dbf.factorize(z, tree=TREE, store=run), expected)
 
 
-class Unlucky(dbf.sources.ZarrSource):
+class Unlucky(ZarrSource):
     """A matrix that cannot be read."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(dbf.sources.as_source(url).array)
+        super().__init__(as_source(url).array)
 
     def read(self, *_: Any) -> Any:
         raise StoreError("out of luck")

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import dbutterfly as dbf
-from dbutterfly.entries import Entries
 from dbutterfly.errors import SourceError
-from dbutterfly.reproducible import check_reproducible
-from dbutterfly.sources import as_source
+from dbutterfly.sources.dispatch import as_source
+from dbutterfly.sources.entries import Entries
+from dbutterfly.sources.entries_source import check_reproducible
 
 
 def waves(rows, cols):

@@ -8,11 +8,11 @@ from blocks import blocks_of, errors_of, job_of_source, low_rank_blocks, standar
 from comparing import random_matrix
 
 import dbutterfly as dbf
-from dbutterfly.block_entries import BlockEntries
 from dbutterfly.errors import InputError, NonFiniteError, SourceError
-from dbutterfly.sample_sizes import Evaluated, Sizes, evaluated
 from dbutterfly.sampling import SampledTileTask
-from dbutterfly.sources import as_source
+from dbutterfly.sources.block_entries import BlockEntries
+from dbutterfly.sources.dispatch import as_source
+from dbutterfly.sources.sample_sizes import Evaluated, Sizes, evaluated
 from dbutterfly.structure.axes import Tile
 from dbutterfly.structure.chain import Chain
 from dbutterfly.tasks import Job, finish_task

@@ -11,15 +11,16 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbutterfly import zarr_source
-from dbutterfly.entries import Entries
 from dbutterfly.errors import InputError, SourceError
-from dbutterfly.matrix_source import MatrixSource, work_dtype
-from dbutterfly.sources import as_source, first_bad_entry
+from dbutterfly.sources import zarr_array
+from dbutterfly.sources.base import MatrixSource
+from dbutterfly.sources.dispatch import as_source, first_bad_entry
+from dbutterfly.sources.entries import Entries
+from dbutterfly.sources.info import work_dtype
+from dbutterfly.sources.zarr_array import ZarrSource
 from dbutterfly.structure.axes import Tile, axes_of_cut
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.orderings import Orderings
-from dbutterfly.zarr_source import ZarrSource
 
 CHAIN = Chain.chainable((48, 60))
 SHAPE = CHAIN.shape
@@ -392,8 +393,8 @@ def test_source_is_taken_as_it_is():
 @pytest.mark.parametrize("local", [True, False])
 def test_ranges_cut_into_pieces(tmp_path, monkeypatch, codec, local, shards):
     """Pieces of a few chunks, through a spare array or not, hold what the range holds."""
-    monkeypatch.setattr(zarr_source, "PIECE_BYTES", 90_000)
-    monkeypatch.setattr(zarr_source, "REQUEST_BYTES", 120_000)
+    monkeypatch.setattr(zarr_array, "PIECE_BYTES", 90_000)
+    monkeypatch.setattr(zarr_array, "REQUEST_BYTES", 120_000)
     z = matrix("float32", (700, 960))
     compressors = {"none": None, "zstd": zarr.codecs.ZstdCodec(level=1), "checksum": zarr.codecs.Crc32cCodec()}[codec]
     write_zarr(tmp_path / "z.zarr", z, (100, 150), compressors=compressors, shards=shards)

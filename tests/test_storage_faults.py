@@ -14,8 +14,9 @@ from comparing import assert_same, memory_for, noisy_butterfly
 
 import dbutterfly as dbf
 from dbutterfly.errors import InputError, MissingChunksError, MissingChunksWarning, SourceError
-from dbutterfly.matrix_source import MatrixSource
-from dbutterfly.sources import as_source, check_missing
+from dbutterfly.sources.base import MatrixSource
+from dbutterfly.sources.dispatch import as_source
+from dbutterfly.sources.missing_chunks import check_missing
 from dbutterfly.structure.axes import Tile, axes_of_cut
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.orderings import Orderings

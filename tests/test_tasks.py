@@ -9,7 +9,7 @@ import dbutterfly as dbf
 from dbutterfly.kernels.factors.hierarchy import multiply_stack
 from dbutterfly.plan import Budget
 from dbutterfly.planning import make_plan
-from dbutterfly.sources import as_source
+from dbutterfly.sources.dispatch import as_source
 from dbutterfly.storage.workspace import MemoryWorkspace
 from dbutterfly.structure.axes import Tile
 from dbutterfly.structure.chain import Chain

@@ -10,7 +10,7 @@ from comparing import assert_same, dense_error, noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
 from dbutterfly.errors import InputError, NonFiniteError, StoreMismatchError, ToleranceWarning
-from dbutterfly.sources import as_source
+from dbutterfly.sources.dispatch import as_source
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.orderings import Orderings
 from dbutterfly.tolerance import Estimate, chain_for_tolerance

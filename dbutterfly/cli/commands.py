@@ -16,8 +16,8 @@ from ..estimates import VerifiedError
 from ..factorization import Factorization
 from ..identify import is_unknown
 from ..kernels.backend import SHARE_OF_DEVICE
-from ..matrix_source import MatrixSource
-from ..sources import as_source
+from ..sources.base import MatrixSource
+from ..sources.dispatch import as_source
 from .options import (
     AsJson,
     ChainText,

@@ -9,7 +9,7 @@ import typer
 import dbutterfly as dbf
 
 from ..identify import IdentifiedOrderings
-from ..sources import as_source
+from ..sources.dispatch import as_source
 from .options import AsJson, ChainText, ClusterOptions, ClusterText, Memory, Rank, Source, TlsText, Workers
 from .printing import print_json, print_lines
 from .values import absolute, opened_cluster, parse_chain, parse_levels, parse_orderings, save_array

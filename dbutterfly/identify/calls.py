@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..engine import DaskEngine, Engine
 from ..kernels.backend.blas import single_threaded_blas
-from ..matrix_source import MatrixSource
+from ..sources.base import MatrixSource
 
 __all__ = ["Calls", "calls_on"]
 

@@ -13,7 +13,7 @@ from ..clusters import Threads, on_cluster
 from ..engine import choose_engine, parse_memory
 from ..errors import InputError
 from ..kernels.backend import BACKENDS, resolve_backend
-from ..sources import as_source
+from ..sources.dispatch import as_source
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
 from .cuts import Index, cuts_of, from_standard, to_standard

@@ -21,7 +21,7 @@ from ..engine import Engine, ThreadEngine
 from ..errors import InputError, MemoryBudgetError, NonFiniteError
 from ..kernels.backend.stacks import STACK_BYTES
 from ..kernels.low_rank.grid import low_rank_grid
-from ..matrix_source import MatrixSource
+from ..sources.base import MatrixSource
 from ..structure.chain import Chain
 from .alternating import alternating_run, balanced_means, best_partitions, fuse, runs_of
 from .attempts import Outcome, Problem

@@ -19,7 +19,7 @@ from ..errors import NonFiniteError
 from ..kernels.backend import host_array, resolve_backend
 from ..kernels.grouping.panels import fit_panel
 from ..kernels.grouping.similarity import landmark_similarity
-from ..matrix_source import MatrixSource
+from ..sources.base import MatrixSource
 from ..structure.axes import Edges
 from .assignment import equal_groups
 from .calls import Calls

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..entries import checked_dtype
 from ..errors import ChainError, InputError
+from ..sources.entries import checked_dtype
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
 from .known import Indices, KnownMatrix, Seed, checked_chain, checked_power, generator

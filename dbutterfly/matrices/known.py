@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..entries import Entries, EntryFunction
 from ..errors import InputError
+from ..sources.entries import Entries, EntryFunction
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..entries import Entries
 from ..errors import InputError
+from ..sources.entries import Entries
 from .known import Indices, KnownMatrix, Matrix, Seed, as_known, drawn_entropy
 
 __all__ = ["noisy", "standard_normal"]

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..entries import EntryFunction, checked_dtype
 from ..errors import InputError
+from ..sources.entries import EntryFunction, checked_dtype
 from ..structure.chain import Chain
 from ..structure.orderings import BITREVERSAL
 from .known import Indices, KnownMatrix, Seed, checked_size, drawn_entropy

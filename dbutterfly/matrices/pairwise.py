@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..entries import checked_dtype
 from ..errors import InputError
+from ..sources.entries import checked_dtype
 from ..structure.orderings import BITREVERSAL
 from .known import Indices, KnownMatrix, Seed, checked_choice, checked_size, drawn_entropy
 from .points import Geometry, PointSets, Spread, distances, pair_sum

@@ -12,8 +12,8 @@ import numpy as np
 import scipy.special
 from numpy.typing import DTypeLike, NDArray
 
-from ..entries import Entries, checked_dtype
 from ..errors import InputError
+from ..sources.entries import Entries, checked_dtype
 from ..structure.orderings import BITREVERSAL
 from .known import Indices, KnownMatrix, as_known, checked_size
 from .legendre_nodes import gauss_nodes, legendre_values

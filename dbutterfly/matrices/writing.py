@@ -7,9 +7,9 @@ import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..entries import Entries
 from ..errors import InputError
 from ..progress import ProgressBar
+from ..sources.entries import Entries
 from ..storage.arrays import create_array
 from ..structure.axes import largest_divisor
 from .known import KnownMatrix, Matrix, as_entries

@@ -13,7 +13,7 @@ from dbutterfly.engine import choose_engine
 from dbutterfly.errors import NonFiniteError
 from dbutterfly.identify.calls import calls_on
 from dbutterfly.identify.passes import Passes, gathered, labels_of, panel_ranges
-from dbutterfly.sources import as_source
+from dbutterfly.sources.dispatch import as_source
 
 
 def passes_over(z, use, workers=2, panel_bytes=1 << 12):

@@ -7,15 +7,7 @@ import numpy as np
 import pytest
 
 from dbutterfly.errors import InputError
-from dbutterfly.kernels.backend import (
-    BACKENDS,
-    Backend,
-    any_true,
-    is_complex,
-    namespace,
-    resolve_backend,
-    true_places,
-)
+from dbutterfly.kernels.backend import BACKENDS, Backend, any_true, is_complex, namespace, resolve_backend, true_places
 
 
 @pytest.fixture

@@ -184,7 +184,7 @@ def test_tiles_lie_in_pinned_memory(device, caplog, monkeypatch):
     monkeypatch.setattr(device._Cuda, "PinnedMemory", None)
     with caplog.at_level(logging.WARNING, "dbutterfly"):
         assert cuda.pinned(MIB).nbytes == MIB
-    assert "no pinned memory for 1.00 MiB" in caplog.text
+    assert "no pinned memory for 1048576 bytes" in caplog.text
 
 
 def test_the_host_has_no_lane():

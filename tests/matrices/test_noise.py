@@ -3,8 +3,8 @@ import pytest
 from references import DTYPES, scattered_blocks
 
 from dbutterfly import matrices
-from dbutterfly.entries import Entries
 from dbutterfly.matrices import KnownMatrix
+from dbutterfly.sources.entries import Entries
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

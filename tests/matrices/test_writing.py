@@ -8,8 +8,8 @@ import zarr.storage
 from references import DTYPES
 
 from dbutterfly import matrices
-from dbutterfly.entries import Entries
 from dbutterfly.errors import InputError, SourceError, StoreError
+from dbutterfly.sources.entries import Entries
 
 
 def files(root):

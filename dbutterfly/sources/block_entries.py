@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import NonFiniteError
+from ..structure.axes import Axis, Index, Tile, group_members
 from .entries import Entries
-from .errors import NonFiniteError
-from .structure.axes import Axis, Index, Tile, group_members
 
 __all__ = ["BlockEntries"]
 

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .structure.axes import Tile
-from .structure.chain import Split
+from ..structure.axes import Tile
+from ..structure.chain import Split
 
 __all__ = [
     "CHECKS",

@@ -17,8 +17,8 @@ import zarr.abc.store
 import zarr.storage
 from numpy.typing import NDArray
 
-from .storage.places import is_remote
-from .storage.retries import retried
+from ..storage.places import is_remote
+from ..storage.retries import retried
 
 __all__ = ["ChunkFault", "ChunkFiles", "absent_chunks", "chunk_key", "chunk_shape", "chunks_of", "codec_names"]
 

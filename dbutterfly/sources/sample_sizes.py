@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .structure.chain import Split
+from ..structure.chain import Split
 
 __all__ = ["WORK_BYTES", "Evaluated", "Sizes", "evaluated"]
 

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
-from .errors import InputError, NonFiniteError, SourceError
-from .matrix_source import MatrixSource, unfold, work_dtype
+from ..errors import InputError, NonFiniteError, SourceError
+from ..structure.axes import Axis, Index, Tile
+from .base import MatrixSource, unfold
+from .info import work_dtype
 from .probes import CHECK_STREAM, PRODUCT_BYTES, gaussian
-from .structure.axes import Axis, Index, Tile
 
 __all__ = ["OperatorSource", "is_operator", "operator_source"]
 

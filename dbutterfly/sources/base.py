@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DButterflyError, InputError, SourceError
-from .kernels.backend import tile_memory
-from .plan import SourceInfo
-from .structure.axes import Axis, Edges, Part, Tile
+from ..errors import DButterflyError, SourceError
+from ..kernels.backend import tile_memory
+from ..structure.axes import Axis, Edges, Part, Tile
+from .info import SourceInfo, work_dtype
 
-__all__ = ["MatrixSource", "unfold", "work_dtype"]
+__all__ = ["MatrixSource", "unfold"]
 
 
 class MatrixSource(ABC):
@@ -256,23 +256,3 @@ def _touched(axis: Axis, edges: Edges, first: int, last: int) -> int:
     starts = edges[np.searchsorted(edges, [part.start for part in parts], side="right") - 1]
     stops = edges[np.searchsorted(edges, [part.stop for part in parts], side="left")]
     return int(np.sum(stops - starts))
-
-
-def work_dtype(dtype: np.dtype[Any], name: str) -> np.dtype[Any]:
-    """Dtype in which a matrix of ``dtype`` is computed.
-
-    Raises
-    ------
-    InputError
-        If the dtype is not numeric, or wider than complex128.
-    """
-    if dtype.kind in "biu":
-        return np.dtype(np.float64)
-    if dtype == np.float16:
-        return np.dtype(np.float32)
-    if dtype.kind in "fc" and dtype.itemsize <= (8 if dtype.kind == "f" else 16):
-        return dtype.newbyteorder("=")
-    raise InputError(
-        f"{name} has dtype {dtype}; use float32, float64, complex64 or complex128 (float16, integers and booleans are "
-        "converted)"
-    )

@@ -28,12 +28,13 @@ import zarr.buffer.cpu
 import zarr.storage
 from numpy.typing import NDArray
 
-from .errors import SourceError
-from .matrix_source import MatrixSource, place_part
-from .storage.codecs import compiled_codecs
-from .storage.places import is_remote
-from .storage.retries import reason, retried
-from .stored_chunks import (
+from ..errors import SourceError
+from ..storage.codecs import compiled_codecs
+from ..storage.places import is_remote
+from ..storage.retries import reason, retried
+from ..structure.axes import Axis, Index, Part, Tile, chunk_edges
+from .base import MatrixSource, place_part
+from .chunk_files import (
     UNCOMPRESSED,
     ChunkFault,
     ChunkFiles,
@@ -43,7 +44,6 @@ from .stored_chunks import (
     chunks_of,
     codec_names,
 )
-from .structure.axes import Axis, Index, Part, Tile, chunk_edges
 
 __all__ = ["ZarrSource"]
 

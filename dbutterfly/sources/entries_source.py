@@ -1,23 +1,57 @@
-"""Whether an entry function gives the same values each time, asked before a long run relies on it."""
+"""Entry functions as sources, and the check that a function gives the same entries again."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import SourceError
+from ..structure.axes import Axis, Tile
+from .base import MatrixSource, unfold
 from .entries import Entries
-from .errors import SourceError
 
-__all__ = ["check_reproducible"]
+__all__ = ["EntriesSource", "check_reproducible"]
+
 
 SIDE = 8
 """Rows and columns of the sample."""
 
 ROUNDING = 256
 """Units in the last place of the norm of the sample by which a value may differ in another request."""
+
+
+class EntriesSource(MatrixSource):
+    """A matrix given by an entry function: exactly the entries of a tile are evaluated, each once."""
+
+    def __init__(self, entries: Entries) -> None:
+        self.entries = entries
+        self.sampled = entries.sampled
+        self.shape, self.dtype = entries.shape, entries.dtype
+        self.name = repr(entries)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Hash of the entries at 64 x 64 crossings."""
+        rows, cols = (np.unique(np.linspace(0, size - 1, 64).astype(np.int64)) for size in self.shape)
+        sample = np.ascontiguousarray(self.entries.block(rows, cols))
+        kind = "sampled entries" if self.sampled else "entries"
+        return {"kind": kind, "sample": hashlib.blake2b(sample.tobytes(), digest_size=16).hexdigest()}
+
+    def check_reproducible(self) -> None:
+        """Evaluate some entries again, in other requests."""
+        check_reproducible(self.entries)
+
+    def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
+        """Evaluate a range of rows and columns."""
+        return self.entries.block(rows, cols)
+
+    def read(self, rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
+        """Evaluate a tile."""
+        block = self.entries.block(rows.positions(tile.r0, tile.r1), cols.positions(tile.c0, tile.c1))
+        return unfold(block, rows, cols, tile)
 
 
 def check_reproducible(entries: Entries) -> None:

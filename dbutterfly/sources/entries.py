@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .errors import DButterflyError, InputError, SourceError
+from ..errors import DButterflyError, InputError, SourceError
 
 __all__ = ["Entries", "EntryFunction", "Index", "checked_dtype", "entries"]
 

@@ -1,0 +1,97 @@
+"""Arrays in memory, memory maps and Dask arrays as sources."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import SourceError
+from ..structure.axes import Axis, Tile
+from .base import MatrixSource, unfold
+
+__all__ = ["ArraySource", "DaskSource"]
+
+
+class ArraySource(MatrixSource):
+    """A NumPy array or memory map: tiles are views, nothing is copied."""
+
+    copies = False
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.array = array
+        self.shape = (array.shape[0], array.shape[1])
+        self.dtype = array.dtype
+        self.shared = _is_whole_memmap(array)
+        path = getattr(array, "filename", None) if self.shared else None
+        self.name = f"memmap {path}" if path else "array"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        array = self.array
+        if not self.shared:
+            return ArraySource, (array,)
+        assert isinstance(array, np.memmap)
+        order = "C" if array.flags.c_contiguous else "F"
+        return _reopen_memmap, (str(array.filename), array.dtype, array.offset, array.shape, order)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Hash of the entries at 64 x 64 crossings."""
+        rows, cols = (np.unique(np.linspace(0, size - 1, 64).astype(int)) for size in self.shape)
+        sample = np.ascontiguousarray(self.array[np.ix_(rows, cols)])
+        return {"kind": "array", "sample": hashlib.blake2b(sample.tobytes(), digest_size=16).hexdigest()}
+
+    def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
+        """View of a range of rows and columns."""
+        return self.array[rows, cols]
+
+    def read(self, rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
+        """View of a tile; a copy where a side is scattered."""
+        array = self.array
+        if rows.index is not None:
+            array = array[rows.positions(tile.r0, tile.r1)]
+        if cols.index is not None:
+            array = array[:, cols.positions(tile.c0, tile.c1)]
+        whole = Tile(
+            0 if rows.index is None else tile.r0,
+            rows.groups if rows.index is None else tile.r1,
+            0 if cols.index is None else tile.c0,
+            cols.groups if cols.index is None else tile.c1,
+        )
+        grid = unfold(array, rows, cols, whole)
+        return grid[tile.r0 - whole.r0 : tile.r1 - whole.r0, tile.c0 - whole.c0 : tile.c1 - whole.c0]
+
+
+class DaskSource(MatrixSource):
+    """A two-dimensional Dask array; its chunks are computed in the task that wants them."""
+
+    def __init__(self, array: Any) -> None:
+        if any(np.isnan(size) for sizes in array.chunks for size in sizes):
+            raise SourceError("the Dask array has chunks of unknown size; call compute_chunk_sizes() on it first")
+        self.array = array
+        self.shape = (int(array.shape[0]), int(array.shape[1]))
+        self.dtype = np.dtype(array.dtype)
+        self.name = f"dask array {array.name}"
+        rows, cols = (np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64) for sizes in array.chunks)
+        self.edges = (rows, cols)
+        self.decode_bytes = max(array.chunks[0]) * max(array.chunks[1]) * self.dtype.itemsize
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Dask's own token of the array."""
+        return {"kind": "dask", "name": self.array.name}
+
+    def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
+        """Compute a range of rows and columns in the calling thread."""
+        return np.asarray(self.array[rows, cols].compute(scheduler="synchronous"))
+
+
+def _is_whole_memmap(array: NDArray[Any]) -> bool:
+    """Whether other processes can map the same file: not so for views, whose offset NumPy does not keep."""
+    base: object = array.base
+    return isinstance(array, np.memmap) and isinstance(base, mmap.mmap) and array.flags.forc
+
+
+def _reopen_memmap(path: str, dtype: Any, offset: int, shape: tuple[int, int], order: Any) -> ArraySource:
+    return ArraySource(np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape, order=order))

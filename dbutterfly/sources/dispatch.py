@@ -1,0 +1,168 @@
+"""Turn anything that a caller may hand over into a source: the one entrance of this room."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+import zarr.abc.store
+from numpy.typing import NDArray
+
+from ..errors import SourceError
+from ..storage.places import as_store, is_remote
+from ..storage.retries import reason, retried
+from ..structure.axes import Axis, Index, Tile
+from .arrays import ArraySource, DaskSource
+from .base import MatrixSource, unfold
+from .entries import Entries
+from .entries_source import EntriesSource
+from .info import work_dtype
+from .operators import OperatorSource, is_operator, operator_source
+from .zarr_array import ZarrSource
+
+__all__ = ["MatrixSource", "OperatorSource", "ZarrSource", "as_source", "first_bad_entry", "unfold", "work_dtype"]
+
+
+def as_source(source: Any) -> MatrixSource:
+    """Wrap anything that holds a matrix.
+
+    Parameters
+    ----------
+    source : array, memmap, zarr.Array, Zarr store, dask.array.Array, Entries, LinearOperator, sparse matrix, or path
+        Paths name a ``.npy`` file (memory-mapped) or a Zarr array, local or a URL such as ``s3://bucket/z.zarr``. CuPy
+        arrays are copied to the host. Of an operator, one product and one of its adjoint are taken to look at it.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be opened, or is no matrix.
+    InputError
+        If its dtype cannot be factorized.
+    """
+    found = _wrapped(source)
+    work_dtype(found.dtype, found.name)
+    return found
+
+
+def _wrapped(source: Any) -> MatrixSource:
+    if isinstance(source, MatrixSource):
+        return source
+    if isinstance(source, Entries):
+        return EntriesSource(source)
+    if is_operator(source):
+        _check_matrix(tuple(source.shape), f"operator {type(source).__name__}")
+        return operator_source(source)
+    if isinstance(source, (str, os.PathLike)):
+        return _from_path(os.fspath(source))
+    if isinstance(source, zarr.Array):
+        _check_matrix(source.shape, f"Zarr array {source.store_path}")
+        return ZarrSource(source)
+    if isinstance(source, zarr.Group):
+        raise SourceError(f"source is the Zarr group {source.store_path}; name one of its arrays: {_arrays(source)}")
+    if isinstance(source, zarr.abc.store.Store):
+        return _wrapped(_open_zarr_array(source))
+    if hasattr(source, "dask") and hasattr(source, "chunks"):
+        _check_matrix(source.shape, "Dask array")
+        return DaskSource(source)
+    if hasattr(source, "__cuda_array_interface__") and hasattr(source, "get"):
+        source = source.get()
+    array = np.asanyarray(source) if isinstance(source, np.memmap) else _as_numpy(source)
+    _check_matrix(array.shape, "array")
+    return ArraySource(array)
+
+
+def _as_numpy(source: Any) -> NDArray[Any]:
+    if hasattr(source, "tocsr"):
+        raise SourceError(f"source is a sparse {type(source).__name__}; pass source.toarray()")
+    if isinstance(source, np.ma.MaskedArray):
+        raise SourceError("source is a masked array; pass source.filled(value)")
+    if not isinstance(source, np.ndarray) and hasattr(source, "chunks"):
+        raise SourceError(
+            f"source is a {type(source).__module__}.{type(source).__name__}; wrap it as dask.array.from_array(source)"
+        )
+    try:
+        return np.asarray(source)
+    except Exception as error:
+        raise SourceError(f"source of type {type(source).__name__} is no array: {error}") from error
+
+
+def _check_matrix(shape: tuple[int, ...], name: str) -> None:
+    if len(shape) != 2:
+        raise SourceError(f"{name} has {len(shape)} dimensions, shape {tuple(shape)}; a matrix has two")
+    if 0 in shape:
+        raise SourceError(f"{name} is empty, shape {tuple(shape)}; both sides must be at least 1")
+
+
+def _from_path(path: str) -> MatrixSource:
+    local = Path(path.removeprefix("file://"))
+    if "://" not in path and not local.exists():
+        raise SourceError(f"source={path!r} does not exist; give a Zarr array, its URL, or a .npy file")
+    if local.suffix == ".npy" and local.is_file():
+        try:
+            array = np.load(local.absolute(), mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise SourceError(f"source={path!r} is no readable .npy file of numbers: {error}") from error
+        _check_matrix(array.shape, f"source={path!r}")
+        return ArraySource(array)
+    found = _open_zarr_array(path)
+    _check_matrix(found.shape, f"source={path!r}")
+    return ZarrSource(found)
+
+
+def _open_zarr_array(place: Any) -> zarr.Array[Any]:
+    """Open a Zarr array for reading.
+
+    Raises
+    ------
+    SourceError
+        If there is none; for a group, the message lists its arrays.
+    """
+    store = as_store(place, read_only=True, argument="source")  # absolute: workers elsewhere and later runs know it
+    try:
+        node = retried(lambda: _open_quietly(store), describe=f"open source={place!r}", remote=is_remote(store))
+    except Exception as error:
+        raise SourceError(f"source={place!r} cannot be opened as a Zarr array: {reason(error)}") from error
+    if isinstance(node, zarr.Group):
+        raise SourceError(f"source={place!r} is a Zarr group; name one of its arrays: {_arrays(node)}")
+    found: zarr.Array[Any] = node
+    return found
+
+
+def _open_quietly(store: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return zarr.open(store, mode="r")
+
+
+def _arrays(group: zarr.Group) -> str:
+    names = [name for name, _ in group.arrays()]
+    return ", ".join(names[:8]) if names else "it has none"
+
+
+def first_bad_entry(grid: NDArray[Any], rows: Axis, cols: Axis, tile: Tile) -> tuple[int, int] | None:
+    """Row and column in storage of the first NaN or infinity of a tile, in row-major order; None if there is none."""
+    row_at = _by_group(rows, tile.r0, tile.r1)
+    col_at = _by_group(cols, tile.c0, tile.c1)
+    best: tuple[int, int] | None = None
+    for g, row_members in enumerate(row_at):
+        h, i, j = np.nonzero(~np.isfinite(grid[g]))
+        for candidate in _row_major_first(row_members[i], col_at[h, j]):
+            best = candidate if best is None else min(best, candidate)
+    return best
+
+
+def _row_major_first(rows: Index, cols: Index) -> Iterator[tuple[int, int]]:
+    if rows.size:
+        at = np.lexsort((cols, rows))[0]
+        yield int(rows[at]), int(cols[at])
+
+
+def _by_group(axis: Axis, first: int, last: int) -> Index:
+    """Storage positions, shape (groups, members)."""
+    positions = axis.positions(first, last).reshape(axis.buffer_shape(first, last))
+    return positions.T if axis.strided else positions

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 import dbutterfly as dbf
-from dbutterfly.device_model import DEVICES
 from dbutterfly.kernels.backend import Backend, cuda, namespace, resolve_backend, tile_memory
 from dbutterfly.kernels.low_rank.grid import low_rank_grid
+from dbutterfly.planning.predicted_time import DEVICES
 
 from . import harness
 from .scaling import written

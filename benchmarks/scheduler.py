@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 import dbutterfly as dbf
 from dbutterfly.engine import DaskEngine
 from dbutterfly.errors import CheckpointError
-from dbutterfly.plan import Budget
-from dbutterfly.planning import make_plan
+from dbutterfly.planning.budget import Budget
+from dbutterfly.planning.search import make_plan
 from dbutterfly.sources.dispatch import as_source
 from dbutterfly.storage.workspace import MemoryWorkspace, Selection
 from dbutterfly.tasks import Inputs, Job, Output, Record, Task, done_name

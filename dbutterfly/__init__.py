@@ -20,7 +20,7 @@ from .factorization import open_factorization as open
 from .factorize import factorize, plan
 from .identify import IdentifiedOrderings, identify
 from .operator import ButterflyOperator
-from .plan import Plan
+from .planning.plan import Plan
 from .sources.entries import Entries, entries
 from .streaming import StreamedProduct, stream_product
 from .structure.chain import Chain, Pattern

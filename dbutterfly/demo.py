@@ -16,7 +16,7 @@ from .errors import DButterflyError
 from .factorization import Factorization
 from .factorize import factorize, plan
 from .matrices import dft, noisy, write
-from .plan import format_bytes
+from .planning.sizes import format_bytes
 from .sources.base import MatrixSource
 from .sources.dispatch import as_source
 from .structure.orderings import BITREVERSAL

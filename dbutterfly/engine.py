@@ -31,7 +31,6 @@ from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import psutil
-from dask.utils import parse_bytes
 from distributed import Client, KilledWorker, get_worker, secede
 from distributed.client import ClosedClientError
 from distributed.protocol import deserialize_bytes, serialize_bytes
@@ -41,10 +40,10 @@ from .clusters import OnDemand, Threads
 from .errors import CheckpointError, DButterflyError, InputError, SourceError, StoreError, TaskError
 from .kernels.backend import SHARE_OF_DEVICE, resolve_backend, tile_memory
 from .kernels.backend.blas import single_threaded_blas
-from .plan import Budget
+from .planning.budget import Budget, memory_of_thread, share_device_memory
 from .tasks import Loaded, Output, Record, Task, Work, done_name, finish_task, load_task, stage_inputs, write_outputs
 
-__all__ = ["ClusterEngine", "DaskEngine", "Engine", "ThreadEngine", "choose_engine", "parse_memory"]
+__all__ = ["ClusterEngine", "DaskEngine", "Engine", "ThreadEngine", "choose_engine"]
 
 OnDone: TypeAlias = Callable[[int, Record], None]
 
@@ -54,8 +53,6 @@ RELEASED_TOGETHER = 16
 LARGEST_MESSAGE = 1 << 16
 """Bytes up to which what all tasks share goes with each of them; more is put on a worker once."""
 
-SHARE_OF_LIMIT = 0.55
-"""Part of a worker's memory limit that tasks may hold by default; the rest is for Python, its libraries and Dask."""
 
 SECONDS_FOR_WORKERS = 5
 SECONDS_BETWEEN_LOOKS = 2.0
@@ -253,7 +250,7 @@ class ThreadEngine(Engine):
     def budget(self, memory: int | None, backend: str = "numpy", device_memory: int | None = None) -> Budget:
         """Given memory is for one worker; by default they share 80 % of what is free, of the GPU as well."""
         free = int(0.8 * psutil.virtual_memory().available / self.workers)
-        on_device = _device_memory(device_memory, resolve_backend(backend).device_memory or None, self.workers)
+        on_device = share_device_memory(device_memory, resolve_backend(backend).device_memory or None, self.workers)
         return Budget(free if memory is None else memory, self.workers, on_device)
 
     def run(self, job: Work, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
@@ -353,8 +350,8 @@ class DaskEngine(Engine):
         """
         if memory is None and self._limit is None:
             memory = int(0.5 * psutil.virtual_memory().available / self.workers)
-        on_device = _device_memory(device_memory, None if backend == "numpy" else self._device)
-        return Budget(_memory_of_thread(memory, self._limit), self.workers, on_device)
+        on_device = share_device_memory(device_memory, None if backend == "numpy" else self._device)
+        return Budget(memory_of_thread(memory, self._limit), self.workers, on_device)
 
     def run(self, job: Work, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
         """See :meth:`Engine.run`.
@@ -491,7 +488,7 @@ class ClusterEngine(Engine):
         if self._expected is None:
             return self.ready().budget(memory, backend, device_memory)
         limit = self._expected.memory // self._expected.threads
-        return Budget(_memory_of_thread(memory, limit), self.workers, device_memory)
+        return Budget(memory_of_thread(memory, limit), self.workers, device_memory)
 
     def ready(self) -> DaskEngine:
         """The engine of its client."""
@@ -695,50 +692,6 @@ def choose_engine(client: Any, workers: int | None = None, cluster: OnDemand | T
             f"client={client!r} is a {type(client).__name__}; pass a distributed.Client, or None for threads"
         )
     return DaskEngine(client)
-
-
-def _memory_of_thread(given: int | None, limit: int | None) -> int:
-    """Memory that tasks of a thread may hold: what is given, or a share of the thread's part of its worker's limit."""
-    if given is None:
-        assert limit is not None
-        return int(SHARE_OF_LIMIT * limit)
-    if limit is not None and given > limit:
-        raise InputError(
-            f"memory={given} is more than the {limit} bytes of a worker's limit that each of its threads has; give "
-            "workers more memory, or fewer threads, or ask for less"
-        )
-    return given
-
-
-def _device_memory(given: int | None, available: int | None, tasks: int = 1) -> int | None:
-    """Memory of a GPU that a task may hold: what is given, or its part of what is available to so many."""
-    if available is None or given is None:
-        return given if available is None else available // tasks
-    if tasks * given > available:
-        raise InputError(
-            f"device_memory={given} for each of {tasks} tasks at a time is more than the {available} bytes of the GPU "
-            "that they may share; ask for less, or use fewer threads"
-        )
-    return given
-
-
-def parse_memory(memory: int | float | str | None, name: str = "memory") -> int | None:
-    """Bytes from a number or a text such as ``"2 GiB"``; the name is that of the argument.
-
-    Raises
-    ------
-    InputError
-        If it is not a positive number of bytes.
-    """
-    if memory is None:
-        return None
-    try:
-        count = int(parse_bytes(memory))
-    except (ValueError, TypeError, OverflowError, AttributeError):
-        count = 0
-    if count <= 0:
-        raise InputError(f'{name}={memory!r} is not a positive number of bytes; give an integer or a text like "2 GiB"')
-    return count
 
 
 _gates: dict[str, threading.BoundedSemaphore] = {}

@@ -16,7 +16,8 @@ from .errors import CheckpointError, InputError, SourceError, StoreError, StoreM
 from .factorization import Factorization, as_lists, index_arrays, load, manifest_of
 from .identify import IdentifiedOrderings, are_unknown, identify, is_unknown
 from .kernels.backend import BACKENDS, resolve_backend
-from .plan import Plan
+from .planning.plan import Plan
+from .ranks import next_rank
 from .refining import check_sweeps, refined
 from .settings import Settings, layout_of
 from .sources.base import MatrixSource
@@ -28,7 +29,6 @@ from .storage.run_store import RunStore
 from .storage.workspace import MemoryWorkspace, Workspace
 from .structure.tree import split_tree
 from .tasks import Job
-from .tolerance import next_rank
 
 __all__ = ["factorize", "plan"]
 

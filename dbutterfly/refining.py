@@ -15,7 +15,8 @@ from .kernels.backend import Array, namespace
 from .kernels.factors.hierarchy import multiply_stack
 from .kernels.factors.sweeps import sweep
 from .kernels.linalg import squared_norms
-from .plan import Plan, format_bytes
+from .planning.plan import Plan
+from .planning.sizes import format_bytes
 from .structure.axes import Tile, axes_of_whole
 from .tasks import Job
 

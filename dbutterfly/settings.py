@@ -7,15 +7,16 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .engine import Engine, parse_memory
+from .engine import Engine
 from .errors import InputError
-from .plan import Layout, Plan
-from .planning import make_plan
+from .planning.plan import Layout, Plan
+from .planning.search import make_plan
+from .planning.sizes import parse_memory
+from .planning.tolerance import LARGEST_RANK, chain_for_tolerance
 from .sources.base import MatrixSource
 from .storage.run_store import RunStore
 from .structure.chain import Chain
 from .structure.orderings import Orderings
-from .tolerance import LARGEST_RANK, chain_for_tolerance
 
 __all__ = ["Settings", "layout_of"]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .engine import Engine
 from .errors import CheckpointError
-from .plan import format_bytes
+from .planning.sizes import format_bytes
 from .probing import ProbeTask
 from .progress import ProgressBar
 from .sampling import SampledTileTask

@@ -14,10 +14,10 @@ import zarr
 from numpy.typing import NDArray
 
 from .clusters import on_cluster
-from .engine import choose_engine, parse_memory
+from .engine import choose_engine
 from .errors import CheckpointError, InputError, MemoryBudgetError, StoreError
 from .operator import ButterflyOperator
-from .plan import format_bytes
+from .planning.sizes import format_bytes, parse_memory
 from .progress import ProgressBar
 from .sources.base import MatrixSource
 from .sources.dispatch import as_source

@@ -52,7 +52,7 @@ from .kernels.factors.hierarchy import (
 from .kernels.linalg import adjoint, residual_energy, squared_norms
 from .kernels.low_rank.grid import low_rank_grid
 from .kernels.orthonormal import orthonormalizers
-from .plan import Plan
+from .planning.plan import Plan
 from .sources.base import MatrixSource
 from .sources.dispatch import first_bad_entry
 from .storage.workspace import Selection, Workspace

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .clusters import on_cluster
-from .engine import Engine, choose_engine, parse_memory
+from .engine import Engine, choose_engine
 from .errors import InputError
 from .estimates import VerifiedError, energy_ratio, error_of_products, error_of_rows
 from .factorization import Factorization
 from .kernels.factors.hierarchy import left_rows, multiply_stack, part_left, part_right, right_rows
-from .plan import Plan
-from .planning import make_plan
+from .planning.plan import Plan
+from .planning.search import make_plan
+from .planning.sizes import parse_memory
 from .progress import ProgressBar
 from .sources.base import MatrixSource
 from .sources.dispatch import as_source

@@ -9,7 +9,7 @@ import numpy as np
 from comparing import random_matrix
 
 import dbutterfly as dbf
-from dbutterfly.plan import Budget
+from dbutterfly.planning.budget import Budget
 from dbutterfly.sources.base import MatrixSource
 from dbutterfly.storage.workspace import MemoryWorkspace
 from dbutterfly.structure.axes import axes_of_cut

@@ -87,7 +87,7 @@ def test_threads_never_share_memory():
 
 FAULTS = """
 import contextlib, resource, sys
-from dbutterfly import buffers
+from dbutterfly.kernels.backend import tile_memory
 with tile_memory.kept() if sys.argv[1] == "kept" else contextlib.nullcontext():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(50):

@@ -12,8 +12,9 @@ from comparing import assert_same, memory_for, noisy_butterfly, snapshot
 from counted import Counted, blocks
 
 import dbutterfly as dbf
-from dbutterfly import planning, tasks
+from dbutterfly import tasks
 from dbutterfly.errors import CheckpointError, InputError, StoreBusyError, StoreError
+from dbutterfly.planning import copies
 from dbutterfly.storage import lease
 from dbutterfly.storage.run_store import RunStore
 
@@ -271,8 +272,8 @@ def test_every_chunk_has_one_writer_who_can_be_found(matrix, orderings, passes, 
     copied = orderings == "copied"
     if copied:
         orderings = tuple(np.random.default_rng(0).permutation(256) for _ in range(2))
-        monkeypatch.setattr(planning, "WRITE_COST", -100.0)
-        monkeypatch.setattr(planning, "COPY_WIDTH", 1)
+        monkeypatch.setattr(copies, "WRITE_COST", -100.0)
+        monkeypatch.setattr(copies, "COPY_WIDTH", 1)
     dbf.matrices.write(matrix, tmp_path / "z.zarr", chunks=(60, 100))
     written, plans = [], []
     finish = tasks.finish_task

@@ -18,17 +18,10 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import dbutterfly as dbf
 from dbutterfly import engine as engine_room
 from dbutterfly import tasks
-from dbutterfly.engine import (
-    ATTEMPTS,
-    IN_A_ROW,
-    IN_FLIGHT_PER_WORKER,
-    DaskEngine,
-    ThreadEngine,
-    choose_engine,
-    parse_memory,
-)
+from dbutterfly.engine import ATTEMPTS, IN_A_ROW, IN_FLIGHT_PER_WORKER, DaskEngine, ThreadEngine, choose_engine
 from dbutterfly.errors import InputError, MissingChunksWarning, NonFiniteError, SourceError, TaskError
 from dbutterfly.kernels.backend.blas import single_threaded_blas
+from dbutterfly.planning.sizes import parse_memory
 from dbutterfly.storage.run_store import RunStore
 
 TREE = ((((0, 1), 2), 3), (4, (5, (6, 7))))

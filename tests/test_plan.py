@@ -8,11 +8,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dbutterfly import planning
-from dbutterfly.device_model import DEVICES, Device, device_named
 from dbutterfly.errors import ChainError, InputError, MemoryBudgetError
-from dbutterfly.plan import Budget, format_bytes
-from dbutterfly.planning import GROUP_COPIES, GROUP_READING, make_plan
+from dbutterfly.planning import copies, footprints
+from dbutterfly.planning.budget import Budget
+from dbutterfly.planning.footprints import GROUP_COPIES, GROUP_READING
+from dbutterfly.planning.predicted_time import DEVICES, Device, device_named
+from dbutterfly.planning.search import make_plan
+from dbutterfly.planning.sizes import format_bytes
 from dbutterfly.sources.info import SourceInfo
 from dbutterfly.structure.axes import Axis, Tile
 from dbutterfly.structure.chain import Chain
@@ -177,7 +179,7 @@ def test_layout_of_an_earlier_plan_is_taken_over(job, before, after):
 
 
 @st.composite
-def copies(draw):
+def plans_with_copies(draw):
     """Plans of matrices with both sides scattered, such that a copy is worth its while; and the matrix."""
     radices = st.lists(st.sampled_from([2, 3, 4, 5]), min_size=1, max_size=4)
     shape = math.prod(draw(radices)), math.prod(draw(radices))
@@ -190,10 +192,10 @@ def copies(draw):
     }
     settled = {"memory": draw(st.sampled_from([3 << 21, 1 << 23, 1 << 28])), "workers": draw(st.integers(1, 4))}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "WRITE_COST", -100.0)
-        patch.setattr(planning, "COPY_WIDTH", draw(st.sampled_from([1, 8, 1024])))
-        patch.setattr(planning, "COPY_STRIP", draw(st.sampled_from([64, 1 << 12, 1 << 26])))
-        patch.setattr(planning, "STACK_BYTES", 1 << 10)
+        patch.setattr(copies, "WRITE_COST", -100.0)
+        patch.setattr(copies, "COPY_WIDTH", draw(st.sampled_from([1, 8, 1024])))
+        patch.setattr(copies, "COPY_STRIP", draw(st.sampled_from([64, 1 << 12, 1 << 26])))
+        patch.setattr(footprints, "STACK_BYTES", 1 << 10)
         try:
             plan = planned(source, Chain.chainable(shape), **job, **settled)
         except MemoryBudgetError:
@@ -204,7 +206,7 @@ def copies(draw):
 
 
 @settings(deadline=None, max_examples=150)
-@given(copies())
+@given(plans_with_copies())
 def test_panels_cover_the_matrix_once_and_write_whole_chunks(found):
     source, plan = found
     copy, itemsize = plan.copy, np.dtype(source.dtype).itemsize
@@ -232,7 +234,7 @@ def test_panels_cover_the_matrix_once_and_write_whole_chunks(found):
 
 
 @settings(deadline=None, max_examples=150)
-@given(copies())
+@given(plans_with_copies())
 def test_tiles_of_a_copy_cover_it_once_and_are_read_as_they_were_written(found):
     source, plan = found
     itemsize, read = np.dtype(plan.source.work_dtype).itemsize, 0

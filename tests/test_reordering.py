@@ -9,8 +9,9 @@ import zarr
 from comparing import assert_same, least_memory, noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
-from dbutterfly import planning, tasks
+from dbutterfly import tasks
 from dbutterfly.errors import CheckpointError, InputError, NonFiniteError
+from dbutterfly.planning import copies
 from dbutterfly.storage.run_store import RunStore
 from dbutterfly.structure.chain import Chain
 
@@ -31,8 +32,8 @@ def stored(matrix, directory, chunks):
 @pytest.fixture
 def eager(monkeypatch):
     """Small matrices are copied too, in narrow panels."""
-    monkeypatch.setattr(planning, "WRITE_COST", -100.0)
-    monkeypatch.setattr(planning, "COPY_WIDTH", 1)
+    monkeypatch.setattr(copies, "WRITE_COST", -100.0)
+    monkeypatch.setattr(copies, "COPY_WIDTH", 1)
 
 
 def some_matrix(dtype, shape=SHAPE):
@@ -181,7 +182,7 @@ def test_a_copy_is_continued_as_it_was_planned(half_done, monkeypatch):
     """Also where a plan made today would copy nothing."""
     stop, arguments, plan, expected = half_done
     stop(2)
-    monkeypatch.setattr(planning, "WRITE_COST", 100.0)
+    monkeypatch.setattr(copies, "WRITE_COST", 100.0)
     assert dbf.plan(**arguments).copy is None
     fact = dbf.factorize(**arguments)
     assert fact.record["plan"]["tasks"] == plan.tasks

@@ -7,8 +7,8 @@ from comparing import noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
 from dbutterfly.kernels.factors.hierarchy import multiply_stack
-from dbutterfly.plan import Budget
-from dbutterfly.planning import make_plan
+from dbutterfly.planning.budget import Budget
+from dbutterfly.planning.search import make_plan
 from dbutterfly.sources.dispatch import as_source
 from dbutterfly.storage.workspace import MemoryWorkspace
 from dbutterfly.structure.axes import Tile

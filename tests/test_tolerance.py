@@ -10,10 +10,10 @@ from comparing import assert_same, dense_error, noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
 from dbutterfly.errors import InputError, NonFiniteError, StoreMismatchError, ToleranceWarning
+from dbutterfly.planning.tolerance import Estimate, chain_for_tolerance
 from dbutterfly.sources.dispatch import as_source
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.orderings import Orderings
-from dbutterfly.tolerance import Estimate, chain_for_tolerance
 
 ORDERINGS = ("bitreversal", None)
 HERE = sys.modules["dbutterfly.settings"]
@@ -157,7 +157,7 @@ def test_bad_tolerances(arguments, message):
 
 def test_sampling_reads_a_bounded_part_of_a_chunked_matrix(tmp_path, monkeypatch):
     array = zarr.create_array(tmp_path / "z", data=kernel(1024), chunks=(256, 256))
-    monkeypatch.setattr("dbutterfly.tolerance.READ_LEAST", 1 << 20)
+    monkeypatch.setattr("dbutterfly.planning.tolerance.READ_LEAST", 1 << 20)
     source = as_source(array)
     read, plain = [], source.read
 

@@ -13,8 +13,8 @@ import zarr
 from comparing import random_matrix, snapshot
 
 from dbutterfly.errors import CheckpointError, InputError, StoreError
-from dbutterfly.plan import Budget
-from dbutterfly.planning import make_plan
+from dbutterfly.planning.budget import Budget
+from dbutterfly.planning.search import make_plan
 from dbutterfly.sources.dispatch import as_source
 from dbutterfly.storage.workspace import MemoryWorkspace, ZarrWorkspace
 from dbutterfly.tasks import Job, Output, write_outputs

@@ -10,12 +10,12 @@ import typer
 
 import dbutterfly as dbf
 
-from ..device_model import device_named
 from ..errors import InputError
 from ..estimates import VerifiedError
 from ..factorization import Factorization
 from ..identify import is_unknown
 from ..kernels.backend import SHARE_OF_DEVICE
+from ..planning.predicted_time import device_named
 from ..sources.base import MatrixSource
 from ..sources.dispatch import as_source
 from .options import (

@@ -11,7 +11,7 @@ from typing import Any
 from ..certificate import Certificate
 from ..estimates import VerifiedError
 from ..factorization import Factorization
-from ..plan import format_bytes
+from ..planning.sizes import format_bytes
 
 __all__ = [
     "certificate_json",

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ..clusters import Kind, choose, opened
 from ..clusters.options import parse_options
-from ..engine import parse_memory
 from ..errors import InputError
+from ..planning.sizes import parse_memory
 from ..storage.arrays import read_array
 from ..structure.chain import Chain
 

@@ -12,7 +12,7 @@ import typer
 import dbutterfly as dbf
 
 from ..logs import logging_to_stderr
-from ..plan import Plan
+from ..planning.plan import Plan
 from .options import Store
 from .values import absolute
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..clusters import Threads, on_cluster
-from ..engine import choose_engine, parse_memory
+from ..engine import choose_engine
 from ..errors import InputError
 from ..kernels.backend import BACKENDS, resolve_backend
+from ..planning.sizes import parse_memory
 from ..sources.dispatch import as_source
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings

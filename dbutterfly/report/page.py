@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..certificate import Certificate
 from ..errors import InputError
-from ..plan import format_bytes
+from ..planning.sizes import format_bytes
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
 from ..structure.tree import Tree, tree_leaves

@@ -10,7 +10,7 @@ from distributed.system import MEMORY_LIMIT
 import dbutterfly as dbf
 from dbutterfly import clusters
 from dbutterfly.errors import InputError
-from dbutterfly.plan import Budget
+from dbutterfly.planning.budget import Budget
 
 
 @pytest.fixture

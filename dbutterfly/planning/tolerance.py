@@ -19,14 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError, NonFiniteError
-from .sources.base import MatrixSource
-from .structure.axes import Axis, Tile, axes_of_cut, axis_of_entries
-from .structure.chain import Chain
-from .structure.orderings import Orderings
-from .tasks import Job
+from ..errors import InputError, NonFiniteError
+from ..sources.base import MatrixSource
+from ..structure.axes import Axis, Tile, axes_of_cut, axis_of_entries
+from ..structure.chain import Chain
+from ..structure.orderings import Orderings
 
-__all__ = ["LARGEST_RANK", "Estimate", "chain_for_tolerance", "next_rank"]
+__all__ = ["LARGEST_RANK", "Estimate", "chain_for_tolerance"]
 
 SIDE = 64
 """Most rows and columns of a block that are read, or four times the rank if that is more."""
@@ -48,10 +47,6 @@ READ_FRACTION = 0.05
 
 READ_LEAST = 1 << 26
 """... or bytes, if that is more. The middle cuts come first."""
-
-
-STALLED = 0.97
-"""Where a further rank leaves more than this part of the error, it is noise, and no rank will do."""
 
 
 class Estimate(NamedTuple):
@@ -120,49 +115,6 @@ def chain_for_tolerance(source: MatrixSource, tol: float, orderings: Orderings, 
         f"tol={tol:g} seems out of reach: sampled blocks leave {least:.2g} at least with any chain that has fewer "
         "values than the matrix; give a larger tol, other orderings, or a chain of your own"
     )
-
-
-def next_rank(job: Job, error_bound: float, tol: float) -> int | None:
-    """Rank with which a run goes on whose certificate does not confirm the tolerance.
-
-    Parameters
-    ----------
-    job : Job
-        A job that has been run, with its chain of some rank.
-    error_bound : float
-        Error bound of its result.
-    tol : float
-        What it should be.
-
-    Returns
-    -------
-    int or None
-        The least rank that the energies beyond each rank at the root cut let expect to do, extrapolated where it is
-        beyond those for which the tiles were split; None if the tolerance is reached, or seems out of reach.
-    """
-    if error_bound <= tol or job.plan.split is None:
-        return None
-    stats = job.workspace.read("stats", (slice(None),))
-    ranks = job.plan.ranks
-    left = np.sqrt(stats[..., 1 : 1 + len(ranks)].sum(axis=(0, 1)))
-    now = ranks.index(job.rank)
-    if left[now] == 0:
-        return None
-    expected = error_bound * left / left[now]
-    fitting = [rank for rank, error in zip(ranks, expected, strict=True) if rank > job.rank and error <= tol]
-    rank = fitting[0] if fitting else _extrapolated(ranks, expected, tol)
-    if rank is None or rank > LARGEST_RANK or job.plan.chain.of_rank(rank).nnz >= math.prod(job.plan.source.shape):
-        return None
-    return rank
-
-
-def _extrapolated(ranks: tuple[int, ...], expected: NDArray[np.float64], tol: float) -> int | None:
-    if len(ranks) == 1:
-        return ranks[-1] + 1
-    per_rank = (expected[-1] / expected[0]) ** (1 / (ranks[-1] - ranks[0]))
-    if per_rank > STALLED:
-        return None
-    return ranks[-1] + max(1, math.ceil(math.log(tol / expected[-1]) / math.log(max(per_rank, 1e-3))))
 
 
 def _candidates(shape: tuple[int, int]) -> list[Chain]:

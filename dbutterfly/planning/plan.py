@@ -23,57 +23,21 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .device_model import Device
-from .sources.info import SourceInfo
-from .structure.axes import Axis, Tile
-from .structure.chain import Chain, Split
-from .structure.orderings import Orderings
-from .structure.tree import Tree, format_tree
+from ..sources.info import SourceInfo
+from ..structure.axes import Axis, Tile
+from ..structure.chain import Chain, Split
+from ..structure.orderings import Orderings
+from ..structure.tree import Tree
+from .budget import Budget
+from .plan_text import format_plan, plan_to_json
+from .predicted_time import Device, predict_stage_seconds
 
-__all__ = ["Budget", "Copy", "Layout", "Plan", "format_bytes"]
-
-
-def _rates(float32: float, float64: float, complex64: float, complex128: float) -> dict[str, float]:
-    return {"float32": float32, "float64": float64, "complex64": complex64, "complex128": complex128}
-
-
-SECONDS_PER_GIB = {
-    "copy": _rates(0.6, 0.6, 0.6, 0.6),
-    "tiles": _rates(0.40, 0.40, 0.40, 0.40),
-    "project": _rates(0.40, 0.40, 0.40, 0.40),
-    "left": _rates(20, 12, 16, 10),
-    "right": _rates(13, 8, 10, 7),
-}
-"""Arithmetic of one core on the bytes that a stage works on."""
-
-DECODE_SECONDS_PER_GIB = 0.5
-"""Time of one core to bring what is read into a tile."""
-
-SECONDS_PER_TASK = 0.005
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a run may use.
-
-    Attributes
-    ----------
-    memory : int
-        Bytes that one worker may hold at its peak, the task that it computes and the next one that it reads.
-    workers : int
-        Tasks that are computed at a time.
-    device_memory : int or None
-        Bytes of a GPU that one worker may hold, as for ``memory``; None where there is none, or it is not known.
-    """
-
-    memory: int
-    workers: int = 1
-    device_memory: int | None = None
+__all__ = ["Copy", "Layout", "Plan"]
 
 
 class Layout(NamedTuple):
@@ -252,41 +216,13 @@ class Plan:
         read_bandwidth : float
             Bytes per second that the storage gives to all workers together.
         device : Device, optional
-            GPU that every worker has: a prediction from its data sheet (:mod:`dbutterfly.device_model`).
+            GPU that every worker has: a prediction from its data sheet (:mod:`dbutterfly.planning.predicted_time`).
 
         Notes
         -----
         The speeds of arithmetic were measured on one core (``python -m benchmarks out_of_core``).
         """
-        found = {}
-        for stage, tasks in self.tasks.items():
-            read, work = self._stage_bytes(stage)
-            rate = SECONDS_PER_GIB[stage][self.source.work_dtype]
-            decoding, arithmetic = DECODE_SECONDS_PER_GIB * read / 2**30 / tasks, rate * work / 2**30 / tasks
-            seconds = decoding + arithmetic
-            if device is not None and stage != "copy":
-                staging, kernels = decoding + device.copy_seconds(work / tasks), device.kernel_seconds(arithmetic)
-                seconds = max(staging, kernels) if self.layout.prefetch else staging + kernels
-            workers = min(self.budget.workers, tasks)
-            computing = (seconds + SECONDS_PER_TASK) * math.ceil(tasks / workers)
-            reading = read / read_bandwidth
-            if self.layout.prefetch:
-                found[stage] = max(reading, computing) + min(reading, computing) * workers / tasks
-            else:
-                found[stage] = reading + computing
-        return found
-
-    def _stage_bytes(self, stage: str) -> tuple[int, int]:
-        """Bytes that a stage reads of the matrix or of its copy, and bytes that it works on."""
-        work = math.prod(self.source.shape) * self.itemsize
-        if stage == "copy":
-            assert self.copy is not None
-            return self.copy.bytes_read, work
-        if stage in ("tiles", "project"):
-            return self.tile_bytes_read // self.passes, work
-        assert self.split is not None
-        p, u, q, v, rank = self.split
-        return 0, (p if stage == "left" else v) * rank * u * q * self.itemsize
+        return predict_stage_seconds(self, read_bandwidth, device)
 
     def seconds(self, read_bandwidth: float, device: Device | None = None) -> float:
         """Predicted time of all stages; see :meth:`stage_seconds`."""
@@ -294,81 +230,10 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain numbers, strings and lists."""
-        return {
-            "shape": list(self.source.shape),
-            "dtype": self.source.dtype,
-            "work_dtype": self.source.work_dtype,
-            "chain": [list(pattern) for pattern in self.chain],
-            "tree": format_tree(self.tree),
-            "orderings": self.orderings.describe(),
-            "passes": self.passes,
-            "split": None if self.split is None else self.split._asdict(),
-            "ranks": list(self.ranks),
-            "tile_groups": [self.layout.tile_rows, self.layout.tile_cols],
-            "prefetch": self.layout.prefetch,
-            "copy": None
-            if self.copy is None
-            else {"chunks": list(self.copy.chunks), "bytes_read": self.copy.bytes_read},
-            "chunks": {"count": self.source.chunk_count, "missing": self.source.missing_chunks},
-            "tasks": self.tasks,
-            "source_bytes": self.source_bytes,
-            "bytes_read": self.bytes_read,
-            "amplification": self.amplification,
-            "bytes_written": self.bytes_written,
-            "peak_bytes": self.peak_bytes,
-            "device_peak_bytes": self.device_peak_bytes,
-            "budget": asdict(self.budget),
-            "notes": list(self.notes),
-        }
+        return plan_to_json(self)
 
     def __str__(self) -> str:
-        return "\n".join(f"{name:<14}{text}" for name, text in self._lines())
-
-    def _lines(self) -> Iterator[tuple[str, str]]:
-        (rows, cols), stored, work = self.source.shape, self.source.dtype, self.source.work_dtype
-        converted = "" if stored == work else f", computed in {work}"
-        yield "matrix", f"{rows} x {cols} {stored}{converted}, {format_bytes(self.source_bytes)}"
-        yield "orderings", self.orderings.describe()
-        yield (
-            "chain",
-            f"{len(self.chain)} factors, {self.chain.nnz} values, {format_bytes(self.chain.nnz * self.itemsize)}",
-        )
-        yield "tree", format_tree(self.tree)
-        if self.split is not None:
-            p, u, q, v, rank = self.split
-            kept = f", {self.ranks[-1]} kept" if self.ranks[-1] > rank else ""
-            of_rank = f" of rank {rank}{kept}" if self.ranks[-1] > 1 else ""
-            yield "root cut", f"after factor {self.layout.root}: {u} x {q} blocks of {p} x {v}{of_rank}"
-            yield (
-                "tile",
-                f"{self.layout.tile_rows} x {self.layout.tile_cols} blocks, {format_bytes(self._tile_bytes())}",
-            )
-        yield "tasks", ", ".join(f"{count} {stage}" for stage, count in self.tasks.items())
-        passes = f" in {self.passes} passes" if self.passes > 1 else ""
-        copied = (
-            "" if self.copy is None else f", {format_bytes(self.copy.bytes_read)} of it for a copy in another order"
-        )
-        if self.source.probed:
-            yield "multiplies", f"{self.amplification * min(self.source.shape):.0f} vectors"
-        elif self.source.sampled:
-            yield "evaluates", f"{format_bytes(self.bytes_read)} of entries, {self.amplification:.3%} of the matrix"
-        else:
-            yield "reads", f"{format_bytes(self.bytes_read)}{passes}{copied}, amplification {self.amplification:.2f}"
-        yield "writes", format_bytes(self.bytes_written)
-        budget = f"{format_bytes(self.budget.memory)} allowed, {self.budget.workers} at a time"
-        ahead = "the next task read ahead" if self.layout.prefetch else "nothing read ahead"
-        yield "memory", f"{format_bytes(self.peak_bytes)} per worker at its peak, {ahead} ({budget})"
-        if self.budget.device_memory is not None:
-            allowed = format_bytes(self.budget.device_memory)
-            yield "device", f"{format_bytes(self.device_peak_bytes)} of its memory at the peak ({allowed} allowed)"
-        yield "time", f"{self.seconds(1e9):.1f} s if 1 GB/s are read"
-        for note in self.notes:
-            yield "note", note
-
-    def _tile_bytes(self) -> int:
-        assert self.split is not None
-        blocks = min(self.layout.tile_rows, self.split.u) * min(self.layout.tile_cols, self.split.q)
-        return blocks * self.split.p * self.split.v * np.dtype(self.source.dtype).itemsize
+        return format_plan(self)
 
 
 def _tiles(groups: tuple[int, int], steps: tuple[int, int]) -> list[Tile]:
@@ -378,12 +243,3 @@ def _tiles(groups: tuple[int, int], steps: tuple[int, int]) -> list[Tile]:
 
 def _ranges(size: int, step: int) -> Iterator[tuple[int, int]]:
     return ((first, min(first + step, size)) for first in range(0, size, step))
-
-
-def format_bytes(count: float) -> str:
-    """Bytes in binary units, such as ``1.50 GiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if count < 1024 or unit == "TiB":
-            break
-        count /= 1024
-    return f"{count:.0f} B" if unit == "B" else f"{count:.2f} {unit}"

@@ -1,0 +1,130 @@
+"""What a stage would take on a GPU: a model of memory and copies, predicted and not measured.
+
+The kernels multiply small matrices and traverse their blocks several times, so on a GPU, as on a core, they take what
+the memory takes. The time of a core is known for every stage; it counts the traversals, at the bandwidth that a core
+gets of its memory, and a GPU makes the same ones at its own. What a task works on crosses to the device first, while
+the kernels of the task before run there; one task computes on a device at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+__all__ = ["DEVICES", "Device", "device_named", "predict_stage_seconds"]
+
+CORE_BANDWIDTH = 10e9
+"""Bytes per second of the memory of a core on which the speeds of the stages were measured."""
+
+SECONDS_PER_LAUNCH = 1e-3
+"""Time that a device waits, for each task, for its some hundred kernels to be launched."""
+
+
+def _rates(float32: float, float64: float, complex64: float, complex128: float) -> dict[str, float]:
+    return {"float32": float32, "float64": float64, "complex64": complex64, "complex128": complex128}
+
+
+SECONDS_PER_GIB = {
+    "copy": _rates(0.6, 0.6, 0.6, 0.6),
+    "tiles": _rates(0.40, 0.40, 0.40, 0.40),
+    "project": _rates(0.40, 0.40, 0.40, 0.40),
+    "left": _rates(20, 12, 16, 10),
+    "right": _rates(13, 8, 10, 7),
+}
+"""Arithmetic of one core on the bytes that a stage works on."""
+
+DECODE_SECONDS_PER_GIB = 0.5
+"""Time of one core to bring what is read into a tile."""
+
+SECONDS_PER_TASK = 0.005
+
+
+class Device(NamedTuple):
+    """Speeds of a GPU, as its maker gives them.
+
+    Attributes
+    ----------
+    name : str
+        What it is called.
+    memory : float
+        Bytes of it.
+    memory_bandwidth, copy_bandwidth : float
+        Bytes per second of its memory, and between it and the host.
+    """
+
+    name: str
+    memory: float
+    memory_bandwidth: float
+    copy_bandwidth: float
+
+    def kernel_seconds(self, core_seconds: float) -> float:
+        """Time of the kernels of a task, whose arithmetic takes so long on a core."""
+        return core_seconds * CORE_BANDWIDTH / self.memory_bandwidth + SECONDS_PER_LAUNCH
+
+    def copy_seconds(self, moved_bytes: float) -> float:
+        """Time of bringing what a task works on to the device."""
+        return moved_bytes / self.copy_bandwidth
+
+
+DEVICES = {
+    device.name: device
+    for device in (
+        Device("l4", 24e9, 300e9, 25e9),
+        Device("a100", 40e9, 1555e9, 25e9),
+        Device("h100", 80e9, 3350e9, 50e9),
+        Device("h200", 141e9, 4800e9, 50e9),
+    )
+}
+"""Devices whose data sheets are known."""
+
+
+def device_named(name: str) -> Device:
+    """Device of a name.
+
+    Raises
+    ------
+    InputError
+        If it is not known.
+    """
+    if name.lower() not in DEVICES:
+        raise InputError(f"device={name!r} is not known; use one of {', '.join(DEVICES)}")
+    return DEVICES[name.lower()]
+
+
+def predict_stage_seconds(plan: Plan, read_bandwidth: float, device: Device | None = None) -> dict[str, float]:
+    """Predict the time of every stage (:meth:`dbutterfly.planning.plan.Plan.stage_seconds`)."""
+    found = {}
+    for stage, tasks in plan.tasks.items():
+        read, work = _stage_bytes(plan, stage)
+        rate = SECONDS_PER_GIB[stage][plan.source.work_dtype]
+        decoding, arithmetic = DECODE_SECONDS_PER_GIB * read / 2**30 / tasks, rate * work / 2**30 / tasks
+        seconds = decoding + arithmetic
+        if device is not None and stage != "copy":
+            staging, kernels = decoding + device.copy_seconds(work / tasks), device.kernel_seconds(arithmetic)
+            seconds = max(staging, kernels) if plan.layout.prefetch else staging + kernels
+        workers = min(plan.budget.workers, tasks)
+        computing = (seconds + SECONDS_PER_TASK) * math.ceil(tasks / workers)
+        reading = read / read_bandwidth
+        if plan.layout.prefetch:
+            found[stage] = max(reading, computing) + min(reading, computing) * workers / tasks
+        else:
+            found[stage] = reading + computing
+    return found
+
+
+def _stage_bytes(plan: Plan, stage: str) -> tuple[int, int]:
+    """Bytes that a stage reads of the matrix or of its copy, and bytes that it works on."""
+    work = math.prod(plan.source.shape) * plan.itemsize
+    if stage == "copy":
+        assert plan.copy is not None
+        return plan.copy.bytes_read, work
+    if stage in ("tiles", "project"):
+        return plan.tile_bytes_read // plan.passes, work
+    assert plan.split is not None
+    p, u, q, v, rank = plan.split
+    return 0, (p if stage == "left" else v) * rank * u * q * plan.itemsize

@@ -1,0 +1,64 @@
+"""Ways to cut one side of the matrix into tiles."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ..structure.axes import Axis
+from ..structure.chain import Split
+from ..structure.tree import Tree
+
+__all__ = ["RootCut", "SideTiling", "powers_of_two", "side_tilings", "tile_side"]
+
+
+MAX_TILES_PER_SIDE = 4096
+
+
+class SideTiling(NamedTuple):
+    """A way to cut one side into tiles: groups per tile, entries of touched chunks in all, widest tile and range."""
+
+    per_tile: int
+    touched: int
+    widest: int
+    longest: int
+
+
+class RootCut(NamedTuple):
+    """A root cut of the chain, with the sides of the matrix (or of its copy) under it, and the rank kept of blocks."""
+
+    tree: Tree
+    split: Split
+    rows: Axis
+    cols: Axis
+    kept: int
+
+
+def tile_side(axis: Axis, per_tile: int) -> SideTiling:
+    """Cut one side into tiles of so many groups."""
+    touched, longest = axis.tiling_cost(per_tile)
+    return SideTiling(per_tile, touched, per_tile * axis.members, longest)
+
+
+def side_tilings(axis: Axis, given: int | None = None) -> Iterator[SideTiling]:
+    """Tilings of one side: powers of two, multiples of the chunk, and the whole; or the given one."""
+    sizes = {axis.groups}
+    bases = [1]
+    if axis.edges is not None and axis.edges.size > 2:
+        chunk = int(np.max(np.diff(axis.edges)))
+        bases.append(max(1, chunk if axis.strided else math.lcm(chunk, axis.members) // axis.members))
+    for base in bases:
+        sizes.update(powers_of_two(axis.groups, base))
+    for per_tile in [given] if given else sorted(sizes):
+        if axis.groups > per_tile * MAX_TILES_PER_SIDE:
+            continue
+        yield tile_side(axis, per_tile)
+
+
+def powers_of_two(limit: int, base: int = 1) -> list[int]:
+    """``base`` times the powers of two below ``limit``, and ``limit`` itself."""
+    return [*itertools.takewhile(lambda size: size < limit, (base << k for k in range(64))), limit]

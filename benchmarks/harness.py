@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dbutterfly import resident
+from dbutterfly.execution import resident_memory
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -73,12 +73,12 @@ class PeakMemory:
     """Bytes that this process came to hold beyond what it held at the start (Linux: the high-water mark is reset)."""
 
     def __init__(self) -> None:
-        resident.reset_peak()
-        self._before = resident.size()
+        resident_memory.reset_peak()
+        self._before = resident_memory.size()
 
     def beyond(self) -> int:
         """Peak since the start, less the size at the start."""
-        return resident.peak() - self._before
+        return resident_memory.peak() - self._before
 
 
 def in_process(module: str, *arguments: str, threads: int = 1) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 from distributed import Client, LocalCluster
 
 import dbutterfly as dbf
-from dbutterfly import resident
+from dbutterfly.execution import resident_memory
 
 from . import harness
 
@@ -81,12 +81,12 @@ def _stored(n: int, memory: str) -> dict[str, Any]:
         path = f"{place}/z.zarr"
         M.write(M.noisy(hidden, 0.1, seed=3), path, chunks=(1024, 1024))
         with LocalCluster(2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
-            resident.reset_peak()
-            idle, before, started = client.run(resident.size), resident.size(), time.perf_counter()
+            resident_memory.reset_peak()
+            idle, before, started = client.run(resident_memory.size), resident_memory.size(), time.perf_counter()
             result = dbf.identify(path, client=client, memory=memory, budget=600.0)
             seconds = time.perf_counter() - started
-            grown = [peak - idle[worker] for worker, peak in client.run(resident.peak).items()]
-        here = resident.peak() - before
+            grown = [peak - idle[worker] for worker, peak in client.run(resident_memory.peak).items()]
+        here = resident_memory.peak() - before
         errors = [float(dbf.verify(dbf.factorize(path, orderings=o), path)) for o in (result, hidden.orderings)]
     print(
         f"orthogonal {n} in Zarr, memory {memory}: {errors[0] / errors[1]:.4f} times the error with the true ones, "
@@ -138,12 +138,12 @@ def _cell(target: str, n: int, noise: float, instances: int, workers: int, budge
     for seed in range(instances):
         hidden = M.shuffled(TARGETS[target](n, seed), seed=seed + 1000)
         z = np.asarray(M.noisy(hidden, noise, seed=seed + 2000) if noise else hidden)
-        resident.reset_peak()
-        before, started, cpu = resident.size(), time.perf_counter(), time.process_time()
+        resident_memory.reset_peak()
+        before, started, cpu = resident_memory.size(), time.perf_counter(), time.process_time()
         result = dbf.identify(z, workers=workers, seed=seed, budget=budget)
         seconds.append(time.process_time() - cpu)  # which others on the machine do not lengthen
         elapsed.append(time.perf_counter() - started)
-        copies.append(1 + max(resident.peak() - before, 0) / z.nbytes)
+        copies.append(1 + max(resident_memory.peak() - before, 0) / z.nbytes)
         found += result.found
         errors.append([float(dbf.verify(dbf.factorize(z, orderings=o), z)) for o in (result, hidden.orderings)])
     successes = sum(error <= max(1.001 * best, 1e-6 if noise == 0 else 0) for error, best in errors)

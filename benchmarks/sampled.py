@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import dbutterfly as dbf
-from dbutterfly import resident
+from dbutterfly.execution import resident_memory
 
 from . import harness
 
@@ -53,7 +53,7 @@ def one(name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
         started = time.perf_counter()
         found = dbf.factorize(source, orderings=orderings, store=Path(directory) / "run", memory=MEMORY, **case)
-        seconds, peak = time.perf_counter() - started, resident.peak()
+        seconds, peak = time.perf_counter() - started, resident_memory.peak()
     fresh = dbf.verify(found, source, samples=FRESH_ROWS, seed=2**20)
     row = {
         "target": name,

@@ -26,13 +26,14 @@ from distributed import Client
 from numpy.typing import NDArray
 
 import dbutterfly as dbf
-from dbutterfly.engine import DaskEngine
 from dbutterfly.errors import CheckpointError
+from dbutterfly.execution.dask_engine import DaskEngine
+from dbutterfly.execution.task import Inputs, Output, Record, Task, done_name
 from dbutterfly.planning.budget import Budget
 from dbutterfly.planning.search import make_plan
 from dbutterfly.sources.dispatch import as_source
 from dbutterfly.storage.workspace import MemoryWorkspace, Selection
-from dbutterfly.tasks import Inputs, Job, Output, Record, Task, done_name
+from dbutterfly.tasks import Job
 
 from . import harness
 

@@ -12,9 +12,10 @@ measures the result against the matrix, ``open`` brings a stored result back. ``
 and columns where they are not known.
 """
 
-from . import clusters, errors, matrices
+from . import errors, matrices
 from .certificate import Certificate
 from .estimates import VerifiedError
+from .execution import clusters
 from .factorization import Factorization
 from .factorization import open_factorization as open
 from .factorize import factorize, plan

@@ -10,9 +10,10 @@ from importlib import metadata
 from typing import Any
 
 from .assembly import assembled
-from .clusters import Threads, for_cluster, on_cluster
-from .engine import Engine, choose_engine
 from .errors import CheckpointError, InputError, SourceError, StoreError, StoreMismatchError, ToleranceWarning
+from .execution.choose import choose_engine
+from .execution.clusters import Threads, for_cluster, on_cluster
+from .execution.engine import Engine
 from .factorization import Factorization, as_lists, index_arrays, load, manifest_of
 from .identify import IdentifiedOrderings, are_unknown, identify, is_unknown
 from .kernels.backend import BACKENDS, resolve_backend

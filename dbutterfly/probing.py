@@ -28,13 +28,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError, SourceError
+from .execution.task import Inputs, Output
 from .kernels.backend import Backend
 from .kernels.low_rank.nystrom import nystrom, probed_energies
 from .sources.base import MatrixSource
 from .sources.operators import OperatorSource
 from .sources.probes import CHECKS, COLUMN_STREAM, OVERSAMPLING, ROW_STREAM, ProbeSizes, gaussian
 from .structure.axes import Index, group_members
-from .tasks import Inputs, Job, Output, Tiled, TileTask, mark_nonzero
+from .tasks import Job, Tiled, TileTask, mark_nonzero
 
 __all__ = ["ProbeTask"]
 

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError, SourceError
+from .execution.task import Inputs, Output
 from .kernels.backend import Array, Backend, namespace
 from .kernels.low_rank.cross import cross_grid, missed, sampled_residual
 from .kernels.low_rank.grid import low_rank_grid
@@ -29,7 +30,7 @@ from .sources.block_entries import BlockEntries
 from .sources.entries_source import EntriesSource
 from .sources.sample_sizes import WORK_BYTES, Sizes
 from .structure.axes import Index, Tile
-from .tasks import Inputs, Job, Output, Tiled, mark_nonzero
+from .tasks import Job, Tiled, mark_nonzero
 
 __all__ = ["SampledTileTask"]
 

@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .engine import Engine
 from .errors import InputError
+from .execution.engine import Engine
 from .planning.plan import Layout, Plan
 from .planning.search import make_plan
 from .planning.sizes import parse_memory

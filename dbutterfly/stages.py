@@ -13,17 +13,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .engine import Engine
 from .errors import CheckpointError
+from .execution.engine import Engine
+from .execution.progress import ProgressBar
+from .execution.task import Record, Task, done_name
 from .planning.sizes import format_bytes
 from .probing import ProbeTask
-from .progress import ProgressBar
 from .sampling import SampledTileTask
 from .sources.base import MatrixSource
 from .storage.lease import Lease
 from .storage.run_store import RunStore
 from .structure.axes import Tile
-from .tasks import Job, Record, Task, TileTask, done_name, stage_of, stage_tasks, writers
+from .tasks import Job, TileTask, stage_of, stage_tasks, writers
 
 __all__ = ["Run", "forgotten", "made_arrays", "run_stages"]
 

@@ -13,12 +13,13 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from .clusters import on_cluster
-from .engine import choose_engine
 from .errors import CheckpointError, InputError, MemoryBudgetError, StoreError
+from .execution.choose import choose_engine
+from .execution.clusters import on_cluster
+from .execution.progress import ProgressBar
+from .execution.task import Inputs, Output, Record, Task, Work
 from .operator import ButterflyOperator
 from .planning.sizes import format_bytes, parse_memory
-from .progress import ProgressBar
 from .sources.base import MatrixSource
 from .sources.dispatch import as_source
 from .sources.operators import OperatorSource
@@ -27,7 +28,6 @@ from .storage.places import is_remote
 from .storage.retries import reason, retried
 from .storage.workspace import Selection
 from .structure.axes import Axis, Tile
-from .tasks import Inputs, Output, Record, Task, Work
 
 __all__ = ["StreamedProduct", "stream_product"]
 

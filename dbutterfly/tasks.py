@@ -27,18 +27,21 @@ The row of ``done`` is the last thing that a task writes. "Storage order" is tha
 
 from __future__ import annotations
 
-import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import resident
 from .errors import InputError, NonFiniteError
-from .kernels.backend import HOST, Array, Backend, Lane, namespace, resolve_backend
+from .execution.task import (
+    Inputs,
+    Output,
+    Task,
+    Work,
+)
+from .kernels.backend import Array, Backend, Lane, namespace, resolve_backend
 from .kernels.backend.tile_memory import Allocate
 from .kernels.factors.hierarchy import (
     factor_stack,
@@ -63,65 +66,22 @@ from .structure.tree import Tree
 __all__ = [
     "CopySource",
     "CopyTask",
-    "Inputs",
     "Job",
     "LeftTask",
-    "Loaded",
-    "Output",
     "ProjectTask",
-    "Record",
     "RightTask",
-    "Task",
     "TileReader",
     "TileTask",
     "Tiled",
     "VerifyTask",
-    "Work",
-    "done_name",
-    "finish_task",
-    "load_task",
     "mark_nonzero",
-    "stage_inputs",
     "stage_of",
     "stage_tasks",
-    "write_outputs",
     "writers",
 ]
 
 
 WHOLE = Tile(0, 1, 0, 1)
-
-
-class Work:
-    """What an engine needs to know of the work of which it runs the tasks.
-
-    Attributes
-    ----------
-    source : MatrixSource
-        What the tasks read.
-    workspace : Workspace
-        Where the outputs go.
-    """
-
-    source: MatrixSource
-    workspace: Workspace
-
-    @property
-    def prefetch(self) -> bool:
-        """Whether a worker reads for the next task while it computes one."""
-        return True
-
-    @property
-    def host_memory(self) -> Allocate | None:
-        """Where the memory of tiles comes from; None for plain memory."""
-        return None
-
-    def lane(self, tasks: int) -> Lane:  # noqa: ARG002
-        """Where a task runs, in a process that computes so many at a time."""
-        return HOST
-
-    def check(self, output: Output) -> None:
-        """Refuse what must not be written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,107 +177,6 @@ class CopySource(MatrixSource):
     def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
         """Read a range of rows and columns."""
         return self._workspace.read("copy", (rows, cols))
-
-
-class Output(NamedTuple):
-    """Values for a range of an array of the workspace."""
-
-    name: str
-    selection: Selection
-    values: NDArray[Any]
-
-
-class Record(NamedTuple):
-    """What a task reports, and leaves in the row of ``done`` that says that it has ended.
-
-    Attributes
-    ----------
-    bytes_read : float
-        Bytes of the chunks of Z that it asked the storage for.
-    load_seconds, compute_seconds : float
-        Time of reading, and of everything after it.
-    ended : float
-        When, in seconds since the epoch.
-    idle_bytes : float
-        Resident memory of the worker before the first task of the run.
-    peak_bytes : float
-        Most that the worker has held since then.
-    started : float
-        When it began to read, in seconds since the epoch.
-    worker : float
-        Number that tells apart the workers of the run.
-    """
-
-    bytes_read: float
-    load_seconds: float
-    compute_seconds: float
-    ended: float
-    idle_bytes: float
-    peak_bytes: float
-    started: float
-    worker: float
-
-
-class Loaded(NamedTuple):
-    """What there is to say of a task whose inputs have been read: the beginning of its :class:`Record`.
-
-    Attributes
-    ----------
-    bytes_read : int
-        What reading them from Z cost (:meth:`Task.bytes_read`).
-    seconds : float
-        Time that reading them took.
-    started : float
-        When that began.
-    idle_bytes : int
-        Resident memory of this process before the run.
-    worker : int
-        Who does it.
-    """
-
-    bytes_read: int = 0
-    seconds: float = 0.0
-    started: float = 0.0
-    idle_bytes: int = 0
-    worker: int = 0
-
-
-NOTHING = Loaded()
-
-Inputs: TypeAlias = "dict[str, NDArray[Any]]"
-
-
-class Task(ABC):
-    """One unit of work."""
-
-    stage: ClassVar[str]
-    staged: ClassVar[tuple[str, ...]] = ()
-    """Inputs that are brought to the device as soon as they are read, while another task computes there."""
-
-    @property
-    @abstractmethod
-    def label(self) -> str:
-        """What error messages call it."""
-
-    def source_of(self, job: Any) -> MatrixSource | None:  # noqa: ARG002
-        """What :meth:`read_source` reads: the matrix or its copy, None for neither."""
-        return None
-
-    def read_source(self, job: Any) -> Inputs:  # noqa: ARG002
-        """Read what it needs of Z."""
-        return {}
-
-    def bytes_read(self, job: Any) -> int:  # noqa: ARG002
-        """Bytes of the chunks of Z that :meth:`read_source` asks the storage for."""
-        return 0
-
-    def read_workspace(self, job: Any) -> Inputs:  # noqa: ARG002
-        """Read what it needs of what earlier tasks wrote."""
-        return {}
-
-    @abstractmethod
-    def compute(self, job: Any, inputs: Inputs) -> list[Output]:
-        """Turn inputs into outputs."""
 
 
 @dataclass(frozen=True)
@@ -596,76 +455,6 @@ def stage_tasks(plan: Plan, tile_task: Callable[[Tile], Task] = TileTask) -> dic
         "right": [RightTask(*span) for span in plan.right_ranges],
     }
     return {stage: stages[stage] for stage in plan.tasks}
-
-
-def load_task(job: Work, task: Task, lane: Lane = HOST) -> Inputs:
-    """Read all that a task needs, here, and begin to bring it to where it is computed with."""
-    inputs = {**task.read_source(job), **task.read_workspace(job)}
-    stage_inputs(task, inputs, lane)
-    return inputs
-
-
-def stage_inputs(task: Task, inputs: Inputs, lane: Lane) -> None:
-    """Begin to bring inputs to where they are computed with, those that the task names."""
-    lane.stage([inputs[name] for name in task.staged if name in inputs])
-
-
-def finish_task(
-    job: Work, number: int, task: Task, inputs: Inputs, loaded: Loaded = NOTHING, lane: Lane = HOST
-) -> tuple[list[Output], Record]:
-    """Compute a task whose inputs are at hand.
-
-    Parameters
-    ----------
-    job : Work
-        What the tasks share.
-    number : int
-        Number of the task in its stage.
-    task : Task
-        What to do.
-    inputs : dict of array
-        What :func:`load_task` returns; emptied.
-    loaded : Loaded
-        How they came there, for the record.
-    lane : Lane
-        Where it runs, in which :func:`load_task` has staged them.
-
-    Returns
-    -------
-    outputs : list of Output
-        What the task writes; the last one, which says that it has ended, must be written last.
-    record : Record
-        The same as the last output.
-    """
-    started = time.perf_counter()
-    outputs = lane.call(lambda: _computed(job, task, inputs))
-    inputs.clear()  # for their memory to serve the next task at once
-    lane.release()
-    elapsed = time.perf_counter() - started
-    peak = max(loaded.idle_bytes, resident.peak())  # counted in two ways, which differ by some pages
-    record = Record(
-        loaded.bytes_read, loaded.seconds, elapsed, time.time(), loaded.idle_bytes, peak, loaded.started, loaded.worker
-    )
-    row = np.array([record], np.float64)
-    return [*outputs, Output(done_name(task.stage), (slice(number, number + 1),), row)], record
-
-
-def _computed(job: Work, task: Task, inputs: Inputs) -> list[Output]:
-    with np.errstate(all="ignore"):  # non-finite results are looked for, and reported with their place
-        return task.compute(job, inputs)
-
-
-def write_outputs(job: Work, outputs: list[Output]) -> None:
-    """Write what a task gives, in order, after all of it was checked."""
-    for output in outputs:
-        job.check(output)
-    for output in outputs:
-        job.workspace.write(*output)
-
-
-def done_name(stage: str) -> str:
-    """Name of the array that says which tasks of a stage have ended."""
-    return f"done/{stage}"
 
 
 def writers(plan: Plan, name: str, selection: Selection) -> tuple[str, list[int]]:

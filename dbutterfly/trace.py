@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .tasks import Record
+from .execution.task import Record
 
 __all__ = ["Trace", "residual_map", "trace_of"]
 
@@ -29,7 +29,7 @@ class Trace:
     stages : tuple of str
         Names of the stages, in their order.
     tasks : array, shape (tasks, 1 + fields)
-        Number of the stage of each task, then the fields of its :class:`~dbutterfly.tasks.Record`.
+        Number of the stage of each task, then the fields of its :class:`~dbutterfly.execution.task.Record`.
     residuals : array, shape (h, w)
         Relative residual of the blocks of the root cut, ``sqrt(sum ||R_b||^2 / sum ||Z_b||^2)`` over each cell: the row
         groups from top to bottom, the column groups from left to right, in the order of the storage.

@@ -14,6 +14,7 @@ from counted import Counted, blocks
 import dbutterfly as dbf
 from dbutterfly import tasks
 from dbutterfly.errors import CheckpointError, InputError, StoreBusyError, StoreError
+from dbutterfly.execution import task
 from dbutterfly.planning import copies
 from dbutterfly.storage import lease
 from dbutterfly.storage.run_store import RunStore
@@ -226,7 +227,7 @@ def test_late_writers_of_a_run_that_was_given_up_disturb_nobody(stopped, resumed
         while not end.is_set():
             try:
                 late.write("A", (slice(None),), garbage)
-                late.write("done/left", (slice(0, 1),), np.ones((1, len(tasks.Record._fields))))
+                late.write("done/left", (slice(0, 1),), np.ones((1, len(task.Record._fields))))
             except StoreError:  # its directory was deleted between two steps
                 pass
 
@@ -276,7 +277,7 @@ def test_every_chunk_has_one_writer_who_can_be_found(matrix, orderings, passes, 
         monkeypatch.setattr(copies, "COPY_WIDTH", 1)
     dbf.matrices.write(matrix, tmp_path / "z.zarr", chunks=(60, 100))
     written, plans = [], []
-    finish = tasks.finish_task
+    finish = task.finish_task
 
     def recorded(job, number, task, *args):
         outputs, record = finish(job, number, task, *args)
@@ -284,7 +285,7 @@ def test_every_chunk_has_one_writer_who_can_be_found(matrix, orderings, passes, 
         written.extend((task.stage, number, output.name, output.selection) for output in outputs)
         return outputs, record
 
-    monkeypatch.setattr("dbutterfly.engine.finish_task", recorded)
+    monkeypatch.setattr("dbutterfly.execution.thread_engine.finish_task", recorded)
     monkeypatch.setattr(RunStore, "clean", lambda _: None)
     dbf.factorize(
         tmp_path / "z.zarr", tree=TREE, orderings=orderings, passes=passes, store=tmp_path / "run", memory="8 MiB"

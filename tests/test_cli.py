@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 import dbutterfly as dbf
 from dbutterfly.cli import main
 from dbutterfly.cli.app import app
-from dbutterfly.clusters import Local
 from dbutterfly.errors import MemoryBudgetError, MissingChunksWarning, TaskError
+from dbutterfly.execution.clusters import Local
 from dbutterfly.storage.run_store import RunStore
 
 COMMANDS = ["demo", "generate", "plan", "factorize", "identify", "apply", "verify", "info", "cluster", "report"]

@@ -16,9 +16,9 @@ from tornado.iostream import IOStream
 from trial import Poisonous, Trial, finished, read, read_in_vain, readers
 
 import dbutterfly as dbf
-from dbutterfly import engine
-from dbutterfly.engine import Returned
 from dbutterfly.errors import SourceError, TaskError
+from dbutterfly.execution import backlog, dask_client, dask_engine
+from dbutterfly.execution.backlog import Returned
 from dbutterfly.tasks import TileTask
 
 TILES = 64
@@ -113,11 +113,14 @@ def test_a_killed_worker_costs_time_only(kind, nanny, trial, cluster, client, tm
 
 @pytest.mark.slow
 def test_a_worker_that_joins_gets_work(trial, cluster, client, tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "SECONDS_BETWEEN_LOOKS", 0.2)
+    for module in (dask_client, dask_engine):
+        monkeypatch.setattr(module, "SECONDS_BETWEEN_LOOKS", 0.2)
     cluster.restore(client, 1)
     run = tmp_path / "run"
-    seen, look = [], engine._Watch.look
-    monkeypatch.setattr(engine._Watch, "look", lambda self, workers: seen.append(look(self, workers)) or seen[-1])
+    seen, look = [], dask_client.ClusterWatch.look
+    monkeypatch.setattr(
+        dask_client.ClusterWatch, "look", lambda self, workers: seen.append(look(self, workers)) or seen[-1]
+    )
     running = Running(trial.watched(run, seconds=0.2), store=run, client=client, **trial.arguments())
     in_the_middle(run, 2)
     assert set(seen) <= {1}
@@ -143,7 +146,8 @@ def test_a_stopped_worker_is_replaced_and_may_wake_up(trial, tmp_path):
 
 
 def test_a_run_outlives_all_its_workers(trial, cluster, client, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(engine, "SECONDS_BETWEEN_LOOKS", 0.2)
+    for module in (dask_client, dask_engine):
+        monkeypatch.setattr(module, "SECONDS_BETWEEN_LOOKS", 0.2)
     run = tmp_path / "run"
     running = Running(trial.watched(run, **SLOW), store=run, client=client, **trial.arguments())
     in_the_middle(run)
@@ -155,8 +159,9 @@ def test_a_run_outlives_all_its_workers(trial, cluster, client, tmp_path, monkey
 
 @pytest.mark.slow
 def test_workers_that_never_come_back_end_a_run(trial, cluster, client, tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "SECONDS_WITHOUT_WORKERS", 2.0)
-    monkeypatch.setattr(engine, "SECONDS_BETWEEN_LOOKS", 0.2)
+    monkeypatch.setattr(dask_engine, "SECONDS_WITHOUT_WORKERS", 2.0)
+    for module in (dask_client, dask_engine):
+        monkeypatch.setattr(module, "SECONDS_BETWEEN_LOOKS", 0.2)
     run = tmp_path / "run"
     running = Running(trial.watched(run, **SLOW), store=run, client=client, **trial.arguments())
     in_the_middle(run)
@@ -198,7 +203,7 @@ def test_a_tile_beyond_the_memory_of_a_worker_is_named(trial, cluster, client, t
 def test_of_tasks_that_shared_dying_workers_each_is_tried_by_itself(trial):
     """A scheduler blames all tasks that a worker had when it died, so that one may be as innocent as the next."""
     delivered = []
-    stage = engine._Stage(
+    stage = backlog.Backlog(
         [(number, TileTask(tile)) for number, tile in enumerate(trial.plan().tiles[:3])],
         lambda number, _: delivered.append(number),
     )

@@ -16,10 +16,13 @@ from distributed import Client, LocalCluster
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import dbutterfly as dbf
-from dbutterfly import engine as engine_room
 from dbutterfly import tasks
-from dbutterfly.engine import ATTEMPTS, IN_A_ROW, IN_FLIGHT_PER_WORKER, DaskEngine, ThreadEngine, choose_engine
 from dbutterfly.errors import InputError, MissingChunksWarning, NonFiniteError, SourceError, TaskError
+from dbutterfly.execution import dask_engine, task
+from dbutterfly.execution.backlog import ATTEMPTS, IN_A_ROW
+from dbutterfly.execution.choose import choose_engine
+from dbutterfly.execution.dask_engine import IN_FLIGHT_PER_WORKER, DaskEngine
+from dbutterfly.execution.thread_engine import ThreadEngine
 from dbutterfly.kernels.backend.blas import single_threaded_blas
 from dbutterfly.planning.sizes import parse_memory
 from dbutterfly.storage.run_store import RunStore
@@ -219,7 +222,7 @@ def test_the_record_of_a_stage_tells_of_all_its_tasks(trying, matrix, engine, tm
     """Those of the run that was cut off, too."""
     trying(Failing, row=0, col=255)
     rows = RunStore.open(tmp_path / "run", mode="r+").workspace.read_rows("done/tiles")
-    before = dict(zip(tasks.Record._fields, np.delete(rows, np.flatnonzero(np.isnan(rows[:, 0])), 0).T, strict=True))
+    before = dict(zip(task.Record._fields, np.delete(rows, np.flatnonzero(np.isnan(rows[:, 0])), 0).T, strict=True))
     fact, _ = trying(Counted)
     assert list(fact.record["stages"]) == ["tiles", "left", "right"]
     for name, stage in fact.record["stages"].items():
@@ -344,7 +347,7 @@ def test_a_client_must_be_a_client(client):
 
 
 def test_a_cluster_without_workers_is_refused(monkeypatch):
-    monkeypatch.setattr(engine_room, "SECONDS_FOR_WORKERS", 0.2)
+    monkeypatch.setattr(dask_engine, "SECONDS_FOR_WORKERS", 0.2)
     with (
         LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
         Client(cluster) as client,

@@ -13,6 +13,7 @@ import pytest
 from devices import has_device
 
 import dbutterfly as dbf
+from dbutterfly.execution import thread_engine
 
 pytestmark = [
     pytest.mark.gpu,
@@ -57,10 +58,10 @@ def test_the_device_is_used_within_its_limit_and_given_back(tmp_path):
         least.append(cupy.cuda.runtime.memGetInfo()[0])
         write(job, outputs)
 
-    write = dbf.engine.write_outputs
+    write = thread_engine.write_outputs
     limit = 64 << 20
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dbf.engine, "write_outputs", watch)
+        patch.setattr(thread_engine, "write_outputs", watch)
         found = dbf.factorize(path, backend="cupy", workers=1, device_memory=limit)
     assert found.record["plan"]["device_peak_bytes"] <= limit
     assert free - min(least) <= limit + (512 << 20)  # the context, and what the libraries hold

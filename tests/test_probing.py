@@ -10,13 +10,13 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from dbutterfly import probing
 from dbutterfly.errors import InputError, SourceError
+from dbutterfly.execution.task import finish_task, load_task, write_outputs
 from dbutterfly.probing import ProbeTask
 from dbutterfly.sources import operators, probes
 from dbutterfly.sources.dispatch import as_source
 from dbutterfly.sources.probes import ProbeSizes, gaussian
 from dbutterfly.structure.axes import Tile
 from dbutterfly.structure.chain import Chain, Split
-from dbutterfly.tasks import finish_task, load_task, write_outputs
 
 
 class Counting(LinearOperator):

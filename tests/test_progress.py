@@ -5,7 +5,7 @@ import pytest
 from comparing import noisy_butterfly
 
 import dbutterfly as dbf
-from dbutterfly.progress import ProgressBar
+from dbutterfly.execution.progress import ProgressBar
 
 
 def test_nothing_is_shown_unless_asked_for(capfd, engine):

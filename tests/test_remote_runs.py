@@ -16,6 +16,7 @@ from object_store import SECRET, ObjectServer
 
 import dbutterfly as dbf
 from dbutterfly.errors import SourceError, StoreBusyError, StoreError
+from dbutterfly.execution import thread_engine
 from dbutterfly.sources.dispatch import as_source
 from dbutterfly.sources.zarr_array import ZarrSource
 
@@ -97,11 +98,11 @@ def test_a_server_that_is_gone_is_named_and_the_run_goes_on_later(s3, matrix, ex
             if len(ended) == 5:
                 proxy.die(60.0)
 
-        write = dbf.engine.write_outputs
-        monkeypatch.setattr(dbf.engine, "write_outputs", die)
+        write = thread_engine.write_outputs
+        monkeypatch.setattr(thread_engine, "write_outputs", die)
         with pytest.raises((SourceError, StoreError)):
             dbf.factorize(z, tree=TREE, store=run, memory=memory, workers=1)
-        monkeypatch.setattr(dbf.engine, "write_outputs", write)
+        monkeypatch.setattr(thread_engine, "write_outputs", write)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
     monkeypatch.setenv("DBUTTERFLY_STORAGE_TIMEOUT", "30")
     fact = dbf.factorize(z, tree=TREE, store=run, memory=memory)

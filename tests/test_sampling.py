@@ -9,13 +9,14 @@ from comparing import random_matrix
 
 import dbutterfly as dbf
 from dbutterfly.errors import InputError, NonFiniteError, SourceError
+from dbutterfly.execution.task import finish_task
 from dbutterfly.sampling import SampledTileTask
 from dbutterfly.sources.block_entries import BlockEntries
 from dbutterfly.sources.dispatch import as_source
 from dbutterfly.sources.sample_sizes import Evaluated, Sizes, evaluated
 from dbutterfly.structure.axes import Tile
 from dbutterfly.structure.chain import Chain
-from dbutterfly.tasks import Job, finish_task
+from dbutterfly.tasks import Job
 
 
 @dataclass

@@ -6,8 +6,9 @@ import pytest
 import zarr
 
 import dbutterfly as dbf
-from dbutterfly import ButterflyOperator, Chain, resident, stream_product
+from dbutterfly import ButterflyOperator, Chain, stream_product
 from dbutterfly.errors import InputError, MemoryBudgetError, StoreError, TaskError
+from dbutterfly.execution import resident_memory
 
 
 def operator(dtype="float64", shape=(24, 40)):
@@ -119,8 +120,8 @@ def test_memory_beyond_the_idle_size_is_bounded(tmp_path):
     for first in range(0, 4000, 500):
         source[:, first : first + 500] = matrix(500, rows=2048)
     stream_product(op, source, tmp_path / "first.zarr", memory="48 MiB", workers=1)  # loads what a process needs once
-    resident.reset_peak()
-    before = resident.size()
+    resident_memory.reset_peak()
+    before = resident_memory.size()
     done = stream_product(op, source, tmp_path / "y.zarr", memory="96 MiB", workers=1)
     assert done.columns * 2048 * 8 > 2**23
-    assert resident.peak() - before < 96 * 2**20
+    assert resident_memory.peak() - before < 96 * 2**20

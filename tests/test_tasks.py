@@ -6,6 +6,7 @@ from blocks import blocks_of
 from comparing import noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
+from dbutterfly.execution.task import Loaded, finish_task, load_task, write_outputs
 from dbutterfly.kernels.factors.hierarchy import multiply_stack
 from dbutterfly.planning.budget import Budget
 from dbutterfly.planning.search import make_plan
@@ -13,18 +14,7 @@ from dbutterfly.sources.dispatch import as_source
 from dbutterfly.storage.workspace import MemoryWorkspace
 from dbutterfly.structure.axes import Tile
 from dbutterfly.structure.chain import Chain
-from dbutterfly.tasks import (
-    Job,
-    LeftTask,
-    Loaded,
-    RightTask,
-    TileTask,
-    VerifyTask,
-    finish_task,
-    load_task,
-    stage_tasks,
-    write_outputs,
-)
+from dbutterfly.tasks import Job, LeftTask, RightTask, TileTask, VerifyTask, stage_tasks
 
 ORDERINGS = [None, (None, "bitreversal"), ("bitreversal", None), (np.arange(36)[::-1], np.roll(np.arange(30), 7))]
 

@@ -6,7 +6,7 @@ import zarr
 from comparing import noisy_butterfly
 
 import dbutterfly as dbf
-from dbutterfly.tasks import Record
+from dbutterfly.execution.task import Record
 from dbutterfly.trace import Trace, residual_map
 
 

@@ -13,11 +13,12 @@ import zarr
 from comparing import random_matrix, snapshot
 
 from dbutterfly.errors import CheckpointError, InputError, StoreError
+from dbutterfly.execution.task import Output, write_outputs
 from dbutterfly.planning.budget import Budget
 from dbutterfly.planning.search import make_plan
 from dbutterfly.sources.dispatch import as_source
 from dbutterfly.storage.workspace import MemoryWorkspace, ZarrWorkspace
-from dbutterfly.tasks import Job, Output, write_outputs
+from dbutterfly.tasks import Job
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 EVERYTHING = (slice(None),)

@@ -16,8 +16,8 @@ from counted import is_asked_twice
 from numpy.typing import NDArray
 
 import dbutterfly as dbf
+from dbutterfly.execution.task import Record
 from dbutterfly.structure.tree import split_tree
-from dbutterfly.tasks import Record
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..clusters import Kind, choose, opened
-from ..clusters.options import parse_options
 from ..errors import InputError
+from ..execution.clusters import Kind, choose, opened
+from ..execution.clusters.options import parse_options
 from ..planning.sizes import parse_memory
 from ..storage.arrays import read_array
 from ..structure.chain import Chain

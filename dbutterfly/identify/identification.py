@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..clusters import Threads, on_cluster
-from ..engine import choose_engine
 from ..errors import InputError
+from ..execution.choose import choose_engine
+from ..execution.clusters import Threads, on_cluster
 from ..kernels.backend import BACKENDS, resolve_backend
 from ..planning.sizes import parse_memory
 from ..sources.dispatch import as_source

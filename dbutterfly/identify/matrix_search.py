@@ -17,15 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine import Engine, ThreadEngine
 from ..errors import InputError, MemoryBudgetError, NonFiniteError
+from ..execution.calls import calls_on
+from ..execution.engine import Engine
+from ..execution.thread_engine import ThreadEngine
 from ..kernels.backend.stacks import STACK_BYTES
 from ..kernels.low_rank.grid import low_rank_grid
 from ..sources.base import MatrixSource
 from ..structure.chain import Chain
 from .alternating import alternating_run, balanced_means, best_partitions, fuse, runs_of
 from .attempts import Outcome, Problem
-from .calls import calls_on
 from .cuts import Cut, Index, transposed
 from .passes import Passes
 from .portfolio import search_trees

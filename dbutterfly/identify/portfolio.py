@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ..execution.calls import Calls
 from .attempts import Attempt, Outcome, Problem, attempted
-from .calls import Calls
 from .exchanges import LARGEST_EXCHANGED
 from .search import Search
 from .verdict import noise_levels

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..progress import ProgressBar
+from ..execution.progress import ProgressBar
 from ..sources.entries import Entries
 from ..storage.arrays import create_array
 from ..structure.axes import largest_divisor

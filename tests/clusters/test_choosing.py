@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 import dbutterfly as dbf
-from dbutterfly import clusters
-from dbutterfly.clusters.choosing import EVERYWHERE, KINDS
-from dbutterfly.clusters.configuration import default_text
-from dbutterfly.clusters.options import count, duration, flag, mapping, parse_options, size, text, texts
 from dbutterfly.errors import InputError
+from dbutterfly.execution import clusters
+from dbutterfly.execution.clusters.choosing import EVERYWHERE, KINDS
+from dbutterfly.execution.clusters.configuration import default_text
+from dbutterfly.execution.clusters.options import count, duration, flag, mapping, parse_options, size, text, texts
 
 DEFAULTS = yaml.safe_load(default_text())["dbutterfly"]
 

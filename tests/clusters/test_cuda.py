@@ -8,8 +8,8 @@ import pytest
 from distributed.system import MEMORY_LIMIT
 
 import dbutterfly as dbf
-from dbutterfly import clusters
 from dbutterfly.errors import InputError
+from dbutterfly.execution import clusters
 from dbutterfly.planning.budget import Budget
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dbutterfly import __version__, clusters
-from dbutterfly.clusters.configuration import default_text
-from dbutterfly.clusters.kubernetes import USER
+from dbutterfly import __version__
+from dbutterfly.execution import clusters
+from dbutterfly.execution.clusters.configuration import default_text
+from dbutterfly.execution.clusters.kubernetes import USER
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "deploy" / "docker"

@@ -15,9 +15,9 @@ import pytest
 import yaml
 from kubernetes_schemas import chart, check, custom_schemas, documents
 
-from dbutterfly import clusters
 from dbutterfly.cli.app import main
 from dbutterfly.errors import InputError
+from dbutterfly.execution import clusters
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "kubernetes"
 MANIFESTS = sorted(path for path in DEPLOY.glob("*.yaml") if path.name != "operator-values.yaml")

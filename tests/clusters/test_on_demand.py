@@ -9,9 +9,9 @@ from cluster import Cluster
 from comparing import assert_same, noisy_butterfly
 
 import dbutterfly as dbf
-from dbutterfly import clusters
-from dbutterfly.clusters.kind import GPU_OF_TASK
 from dbutterfly.errors import ClusterError, InputError, MemoryBudgetError, StoreMismatchError
+from dbutterfly.execution import clusters
+from dbutterfly.execution.clusters.kind import GPU_OF_TASK
 
 ORDERINGS = (None, "bitreversal")
 

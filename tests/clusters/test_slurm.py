@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from dbutterfly import clusters
-from dbutterfly.clusters import slurm_limits
-from dbutterfly.clusters.slurm_limits import Nodes, Request, check_request, parse_walltime, partitions
 from dbutterfly.errors import ClusterError, InputError
+from dbutterfly.execution import clusters
+from dbutterfly.execution.clusters import slurm_limits
+from dbutterfly.execution.clusters.slurm_limits import Nodes, Request, check_request, parse_walltime, partitions
 
 GIB = 1 << 30
 NODES = [

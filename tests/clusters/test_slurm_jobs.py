@@ -22,10 +22,10 @@ from slurm_node import SlurmNode, eventually
 from trial import finished
 
 import dbutterfly as dbf
-from dbutterfly import clusters
 from dbutterfly.cli.app import main
-from dbutterfly.clusters.slurm import JOB_NAME
 from dbutterfly.errors import ClusterError, InputError
+from dbutterfly.execution import clusters
+from dbutterfly.execution.clusters.slurm import JOB_NAME
 
 SCRIPTS = Path(__file__).parents[2] / "deploy" / "slurm"
 FOURIER = ("--orderings", "none,bitreversal")

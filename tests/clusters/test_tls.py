@@ -13,9 +13,9 @@ from cryptography.x509.oid import NameOID
 from object_store import free_ports
 
 import dbutterfly as dbf
-from dbutterfly import clusters
-from dbutterfly.clusters.tls import credentials, security_of
 from dbutterfly.errors import InputError
+from dbutterfly.execution import clusters
+from dbutterfly.execution.clusters.tls import credentials, security_of
 
 
 def written(directory, name):

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dbutterfly.engine import choose_engine
 from dbutterfly.errors import NonFiniteError
-from dbutterfly.identify.calls import calls_on
+from dbutterfly.execution.calls import calls_on
+from dbutterfly.execution.choose import choose_engine
 from dbutterfly.identify.passes import Passes, gathered, labels_of, panel_ranges
 from dbutterfly.sources.dispatch import as_source
 

@@ -8,7 +8,7 @@ from typing import Any
 import dask.config
 import yaml
 
-from ..errors import InputError
+from ...errors import InputError
 
 __all__ = ["KEY", "configured", "default_text", "said"]
 

@@ -10,7 +10,7 @@ from dask.system import CPU_COUNT
 from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 
-from ..errors import InputError
+from ...errors import InputError
 from .launched import OnThisMachine
 
 __all__ = ["Local", "cores"]

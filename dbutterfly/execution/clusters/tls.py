@@ -9,7 +9,7 @@ from typing import Any
 
 from distributed.security import Security
 
-from ..errors import InputError
+from ...errors import InputError
 
 __all__ = ["TEMPORARY", "credentials", "security_of"]
 

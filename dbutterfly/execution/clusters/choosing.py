@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import InputError
+from ...errors import InputError
 from .address import Address
 from .configuration import configured
 from .cuda import Cuda
@@ -35,7 +35,7 @@ def choose(where: Any = None, **options: Any) -> Kind:
         Name of a kind, or the address of a scheduler; or a kind that is chosen already. By default what is configured,
         which is threads where nothing is.
     **options
-        See ``dbutterfly/clusters/dbutterfly.yaml``. ``workers=None`` stands for what is configured.
+        See ``dbutterfly/execution/clusters/dbutterfly.yaml``. ``workers=None`` stands for what is configured.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ClusterError, InputError
+from ...errors import ClusterError, InputError
 
 __all__ = ["Nodes", "Request", "check_request", "parse_walltime", "partitions", "slurm", "walltime"]
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import yaml
 from distributed.security import Security
 
-from ..errors import InputError
+from ...errors import InputError
 from .launched import ONE_BLAS_THREAD, Managed
 from .options import duration, flag, mapping, option, text
 

@@ -25,7 +25,7 @@ from distributed import Client
 from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 
-from ..errors import ClusterError, DButterflyError, InputError
+from ...errors import ClusterError, DButterflyError, InputError
 from .configuration import said
 from .kind import GPU_OF_TASK, Expected, Kind
 from .options import count, flag, option, size, text

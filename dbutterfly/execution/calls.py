@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine import DaskEngine, Engine
 from ..kernels.backend.blas import single_threaded_blas
 from ..sources.base import MatrixSource
+from .dask_engine import DaskEngine
+from .engine import Engine
 
 __all__ = ["Calls", "calls_on"]
 

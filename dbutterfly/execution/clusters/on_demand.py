@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from distributed import Client
 
-from ..errors import InputError
+from ...errors import InputError
 from .choosing import choose
 from .kind import Kind
 from .threads import Threads

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import yaml
 from dask.utils import parse_bytes, parse_timedelta
 
-from ..errors import InputError
+from ...errors import InputError
 
 __all__ = ["count", "duration", "flag", "mapping", "option", "parse_options", "read_options", "size", "text", "texts"]
 

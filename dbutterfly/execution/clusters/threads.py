@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import ClassVar, NoReturn
 
-from ..errors import InputError
+from ...errors import InputError
 from .kind import Kind
 from .options import count, option
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from distributed.security import Security
 
-from ..errors import ClusterError, InputError
+from ...errors import ClusterError, InputError
 from .launched import Managed
 from .options import count, duration, option, text, texts
 from .slurm_limits import Request, check_request, parse_walltime, partitions, slurm, walltime

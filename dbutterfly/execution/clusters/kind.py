@@ -46,7 +46,7 @@ class Kind(ABC):
     Attributes
     ----------
     tls : str or tuple of str, optional
-        See :func:`~dbutterfly.clusters.tls.credentials`.
+        See :func:`~dbutterfly.execution.clusters.tls.credentials`.
     wait : float
         Seconds to wait for the first worker, and for another one when all are gone.
     """

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from distributed import Client
 
-from ..errors import ClusterError, InputError
+from ...errors import ClusterError, InputError
 from .kind import GPU_OF_TASK, Kind
 from .options import flag, option, text
 from .tls import TEMPORARY, security_of

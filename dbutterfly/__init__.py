@@ -20,10 +20,10 @@ from .factorization import Factorization
 from .factorization import open_factorization as open
 from .factorize import factorize, plan
 from .identify import IdentifiedOrderings, identify
-from .operator import ButterflyOperator
+from .operator.butterfly import ButterflyOperator
+from .operator.streaming import StreamedProduct, stream_product
 from .planning.plan import Plan
 from .sources.entries import Entries, entries
-from .streaming import StreamedProduct, stream_product
 from .structure.chain import Chain, Pattern
 from .structure.orderings import Orderings
 from .verify import verify

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from .certificate import Certificate
 from .errors import StoreError
-from .operations.files import OPERATOR
-from .operator import ButterflyOperator
+from .operator.butterfly import ButterflyOperator
+from .operator.files import OPERATOR
 from .report import page, write_page
 from .storage.run_store import FORMAT, RunStore
 from .structure.chain import Chain

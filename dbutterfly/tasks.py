@@ -35,12 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError, NonFiniteError
-from .execution.task import (
-    Inputs,
-    Output,
-    Task,
-    Work,
-)
+from .execution.task import Inputs, Output, Task, Work
 from .kernels.backend import Array, Backend, Lane, namespace, resolve_backend
 from .kernels.backend.tile_memory import Allocate
 from .kernels.factors.hierarchy import (

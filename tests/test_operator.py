@@ -10,7 +10,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator, gmres, lsqr
 
 import dbutterfly.errors as errors
-from dbutterfly.operator import ButterflyOperator
+from dbutterfly.operator.butterfly import ButterflyOperator
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.digits import digit_reversal
 from dbutterfly.structure.orderings import Orderings

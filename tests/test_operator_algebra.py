@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse.linalg import eigs, gmres, lsqr, svds
 
 from dbutterfly.errors import ChainError, InputError, SingularFactorError
-from dbutterfly.operator import ButterflyOperator
+from dbutterfly.operator.butterfly import ButterflyOperator
 from dbutterfly.structure.chain import Chain
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]

@@ -10,8 +10,8 @@ import pytest
 from scipy.sparse.linalg import LinearOperator
 
 from dbutterfly.errors import InputError
-from dbutterfly.operations import products
-from dbutterfly.operator import ButterflyOperator
+from dbutterfly.operator import products
+from dbutterfly.operator.butterfly import ButterflyOperator
 from dbutterfly.structure.chain import Chain
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]

@@ -8,7 +8,7 @@ import pytest
 
 from dbutterfly import ButterflyOperator, Chain
 from dbutterfly.errors import InputError
-from dbutterfly.operations import exchange
+from dbutterfly.operator import interop
 
 
 class LazyLinOp:
@@ -95,6 +95,6 @@ def test_pylops_wraps_it(monkeypatch):
 @pytest.mark.parametrize("name", ["lazylinop", "pylops"])
 def test_what_is_not_installed_is_named(monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
-    convert = exchange.lazylinop_of if name == "lazylinop" else exchange.pylops_of
+    convert = interop.lazylinop_of if name == "lazylinop" else interop.pylops_of
     with pytest.raises(InputError, match=f"{name} cannot be imported .*; install it with: pip install {name}"):
         convert(operator())

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import SingularFactorError
 from ..structure.chain import Pattern
 from .base import FactorOperator
-from .factors import Index
+from .checks import Index
 
 __all__ = ["Inverting"]
 

@@ -13,21 +13,21 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from .errors import CheckpointError, InputError, MemoryBudgetError, StoreError
-from .execution.choose import choose_engine
-from .execution.clusters import on_cluster
-from .execution.progress import ProgressBar
-from .execution.task import Inputs, Output, Record, Task, Work
-from .operator import ButterflyOperator
-from .planning.sizes import format_bytes, parse_memory
-from .sources.base import MatrixSource
-from .sources.dispatch import as_source
-from .sources.operators import OperatorSource
-from .storage.arrays import create_array
-from .storage.places import is_remote
-from .storage.retries import reason, retried
-from .storage.workspace import Selection
-from .structure.axes import Axis, Tile
+from ..errors import CheckpointError, InputError, MemoryBudgetError, StoreError
+from ..execution.choose import choose_engine
+from ..execution.clusters import on_cluster
+from ..execution.progress import ProgressBar
+from ..execution.task import Inputs, Output, Record, Task, Work
+from ..planning.sizes import format_bytes, parse_memory
+from ..sources.base import MatrixSource
+from ..sources.dispatch import as_source
+from ..sources.operators import OperatorSource
+from ..storage.arrays import create_array
+from ..storage.places import is_remote
+from ..storage.retries import reason, retried
+from ..storage.workspace import Selection
+from ..structure.axes import Axis, Tile
+from .butterfly import ButterflyOperator
 
 __all__ = ["StreamedProduct", "stream_product"]
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .base import FactorOperator
-from .dask_columns import is_dask_array, multiply_chunks
-from .factors import Index
+from .checks import Index
+from .dask_products import is_dask_array, multiply_chunks
 from .products import checked_workers
 
 __all__ = ["Applying"]

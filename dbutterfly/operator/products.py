@@ -23,7 +23,7 @@ from ..kernels.products import packed as plain
 from ..kernels.products.choose import kernels_for
 from ..kernels.products.ksmm import apply_chain
 from ..structure.chain import Pattern
-from .factors import Index, transposed_factors
+from .checks import Index, transposed_factors
 
 __all__ = ["Products", "checked_workers"]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .operations.applying import Applying
-from .operations.changing import Changing
-from .operations.inverse import Inverting
-from .operations.moving import Moving
-from .operations.norms import Measuring
+from .applying import Applying
+from .changing import Changing
+from .inverse import Inverting
+from .moving import Moving
+from .norms import Measuring
 
 __all__ = ["ButterflyOperator"]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from ..kernels.products.ksmm import dense_product
-from . import exchange, files
+from . import files, interop
 from .base import FactorOperator
 
 __all__ = ["Moving"]
@@ -41,7 +41,7 @@ class Moving(FactorOperator):
             One matrix per factor, whose product from left to right is the operator: the row permutation is folded
             into the first and the column permutation into the last. Indices are sorted and values are copies.
         """
-        return exchange.sparse_factors(self.ks_values, self._rows, self._cols)
+        return interop.sparse_factors(self.ks_values, self._rows, self._cols)
 
     def to_lazylinop(self) -> Any:
         """Convert to an operator of the package lazylinop.
@@ -57,7 +57,7 @@ class Moving(FactorOperator):
         InputError
             If lazylinop is not installed.
         """
-        return exchange.lazylinop_of(self)
+        return interop.lazylinop_of(self)
 
     @classmethod
     def from_lazylinop(cls, operator: Any) -> Self:
@@ -68,7 +68,7 @@ class Moving(FactorOperator):
         InputError
             If it has none.
         """
-        return cls(*exchange.from_lazylinop(operator))
+        return cls(*interop.from_lazylinop(operator))
 
     def to_pylops(self) -> Any:
         """Wrap as a ``pylops.LinearOperator``, which calls this one.
@@ -78,7 +78,7 @@ class Moving(FactorOperator):
         InputError
             If PyLops is not installed.
         """
-        return exchange.pylops_of(self)
+        return interop.pylops_of(self)
 
     def save(self, place: Any) -> None:
         """Write factors and orderings.

@@ -13,7 +13,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
-from .factors import Index, checked_chain, checked_factors, checked_permutations, transposed_factors
+from .checks import Index, checked_chain, checked_factors, checked_permutations, transposed_factors
 from .products import Products
 
 __all__ = ["FactorOperator"]

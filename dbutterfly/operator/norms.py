@@ -12,7 +12,7 @@ from scipy.sparse.linalg import LinearOperator, onenormest, svds
 from ..errors import InputError
 from ..kernels.factors.rounding import product_norm
 from .base import FactorOperator
-from .factors import chainable_factors
+from .checks import chainable_factors
 
 __all__ = ["Measuring"]
 

@@ -13,7 +13,7 @@ from ..kernels.products.fusion import fuse_factors
 from ..structure.chain import Chain
 from ..structure.fusion import groups_of_count
 from .base import FactorOperator
-from .factors import chainable_factors
+from .checks import chainable_factors
 
 __all__ = ["Changing"]
 

@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..structure.chain import Pattern
 from ..structure.digits import digit_reversal
 from ..structure.orderings import Orderings
-from .factors import Index
+from .checks import Index
 
 __all__ = ["from_lazylinop", "lazylinop_of", "pylops_of", "sparse_factors"]
 

@@ -21,8 +21,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import dbutterfly as dbf
-from dbutterfly.identify.alternating import alternating_run, best_partitions, fuse, runs_of
-from dbutterfly.identify.cuts import cuts_of, to_standard
+from dbutterfly.identification.alternating import alternating_run, best_partitions, fuse, runs_of
+from dbutterfly.identification.cuts import cuts_of, to_standard
 
 from . import harness
 

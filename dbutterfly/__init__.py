@@ -19,7 +19,8 @@ from .execution import clusters
 from .factorization import Factorization
 from .factorization import open_factorization as open
 from .factorize import factorize, plan
-from .identify import IdentifiedOrderings, identify
+from .identification.identify import identify
+from .identification.result import IdentifiedOrderings
 from .operator.butterfly import ButterflyOperator
 from .operator.streaming import StreamedProduct, stream_product
 from .planning.plan import Plan

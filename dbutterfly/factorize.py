@@ -15,7 +15,8 @@ from .execution.choose import choose_engine
 from .execution.clusters import Threads, for_cluster, on_cluster
 from .execution.engine import Engine
 from .factorization import Factorization, as_lists, index_arrays, load, manifest_of
-from .identify import IdentifiedOrderings, are_unknown, identify, is_unknown
+from .identification.identify import are_unknown, identify, is_unknown
+from .identification.result import IdentifiedOrderings
 from .kernels.backend import BACKENDS, resolve_backend
 from .planning.plan import Plan
 from .ranks import next_rank

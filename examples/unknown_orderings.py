@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import dbutterfly as dbf
-from dbutterfly.identify.plots import plot_residuals, plot_similarity
+from dbutterfly.identification.plots import plot_residuals, plot_similarity
 
 M = dbf.matrices
 

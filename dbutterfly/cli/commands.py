@@ -13,7 +13,7 @@ import dbutterfly as dbf
 from ..errors import InputError
 from ..estimates import VerifiedError
 from ..factorization import Factorization
-from ..identify import is_unknown
+from ..identification.identify import is_unknown
 from ..kernels.backend import SHARE_OF_DEVICE
 from ..planning.predicted_time import device_named
 from ..sources.base import MatrixSource

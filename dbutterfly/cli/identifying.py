@@ -8,7 +8,7 @@ import typer
 
 import dbutterfly as dbf
 
-from ..identify import IdentifiedOrderings
+from ..identification.result import IdentifiedOrderings
 from ..sources.dispatch import as_source
 from .options import AsJson, ChainText, ClusterOptions, ClusterText, Memory, Rank, Source, TlsText, Workers
 from .printing import print_json, print_lines

@@ -11,8 +11,8 @@ import pytest
 
 import dbutterfly as dbf
 from dbutterfly.errors import InputError
-from dbutterfly.identify import alternating
-from dbutterfly.identify.alternating import (
+from dbutterfly.identification import alternating
+from dbutterfly.identification.alternating import (
     Fused,
     Partition,
     Run,
@@ -22,7 +22,7 @@ from dbutterfly.identify.alternating import (
     fuse,
     runs_of,
 )
-from dbutterfly.identify.cuts import Cut, cuts_of, to_standard
+from dbutterfly.identification.cuts import Cut, cuts_of, to_standard
 
 needs_library = pytest.mark.skipif(
     importlib.util.find_spec("k_means_constrained") is None, reason='pip install "dbutterfly[alternating]"'

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from dbutterfly.identify import assignment
-from dbutterfly.identify.assignment import best_pairs, equal_groups
+from dbutterfly.identification.one_cut import assignment
+from dbutterfly.identification.one_cut.assignment import best_pairs, equal_groups
 
 
 def symmetric(n, seed):

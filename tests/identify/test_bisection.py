@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import dbutterfly as dbf
-from dbutterfly.identify.arrangement import Arrangement
-from dbutterfly.identify.bisection import bisected
-from dbutterfly.identify.cuts import cuts_of, from_standard, to_standard
+from dbutterfly.identification.cuts import cuts_of, from_standard, to_standard
+from dbutterfly.identification.one_cut.arrangement import Arrangement
+from dbutterfly.identification.trees.bisection import bisected
 from dbutterfly.structure.chain import Chain
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dbutterfly.identify.clustering import landmark_groups
+from dbutterfly.identification.one_cut.clustering import landmark_groups
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])

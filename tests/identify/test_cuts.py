@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dbutterfly import Chain
 from dbutterfly.errors import ChainError, InputError
-from dbutterfly.identify.cuts import Cut, cuts_of, from_standard, left_of, right_of, to_standard, transposed
+from dbutterfly.identification.cuts import Cut, cuts_of, from_standard, left_of, right_of, to_standard, transposed
 
 
 def test_cuts_of_a_dyadic_chain():

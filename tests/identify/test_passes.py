@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dbutterfly.errors import NonFiniteError
 from dbutterfly.execution.calls import calls_on
 from dbutterfly.execution.choose import choose_engine
-from dbutterfly.identify.passes import Passes, gathered, labels_of, panel_ranges
+from dbutterfly.identification.panels.passes import Passes, gathered, labels_of, panel_ranges
 from dbutterfly.sources.dispatch import as_source
 
 

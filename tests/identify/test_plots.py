@@ -9,7 +9,7 @@ import pytest
 
 import dbutterfly as dbf
 from dbutterfly.errors import InputError
-from dbutterfly.identify import plots
+from dbutterfly.identification import plots
 
 matplotlib = pytest.importorskip("matplotlib", reason='pip install "dbutterfly[examples]"')
 matplotlib.use("Agg")

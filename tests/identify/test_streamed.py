@@ -8,7 +8,7 @@ from hiding import hidden
 
 import dbutterfly as dbf
 from dbutterfly import Chain
-from dbutterfly.identify import matrix_search
+from dbutterfly.identification import search
 
 M = dbf.matrices
 
@@ -25,7 +25,7 @@ def streamed(monkeypatch):
     def held(*_):
         raise AssertionError("the matrix is held in memory")
 
-    monkeypatch.setattr(matrix_search.MatrixSearch, "_in_memory", held)
+    monkeypatch.setattr(search.MatrixSearch, "_in_memory", held)
 
 
 @pytest.mark.parametrize("target", [M.dft, lambda n: M.orthogonal_butterfly(n, seed=3)], ids=["dft", "orthogonal"])

@@ -14,12 +14,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.backend import host_array
-from ..kernels.grouping.groups import transposed_grid
-from ..kernels.grouping.pairs import pair_residuals
+from ...kernels.backend import host_array
+from ...kernels.grouping.groups import transposed_grid
+from ...kernels.grouping.pairs import pair_residuals
+from ..cuts import Cut, Index
 from .arrangement import Arrangement
 from .assignment import best_pairs, equal_groups
-from .cuts import Cut, Index
 
 __all__ = ["GAIN", "Found", "by_turns", "descend", "regrouped", "shaken"]
 

@@ -20,8 +20,8 @@ from ..kernels.backend.stacks import STACK_BYTES
 from ..kernels.grouping.groups import block_view
 from ..kernels.grouping.similarity import row_similarity
 from ..kernels.low_rank.grid import low_rank_grid
-from .clustering import laplacian_embedding
 from .cuts import Cut, Index
+from .one_cut.clustering import laplacian_embedding
 
 __all__ = [
     "ALPHAS",

@@ -3,10 +3,10 @@
 Attempts are independent calls; a round ends with the first one, in order, that settles the matter. So the result
 depends on the seed and not on the number of workers.
 
-The noise is the judge. Every cut that is right sees noise of the same size (:mod:`dbutterfly.identify.verdict`), a cut
-that is wrong sees more: cuts that see the same little noise are right together, and where they do not, those that see
-least are kept as the start of the next attempts. In small matrices chance makes some difference between cuts; there the
-same trees must be found more than once, from different starts.
+The noise is the judge. Every cut that is right sees noise of the same size (:mod:`dbutterfly.identification.verdict`),
+a cut that is wrong sees more: cuts that see the same little noise are right together, and where they do not, those that
+see least are kept as the start of the next attempts. In small matrices chance makes some difference between cuts; there
+the same trees must be found more than once, from different starts.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 
 from ..execution.calls import Calls
 from .attempts import Attempt, Outcome, Problem, attempted
-from .exchanges import LARGEST_EXCHANGED
-from .search import Search
+from .one_cut.solve import Search
+from .trees.exchanges import LARGEST_EXCHANGED
 from .verdict import noise_levels
 
 __all__ = ["METHODS", "search_trees"]

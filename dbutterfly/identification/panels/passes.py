@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import NonFiniteError
-from ..execution.calls import Calls
-from ..kernels.backend import host_array, resolve_backend
-from ..kernels.grouping.panels import fit_panel
-from ..kernels.grouping.similarity import landmark_similarity
-from ..sources.base import MatrixSource
-from ..structure.axes import Edges
-from .assignment import equal_groups
-from .cuts import Index
+from ...errors import NonFiniteError
+from ...execution.calls import Calls
+from ...kernels.backend import host_array, resolve_backend
+from ...kernels.grouping.panels import fit_panel
+from ...kernels.grouping.similarity import landmark_similarity
+from ...sources.base import MatrixSource
+from ...structure.axes import Edges
+from ..cuts import Index
+from ..one_cut.assignment import equal_groups
 
 __all__ = ["Passes", "Sample", "Side", "gathered", "labels_of", "panel_ranges", "placed"]
 

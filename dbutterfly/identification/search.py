@@ -28,9 +28,9 @@ from ..structure.chain import Chain
 from .alternating import alternating_run, balanced_means, best_partitions, fuse, runs_of
 from .attempts import Outcome, Problem
 from .cuts import Cut, Index, transposed
-from .passes import Passes
+from .panels.passes import Passes
+from .panels.trees import EXACT_IN_SINGLE, Wanted, client_bytes, is_settled, search_streamed
 from .portfolio import search_trees
-from .streamed import EXACT_IN_SINGLE, Wanted, client_bytes, is_settled, search_streamed
 from .verdict import Solution, free_parts
 
 __all__ = ["MatrixSearch"]
@@ -68,7 +68,7 @@ class MatrixSearch:
     engine : Engine
         Where.
     method : str
-        One of :data:`~dbutterfly.identify.portfolio.METHODS`.
+        One of :data:`~dbutterfly.identification.portfolio.METHODS`.
     memory : int or None
         Bytes that a worker may hold; None for what the engine allows.
     seed : int

@@ -9,10 +9,10 @@ import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.backend import Array, host_array, namespace
-from ..kernels.grouping.groups import Fit, fit_rows, permuted_rows, transposed_grid
-from ..kernels.linalg import squared_norms
-from .cuts import Cut, Index
+from ...kernels.backend import Array, host_array, namespace
+from ...kernels.grouping.groups import Fit, fit_rows, permuted_rows, transposed_grid
+from ...kernels.linalg import squared_norms
+from ..cuts import Cut, Index
 
 __all__ = ["Arrangement"]
 

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from ..kernels.backend import Backend, resolve_backend
 from ..structure.chain import Chain
-from .arrangement import Arrangement
-from .bisection import bisected
 from .cuts import Cut, Index
-from .exchanges import LARGEST_EXCHANGED, are_ambiguous, exchanged, kicked, product_error
-from .nested import nested
-from .polish import captured_by, polished
-from .search import Search
+from .one_cut.arrangement import Arrangement
+from .one_cut.solve import Search
+from .trees.bisection import bisected
+from .trees.exchanges import LARGEST_EXCHANGED, are_ambiguous, exchanged, kicked, product_error
+from .trees.nested import nested
+from .trees.polish import captured_by, polished
 from .verdict import noise_levels
 
 __all__ = ["Attempt", "Outcome", "Problem", "attempted"]

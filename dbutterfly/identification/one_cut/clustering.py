@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy import linalg
 from scipy.sparse.linalg import eigsh
 
+from ..cuts import Index
 from .assignment import equal_groups
-from .cuts import Index
 
 __all__ = ["equal_means", "landmark_groups", "laplacian_eigenvectors", "laplacian_embedding", "spectral_groups"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kernels.grouping.groups import block_parts
-from .arrangement import Arrangement
-from .cuts import Cut, Index
+from ...kernels.grouping.groups import block_parts
+from ..cuts import Cut, Index
+from ..one_cut.arrangement import Arrangement
 
 __all__ = ["composed", "nested_order", "parts_of"]
 

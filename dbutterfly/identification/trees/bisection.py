@@ -16,13 +16,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..kernels.backend import host_array, namespace
-from ..kernels.grouping.groups import block_view, leading_rows
-from ..kernels.grouping.similarity import row_similarity
-from ..kernels.linalg import adjoint, squared_norms
-from .arrangement import Arrangement
-from .cuts import Cut, Index
-from .descent import Found
+from ...kernels.backend import host_array, namespace
+from ...kernels.grouping.groups import block_view, leading_rows
+from ...kernels.grouping.similarity import row_similarity
+from ...kernels.linalg import adjoint, squared_norms
+from ..cuts import Cut, Index
+from ..one_cut.arrangement import Arrangement
+from ..one_cut.descent import Found
 from .geometry import Points
 
 __all__ = ["bisected"]

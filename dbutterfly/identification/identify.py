@@ -18,9 +18,9 @@ from ..sources.dispatch import as_source
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
 from .cuts import Index, cuts_of, from_standard, to_standard
-from .matrix_search import MatrixSearch
 from .portfolio import METHODS
 from .result import IdentifiedOrderings, Trees
+from .search import MatrixSearch
 from .verdict import judged
 
 __all__ = ["IDENTIFY", "are_unknown", "identify", "is_unknown"]

@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.grouping.groups import block_view, leading_rows
-from ..kernels.grouping.panels import fit_panel, orthonormal_parts, row_basis
-from .arrangement import Arrangement
-from .clustering import landmark_groups
-from .cuts import Cut, Index, transposed
-from .nested import nested
+from ...kernels.grouping.groups import block_view, leading_rows
+from ...kernels.grouping.panels import fit_panel, orthonormal_parts, row_basis
+from ..cuts import Cut, Index, transposed
+from ..one_cut.arrangement import Arrangement
+from ..one_cut.clustering import landmark_groups
+from ..one_cut.solve import Search, solve_cut
+from ..trees.nested import nested
+from ..trees.polish import captured_by
 from .passes import Passes, Sample, Side, gathered, labels_of, panel_ranges, placed
-from .polish import captured_by
-from .search import Search, solve_cut
 
 __all__ = ["Groups", "Spreading"]
 

@@ -15,7 +15,7 @@ from scipy import linalg
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spanning_tree
 
-from .cuts import Index
+from ..cuts import Index
 
 __all__ = ["Points"]
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.backend import host_array
-from .arrangement import Arrangement
-from .assignment import equal_groups
-from .cuts import Cut, transposed
-from .descent import Found, by_turns
+from ...kernels.backend import host_array
+from ..cuts import Cut, transposed
+from ..one_cut.arrangement import Arrangement
+from ..one_cut.assignment import equal_groups
+from ..one_cut.descent import Found, by_turns
 
 __all__ = ["captured_by", "polished"]
 

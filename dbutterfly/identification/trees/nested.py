@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .arrangement import Arrangement
-from .cuts import Cut, left_of, right_of
+from ..cuts import Cut, left_of, right_of
+from ..one_cut.arrangement import Arrangement
+from ..one_cut.solve import Search, solve_cut
 from .parts import composed, parts_of
-from .search import Search, solve_cut
 
 __all__ = ["free_parameters", "is_noise", "nested"]
 

@@ -12,14 +12,14 @@ import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.backend import Array, entry_bytes, host_array, namespace
-from ..kernels.factors.hierarchy import factor_stack
-from ..kernels.linalg import squared_norms
-from ..structure.chain import Chain
-from ..structure.digits import digit_reversal
-from ..structure.tree import split_tree
-from .arrangement import Arrangement
-from .cuts import Cut, Index, transposed
+from ...kernels.backend import Array, entry_bytes, host_array, namespace
+from ...kernels.factors.hierarchy import factor_stack
+from ...kernels.linalg import squared_norms
+from ...structure.chain import Chain
+from ...structure.digits import digit_reversal
+from ...structure.tree import split_tree
+from ..cuts import Cut, Index, transposed
+from ..one_cut.arrangement import Arrangement
 
 __all__ = ["LARGEST_EXCHANGED", "are_ambiguous", "exchanged", "kicked", "product_error"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kernels.backend import host_array, namespace
-from ..kernels.grouping.pairs import pair_residuals, two_line_fits
-from ..kernels.grouping.similarity import row_similarity
+from ...kernels.backend import host_array, namespace
+from ...kernels.grouping.pairs import pair_residuals, two_line_fits
+from ...kernels.grouping.similarity import row_similarity
+from ..cuts import Cut, Index
 from .arrangement import Arrangement
 from .assignment import best_pairs
 from .clustering import spectral_groups
-from .cuts import Cut, Index
 from .descent import Found, regrouped
 
 __all__ = ["alternated", "clustered", "paired", "random_columns"]

@@ -2,7 +2,8 @@
 
 The parts of the blocks of the middle cut, O(N^1.5) numbers, hold all that the other cuts ask for, and they carry the
 noise of that cut. What a smaller cut leaves is so told from noise before the next ones build on it
-(:mod:`dbutterfly.identify.nested`); and where the cuts end with unequal noise, all is done again from a larger sample.
+(:mod:`dbutterfly.identification.trees.nested`); and where the cuts end with unequal noise, all is done again from a
+larger sample.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.backend import resolve_backend
-from .arrangement import Arrangement
-from .cuts import Cut, Index, left_of, right_of
-from .nested import free_parameters, is_noise, nested
-from .parts import nested_order
+from ...kernels.backend import resolve_backend
+from ..cuts import Cut, Index, left_of, right_of
+from ..one_cut.arrangement import Arrangement
+from ..one_cut.solve import Search
+from ..trees.nested import free_parameters, is_noise, nested
+from ..trees.parts import nested_order
+from ..trees.polish import captured_by
+from ..verdict import Solution, free_parts
+from .one_cut import Groups, Spreading
 from .passes import Passes
-from .polish import captured_by
-from .search import Search
-from .spreading import Groups, Spreading
-from .verdict import Solution, free_parts
 
 __all__ = ["EXACT_IN_SINGLE", "Wanted", "client_bytes", "is_settled", "search_streamed"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..cuts import Cut
 from .arrangement import Arrangement
-from .cuts import Cut
 from .descent import GAIN, Found, descend, regrouped, shaken
 from .starts import alternated, clustered, paired
 

@@ -1,0 +1,1 @@
+"""The row and column groups of one cut."""

@@ -1,0 +1,1 @@
+"""Identification of matrices that are read panel by panel."""

@@ -29,11 +29,11 @@ import dbutterfly as dbf
 from dbutterfly.errors import CheckpointError
 from dbutterfly.execution.dask_engine import DaskEngine
 from dbutterfly.execution.task import Inputs, Output, Record, Task, done_name
+from dbutterfly.factorization.job import Job
 from dbutterfly.planning.budget import Budget
 from dbutterfly.planning.search import make_plan
 from dbutterfly.sources.dispatch import as_source
 from dbutterfly.storage.workspace import MemoryWorkspace, Selection
-from dbutterfly.tasks import Job
 
 from . import harness
 

@@ -13,12 +13,13 @@ and columns where they are not known.
 """
 
 from . import errors, matrices
-from .certificate import Certificate
-from .estimates import VerifiedError
 from .execution import clusters
-from .factorization import Factorization
-from .factorization import open_factorization as open
-from .factorize import factorize, plan
+from .factorization.factorize import factorize, plan
+from .factorization.results.certificate import Certificate
+from .factorization.results.estimates import VerifiedError
+from .factorization.results.factorization import Factorization
+from .factorization.results.factorization import open_factorization as open
+from .factorization.verify import verify
 from .identification.identify import identify
 from .identification.result import IdentifiedOrderings
 from .operator.butterfly import ButterflyOperator
@@ -27,7 +28,6 @@ from .planning.plan import Plan
 from .sources.entries import Entries, entries
 from .structure.chain import Chain, Pattern
 from .structure.orderings import Orderings
-from .verify import verify
 
 __version__ = "0.1.0"
 

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DButterflyError
-from .factorization import Factorization
-from .factorize import factorize, plan
+from .factorization.factorize import factorize, plan
+from .factorization.results.factorization import Factorization
+from .factorization.verify import verify
 from .matrices import dft, noisy, write
 from .planning.sizes import format_bytes
 from .sources.base import MatrixSource
 from .sources.dispatch import as_source
 from .structure.orderings import BITREVERSAL
-from .verify import verify
 
 __all__ = ["Step", "demonstrate"]
 

@@ -9,12 +9,12 @@ import numpy as np
 from comparing import random_matrix
 
 import dbutterfly as dbf
+from dbutterfly.factorization.job import Job
 from dbutterfly.planning.budget import Budget
 from dbutterfly.sources.base import MatrixSource
 from dbutterfly.storage.workspace import MemoryWorkspace
 from dbutterfly.structure.axes import axes_of_cut
 from dbutterfly.structure.chain import Chain
-from dbutterfly.tasks import Job
 
 
 @dataclass(frozen=True)

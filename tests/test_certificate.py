@@ -5,7 +5,7 @@ import pytest
 from comparing import DTYPES, dense_error, noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
-from dbutterfly.certificate import Certificate, certify, guarantee_of
+from dbutterfly.factorization.results.certificate import Certificate, certify, guarantee_of
 from dbutterfly.structure.chain import Chain
 
 

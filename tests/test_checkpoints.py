@@ -1,6 +1,5 @@
 """What a run has stored and is then damaged, lost or replaced: it is named, never used, and computed again."""
 
-import importlib
 import os
 import shutil
 import threading
@@ -12,16 +11,17 @@ from comparing import assert_same, memory_for, noisy_butterfly, snapshot
 from counted import Counted, blocks
 
 import dbutterfly as dbf
-from dbutterfly import tasks
 from dbutterfly.errors import CheckpointError, InputError, StoreBusyError, StoreError
 from dbutterfly.execution import task
+from dbutterfly.factorization import run, workspace_arrays
+from dbutterfly.factorization.tasks.halves import LeftTask, RightTask
+from dbutterfly.factorization.tasks.projection import ProjectTask
 from dbutterfly.planning import copies
 from dbutterfly.storage import lease
 from dbutterfly.storage.run_store import RunStore
 
-factorize_module = importlib.import_module("dbutterfly.factorize")  # dbf.factorize is the function in it
 TREE = (((0, 1), (2, 3)), (4, (5, (6, 7))))
-CLASSES = {"left": "LeftTask", "project": "ProjectTask", "right": "RightTask"}
+CLASSES = {"left": LeftTask, "project": ProjectTask, "right": RightTask}
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,9 @@ def stopped(matrix, arguments, tmp_path):
     def run(before, passes=1, **more):
         with pytest.MonkeyPatch.context() as patch:
             if before in CLASSES:
-                patch.setattr(getattr(tasks, CLASSES[before]), "compute", stop)
+                patch.setattr(CLASSES[before], "compute", stop)
             else:
-                patch.setattr(factorize_module, "assembled", stop)
+                patch.setattr(run, "assemble", stop)
             settings = arguments | {"workers": 1, "passes": passes, "store": tmp_path / "run"} | more
             with pytest.raises(InputError, match="stopped here"):
                 dbf.factorize(counted(matrix, os.devnull), **settings)
@@ -245,7 +245,7 @@ def test_late_writers_of_a_run_that_was_given_up_disturb_nobody(stopped, resumed
 
 def test_a_run_that_was_taken_over_writes_no_result(stopped, resumed, expected, tmp_path, monkeypatch):
     stopped("end")
-    assembled = factorize_module.assembled
+    assembled = run.assemble
     store = zarr.storage.LocalStore(tmp_path / "run")
 
     def taken_over(*args):
@@ -254,7 +254,7 @@ def test_a_run_that_was_taken_over_writes_no_result(stopped, resumed, expected, 
         return assembled(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(factorize_module, "assembled", taken_over)
+        patch.setattr(run, "assemble", taken_over)
         with pytest.raises(StoreBusyError, match="another run has taken over store"):
             resumed()
     assert not RunStore.open(tmp_path / "run").is_complete
@@ -294,7 +294,7 @@ def test_every_chunk_has_one_writer_who_can_be_found(matrix, orderings, passes, 
     covered = {name: np.zeros(array.shape, int) for name, array in work.members(None) if isinstance(array, zarr.Array)}
     for stage, number, name, selection in written:
         covered[name][selection] += 1
-        assert tasks.writers(plans[0], name, selection) == (stage, [number])
+        assert workspace_arrays.writers(plans[0], name, selection) == (stage, [number])
         spans = zip(selection, work[name].shape, work[name].chunks, strict=False)
         for part, size, chunk in spans:
             assert part.start % chunk == 0

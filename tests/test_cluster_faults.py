@@ -19,7 +19,7 @@ import dbutterfly as dbf
 from dbutterfly.errors import SourceError, TaskError
 from dbutterfly.execution import backlog, dask_client, dask_engine
 from dbutterfly.execution.backlog import Returned
-from dbutterfly.tasks import TileTask
+from dbutterfly.factorization.tasks.tiles import TileTask
 
 TILES = 64
 SLOW = {"seconds": 0.05}

@@ -12,6 +12,9 @@ from distributed import Client, LocalCluster
 
 import dbutterfly as dbf
 from dbutterfly.errors import InputError, MemoryBudgetError
+from dbutterfly.factorization.tasks import tiles
+from dbutterfly.factorization.tasks.halves import RightTask
+from dbutterfly.factorization.tasks.tiles import TileTask
 from dbutterfly.kernels.backend import cuda
 
 MIB = 1 << 20
@@ -74,7 +77,7 @@ def test_the_next_tile_is_copied_while_the_kernels_of_this_one_run(device, store
         stage(lane, arrays)
         staged.release()
 
-    low_rank_grid = dbf.tasks.low_rank_grid
+    low_rank_grid = tiles.low_rank_grid
 
     def kernel(grid, *args, **kwargs):
         if not overlapped:  # the first one ends when its own tile and the next one are there
@@ -82,12 +85,12 @@ def test_the_next_tile_is_copied_while_the_kernels_of_this_one_run(device, store
         return low_rank_grid(grid, *args, **kwargs)
 
     monkeypatch.setattr(cuda.DeviceLane, "stage", staging)
-    monkeypatch.setattr(dbf.tasks, "low_rank_grid", kernel)
+    monkeypatch.setattr(tiles, "low_rank_grid", kernel)
     found = dbf.factorize(stored, backend="cupy", workers=1)
     assert overlapped == [True]
     assert found.record["stages"]["tiles"]["tasks"] > 2
     assert len(device.Stream.made) == 2
-    monkeypatch.setattr(dbf.tasks, "low_rank_grid", low_rank_grid)
+    monkeypatch.setattr(tiles, "low_rank_grid", low_rank_grid)
     assert_same(found, dbf.factorize(stored, backend="numpy"))
 
 
@@ -130,12 +133,12 @@ def test_more_memory_than_there_is_is_refused(device, stored):
 def test_a_run_is_continued_where_less_is_free_than_before(device, stored, tmp_path, monkeypatch):
     run = tmp_path / "run.zarr"
     job = {"backend": "cupy", "workers": 1, "store": run}
-    right = dbf.tasks.RightTask.compute
-    monkeypatch.setattr(dbf.tasks.RightTask, "compute", _broken)
+    right = RightTask.compute
+    monkeypatch.setattr(RightTask, "compute", _broken)
     with pytest.raises(dbf.errors.TaskError):
         dbf.factorize(stored, **job)
-    monkeypatch.setattr(dbf.tasks.RightTask, "compute", right)
-    monkeypatch.setattr(dbf.tasks.TileTask, "compute", _broken)  # all done already
+    monkeypatch.setattr(RightTask, "compute", right)
+    monkeypatch.setattr(TileTask, "compute", _broken)  # all done already
     monkeypatch.setattr(device, "FREE", 24 * MIB)
     cuda.free_memory.cache_clear()
     found = dbf.factorize(stored, **job)

@@ -16,13 +16,14 @@ from distributed import Client, LocalCluster
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import dbutterfly as dbf
-from dbutterfly import tasks
 from dbutterfly.errors import InputError, MissingChunksWarning, NonFiniteError, SourceError, TaskError
 from dbutterfly.execution import dask_engine, task
 from dbutterfly.execution.backlog import ATTEMPTS, IN_A_ROW
 from dbutterfly.execution.choose import choose_engine
 from dbutterfly.execution.dask_engine import IN_FLIGHT_PER_WORKER, DaskEngine
 from dbutterfly.execution.thread_engine import ThreadEngine
+from dbutterfly.factorization import stages
+from dbutterfly.factorization.tasks import halves
 from dbutterfly.kernels.backend.blas import single_threaded_blas
 from dbutterfly.planning.sizes import parse_memory
 from dbutterfly.storage.run_store import RunStore
@@ -116,7 +117,7 @@ def test_a_failing_source_is_named(error, engine, tmp_path):
     assert isinstance(caught.value.__cause__, type(error))
 
 
-class Unlucky(tasks.LeftTask):
+class Unlucky(halves.LeftTask):
     """A task that fails for a reason of its own."""
 
     def compute(self, job, inputs):  # noqa: ARG002
@@ -124,7 +125,7 @@ class Unlucky(tasks.LeftTask):
 
 
 def test_an_error_of_any_kind_names_the_task_and_its_cause(engine, monkeypatch):
-    monkeypatch.setattr(tasks, "LeftTask", Unlucky)
+    monkeypatch.setattr(stages, "LeftTask", Unlucky)
     with pytest.raises(
         TaskError, match=r"left factors of row groups \d+\.\.\d+ failed 3 times: RuntimeError: out of luck"
     ) as caught:

@@ -1,15 +1,15 @@
 """The error by cuts: the parts add up to the error, and tell where it arises."""
 
 import math
-import sys
 
 import numpy as np
 import pytest
 from comparing import dense_error, memory_for, noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
+from dbutterfly.factorization import run
+from dbutterfly.factorization.results.cut_errors import errors_by_cut
 from dbutterfly.kernels.products.ksmm import dense_product
-from dbutterfly.levels import errors_by_cut
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.tree import tree_leaves
 
@@ -111,7 +111,7 @@ def test_a_resumed_run_has_them_all(factorized, tmp_path, monkeypatch):
     matrix = noisy_butterfly(256)
     _, expected = factorized(matrix)
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["dbutterfly.factorize"], "assembled", lambda *_: 1 / 0)
+        patch.setattr(run, "assemble", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             dbf.factorize(matrix, store=tmp_path / "run")
     np.testing.assert_array_equal(factorized(matrix, store=tmp_path / "run")[1], expected)

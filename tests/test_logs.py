@@ -8,7 +8,7 @@ import pytest
 from comparing import noisy_butterfly
 
 import dbutterfly as dbf
-from dbutterfly import stages
+from dbutterfly.factorization import stages
 from dbutterfly.logs import JsonLines, logging_to_stderr
 
 

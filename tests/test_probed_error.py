@@ -6,7 +6,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import dbutterfly as dbf
 from dbutterfly.errors import SourceError
-from dbutterfly.probed_error import ProbedError, probed_error
+from dbutterfly.factorization.results.probed_error import ProbedError, probed_error
 from dbutterfly.sources import operators
 from dbutterfly.sources.dispatch import as_source
 

@@ -8,10 +8,10 @@ from blocks import blocks_of, errors_of, job_of_source, low_rank_blocks, standar
 from comparing import DTYPES, random_matrix
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
-from dbutterfly import probing
 from dbutterfly.errors import InputError, SourceError
 from dbutterfly.execution.task import finish_task, load_task, write_outputs
-from dbutterfly.probing import ProbeTask
+from dbutterfly.factorization.tasks import probed_tiles
+from dbutterfly.factorization.tasks.probed_tiles import ProbeTask
 from dbutterfly.sources import operators, probes
 from dbutterfly.sources.dispatch import as_source
 from dbutterfly.sources.probes import ProbeSizes, gaussian
@@ -334,4 +334,4 @@ def test_a_task_travels_and_says_what_it_does():
     assert task == ProbeTask(Tile(0, 4, 2, 8), 3)
     assert task.stage == "tiles"
     assert task.label == "products of tile (row groups 0..3, column groups 2..7)"
-    assert probing.__doc__
+    assert probed_tiles.__doc__

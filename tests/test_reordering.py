@@ -1,6 +1,5 @@
 """Orderings that scatter both sides: the matrix is copied first, with the groups of one side laid together."""
 
-import importlib
 import re
 
 import numpy as np
@@ -9,13 +8,13 @@ import zarr
 from comparing import assert_same, least_memory, noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
-from dbutterfly import tasks
 from dbutterfly.errors import CheckpointError, InputError, NonFiniteError
+from dbutterfly.factorization.tasks.copies import CopyTask
+from dbutterfly.factorization.tasks.tiles import TileTask
 from dbutterfly.planning import copies
 from dbutterfly.storage.run_store import RunStore
 from dbutterfly.structure.chain import Chain
 
-factorize_module = importlib.import_module("dbutterfly.factorize")  # dbf.factorize is the function in it
 SHAPE = (144, 240)
 
 
@@ -150,7 +149,7 @@ def half_done(eager, tmp_path, monkeypatch):
     expected = dbf.factorize(matrix, tree=plan.tree, orderings=orderings)
 
     def stop(panels):
-        def compute(self, job, inputs, *, compute=tasks.CopyTask.compute):
+        def compute(self, job, inputs, *, compute=CopyTask.compute):
             if self.panel in plan.panels[panels:]:
                 raise InputError("stopped here")
             return compute(self, job, inputs)
@@ -159,8 +158,8 @@ def half_done(eager, tmp_path, monkeypatch):
             raise InputError("stopped here")
 
         with monkeypatch.context() as patch:
-            patch.setattr(tasks.CopyTask, "compute", compute)
-            patch.setattr(tasks.TileTask, "compute", refuse)
+            patch.setattr(CopyTask, "compute", compute)
+            patch.setattr(TileTask, "compute", refuse)
             with pytest.raises(InputError, match="stopped here"):
                 dbf.factorize(**arguments)
         return tmp_path / "run" / "work" / RunStore.open(tmp_path / "run").manifest["epoch"]

@@ -10,13 +10,13 @@ from comparing import random_matrix
 import dbutterfly as dbf
 from dbutterfly.errors import InputError, NonFiniteError, SourceError
 from dbutterfly.execution.task import finish_task
-from dbutterfly.sampling import SampledTileTask
+from dbutterfly.factorization.job import Job
+from dbutterfly.factorization.tasks.sampled_tiles import SampledTileTask
 from dbutterfly.sources.block_entries import BlockEntries
 from dbutterfly.sources.dispatch import as_source
 from dbutterfly.sources.sample_sizes import Evaluated, Sizes, evaluated
 from dbutterfly.structure.axes import Tile
 from dbutterfly.structure.chain import Chain
-from dbutterfly.tasks import Job
 
 
 @dataclass
@@ -160,7 +160,7 @@ def test_results_do_not_depend_on_the_tiles(monkeypatch):
     chain = Chain([(1, 24, 10, 6), (5, 12, 30, 1)])
     job = job_of(Asked(stored(blocks, None, chain)), chain.shape, "complex128", chain)
     whole = results_of(job)
-    monkeypatch.setattr("dbutterfly.sampling.WORK_BYTES", 1)
+    monkeypatch.setattr("dbutterfly.factorization.tasks.sampled_tiles.WORK_BYTES", 1)
     for tile in (Tile(0, 6, 0, 5), Tile(1, 3, 2, 5), Tile(5, 6, 4, 5)):
         for all_, part in zip(whole, results_of(job, tile), strict=True):
             np.testing.assert_allclose(all_[tile.r0 : tile.r1, tile.c0 : tile.c1], part, rtol=1e-12, atol=1e-14)
@@ -250,7 +250,7 @@ def test_few_calls_are_made():
 
 @pytest.mark.parametrize(("rank", "work"), [(1, 1 << 19), (4, 1 << 20)])
 def test_memory_is_that_of_the_results_and_the_work(monkeypatch, rank, work):
-    monkeypatch.setattr("dbutterfly.sampling.WORK_BYTES", work)
+    monkeypatch.setattr("dbutterfly.factorization.tasks.sampled_tiles.WORK_BYTES", work)
     chain = Chain.chainable((1024, 1024), rank=rank)
     job = job_of(Kernel(1024), (1024, 1024), "complex128", chain, orderings=("bitreversal", None))
     results_of(job, Tile(0, 1, 0, 1))

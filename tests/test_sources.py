@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbutterfly.errors import InputError, SourceError
+from dbutterfly.factorization.tasks.checks import first_bad_entry
 from dbutterfly.sources import zarr_array
 from dbutterfly.sources.base import MatrixSource
-from dbutterfly.sources.dispatch import as_source, first_bad_entry
+from dbutterfly.sources.dispatch import as_source
 from dbutterfly.sources.entries import Entries
 from dbutterfly.sources.info import work_dtype
 from dbutterfly.sources.zarr_array import ZarrSource

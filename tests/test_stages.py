@@ -9,6 +9,8 @@ from comparing import assert_same, noisy_butterfly
 
 import dbutterfly as dbf
 from dbutterfly.errors import StoreError
+from dbutterfly.factorization.tasks.halves import LeftTask
+from dbutterfly.factorization.tasks.tiles import TileTask
 from dbutterfly.storage.workspace import ZarrWorkspace
 
 OF_THE_TILES = {"A", "B", "stats"}
@@ -21,7 +23,7 @@ def create():
 
 def test_tiles_do_not_wait_for_what_others_fill(create, tmp_path, monkeypatch):
     z, computed, waited = noisy_butterfly(256), threading.Event(), []
-    compute = dbf.tasks.TileTask.compute
+    compute = TileTask.compute
 
     def computing(*args):
         computed.set()
@@ -32,7 +34,7 @@ def test_tiles_do_not_wait_for_what_others_fill(create, tmp_path, monkeypatch):
             waited.append(computed.wait(30))
         return create(self, name, *args)
 
-    monkeypatch.setattr(dbf.tasks.TileTask, "compute", computing)
+    monkeypatch.setattr(TileTask, "compute", computing)
     monkeypatch.setattr(ZarrWorkspace, "create", creating)
     found = dbf.factorize(z, store=tmp_path / "run")
     assert waited
@@ -48,7 +50,7 @@ def test_what_cannot_be_made_ends_the_run_before_it_is_needed(create, tmp_path, 
         return create(self, name, *args)
 
     monkeypatch.setattr(ZarrWorkspace, "create", failing)
-    monkeypatch.setattr(dbf.tasks.LeftTask, "compute", None)  # never called
+    monkeypatch.setattr(LeftTask, "compute", None)  # never called
     with pytest.raises(StoreError, match="no room for right/0"):
         dbf.factorize(noisy_butterfly(256), store=tmp_path / "run")
     monkeypatch.undo()

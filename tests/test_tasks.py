@@ -7,6 +7,11 @@ from comparing import noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
 from dbutterfly.execution.task import Loaded, finish_task, load_task, write_outputs
+from dbutterfly.factorization.job import Job
+from dbutterfly.factorization.stages import stage_tasks
+from dbutterfly.factorization.tasks.halves import LeftTask, RightTask
+from dbutterfly.factorization.tasks.tiles import TileTask
+from dbutterfly.factorization.tasks.verification import VerifyTask
 from dbutterfly.kernels.factors.hierarchy import multiply_stack
 from dbutterfly.planning.budget import Budget
 from dbutterfly.planning.search import make_plan
@@ -14,7 +19,6 @@ from dbutterfly.sources.dispatch import as_source
 from dbutterfly.storage.workspace import MemoryWorkspace
 from dbutterfly.structure.axes import Tile
 from dbutterfly.structure.chain import Chain
-from dbutterfly.tasks import Job, LeftTask, RightTask, TileTask, VerifyTask, stage_tasks
 
 ORDERINGS = [None, (None, "bitreversal"), ("bitreversal", None), (np.arange(36)[::-1], np.roll(np.arange(30), 7))]
 

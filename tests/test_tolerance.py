@@ -1,6 +1,5 @@
 """A tolerance in place of a rank: chosen from sampled blocks, confirmed by the certificate, raised where it is not."""
 
-import sys
 import warnings
 
 import numpy as np
@@ -10,13 +9,15 @@ from comparing import assert_same, dense_error, noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
 from dbutterfly.errors import InputError, NonFiniteError, StoreMismatchError, ToleranceWarning
+from dbutterfly.factorization import request
+from dbutterfly.factorization.tasks.halves import LeftTask, RightTask
+from dbutterfly.factorization.tasks.tiles import TileTask
 from dbutterfly.planning.tolerance import Estimate, chain_for_tolerance
 from dbutterfly.sources.dispatch import as_source
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.orderings import Orderings
 
 ORDERINGS = ("bitreversal", None)
-HERE = sys.modules["dbutterfly.settings"]
 
 
 def kernel(n=512):
@@ -30,7 +31,7 @@ def low_guess(monkeypatch):
     def guess(source, tol, orderings):
         return Estimate(Chain.chainable(source.shape, 3), 0.0, 1)
 
-    monkeypatch.setattr(HERE, "chain_for_tolerance", guess)
+    monkeypatch.setattr(request, "chain_for_tolerance", guess)
 
 
 @pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-7, 1e-10])
@@ -98,8 +99,8 @@ def test_a_run_cut_off_after_it_was_raised_goes_on_there(low_guess, monkeypatch,
     matrix = kernel(256)
     arguments = {"tol": 1e-7, "orderings": ORDERINGS, "store": tmp_path / "run", "workers": 1}
     whole = dbf.factorize(matrix, **arguments | {"store": None})
-    task = {"left": "LeftTask", "right": "RightTask"}[stage]
-    compute = getattr(sys.modules["dbutterfly.tasks"], task).compute
+    task = {"left": LeftTask, "right": RightTask}[stage]
+    compute = task.compute
 
     def failing(self, job, inputs):
         if job.rank > 3:
@@ -107,14 +108,14 @@ def test_a_run_cut_off_after_it_was_raised_goes_on_there(low_guess, monkeypatch,
         return compute(self, job, inputs)
 
     with monkeypatch.context() as patched:
-        patched.setattr(f"dbutterfly.tasks.{task}.compute", failing)
+        patched.setattr(task, "compute", failing)
         with pytest.raises(KeyboardInterrupt):
             dbf.factorize(matrix, **arguments)
     with pytest.raises(StoreMismatchError, match="tol is"):
         dbf.factorize(matrix, **arguments | {"tol": 1e-6})
     seen = []
-    split = sys.modules["dbutterfly.tasks"].TileTask.compute
-    monkeypatch.setattr("dbutterfly.tasks.TileTask.compute", lambda *a: seen.append(a) or split(*a))
+    split = TileTask.compute
+    monkeypatch.setattr(TileTask, "compute", lambda *a: seen.append(a) or split(*a))
     fact = dbf.factorize(matrix, **arguments)
     assert not seen
     assert_same(fact, whole)

@@ -1,5 +1,4 @@
 import pickle
-import sys
 
 import dask.array as da
 import numpy as np
@@ -8,7 +7,8 @@ import zarr
 from comparing import dense_error, noisy_butterfly, random_matrix
 
 import dbutterfly as dbf
-from dbutterfly.estimates import VerifiedError
+from dbutterfly.factorization.results import estimates
+from dbutterfly.factorization.results.estimates import VerifiedError
 from dbutterfly.structure.chain import Chain
 
 TREES = ["balanced", "left", "right", ((0, (1, 2)), ((3, 4), 5))]
@@ -126,7 +126,7 @@ def test_long_rows_are_compared_a_few_at_a_time(monkeypatch, orderings):
         asked.append(rows.size)
         return matrix[np.ix_(rows, cols)]
 
-    monkeypatch.setattr(sys.modules["dbutterfly.estimates"], "ROW_BYTES", 3 * 64 * 8)
+    monkeypatch.setattr(estimates, "ROW_BYTES", 3 * 64 * 8)
     estimate = dbf.verify(fact, dbf.entries(f, (64, 64), "float64"), samples=64)
     assert estimate == pytest.approx(dense_error(fact, matrix), rel=1e-12)
     assert max(asked) == 3

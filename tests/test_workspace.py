@@ -14,11 +14,11 @@ from comparing import random_matrix, snapshot
 
 from dbutterfly.errors import CheckpointError, InputError, StoreError
 from dbutterfly.execution.task import Output, write_outputs
+from dbutterfly.factorization.job import Job
 from dbutterfly.planning.budget import Budget
 from dbutterfly.planning.search import make_plan
 from dbutterfly.sources.dispatch import as_source
 from dbutterfly.storage.workspace import MemoryWorkspace, ZarrWorkspace
-from dbutterfly.tasks import Job
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 EVERYTHING = (slice(None),)

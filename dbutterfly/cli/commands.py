@@ -11,8 +11,8 @@ import typer
 import dbutterfly as dbf
 
 from ..errors import InputError
-from ..estimates import VerifiedError
-from ..factorization import Factorization
+from ..factorization.results.estimates import VerifiedError
+from ..factorization.results.factorization import Factorization
 from ..identification.identify import is_unknown
 from ..kernels.backend import SHARE_OF_DEVICE
 from ..planning.predicted_time import device_named

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..certificate import Certificate
-from ..estimates import VerifiedError
-from ..factorization import Factorization
+from ..factorization.results.certificate import Certificate
+from ..factorization.results.estimates import VerifiedError
+from ..factorization.results.factorization import Factorization
 from ..planning.sizes import format_bytes
 
 __all__ = [

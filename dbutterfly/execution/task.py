@@ -1,4 +1,9 @@
-"""Tasks and what they share: read, compute, write."""
+"""Tasks and what they share: read, compute, write. Plain picklable objects.
+
+Every task has three steps, so that an engine can overlap the reading of one with the arithmetic of another, and can
+read here what a worker cannot reach: it reads from Z and from the workspace, ``compute`` turns that into outputs, and
+the outputs name the ranges of the workspace they fill. The last output of a task is its row of ``done``.
+"""
 
 from __future__ import annotations
 

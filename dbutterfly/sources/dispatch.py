@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 from ..errors import SourceError
 from ..storage.places import as_store, is_remote
 from ..storage.retries import reason, retried
-from ..structure.axes import Axis, Index, Tile
 from .arrays import ArraySource, DaskSource
 from .base import MatrixSource, unfold
 from .entries import Entries
@@ -25,7 +23,7 @@ from .info import work_dtype
 from .operators import OperatorSource, is_operator, operator_source
 from .zarr_array import ZarrSource
 
-__all__ = ["MatrixSource", "OperatorSource", "ZarrSource", "as_source", "first_bad_entry", "unfold", "work_dtype"]
+__all__ = ["MatrixSource", "OperatorSource", "ZarrSource", "as_source", "unfold", "work_dtype"]
 
 
 def as_source(source: Any) -> MatrixSource:
@@ -142,27 +140,3 @@ def _open_quietly(store: Any) -> Any:
 def _arrays(group: zarr.Group) -> str:
     names = [name for name, _ in group.arrays()]
     return ", ".join(names[:8]) if names else "it has none"
-
-
-def first_bad_entry(grid: NDArray[Any], rows: Axis, cols: Axis, tile: Tile) -> tuple[int, int] | None:
-    """Row and column in storage of the first NaN or infinity of a tile, in row-major order; None if there is none."""
-    row_at = _by_group(rows, tile.r0, tile.r1)
-    col_at = _by_group(cols, tile.c0, tile.c1)
-    best: tuple[int, int] | None = None
-    for g, row_members in enumerate(row_at):
-        h, i, j = np.nonzero(~np.isfinite(grid[g]))
-        for candidate in _row_major_first(row_members[i], col_at[h, j]):
-            best = candidate if best is None else min(best, candidate)
-    return best
-
-
-def _row_major_first(rows: Index, cols: Index) -> Iterator[tuple[int, int]]:
-    if rows.size:
-        at = np.lexsort((cols, rows))[0]
-        yield int(rows[at]), int(cols[at])
-
-
-def _by_group(axis: Axis, first: int, last: int) -> Index:
-    """Storage positions, shape (groups, members)."""
-    positions = axis.positions(first, last).reshape(axis.buffer_shape(first, last))
-    return positions.T if axis.strided else positions

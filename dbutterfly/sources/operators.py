@@ -2,7 +2,7 @@
 
 A product with a unit vector is a column, and one of the adjoint a row, so that such a matrix can be read like any
 other, at the price of one product for every row or column of a tile. Factorizing it takes fewer, with random vectors
-(:mod:`dbutterfly.probing`).
+(:mod:`dbutterfly.factorization.tasks.probed_tiles`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     /                         attributes["dbutterfly"]: manifest (format, matrix, chain, status, certificate, record)
     /factors/0 .. J-1         ks_values, once the run is complete
     /orderings/rows,cols      index arrays, where a side has one
-    /trace/tasks,residuals    what a report shows (see :mod:`dbutterfly.trace`)
+    /trace/tasks,residuals    what a report shows (see :mod:`dbutterfly.factorization.results.trace`)
     /lease                    who works on the run (see :mod:`dbutterfly.storage.lease`)
     /work/EPOCH/...           halves A and B, energies and factors by group, of a run under way
     /work/EPOCH/done/STAGE    one row per finished task, written by the task after all else

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 from hiding import hidden
@@ -11,6 +9,7 @@ from hiding import hidden
 import dbutterfly as dbf
 from dbutterfly import Chain
 from dbutterfly.errors import ChainError, InputError, MemoryBudgetError, NonFiniteError, SourceError, StoreMismatchError
+from dbutterfly.factorization import factorize
 
 M = dbf.matrices
 
@@ -141,19 +140,18 @@ def test_factorize_identifies(engine, tmp_path):
 
 def test_a_run_keeps_the_orderings_that_were_identified(tmp_path, monkeypatch):
     z, _ = hidden(M.orthogonal_butterfly(32, seed=3), 0)
-    job = sys.modules["dbutterfly.factorize"]
     store = tmp_path / "run.zarr"
 
     def cut_off(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(job, "_finished", cut_off)
+        patch.setattr(factorize, "complete_run", cut_off)
         with pytest.raises(KeyboardInterrupt):
             dbf.factorize(z, orderings="identify", store=store)
     once = dbf.factorize(z, orderings=dbf.identify(z))
     with monkeypatch.context() as patch:
-        patch.setattr(job, "identify", cut_off)  # not asked again: begun, and ended
+        patch.setattr(factorize, "identify", cut_off)  # not asked again: begun, and ended
         for _ in range(2):
             fact = dbf.factorize(z, orderings="identify", store=store)
             np.testing.assert_array_equal(fact.orderings.rows, once.orderings.rows)

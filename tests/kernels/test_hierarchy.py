@@ -255,7 +255,7 @@ def test_what_a_node_misses_is_what_the_projections_lose_down_its_right_spine(xp
 @pytest.mark.parametrize("tree", ["balanced", "left", "right"])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_what_a_left_child_misses_is_what_its_columns_leave_of_the_left_parts(rank, tree):
-    """By which the energies that the nodes miss become parts of one sum (see :mod:`dbutterfly.levels`)."""
+    """So the energies that the nodes miss are parts of one sum (:mod:`dbutterfly.factorization.results.cut_errors`)."""
     chain = Chain.chainable((96, 96), rank)
     cut = len(chain) - 2
     (p, u, q, v, _), left_chain, _ = chain.cut(cut)

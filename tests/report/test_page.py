@@ -11,8 +11,8 @@ from comparing import noisy_butterfly
 
 import dbutterfly as dbf
 from dbutterfly.errors import InputError
-from dbutterfly.factorization import Factorization
-from dbutterfly.report import page
+from dbutterfly.factorization.results.factorization import Factorization
+from dbutterfly.factorization.results.report import page
 from dbutterfly.structure.tree import tree_leaves
 
 REFERRING = {"src", "href", "data", "action", "srcset", "poster", "xlink:href", "formaction", "background"}

@@ -3,9 +3,9 @@ import itertools
 import numpy as np
 import pytest
 
-from dbutterfly.report.colours import STAGES, on_scale
-from dbutterfly.report.timeline import WIDTH, timeline
-from dbutterfly.trace import Trace
+from dbutterfly.factorization.results.report.colours import STAGES, on_scale
+from dbutterfly.factorization.results.report.timeline import WIDTH, timeline
+from dbutterfly.factorization.results.trace import Trace
 
 
 def trace(*tasks):

@@ -7,7 +7,8 @@ the triangle moving out of it; and the right child on ``X^H Z``, the best right 
 blocks are disjoint, ``||Z - X B||^2 = ||Z||^2 - ||X^H Z||^2 + ||X^H Z - B||^2`` at every node.
 
 By how much the product of every child misses what it was given is measured on the way, on matrices smaller than those
-of the top node: :mod:`dbutterfly.levels` makes of it the part of the error that each cut answers for.
+of the top node: :mod:`dbutterfly.factorization.results.cut_errors` makes of it the part of the error that each cut
+answers for.
 
 Column ``ch*r + k`` of the left child of row group ``rl`` meets row ``k*u + rl`` of the right child of column group
 ``ch``.

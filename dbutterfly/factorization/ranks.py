@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .planning.tolerance import LARGEST_RANK
-from .tasks import Job
+from ..planning.plan import Plan
+from ..planning.tolerance import LARGEST_RANK
+from ..storage.rank_workspace import RankWorkspace
+from ..storage.workspace import MemoryWorkspace, Workspace
+from .job import Job
 
-__all__ = ["next_rank"]
+__all__ = ["memory_workspace", "next_rank", "with_rank"]
 
 
 STALLED = 0.97
@@ -58,3 +62,23 @@ def _extrapolated(ranks: tuple[int, ...], expected: NDArray[np.float64], tol: fl
     if per_rank > STALLED:
         return None
     return ranks[-1] + max(1, math.ceil(math.log(tol / expected[-1]) / math.log(max(per_rank, 1e-3))))
+
+
+def with_rank(job: Job, rank: int) -> Job:
+    """Continue a job with a rank for which its tiles are split already."""
+    assert job.plan.split is not None
+    assert isinstance(job.workspace, RankWorkspace)
+    chain, split = job.plan.chain.of_rank(rank), job.plan.split._replace(rank=rank)
+    return dataclasses.replace(
+        job,
+        plan=dataclasses.replace(job.plan, chain=chain, split=split),
+        workspace=job.workspace.of_rank(rank),
+    )
+
+
+def memory_workspace(planned: Plan, tol: float | None) -> Workspace:
+    """Workspace in memory; with a view for each rank where a tolerance may raise it."""
+    workspace = MemoryWorkspace()
+    if tol is None or planned.split is None:
+        return workspace
+    return RankWorkspace(workspace, planned.split.rank, planned.passes)

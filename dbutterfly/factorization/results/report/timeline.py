@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..execution.task import Record
+from ....execution.task import Record
 from ..trace import Trace
 from .colours import STAGES
 

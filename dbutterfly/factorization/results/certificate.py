@@ -34,8 +34,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .kernels.linalg import CANCELLING, SUBTRACTED
-from .structure.tree import Tree, tree_leaves
+from ...kernels.linalg import CANCELLING, SUBTRACTED
+from ...structure.tree import Tree, tree_leaves
 
 __all__ = ["Certificate", "certify", "guarantee_of", "rounding_of_products"]
 

@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import logging
-import warnings
-from importlib import metadata
 from typing import Any
 
-from .assembly import assembled
-from .errors import CheckpointError, InputError, SourceError, StoreError, StoreMismatchError, ToleranceWarning
-from .execution.choose import choose_engine
-from .execution.clusters import Threads, for_cluster, on_cluster
-from .execution.engine import Engine
-from .factorization import Factorization, as_lists, index_arrays, load, manifest_of
-from .identification.identify import are_unknown, identify, is_unknown
-from .identification.result import IdentifiedOrderings
-from .kernels.backend import BACKENDS, resolve_backend
-from .planning.plan import Plan
-from .ranks import next_rank
-from .refining import check_sweeps, refined
-from .settings import Settings, layout_of
-from .sources.base import MatrixSource
-from .sources.dispatch import as_source
-from .sources.missing_chunks import check_missing
-from .stages import Run, forgotten, made_arrays, run_stages
-from .storage.rank_workspace import RankWorkspace
-from .storage.run_store import RunStore
-from .storage.workspace import MemoryWorkspace, Workspace
-from .structure.tree import split_tree
-from .tasks import Job
+from ..errors import InputError
+from ..execution.choose import choose_engine
+from ..execution.clusters import Threads, for_cluster, on_cluster
+from ..identification.identify import identify, is_unknown
+from ..identification.result import IdentifiedOrderings
+from ..kernels.backend import BACKENDS, resolve_backend
+from ..planning.plan import Plan
+from ..sources.dispatch import as_source
+from ..sources.missing_chunks import check_missing
+from ..storage.run_store import RunStore
+from .job import Job
+from .ranks import memory_workspace
+from .request import Settings
+from .results.factorization import Factorization, index_arrays, load
+from .resume import build_manifest, check_chunks, check_same, create_or_open, load_identified
+from .run import complete_run
+from .stages import Run
+from .sweeps import check_sweeps
 
 __all__ = ["factorize", "plan"]
 
-SAME_RUN = ("dtype", "chain", "tree", "orderings", "matrix", "passes", "tol", "sweeps")
-"""Entries of the manifest in which a resumed run must agree with the stored one."""
 
 _log = logging.getLogger("dbutterfly")
 
@@ -206,7 +196,7 @@ def factorize(
             raise InputError(
                 f"tol={tol!r} finds the rank for orderings that are known; identify them first, for a rank"
             )
-        identified = _kept(run, wrapped, orderings) if resume else None
+        identified = load_identified(run, wrapped, orderings) if resume else None
         identified = identified or identify(
             wrapped,
             chain,
@@ -227,152 +217,34 @@ def factorize(
     if store is None:
         check_missing(wrapped, missing)
         wrapped.check_reproducible()
-        job = Job(wrapped, planned, _memory_workspace(planned, tol), backend)
-        return _finished(job, engine, None, settings, progress, identified)
-    manifest = _manifest(wrapped, planned, settings)
+        job = Job(wrapped, planned, memory_workspace(planned, tol), backend)
+        return complete_run(job, engine, None, settings, progress, identified)
+    manifest = build_manifest(wrapped, planned, settings)
     if identified is not None:
         manifest["identified"] = identified.to_json()
     if run is not None:
-        _check_same(run, manifest, planned)
+        check_same(run, manifest, planned)
         if run.is_complete and resume:
             return load(run)
     check_missing(wrapped, missing)
     if run is None:
         wrapped.check_reproducible()
-        run = _created(store, manifest)
+        run = create_or_open(store, manifest)
     with run.lease() as lease:
         # What was found may have been changed, or ended, before the lease was taken.
         run = RunStore.open(store, mode="r+") or run
-        _check_same(run, manifest, planned)
+        check_same(run, manifest, planned)
         if not resume:
             run.restart(manifest)
         elif run.is_complete:
             return load(run)
         else:
-            _check_chunks(wrapped, run)
+            check_chunks(wrapped, run)
             planned = settings.of_run(run).plan(wrapped, engine, earlier=run)
         if identified is not None:
             run.keep_orderings(index_arrays(planned.orderings))
         job = Job(wrapped, planned, run.workspace, backend)
-        return _finished(job, engine, Run(run, lease), settings, progress, identified)
-
-
-def _version() -> str:
-    """Version of the installed package; the top package, which states it, imports this module."""
-    try:
-        return metadata.version("dbutterfly")
-    except metadata.PackageNotFoundError:  # run from a source tree
-        return "not installed"
-
-
-def _kept(run: RunStore | None, source: MatrixSource, orderings: Any) -> IdentifiedOrderings | None:
-    """Orderings of both sides that an earlier call has identified for the run of the same matrix."""
-    if run is None or "identified" not in run.manifest or not are_unknown(orderings):
-        return None
-    if run.manifest["matrix"]["fingerprint"] != source.fingerprint():
-        return None  # another matrix: the store is refused once its plan is known
-    try:
-        return IdentifiedOrderings.from_json(run.manifest["identified"], run.side("rows"), run.side("cols"))
-    except StoreError:  # the call was cut off before it had stored them
-        return None
-
-
-def _created(store: Any, manifest: dict[str, Any]) -> RunStore:
-    """A new run, or that of another call which has begun it at the same moment: the lease decides."""
-    try:
-        return RunStore.create(store, manifest)
-    except StoreError:
-        run = RunStore.open(store, mode="r+")
-        if run is None:
-            raise
-        return run
-
-
-def _memory_workspace(planned: Plan, tol: float | None) -> Workspace:
-    workspace = MemoryWorkspace()
-    if tol is None or planned.split is None:
-        return workspace
-    return RankWorkspace(workspace, planned.split.rank, planned.passes)
-
-
-def _finished(
-    job: Job,
-    engine: Engine,
-    run: Run | None,
-    settings: Settings,
-    progress: bool,
-    identified: IdentifiedOrderings | None,
-) -> Factorization:
-    """Run what is left to do, with higher ranks if the tolerance asks for them, and put the result together."""
-    if run is not None and run.store.manifest.get("rank") is not None:  # it had been raised
-        job = _of_rank(job, run.store.manifest["rank"])
-    while True:
-        result = _computed(job, engine, run, progress)
-        rank = None if settings.tol is None else next_rank(job, result.certificate.error_bound, settings.tol)
-        if rank is None:
-            break
-        _log.info("the error bound of rank %d is above tol=%g: on with rank %d", job.rank, settings.tol, rank)
-        if rank <= job.plan.ranks[-1]:
-            job = _of_rank(job, rank)
-            if run is not None:
-                run.store.update(rank=rank)
-        else:
-            planned = settings.raised(job.plan.chain.of_rank(rank)).plan(job.source, engine)
-            if run is not None:
-                run.store.restart(_manifest(job.source, planned, settings))
-            workspace = _memory_workspace(planned, settings.tol) if run is None else run.store.workspace
-            job = dataclasses.replace(job, plan=planned, workspace=workspace)
-    if settings.sweeps:
-        result = refined(result, job, settings.sweeps)
-    if settings.tol is not None and result.certificate.error_bound > settings.tol:
-        warnings.warn(
-            f"tol={settings.tol:g} was not reached: {result.certificate}; no chain of higher rank that was tried has "
-            "fewer values than the matrix",
-            ToleranceWarning,
-            stacklevel=4,
-        )
-    if identified is not None:
-        result.record["identified"] = identified.to_json()
-    if run is not None:
-        run.lease.confirm()
-        final = {"certificate": result.certificate.to_json(), "record": result.record}
-        chain = [list(pattern) for pattern in result.chain]
-        arrays = index_arrays(job.plan.orderings)
-        trace = None if result.trace is None else result.trace.to_arrays()
-        run.store.write_result(result.ks_values, arrays, trace, chain=chain, **final)
-    return result
-
-
-def _of_rank(job: Job, rank: int) -> Job:
-    """Continue a job with a rank for which its tiles are split already."""
-    assert job.plan.split is not None
-    assert isinstance(job.workspace, RankWorkspace)
-    chain, split = job.plan.chain.of_rank(rank), job.plan.split._replace(rank=rank)
-    return dataclasses.replace(
-        job,
-        plan=dataclasses.replace(job.plan, chain=chain, split=split),
-        workspace=job.workspace.of_rank(rank),
-    )
-
-
-def _computed(job: Job, engine: Engine, run: Run | None, progress: bool) -> Factorization:
-    """Run what is left to do for one rank, and put the result together."""
-    with made_arrays(job) as made:
-        try:
-            stages, rows = run_stages(job, engine, run, progress, made)
-            recount = job.source.recount()
-            if recount != job.plan.source.missing_chunks:
-                raise SourceError(
-                    f"{job.source.name}: {job.plan.source.missing_chunks} chunks were missing at the start of the run "
-                    f"and {recount} are at its end; begin anew (resume=False) with a matrix that nobody changes"
-                )
-            how = {"workers": engine.workers, "version": _version(), "matrix": job.source.name}
-            record = {"plan": job.plan.to_json(), "plan_text": str(job.plan), "engine": type(engine).__name__, **how}
-            return assembled(job, {**record, "stages": stages}, rows)
-        except CheckpointError as error:
-            if run is None:
-                raise
-            raise forgotten(job, error) from error
+        return complete_run(job, engine, Run(run, lease), settings, progress, identified)
 
 
 def _check_backend(backend: str, elsewhere: Any) -> None:
@@ -381,42 +253,3 @@ def _check_backend(backend: str, elsewhere: Any) -> None:
         raise InputError(f"backend={backend!r} is unknown; use one of {BACKENDS}")
     if elsewhere is None or isinstance(elsewhere, Threads):
         resolve_backend(backend)
-
-
-def _check_same(run: RunStore, manifest: dict[str, Any], planned: Plan) -> None:
-    """Refuse a store of another job; where the arguments leave the root cut free, that of the stored run is asked."""
-    factors = len(planned.chain)
-    root = layout_of(run).root if "layout" in run.manifest else 0  # what was saved was not run here, and has none
-    if not planned.tree_is_given and 1 <= root < factors:
-        manifest = manifest | {"tree": as_lists(split_tree(factors, "balanced", root))}
-    run.check_same(manifest, SAME_RUN)
-
-
-def _check_chunks(source: MatrixSource, run: RunStore) -> None:
-    """Refuse to go on with a matrix that has lost or gained chunks since the run began."""
-    before = run.manifest["plan"]["chunks"]["missing"]
-    if before != source.missing_chunks:
-        raise StoreMismatchError(
-            f"{source.name} had {before} missing chunks when the run in store={run.group.store_path} began, and has "
-            f"{source.missing_chunks} now; put the matrix back as it was, or begin anew with resume=False"
-        )
-
-
-def _manifest(source: MatrixSource, planned: Plan, settings: Settings) -> dict[str, Any]:
-    sides = index_arrays(planned.orderings)
-    digests = {name: hashlib.blake2b(side.tobytes(), digest_size=16).hexdigest() for name, side in sides.items()}
-    return {
-        **manifest_of(planned.chain, planned.tree, planned.orderings, planned.source.work_dtype),
-        "version": _version(),
-        "matrix": {
-            "shape": list(source.shape),
-            "dtype": source.dtype.name,
-            "fingerprint": source.fingerprint(),
-            "orderings": digests,
-        },
-        "passes": planned.passes,
-        "tol": settings.tol,
-        "sweeps": settings.sweeps or None,
-        "layout": list(planned.layout),
-        "plan": planned.to_json(),
-    }

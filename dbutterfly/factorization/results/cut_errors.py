@@ -20,7 +20,7 @@ low rank, but for what the columns of the left child happen to catch of it.
 
 At the root, Z is not at hand any more. After a second read, ``sum ||P Z_b||^2`` is known, and all this holds. After one
 read, the right child is given ``X^H (Z - R)``: the part of the root cut is ``sum ||R_b||^2``, and the parts of all cuts
-add up to the square of the error but for the cross term of :mod:`dbutterfly.certificate`.
+add up to the square of the error but for the cross term of :mod:`dbutterfly.factorization.results.certificate`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .kernels.linalg import SUBTRACTED
-from .structure.tree import Tree, tree_leaves
+from ...kernels.linalg import SUBTRACTED
+from ...structure.tree import Tree, tree_leaves
 
 __all__ = ["errors_by_cut", "errors_by_part"]
 
@@ -48,7 +48,7 @@ def errors_by_part(
     Parameters
     ----------
     stats, left_error, right_error, second, above
-        As for :func:`dbutterfly.certificate.certify`.
+        As for :func:`dbutterfly.factorization.results.certificate.certify`.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def errors_by_cut(
     tree : Tree
         Where the chain of J factors is cut.
     stats, second, above
-        As for :func:`dbutterfly.certificate.certify`.
+        As for :func:`dbutterfly.factorization.results.certificate.certify`.
     left_missed, right_missed : array, shape (groups, cuts)
         ``||given - product||^2`` of every node of a half, by its cut, for each group. No cuts where it is one factor.
     eps : float

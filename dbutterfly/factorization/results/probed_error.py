@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import SourceError
-from .sources.operators import OperatorSource
-from .sources.probes import ERROR_STREAM, gaussian
+from ...errors import SourceError
+from ...sources.operators import OperatorSource
+from ...sources.probes import ERROR_STREAM, gaussian
 
 __all__ = ["PROBES", "ProbedError", "probed_error"]
 

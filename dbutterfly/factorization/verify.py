@@ -8,24 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError
-from .estimates import VerifiedError, energy_ratio, error_of_products, error_of_rows
-from .execution.choose import choose_engine
-from .execution.clusters import on_cluster
-from .execution.engine import Engine
-from .execution.progress import ProgressBar
-from .execution.task import Record, done_name
-from .factorization import Factorization
-from .kernels.factors.hierarchy import left_rows, multiply_stack, part_left, part_right, right_rows
-from .planning.plan import Plan
-from .planning.search import make_plan
-from .planning.sizes import parse_memory
-from .sources.base import MatrixSource
-from .sources.dispatch import as_source
-from .sources.operators import OperatorSource
-from .storage.workspace import MemoryWorkspace
-from .structure.axes import Axis
-from .tasks import Job, VerifyTask
+from ..errors import InputError
+from ..execution.choose import choose_engine
+from ..execution.clusters import on_cluster
+from ..execution.engine import Engine
+from ..execution.progress import ProgressBar
+from ..execution.task import Record, done_name
+from ..kernels.factors.hierarchy import left_rows, multiply_stack, part_left, part_right, right_rows
+from ..planning.plan import Plan
+from ..planning.search import make_plan
+from ..planning.sizes import parse_memory
+from ..sources.base import MatrixSource
+from ..sources.dispatch import as_source
+from ..sources.operators import OperatorSource
+from ..storage.workspace import MemoryWorkspace
+from ..structure.axes import Axis
+from .job import Job
+from .results.estimates import VerifiedError, energy_ratio, error_of_products, error_of_rows
+from .results.factorization import Factorization
+from .tasks.verification import VerifyTask
 
 __all__ = ["VerifiedError", "verify"]
 

@@ -21,16 +21,18 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError, SourceError
-from .execution.task import Inputs, Output
-from .kernels.backend import Array, Backend, namespace
-from .kernels.low_rank.cross import cross_grid, missed, sampled_residual
-from .kernels.low_rank.grid import low_rank_grid
-from .sources.block_entries import BlockEntries
-from .sources.entries_source import EntriesSource
-from .sources.sample_sizes import WORK_BYTES, Sizes
-from .structure.axes import Index, Tile
-from .tasks import Job, Tiled, mark_nonzero
+from ...errors import InputError, SourceError
+from ...execution.task import Inputs, Output
+from ...kernels.backend import Array, Backend, namespace
+from ...kernels.low_rank.cross import cross_grid, missed, sampled_residual
+from ...kernels.low_rank.grid import low_rank_grid
+from ...sources.block_entries import BlockEntries
+from ...sources.entries_source import EntriesSource
+from ...sources.sample_sizes import WORK_BYTES, Sizes
+from ...structure.axes import Index, Tile
+from ..job import Job
+from .checks import mark_nonzero
+from .tiles import Tiled
 
 __all__ = ["SampledTileTask"]
 
@@ -54,9 +56,10 @@ class SampledTileTask(Tiled):
 
     Notes
     -----
-    It writes what :class:`dbutterfly.tasks.TileTask` writes where Z is read once. In ``stats``, energies of blocks that
-    were not evaluated in full are estimates, and slacks infinite. It holds what it writes, ``WORK_BYTES`` (or what one
-    block needs, if that is more), and a stack of blocks that are evaluated in full (at least one).
+    It writes what :class:`dbutterfly.factorization.tasks.tiles.TileTask` writes where Z is read once. In ``stats``,
+    energies of blocks that were not evaluated in full are estimates, and slacks infinite. It holds what it writes,
+    ``WORK_BYTES`` (or what one block needs, if that is more), and a stack of blocks that are evaluated in full (at
+    least one).
     """
 
     stage: ClassVar[str] = "tiles"

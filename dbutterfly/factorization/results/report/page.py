@@ -13,12 +13,12 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from ....errors import InputError
+from ....planning.sizes import format_bytes
+from ....structure.chain import Chain
+from ....structure.orderings import Orderings
+from ....structure.tree import Tree, tree_leaves
 from ..certificate import Certificate
-from ..errors import InputError
-from ..planning.sizes import format_bytes
-from ..structure.chain import Chain
-from ..structure.orderings import Orderings
-from ..structure.tree import Tree, tree_leaves
 from ..trace import Trace
 from .colours import STAGES, on_scale
 from .timeline import timeline
@@ -129,7 +129,7 @@ def write_page(path: str | os.PathLike[str], text: str) -> None:
 
 @functools.cache
 def _template() -> jinja2.Template:
-    loader = jinja2.PackageLoader("dbutterfly.report", ".")
+    loader = jinja2.PackageLoader("dbutterfly.factorization.results.report", ".")
     return jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     ).get_template("page.html")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .execution.task import Record
+from ...execution.task import Record
 
 __all__ = ["Trace", "residual_map", "trace_of"]
 
@@ -64,7 +64,7 @@ def trace_of(rows: Mapping[str, NDArray[np.float64]], stats: NDArray[np.float64]
     rows : dict of array, shape (tasks, fields)
         Records of every stage.
     stats : array, shape (u, q, 1 + 2*n)
-        As for :func:`dbutterfly.certificate.certify`.
+        As for :func:`dbutterfly.factorization.results.certificate.certify`.
     above : int
         Which of the n ranks is that of the chain.
     """

@@ -7,16 +7,16 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import InputError
-from .execution.engine import Engine
-from .planning.plan import Layout, Plan
-from .planning.search import make_plan
-from .planning.sizes import parse_memory
-from .planning.tolerance import LARGEST_RANK, chain_for_tolerance
-from .sources.base import MatrixSource
-from .storage.run_store import RunStore
-from .structure.chain import Chain
-from .structure.orderings import Orderings
+from ..errors import InputError
+from ..execution.engine import Engine
+from ..planning.plan import Layout, Plan
+from ..planning.search import make_plan
+from ..planning.sizes import parse_memory
+from ..planning.tolerance import LARGEST_RANK, chain_for_tolerance
+from ..sources.base import MatrixSource
+from ..storage.run_store import RunStore
+from ..structure.chain import Chain
+from ..structure.orderings import Orderings
 
 __all__ = ["Settings", "layout_of"]
 

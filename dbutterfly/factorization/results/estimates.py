@@ -8,13 +8,13 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import NonFiniteError
+from ...errors import NonFiniteError
+from ...kernels.factors.product_rows import product_row
+from ...sources.base import MatrixSource
+from ...sources.operators import OperatorSource
+from ...structure.axes import Axis, Tile, axis_of_entries
 from .factorization import Factorization
-from .kernels.factors.product_rows import product_row
 from .probed_error import probed_error
-from .sources.base import MatrixSource
-from .sources.operators import OperatorSource
-from .structure.axes import Axis, Tile, axis_of_entries
 
 __all__ = ["VerifiedError", "energy_ratio", "error_of_products", "error_of_rows"]
 

@@ -8,19 +8,19 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .certificate import rounding_of_products
-from .errors import InputError, MemoryBudgetError
-from .factorization import Factorization
-from .kernels.backend import Array, namespace
-from .kernels.factors.hierarchy import multiply_stack
-from .kernels.factors.sweeps import sweep
-from .kernels.linalg import squared_norms
-from .planning.plan import Plan
-from .planning.sizes import format_bytes
-from .structure.axes import Tile, axes_of_whole
-from .tasks import Job
+from ..errors import InputError, MemoryBudgetError
+from ..kernels.backend import Array, namespace
+from ..kernels.factors.hierarchy import multiply_stack
+from ..kernels.factors.sweeps import sweep
+from ..kernels.linalg import squared_norms
+from ..planning.plan import Plan
+from ..planning.sizes import format_bytes
+from ..structure.axes import Tile, axes_of_whole
+from .job import Job
+from .results.certificate import rounding_of_products
+from .results.factorization import Factorization
 
-__all__ = ["check_sweeps", "refined"]
+__all__ = ["check_sweeps", "run_sweeps"]
 
 COPIES = 6
 """Matrices of the size of Z that a sweep holds at its peak."""
@@ -50,7 +50,7 @@ def check_sweeps(plan: Plan) -> None:
             )
 
 
-def refined(found: Factorization, job: Job, sweeps: int) -> Factorization:
+def run_sweeps(found: Factorization, job: Job, sweeps: int) -> Factorization:
     """Fit the factors anew, one after the other.
 
     Parameters

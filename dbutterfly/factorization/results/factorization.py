@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import StoreError
+from ...operator.butterfly import ButterflyOperator
+from ...operator.files import OPERATOR
+from ...storage.run_store import FORMAT, RunStore
+from ...structure.chain import Chain
+from ...structure.orderings import Orderings
+from ...structure.tree import Tree, split_tree
 from .certificate import Certificate
-from .errors import StoreError
-from .operator.butterfly import ButterflyOperator
-from .operator.files import OPERATOR
 from .report import page, write_page
-from .storage.run_store import FORMAT, RunStore
-from .structure.chain import Chain
-from .structure.orderings import Orderings
-from .structure.tree import Tree, split_tree
 from .trace import Trace
 
 __all__ = ["Factorization", "as_lists", "index_arrays", "load", "manifest_of", "open_factorization"]
@@ -44,7 +44,7 @@ class Factorization:
     record : dict
         What the run did: plan, seconds, bytes and tasks of each stage; ``errors_by_cut``, the J - 1 errors between
         neighbouring factors, and ``errors`` by parts of the algorithm, both relative to the norm of the matrix
-        (:mod:`dbutterfly.levels`).
+        (:mod:`dbutterfly.factorization.results.cut_errors`).
     trace : Trace, optional
         When its tasks ran, and where in the matrix the error lies.
     """

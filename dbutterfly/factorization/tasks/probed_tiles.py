@@ -27,15 +27,17 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError, SourceError
-from .execution.task import Inputs, Output
-from .kernels.backend import Backend
-from .kernels.low_rank.nystrom import nystrom, probed_energies
-from .sources.base import MatrixSource
-from .sources.operators import OperatorSource
-from .sources.probes import CHECKS, COLUMN_STREAM, OVERSAMPLING, ROW_STREAM, ProbeSizes, gaussian
-from .structure.axes import Index, group_members
-from .tasks import Job, Tiled, TileTask, mark_nonzero
+from ...errors import InputError, SourceError
+from ...execution.task import Inputs, Output
+from ...kernels.backend import Backend
+from ...kernels.low_rank.nystrom import nystrom, probed_energies
+from ...sources.base import MatrixSource
+from ...sources.operators import OperatorSource
+from ...sources.probes import CHECKS, COLUMN_STREAM, OVERSAMPLING, ROW_STREAM, ProbeSizes, gaussian
+from ...structure.axes import Index, group_members
+from ..job import Job
+from .checks import mark_nonzero
+from .tiles import Tiled, TileTask
 
 __all__ = ["ProbeTask"]
 
@@ -56,8 +58,8 @@ class ProbeTask(Tiled):
 
     Notes
     -----
-    It writes what :class:`dbutterfly.tasks.TileTask` writes; energies in ``stats`` are estimates, and slacks infinite,
-    unless all entries were found. It holds the products of the tile
+    It writes what :class:`dbutterfly.factorization.tasks.tiles.TileTask` writes; energies in ``stats`` are estimates,
+    and slacks infinite, unless all entries were found. It holds the products of the tile
     (:meth:`dbutterfly.sources.probes.ProbeSizes.held_bytes`), of order ``N^1.5`` for all of a square matrix, what it
     writes, ``PRODUCT_BYTES`` of vectors and products (one of each at least) while it multiplies, and a few stacks of
     products after that; and what the operator itself takes.

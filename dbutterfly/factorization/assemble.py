@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .certificate import Certificate, certify, guarantee_of
-from .errors import InputError
-from .estimates import error_of_products, error_of_rows
-from .factorization import Factorization
-from .kernels.factors.hierarchy import join_left, join_right
-from .levels import errors_by_cut, errors_by_part
-from .probed_error import PROBES
-from .sources.operators import OperatorSource
-from .sources.probes import ProbeSizes
-from .sources.sample_sizes import evaluated
-from .structure.chain import Chain
-from .tasks import Job
-from .trace import trace_of
+from ..errors import InputError
+from ..kernels.factors.hierarchy import join_left, join_right
+from ..sources.operators import OperatorSource
+from ..sources.probes import ProbeSizes
+from ..sources.sample_sizes import evaluated
+from ..structure.chain import Chain
+from .job import Job
+from .results.certificate import Certificate, certify, guarantee_of
+from .results.cut_errors import errors_by_cut, errors_by_part
+from .results.estimates import error_of_products, error_of_rows
+from .results.factorization import Factorization
+from .results.probed_error import PROBES
+from .results.trace import trace_of
 
-__all__ = ["assembled"]
+__all__ = ["assemble"]
 
 ESTIMATE_ROWS = 64
 """Rows from which the error is estimated where the matrix is sampled."""
@@ -35,7 +35,7 @@ SMALLEST_ENTRIES = {"float32": 1e-12, "complex64": 1e-12, "float64": 1e-70, "com
 """Least root mean square of the entries of which the squares of rounding errors are still normal numbers."""
 
 
-def assembled(job: Job, record: dict[str, Any], rows: dict[str, NDArray[np.float64]]) -> Factorization:
+def assemble(job: Job, record: dict[str, Any], rows: dict[str, NDArray[np.float64]]) -> Factorization:
     """Factors and certificate of a run whose tasks have all ended, and left these records."""
     planned, everything = job.plan, (slice(None),)
     read = job.workspace.read

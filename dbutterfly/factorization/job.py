@@ -1,0 +1,116 @@
+"""What all tasks of a factorization share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..execution.task import Output, Work
+from ..kernels.backend import Backend, Lane, resolve_backend
+from ..kernels.backend.tile_memory import Allocate
+from ..planning.plan import Plan
+from ..sources.base import MatrixSource
+from ..storage.workspace import Workspace
+from ..structure.chain import Chain
+from ..structure.tree import Tree
+
+__all__ = ["CopySource", "Job"]
+
+
+@dataclass(frozen=True, eq=False)
+class Job(Work):
+    """What all tasks of a run share.
+
+    Attributes
+    ----------
+    source : MatrixSource
+        The matrix.
+    plan : Plan
+        How it is cut.
+    workspace : Workspace
+        Where the outputs go.
+    backend : str
+        Array library of the workers; resolved in each worker's process.
+    """
+
+    source: MatrixSource
+    plan: Plan
+    workspace: Workspace
+    backend: str = "auto"
+
+    @property
+    def prefetch(self) -> bool:
+        """As the plan says."""
+        return self.plan.layout.prefetch
+
+    @property
+    def computing(self) -> Backend:
+        """Array library and device of this process, with as much of the device as the plan allows."""
+        return resolve_backend(self.backend, self.plan.budget.device_memory)
+
+    @property
+    def host_memory(self) -> Allocate | None:
+        """Memory that the device reaches, where there is one."""
+        return self.computing.host_memory
+
+    def lane(self, tasks: int) -> Lane:
+        """Over the device, where there is one."""
+        return self.computing.lane(tasks)
+
+    def check(self, output: Output) -> None:
+        """NaN would mean what is not there, and is refused."""
+        if np.isnan(output.values).any():
+            raise InputError(
+                f"{self.source.name} has entries of which {output.name} cannot be computed in "
+                f"{self.plan.source.work_dtype}; scale the matrix, or convert it to double precision"
+            )
+
+    @property
+    def tile_source(self) -> MatrixSource:
+        """What the tiles are read from: the matrix, or its copy in another order."""
+        return self.source if self.plan.copy is None else CopySource(self.plan, self.workspace)
+
+    @property
+    def halves(self) -> tuple[Chain, Chain]:
+        """Chains of the left and right parts of the blocks."""
+        _, left, right = self.plan.chain.cut(self.root)
+        return left, right
+
+    @property
+    def trees(self) -> tuple[Tree, Tree]:
+        """Trees of the left and right parts."""
+        assert isinstance(self.plan.tree, tuple)
+        return self.plan.tree
+
+    @property
+    def root(self) -> int:
+        """Number of factors to the left of the root cut."""
+        return self.plan.layout.root
+
+    @property
+    def rank(self) -> int:
+        """Rank of the root cut."""
+        assert self.plan.split is not None
+        return self.plan.split.rank
+
+
+class CopySource(MatrixSource):
+    """The copy of the matrix in a workspace."""
+
+    def __init__(self, plan: Plan, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self.name, self.shape, self.dtype = "copy of the matrix", plan.source.shape, np.dtype(plan.source.work_dtype)
+        edges = plan.rows.edges, plan.cols.edges
+        self.edges, self.shared = edges, workspace.shared
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Nothing: a copy lives no longer than its run."""
+        return {"kind": "copy"}
+
+    def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
+        """Read a range of rows and columns."""
+        return self._workspace.read("copy", (rows, cols))

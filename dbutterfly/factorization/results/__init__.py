@@ -1,0 +1,1 @@
+"""What comes out of a run: factors, certificate, errors, trace and report."""

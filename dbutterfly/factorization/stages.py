@@ -1,0 +1,151 @@
+"""The stages of a run: the arrays that they fill, and what is left to do of them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..execution.engine import Engine
+from ..execution.progress import ProgressBar
+from ..execution.task import Record, Task, done_name
+from ..planning.plan import Plan
+from ..planning.sizes import format_bytes
+from ..sources.base import MatrixSource
+from ..storage.lease import Lease
+from ..storage.run_store import RunStore
+from ..structure.axes import Tile
+from .job import Job
+from .tasks.copies import CopyTask
+from .tasks.halves import LeftTask, RightTask
+from .tasks.probed_tiles import ProbeTask
+from .tasks.projection import ProjectTask
+from .tasks.sampled_tiles import SampledTileTask
+from .tasks.tiles import TileTask, WholeTask
+
+__all__ = ["Run", "run_stages", "stage_tasks"]
+
+_log = logging.getLogger("dbutterfly")
+
+SECONDS_BETWEEN_LINES = 30.0
+"""Time after which a stage under way is logged again."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's store, with the right to write into it."""
+
+    store: RunStore
+    lease: Lease
+
+
+def run_stages(
+    job: Job, engine: Engine, run: Run | None, progress: bool, made: Callable[[], None]
+) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
+    """Run what is left to do of every stage; its summary and the records of its tasks, by stage.
+
+    ``made`` is what :func:`create_arrays` yields.
+    """
+    found: dict[str, Any] = {} if run is None else dict(run.store.manifest.get("stages", {}))
+    records = {}
+    if engine.dashboard is not None:
+        _log.info("dashboard: %s", engine.dashboard, extra={"fields": {"event": "dashboard", "link": engine.dashboard}})
+    with ProgressBar(progress, note=engine.dashboard and f"dashboard: {engine.dashboard}") as bar:
+        for number, (stage, tasks) in enumerate(stage_tasks(job.plan, _tile_task(job.source)).items()):
+            if number == 1:
+                made()
+            rows = records[stage] = job.workspace.read_rows(done_name(stage))
+            todo = [(index, task) for index, task in enumerate(tasks) if np.isnan(rows[index]).any()]
+            if not todo and stage in found:
+                continue
+            bar.start(stage, len(tasks), len(tasks) - len(todo))
+            started = time.perf_counter()
+            _run_stage(job, engine, run, bar, todo, rows)
+            found[stage] = _summary(rows, time.perf_counter() - started, len(tasks) - len(todo))
+            _say_ended(stage, found[stage], rows[[index for index, _ in todo]])
+            if run is not None:
+                run.store.update(stages=found)
+    return found, records
+
+
+def _tile_task(source: MatrixSource) -> Callable[[Tile], Task]:
+    """How the tiles of a matrix are split."""
+    if source.probed:
+        return ProbeTask
+    return SampledTileTask if source.sampled else TileTask
+
+
+def _run_stage(
+    job: Job,
+    engine: Engine,
+    run: Run | None,
+    bar: ProgressBar,
+    todo: list[tuple[int, Task]],
+    rows: NDArray[np.float64],
+) -> None:
+    started = said = time.monotonic()
+    ended, read = len(rows) - len(todo), 0
+
+    def on_done(number: int, record: Record) -> None:
+        nonlocal ended, read, said
+        rows[number] = record
+        ended, read, now = ended + 1, read + int(record.bytes_read), time.monotonic()
+        if now - said >= SECONDS_BETWEEN_LINES:
+            said = now
+            fields = {"event": "progress", "tasks": len(rows), "ended": ended}
+            _say(todo[0][1].stage, f"{ended} of {len(rows)} tasks", read, now - started, fields)
+        bar.advance(int(record.bytes_read))
+        if run is not None:
+            run.lease.check()
+
+    if todo:
+        engine.run(job, todo, on_done)
+
+
+def _say_ended(stage: str, summary: dict[str, Any], rows: NDArray[np.float64]) -> None:
+    """Log a stage that has ended; what it read is that of this run."""
+    resumed = f" and {summary['resumed']} of an earlier run" if summary["resumed"] else ""
+    read = int(rows[:, Record._fields.index("bytes_read")].sum())
+    _say(stage, f"{summary['tasks']} tasks{resumed}", read, summary["seconds"], {"event": "stage", **summary})
+
+
+def _say(stage: str, tasks: str, read: int, seconds: float, fields: dict[str, Any]) -> None:
+    rate = read / seconds / 1e9 if seconds > 0 else 0.0
+    what = f", {format_bytes(read)} read, {rate:.2f} GB/s" if read else ""
+    given = {"stage": stage, "seconds": seconds, "bytes_read": read, "gb_per_s": rate}
+    _log.info("%s: %s in %.2f s%s", stage, tasks, seconds, what, extra={"fields": fields | given})
+
+
+def _summary(rows: NDArray[np.float64], seconds: float, resumed: int) -> dict[str, Any]:
+    """Record of a stage: sums over its tasks, of this run and of those that it continues."""
+    fields = dict(zip(Record._fields, rows.T, strict=True))
+    return {
+        "tasks": len(rows) - resumed,
+        "resumed": resumed,
+        "seconds": seconds,
+        "bytes_read": int(fields["bytes_read"].sum()),
+        "load_seconds": float(fields["load_seconds"].sum()),
+        "compute_seconds": float(fields["compute_seconds"].sum()),
+        "idle_bytes": int(fields["idle_bytes"].max()),
+        "peak_bytes": int(fields["peak_bytes"].max()),
+        "peak_beyond_idle": int((fields["peak_bytes"] - fields["idle_bytes"]).max()),
+    }
+
+
+def stage_tasks(plan: Plan, tile_task: Callable[[Tile], Task] = TileTask) -> dict[str, Sequence[Task]]:
+    """Tasks of each stage, in the order of the stages; ``tile_task`` splits the tiles."""
+    if plan.split is None:
+        return {"tiles": [WholeTask()]}
+    stages: dict[str, Sequence[Task]] = {
+        "copy": [CopyTask(panel) for panel in plan.panels],
+        "tiles": [tile_task(tile) for tile in plan.tiles],
+        "left": [LeftTask(*span) for span in plan.left_ranges],
+        "project": [ProjectTask(tile) for tile in plan.tiles],
+        "right": [RightTask(*span) for span in plan.right_ranges],
+    }
+    return {stage: stages[stage] for stage in plan.tasks}

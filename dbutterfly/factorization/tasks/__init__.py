@@ -1,0 +1,1 @@
+"""What one worker does, one kind of task a module."""

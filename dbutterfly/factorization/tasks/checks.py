@@ -1,0 +1,73 @@
+"""Entries that cannot be factorized: not finite, or too large to be squared; and where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InputError, NonFiniteError
+from ...structure.axes import Axis, Index, Tile
+from ..job import Job
+
+__all__ = ["check_finite", "first_bad_entry", "mark_nonzero", "non_finite_error"]
+
+
+def first_bad_entry(grid: NDArray[Any], rows: Axis, cols: Axis, tile: Tile) -> tuple[int, int] | None:
+    """Row and column in storage of the first NaN or infinity of a tile, in row-major order; None if there is none."""
+    row_at = _by_group(rows, tile.r0, tile.r1)
+    col_at = _by_group(cols, tile.c0, tile.c1)
+    best: tuple[int, int] | None = None
+    for g, row_members in enumerate(row_at):
+        h, i, j = np.nonzero(~np.isfinite(grid[g]))
+        for candidate in _row_major_first(row_members[i], col_at[h, j]):
+            best = candidate if best is None else min(best, candidate)
+    return best
+
+
+def _row_major_first(rows: Index, cols: Index) -> Iterator[tuple[int, int]]:
+    if rows.size:
+        at = np.lexsort((cols, rows))[0]
+        yield int(rows[at]), int(cols[at])
+
+
+def _by_group(axis: Axis, first: int, last: int) -> Index:
+    """Storage positions, shape (groups, members)."""
+    positions = axis.positions(first, last).reshape(axis.buffer_shape(first, last))
+    return positions.T if axis.strided else positions
+
+
+def check_finite(job: Job, grid: NDArray[Any], tile: Tile, stats: NDArray[np.float64]) -> None:
+    """Raise unless every energy is finite."""
+    if np.isfinite(stats).all():
+        return
+    bad = first_bad_entry(grid, job.plan.rows, job.plan.cols, tile)
+    if bad is not None:
+        raise non_finite_error(job, bad)
+    raise InputError(
+        f"{job.source.name} has entries of modulus {np.max(np.abs(grid)):.3g}, too large to be squared in "
+        f"{job.plan.source.work_dtype}; scale the matrix"
+    )
+
+
+def non_finite_error(job: Job, index: tuple[int, int] | None) -> NonFiniteError:
+    """Error that names the first entry that is not finite."""
+    assert index is not None
+    return NonFiniteError.at(job.source.name, index)
+
+
+def mark_nonzero(parts: NDArray[Any], stats: NDArray[np.float64]) -> None:
+    """Raise energies that have underflowed to the least normal number: a matrix of norm zero is zero.
+
+    Parameters
+    ----------
+    parts : array, shape (..., n, m)
+        Blocks, or what was found of them.
+    stats : array, shape (..., numbers)
+        Their energies first; changed in place.
+    """
+    for at in map(tuple, np.argwhere(stats[..., 0] == 0)):
+        if parts[at].any():
+            stats[(*at, 0)] = np.finfo(np.float64).smallest_normal

@@ -8,8 +8,8 @@ import pytest
 from comparing import noisy_butterfly
 
 import dbutterfly as dbf
+from dbutterfly.cli.logs import JsonLines, logging_to_stderr
 from dbutterfly.factorization import stages
-from dbutterfly.logs import JsonLines, logging_to_stderr
 
 
 def lines(text):

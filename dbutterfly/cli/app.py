@@ -15,15 +15,22 @@ import typer
 import dbutterfly as dbf
 
 from ..errors import InputError, MemoryBudgetError, StoreError
-from . import commands, generating, identifying, showing, watching
+from .commands.apply import apply
+from .commands.cluster import cluster
+from .commands.demo import demo
+from .commands.factorize import factorize
+from .commands.generate import generate
+from .commands.identify import identify
+from .commands.info import info
+from .commands.plan import plan
+from .commands.report import report
+from .commands.verify import verify
 from .examples import epilog
+from .exit_codes import BAD_INPUT, FAILED, INTERRUPTED
+from .messages import say_error
 from .values import Interrupted
 
 __all__ = ["app", "main"]
-
-FAILED, BAD_INPUT = 1, 2
-INTERRUPTED = 130
-"""What typer makes of a Ctrl-C that no command caught; earlier versions make it an Abort."""
 
 app = typer.Typer(
     add_completion=False,
@@ -31,18 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog=epilog("demo", "generate", "plan", "factorize"),
 )
-for command in (
-    generating.demo,
-    generating.generate,
-    commands.plan,
-    commands.factorize,
-    identifying.identify,
-    commands.apply,
-    commands.verify,
-    commands.info,
-    showing.cluster,
-    watching.report,
-):
+for command in (demo, generate, plan, factorize, identify, apply, verify, info, cluster, report):
     app.command(epilog=epilog(command.__name__))(command)
 
 
@@ -89,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("DBUTTERFLY_DEBUG"):
             traceback.print_exc()
-        watching.say_error(_message(error), "--log-json" in given)
+        say_error(_message(error), "--log-json" in given)
         return _exit_code(error)
     return int(code or 0)
 

@@ -12,12 +12,14 @@ __all__ = [
     "ClusterOptions",
     "ClusterText",
     "DeviceMemory",
+    "LogJson",
     "Memory",
     "Missing",
     "OrderingsText",
     "Passes",
     "Quiet",
     "Rank",
+    "ReportFile",
     "Source",
     "Store",
     "Target",
@@ -102,3 +104,13 @@ Tolerance: TypeAlias = Annotated[
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", help="Show nothing but results and errors.")]
+
+
+LogJson: TypeAlias = Annotated[
+    bool,
+    typer.Option("--log-json", help="Log to stderr, one JSON object per line, in place of plan and progress bars."),
+]
+
+ReportFile: TypeAlias = Annotated[
+    str | None, typer.Option("--report", metavar="FILE", help="Save an HTML page that shows plan, error and timeline.")
+]

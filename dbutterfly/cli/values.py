@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..execution.clusters import Kind, choose, opened
 from ..execution.clusters.options import parse_options
 from ..planning.sizes import parse_memory
+from ..sources.base import MatrixSource
 from ..storage.arrays import read_array
 from ..structure.chain import Chain
 
@@ -191,3 +192,23 @@ def _side(text: str) -> Any:
     if text in ("none", ""):
         return None
     return load_array(text) if text.endswith(".npy") else text
+
+
+def parse_job(
+    source: MatrixSource,
+    chain: str | None,
+    tree: str,
+    rank: int | None,
+    tol: float | None,
+    passes: int,
+    orderings: str | None,
+) -> dict[str, Any]:
+    """Arguments that ``plan`` and ``factorize`` of the public interface share."""
+    return {
+        "chain": parse_chain(chain, source.shape),
+        "tree": parse_tree(tree),
+        "rank": 1 if rank is None else rank,
+        "tol": tol,
+        "passes": passes,
+        "orderings": parse_orderings(orderings),
+    }

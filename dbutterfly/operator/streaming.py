@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
-from ..errors import CheckpointError, InputError, MemoryBudgetError, StoreError
+from ..errors import CheckpointError, InputError, MemoryBudgetError
 from ..execution.choose import choose_engine
 from ..execution.clusters import on_cluster
 from ..execution.progress import ProgressBar
@@ -22,9 +21,7 @@ from ..planning.sizes import format_bytes, parse_memory
 from ..sources.base import MatrixSource
 from ..sources.dispatch import as_source
 from ..sources.operators import OperatorSource
-from ..storage.arrays import create_array
-from ..storage.places import is_remote
-from ..storage.retries import reason, retried
+from ..storage.arrays import create_array, is_shared, write_range
 from ..storage.workspace import Selection
 from ..structure.axes import Axis, Tile
 from .butterfly import ButterflyOperator
@@ -175,9 +172,9 @@ class ProductPlace:
         Where it goes.
     """
 
-    def __init__(self, array: zarr.Array[Any]) -> None:
+    def __init__(self, array: Any) -> None:
         self._array = array
-        self.shared = not isinstance(array.store, zarr.storage.MemoryStore)
+        self.shared = is_shared(array)
 
     def write(self, name: str, selection: Selection, values: NDArray[Any]) -> None:
         """Write a range of whole chunks; that a task has ended is not kept.
@@ -187,16 +184,8 @@ class ProductPlace:
         StoreError
             If that fails.
         """
-        if name != ProductTask.stage:
-            return
-
-        def put() -> None:
-            self._array[selection] = values
-
-        try:
-            retried(put, describe=f"writing {self._array.store_path}", remote=is_remote(self._array))
-        except Exception as error:
-            raise StoreError(f"cannot write {self._array.store_path}: {reason(error)}") from error
+        if name == ProductTask.stage:
+            write_range(self._array, selection, values)
 
     def read(self, name: str, selection: Selection) -> NDArray[Any]:
         """Nothing can be read."""

@@ -11,9 +11,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..errors import StoreError
 from .places import as_store, holds_objects, is_remote, retried_at
-from .retries import reason
+from .retries import reason, retried
 
-__all__ = ["create_array", "occupant", "read_array"]
+__all__ = ["UNFINISHED", "create_array", "is_shared", "occupant", "read_array", "write_range"]
 
 
 UNFINISHED = ".partial"
@@ -83,6 +83,29 @@ def read_array(store: Any) -> NDArray[Any]:
         return retried_at(place, "read", lambda: np.asarray(zarr.open_array(place, mode="r")[...]))
     except Exception as error:
         raise StoreError(f"store={store!r} holds no readable Zarr array: {reason(error)}") from error
+
+
+def is_shared(array: zarr.Array[Any]) -> bool:
+    """Whether another process can open an array: whether it lies elsewhere than in the memory of this one."""
+    return not isinstance(array.store, zarr.storage.MemoryStore)
+
+
+def write_range(array: zarr.Array[Any], selection: tuple[slice, ...], values: NDArray[Any]) -> None:
+    """Write a range of an array, again where that may help.
+
+    Raises
+    ------
+    StoreError
+        If that fails.
+    """
+
+    def put() -> None:
+        array[selection] = values
+
+    try:
+        retried(put, describe=f"writing {array.store_path}", remote=is_remote(array))
+    except Exception as error:
+        raise StoreError(f"cannot write {array.store_path}: {reason(error)}") from error
 
 
 def occupant(store: Any) -> Literal["array", "group", "other files"] | None:

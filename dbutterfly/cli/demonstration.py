@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DButterflyError
-from .factorization.factorize import factorize, plan
-from .factorization.results.factorization import Factorization
-from .factorization.verify import verify
-from .matrices import dft, noisy, write
-from .planning.sizes import format_bytes
-from .sources.base import MatrixSource
-from .sources.dispatch import as_source
-from .structure.orderings import BITREVERSAL
+from ..errors import DButterflyError
+from ..factorization.factorize import factorize, plan
+from ..factorization.results.factorization import Factorization
+from ..factorization.verify import verify
+from ..matrices import dft, noisy, write
+from ..planning.sizes import format_bytes
+from ..sources.base import MatrixSource
+from ..sources.dispatch import as_source
+from ..structure.orderings import BITREVERSAL
 
 __all__ = ["Step", "demonstrate"]
 

@@ -1,12 +1,9 @@
-"""The commands that make a matrix: one to try things on, and the demonstration."""
+"""The command ``generate``."""
 
 from __future__ import annotations
 
-import contextlib
 import enum
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -14,17 +11,16 @@ import typer
 
 import dbutterfly as dbf
 
-from ..demo import demonstrate
-from ..errors import InputError
-from ..matrices import KnownMatrix
-from .options import AsJson, Quiet
-from .printing import print_json, print_lines
-from .values import parse_pair
+from ...errors import InputError
+from ...matrices import KnownMatrix
+from ..options import AsJson, Quiet
+from ..printing import print_json, print_lines
+from ..values import parse_pair
 
-__all__ = ["Kind", "demo", "generate"]
+__all__ = ["KnownName", "generate"]
 
 
-class Kind(enum.StrEnum):
+class KnownName(enum.StrEnum):
     """Matrices that can be generated."""
 
     DFT = "dft"
@@ -41,51 +37,25 @@ class Kind(enum.StrEnum):
 
 
 # Kinds that draw random numbers take a seed.
-_MAKERS: dict[Kind, Callable[..., KnownMatrix]] = {
-    Kind.DFT: dbf.matrices.dft,
-    Kind.HADAMARD: dbf.matrices.hadamard,
-    Kind.DCT2: dbf.matrices.dct2,
-    Kind.HELMHOLTZ: dbf.matrices.helmholtz,
-    Kind.FOURIER_INTEGRAL: dbf.matrices.fourier_integral,
-    Kind.HANKEL: dbf.matrices.hankel,
-    Kind.LEGENDRE: dbf.matrices.legendre,
-    Kind.CAUCHY: dbf.matrices.cauchy,
+_MAKERS: dict[KnownName, Callable[..., KnownMatrix]] = {
+    KnownName.DFT: dbf.matrices.dft,
+    KnownName.HADAMARD: dbf.matrices.hadamard,
+    KnownName.DCT2: dbf.matrices.dct2,
+    KnownName.HELMHOLTZ: dbf.matrices.helmholtz,
+    KnownName.FOURIER_INTEGRAL: dbf.matrices.fourier_integral,
+    KnownName.HANKEL: dbf.matrices.hankel,
+    KnownName.LEGENDRE: dbf.matrices.legendre,
+    KnownName.CAUCHY: dbf.matrices.cauchy,
 }
-_RANDOM_MAKERS: dict[Kind, Callable[..., KnownMatrix]] = {
-    Kind.ORTHOGONAL: dbf.matrices.orthogonal_butterfly,
-    Kind.GAUSSIAN: dbf.matrices.gaussian_butterfly,
-    Kind.NUDFT: dbf.matrices.nudft,
+_RANDOM_MAKERS: dict[KnownName, Callable[..., KnownMatrix]] = {
+    KnownName.ORTHOGONAL: dbf.matrices.orthogonal_butterfly,
+    KnownName.GAUSSIAN: dbf.matrices.gaussian_butterfly,
+    KnownName.NUDFT: dbf.matrices.nudft,
 }
-
-
-def demo(
-    n: Annotated[int, typer.Option("--n", help="Size of the Fourier matrix.")] = 4096,
-    noise: Annotated[float, typer.Option(help="Relative size of the noise.")] = 0.01,
-    directory: Annotated[
-        str | None, typer.Option(help="Where to keep matrix and factors; by default they are removed afterwards.")
-    ] = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show it all on a noisy Fourier matrix.
-
-    It is written to disk, planned, factorized and verified; then its product is raced against the dense one.
-    """
-    place = (
-        tempfile.TemporaryDirectory(prefix="dbutterfly-") if directory is None else contextlib.nullcontext(directory)
-    )
-    with place as path:
-        values: dict[str, Any] = {}
-        for step in demonstrate(n, noise, Path(path), progress=not quiet):
-            values |= step.values
-            if not as_json:
-                print(step.text, flush=True)
-    if as_json:
-        print_json(values)
 
 
 def generate(
-    kind: Annotated[Kind, typer.Argument(help="Which matrix.")],
+    kind: Annotated[KnownName, typer.Argument(help="Which matrix.")],
     store: Annotated[str, typer.Argument(help="Where the Zarr array is created, a path or a URL.")],
     n: Annotated[int | None, typer.Option("--n", help="Rows and columns.")] = None,
     shape: Annotated[str | None, typer.Option(metavar="R,C", help="Instead of --n, for gaussian.")] = None,
@@ -114,18 +84,18 @@ def generate(
         print_lines(_known_lines(matrix, store, array.chunks))
 
 
-def _checked_size(kind: Kind, n: int | None, shape: str | None) -> int | tuple[int, int]:
+def _checked_size(kind: KnownName, n: int | None, shape: str | None) -> int | tuple[int, int]:
     if (n is None) == (shape is None):
         raise InputError("give the size as --n N, or the shape of a gaussian matrix as --shape R,C")
     if n is not None:
         return n
     assert shape is not None
-    if kind is not Kind.GAUSSIAN:
+    if kind is not KnownName.GAUSSIAN:
         raise InputError(f"--shape {shape}: {kind} matrices are square; give their size as --n N")
     return parse_pair(shape, "shape")
 
 
-def _made(kind: Kind, size: Any, dtype: dict[str, str], rng: np.random.Generator) -> KnownMatrix:
+def _made(kind: KnownName, size: Any, dtype: dict[str, str], rng: np.random.Generator) -> KnownMatrix:
     if kind in _RANDOM_MAKERS:
         return _RANDOM_MAKERS[kind](size, seed=rng, **dtype)
     return _MAKERS[kind](size, **dtype)

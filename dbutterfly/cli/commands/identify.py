@@ -1,4 +1,4 @@
-"""The command that finds orderings."""
+"""The command ``identify``."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import typer
 
 import dbutterfly as dbf
 
-from ..identification.result import IdentifiedOrderings
-from ..sources.dispatch import as_source
-from .options import AsJson, ChainText, ClusterOptions, ClusterText, Memory, Rank, Source, TlsText, Workers
-from .printing import print_json, print_lines
-from .values import absolute, opened_cluster, parse_chain, parse_levels, parse_orderings, save_array
+from ...identification.result import IdentifiedOrderings
+from ...sources.dispatch import as_source
+from ..exit_codes import ABOVE_TOLERANCE
+from ..options import AsJson, ChainText, ClusterOptions, ClusterText, Memory, Rank, Source, TlsText, Workers
+from ..printing import print_json, print_lines
+from ..values import absolute, opened_cluster, parse_chain, parse_levels, parse_orderings, save_array
 
 __all__ = ["identified_lines", "identify"]
-
-NOT_FOUND = 3
 
 
 def identify(
@@ -71,7 +70,7 @@ def identify(
     else:
         print_lines(identified_lines(found))
     if not found.found:
-        raise typer.Exit(NOT_FOUND)
+        raise typer.Exit(ABOVE_TOLERANCE)
 
 
 def identified_lines(found: IdentifiedOrderings) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The command that shows where others would run."""
+"""The command ``cluster``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from .options import ClusterOptions, TlsText, Workers
-from .values import chosen_cluster
+from ..options import ClusterOptions, TlsText, Workers
+from ..values import chosen_cluster
 
 __all__ = ["cluster"]
 

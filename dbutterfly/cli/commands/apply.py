@@ -1,0 +1,74 @@
+"""The command ``apply``."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+import dbutterfly as dbf
+
+from ...errors import InputError
+from ..options import AsJson, ClusterOptions, ClusterText, Memory, Quiet, TlsText, Workers
+from ..printing import print_json, print_lines
+from ..values import absolute, load_array, opened_cluster, save_array
+
+__all__ = ["apply"]
+
+
+def apply(
+    store: Annotated[str, typer.Argument(help="The factorization or saved operator: a Zarr group, its URL, or .npz.")],
+    x: Annotated[str, typer.Argument(help="Vector or matrix: a .npy file or a Zarr array.")],
+    y: Annotated[str, typer.Argument(help="The product: a new Zarr array if it ends with .zarr, else a .npy file.")],
+    transpose: Annotated[bool, typer.Option("--transpose", help="Multiply by the transpose.")] = False,
+    adjoint: Annotated[bool, typer.Option("--adjoint", help="Multiply by the conjugate transpose.")] = False,
+    memory: Memory = None,
+    workers: Workers = None,
+    cluster: ClusterText = None,
+    cluster_option: ClusterOptions = None,
+    tls: TlsText = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a Zarr array that is there.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Multiply a vector or a matrix by a factorization.
+
+    A product that goes to a Zarr array is computed by blocks of columns that fit --memory, on threads or a cluster. A
+    .npy file is computed in memory, and replaced if it is there.
+    """
+    if transpose and adjoint:
+        raise InputError("--transpose and --adjoint exclude each other")
+    stored = dbf.ButterflyOperator.load(absolute(store))
+    operator = stored.T if transpose else stored.H if adjoint else stored
+    started = time.perf_counter()
+    if y.rstrip("/").endswith(".zarr"):
+        with opened_cluster(cluster, cluster_option, tls, workers) as where:
+            done = dbf.stream_product(
+                operator,
+                absolute(x),
+                absolute(y),
+                cluster=where,
+                memory=memory,
+                overwrite=overwrite,
+                progress=not quiet,
+            )
+        shape, dtype, how = done.shape, done.dtype, f" by blocks of {done.columns} columns"
+    else:
+        product = _product(operator, x)
+        save_array(y, product)
+        shape, dtype, how = product.shape, product.dtype, ""
+    seconds = time.perf_counter() - started
+    if as_json:
+        print_json({"y": y, "shape": list(shape), "dtype": dtype.name, "seconds": seconds})
+    else:
+        print_lines([("product", f"{' x '.join(map(str, shape))} {dtype.name} in {y}, in {seconds:.3g} s{how}")])
+
+
+def _product(operator: dbf.ButterflyOperator, x: str) -> Any:
+    """Product in memory."""
+    right = load_array(x)
+    if right.ndim not in (1, 2) or right.shape[0] != operator.shape[1]:
+        rows, cols = operator.shape
+        raise InputError(f"{x} has shape {right.shape}; a {rows} x {cols} operator takes {cols} rows")
+    return operator @ right

@@ -1,0 +1,117 @@
+"""The command ``factorize``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+
+import dbutterfly as dbf
+
+from ...identification.identify import is_unknown
+from ...sources.dispatch import as_source
+from ..exit_codes import check_tolerance
+from ..messages import say_plan, watched
+from ..options import (
+    AsJson,
+    ChainText,
+    ClusterOptions,
+    ClusterText,
+    DeviceMemory,
+    LogJson,
+    Memory,
+    Missing,
+    OrderingsText,
+    Passes,
+    Quiet,
+    Rank,
+    ReportFile,
+    Source,
+    Store,
+    Target,
+    TlsText,
+    TreeText,
+    Workers,
+)
+from ..printing import factorization_json, factorization_lines, print_json, print_lines, verified_json
+from ..values import Interrupted, absolute, opened_cluster, parse_job
+
+__all__ = ["factorize"]
+
+
+def factorize(
+    source: Source,
+    store: Store,
+    chain: ChainText = None,
+    tree: TreeText = "balanced",
+    rank: Rank = None,
+    passes: Passes = 1,
+    orderings: OrderingsText = None,
+    memory: Memory = None,
+    workers: Workers = None,
+    cluster: ClusterText = None,
+    cluster_option: ClusterOptions = None,
+    tls: TlsText = None,
+    backend: Annotated[str, typer.Option(help="auto, numpy or cupy.")] = "auto",
+    device_memory: DeviceMemory = None,
+    missing: Missing = "fill",
+    sweeps: Annotated[
+        int, typer.Option(help="Sweeps over the factors of a matrix in memory, after the run: they lower the error.")
+    ] = 0,
+    no_resume: Annotated[bool, typer.Option("--no-resume", help="Compute anew what the store holds.")] = False,
+    tol: Target = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Measure the error afterwards, as --tol does.")] = False,
+    report: ReportFile = None,
+    log_json: LogJson = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Factorize a matrix into a store.
+
+    A run that was cut off is continued by the same command. The plan goes to stderr.
+    """
+    wrapped = as_source(absolute(source))
+    job = parse_job(wrapped, chain, tree, rank, tol if chain is None and rank is None else None, passes, orderings)
+    with watched(quiet, log_json), opened_cluster(cluster, cluster_option, tls, workers) as where:
+        resources: dict[str, Any] = {"cluster": where, "memory": memory}
+        if is_unknown(job["orderings"]):
+            asked = {name: job[name] for name in ("chain", "rank", "orderings")}
+            job["orderings"] = dbf.identify(wrapped, **asked, **resources, backend=backend)
+            if not quiet and not log_json:
+                print(job["orderings"], file=sys.stderr)
+        on_device: dict[str, Any] = {"backend": backend, "device_memory": device_memory}
+        planned = dbf.plan(wrapped, **job, **resources, **on_device, store=store)
+        resources["memory"] = planned.budget.memory  # what is free may change, the plan that was shown may not
+        on_device["device_memory"] = planned.budget.device_memory
+        say_plan(planned, quiet, log_json)
+        bars = not quiet and not log_json
+        started = time.perf_counter()
+        try:
+            found = dbf.factorize(
+                wrapped,
+                **job,
+                **resources,
+                **on_device,
+                store=absolute(store),
+                missing=missing,
+                sweeps=sweeps,
+                resume=not no_resume,
+                progress=bars,
+            )
+        except KeyboardInterrupt:
+            same = "the same command without --no-resume" if no_resume else "the same command"
+            raise Interrupted(f"interrupted; finished tasks are kept in {store}, and {same} resumes") from None
+        seconds = time.perf_counter() - started
+        wanted = verify or tol is not None
+        verified = dbf.verify(found, wrapped, **resources, progress=bars) if wanted else None
+    if report is not None:
+        found.report(report)
+    if as_json:
+        error = {} if verified is None else {"verified": verified_json(verified)}
+        print_json({"store": store, "seconds": seconds, **factorization_json(found), **error})
+    else:
+        print_lines(factorization_lines(found))
+        print_lines([] if verified is None else [("verified", f"error {verified}")])
+    check_tolerance(verified, tol, log_json)

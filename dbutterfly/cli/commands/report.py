@@ -1,0 +1,26 @@
+"""The command ``report``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import dbutterfly as dbf
+
+from ..options import Store
+from ..values import absolute
+
+__all__ = ["report"]
+
+
+def report(
+    store: Store,
+    file: Annotated[str, typer.Argument(help="The HTML file to write; it is replaced if it is there.")],
+) -> None:
+    """Save a page that shows a run: plan, certificate, timeline of the workers, map of the residuals.
+
+    It is one HTML file that needs neither other files nor a network.
+    """
+    dbf.open(absolute(store)).report(file)
+    print(f"written: {file}")

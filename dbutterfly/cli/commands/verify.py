@@ -1,0 +1,52 @@
+"""The command ``verify``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import dbutterfly as dbf
+
+from ..exit_codes import check_tolerance
+from ..options import AsJson, ClusterOptions, ClusterText, Memory, Quiet, Source, Store, TlsText, Tolerance, Workers
+from ..printing import print_json, print_lines, verified_json
+from ..values import absolute, opened_cluster
+
+__all__ = ["verify"]
+
+
+def verify(
+    store: Store,
+    source: Source,
+    samples: Annotated[int | None, typer.Option(help="Rows to compare; by default all.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of rows.")] = 0,
+    memory: Memory = None,
+    workers: Workers = None,
+    cluster: ClusterText = None,
+    cluster_option: ClusterOptions = None,
+    tls: TlsText = None,
+    tol: Tolerance = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the error of a factorization.
+
+    It is relative to the matrix, in the Frobenius norm, exact or estimated from some rows.
+    """
+    found = dbf.open(store)
+    with opened_cluster(cluster, cluster_option, tls, workers) as where:
+        verified = dbf.verify(
+            found,
+            absolute(source),
+            samples=samples,
+            seed=seed,
+            cluster=where,
+            memory=memory,
+            progress=not quiet,
+        )
+    if as_json:
+        print_json(verified_json(verified))
+    else:
+        print_lines([("verified", f"error {verified}"), ("certificate", str(found.certificate))])
+    check_tolerance(verified, tol)

@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from .harness import record
 
-TESTS = Path(__file__).parents[1] / "tests"
-
 
 def main(kills: int = 100, seed: int = 0) -> None:
     """Kill so many runs, and record what became of them."""
-    sys.path.insert(0, str(TESTS))  # the killing itself is shared with the tests
-    from killing import Killer, random_kills
+    from tests.support.random_kills import Killer, random_kills
 
     found: list[Any] = []
     with tempfile.TemporaryDirectory(prefix="kills-") as directory, Killer(Path(directory)) as killer:

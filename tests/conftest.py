@@ -15,14 +15,14 @@ from typing import Any
 import array_api_strict
 import numpy as np
 import pytest
-import simulated_cupy
 import zarr
-from devices import has_device
 from distributed import Client, LocalCluster
 from numpy.typing import NDArray
-from object_store import ObjectServer, find_weed, serving
 
 from dbutterfly.kernels.backend import cuda
+from tests.support import cuda_simulation
+from tests.support.devices import has_device
+from tests.support.s3_server import ObjectServer, find_weed, serving
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -79,12 +79,12 @@ def xp(request: pytest.FixtureRequest) -> Namespace:
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """CuPy with a device, real for all that this package can tell."""
-    monkeypatch.setitem(sys.modules, "cupy", simulated_cupy)
+    monkeypatch.setitem(sys.modules, "cupy", cuda_simulation)
     monkeypatch.setattr(cuda, "_shared", cuda._Shared())
-    for kind in (simulated_cupy.Stream, simulated_cupy.MemoryPool, simulated_cupy.PinnedMemory):
+    for kind in (cuda_simulation.Stream, cuda_simulation.MemoryPool, cuda_simulation.PinnedMemory):
         monkeypatch.setattr(kind, "made", [], raising=False)
     cuda.free_memory.cache_clear()
-    return simulated_cupy
+    return cuda_simulation
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import simulated_cupy
 
 import dbutterfly
+from tests.support import cuda_simulation
 
 pytest.importorskip("cupy", reason='pip install "dbutterfly[gpu]"')
 
@@ -139,7 +139,7 @@ def test_cupy_and_the_simulated_one_take_what_the_lanes_give_them(place, call):
     named = Call(place, ast.unparse(made.func), len(made.args), keywords, False)
     _, *path = [*place.split("."), *named.name.split(".")]
     in_simulated = ["DeviceArray" if part == "ndarray" else part for part in path]
-    for root, parts in ((importlib.import_module("cupy"), path), (simulated_cupy, in_simulated)):
+    for root, parts in ((importlib.import_module("cupy"), path), (cuda_simulation, in_simulated)):
         function = functools.reduce(getattr, parts, root)
         assert takes(function, named), f"{call} of {function}"
 

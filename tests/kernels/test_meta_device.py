@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kernel_calls import ANSWERS, CALLS, Call, Place
 
 from dbutterfly import kernels
 from dbutterfly.kernels import backend
+from tests.support.kernel_calls import ANSWERS, CALLS, Call, Place
 
 torch = pytest.importorskip("torch", reason="needs PyTorch, for arrays without data: pip install torch")
 

@@ -1,12 +1,20 @@
 import numpy as np
 import pytest
 import scipy.linalg
-from references import CHAINS, DTYPES, eps, factor_matrix, random_factors, scattered_blocks, standard_order
 
 from dbutterfly import matrices
 from dbutterfly.errors import ChainError
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.digits import digit_reversal
+from tests.support.matrix_references import (
+    CHAINS,
+    DTYPES,
+    eps,
+    factor_matrix,
+    random_factors,
+    scattered_blocks,
+    standard_order,
+)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -5,7 +5,6 @@ import pickle
 
 import numpy as np
 import pytest
-from references import CHAINS, excess_rank, numerical_rank, random_factors, scattered_blocks, standard_order
 
 from dbutterfly import matrices
 from dbutterfly.errors import InputError
@@ -13,6 +12,14 @@ from dbutterfly.matrices import KnownMatrix
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.digits import digit_reversal
 from dbutterfly.structure.orderings import Orderings
+from tests.support.matrix_references import (
+    CHAINS,
+    excess_rank,
+    numerical_rank,
+    random_factors,
+    scattered_blocks,
+    standard_order,
+)
 
 TARGETS = {
     **{

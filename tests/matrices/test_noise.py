@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from references import DTYPES, scattered_blocks
 
 from dbutterfly import matrices
 from dbutterfly.matrices import KnownMatrix
 from dbutterfly.sources.entries import Entries
+from tests.support.matrix_references import DTYPES, scattered_blocks
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from references import DTYPES, numerical_rank
 
 from dbutterfly import matrices
 from dbutterfly.matrices.points import coordinates
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.digits import digit_reversal
+from tests.support.matrix_references import DTYPES, numerical_rank
 
 
 def kernel(x, y, k):

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from references import random_factors, standard_order
 
 from dbutterfly import matrices
 from dbutterfly.errors import InputError
 from dbutterfly.matrices import KnownMatrix
 from dbutterfly.structure.chain import Chain
+from tests.support.matrix_references import random_factors, standard_order
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import scipy.special
-from references import DTYPES
 
 from dbutterfly import matrices
+from tests.support.matrix_references import DTYPES
 
 
 @pytest.mark.parametrize("order", [0, 1, 2, 7, 20])

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import scipy.fft
 import scipy.linalg
-from references import DTYPES, eps, standard_order
 
 from dbutterfly import matrices
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.digits import digit_reversal
+from tests.support.matrix_references import DTYPES, eps, standard_order
 
 SIZES = [1, 2, 3, 8, 12, 30, 31, 64]
 

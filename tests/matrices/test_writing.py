@@ -5,11 +5,11 @@ import pytest
 import scipy.linalg
 import zarr
 import zarr.storage
-from references import DTYPES
 
 from dbutterfly import matrices
 from dbutterfly.errors import InputError, SourceError, StoreError
 from dbutterfly.sources.entries import Entries
+from tests.support.matrix_references import DTYPES
 
 
 def files(root):

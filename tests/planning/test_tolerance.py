@@ -1,0 +1,175 @@
+"""A tolerance in place of a rank: chosen from sampled blocks, confirmed by the certificate, raised where it is not."""
+
+import warnings
+
+import numpy as np
+import pytest
+import zarr
+
+import dbutterfly as dbf
+from dbutterfly.errors import InputError, NonFiniteError, StoreMismatchError, ToleranceWarning
+from dbutterfly.factorization import request
+from dbutterfly.factorization.tasks.halves import LeftTask, RightTask
+from dbutterfly.factorization.tasks.tiles import TileTask
+from dbutterfly.planning.tolerance import Estimate, chain_for_tolerance
+from dbutterfly.sources.dispatch import as_source
+from dbutterfly.structure.chain import Chain
+from dbutterfly.structure.orderings import Orderings
+from tests.support.comparisons import assert_same, dense_error, noisy_butterfly, random_matrix
+
+ORDERINGS = ("bitreversal", None)
+
+
+def kernel(n=512):
+    return np.asarray(dbf.matrices.helmholtz(n))
+
+
+@pytest.fixture
+def low_guess(monkeypatch):
+    """Start every run with rank 3, whatever its tolerance."""
+
+    def guess(source, tol, orderings):
+        return Estimate(Chain.chainable(source.shape, 3), 0.0, 1)
+
+    monkeypatch.setattr(request, "chain_for_tolerance", guess)
+
+
+@pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-7, 1e-10])
+def test_the_tolerance_is_reached_with_few_values(tol):
+    matrix = kernel()
+    fact = dbf.factorize(matrix, tol=tol, orderings=ORDERINGS)
+    assert dense_error(fact, matrix) <= fact.certificate.error_bound <= tol
+    for rank in range(1, 12):
+        plain = Chain.chainable((512, 512), rank)
+        if plain.nnz < fact.chain.nnz:
+            assert dbf.factorize(matrix, plain, orderings=ORDERINGS).certificate.error_bound > tol / 2
+
+
+@pytest.mark.parametrize("name", ["nudft", "hankel", "fourier_integral", "legendre", "cauchy"])
+def test_the_estimate_is_near_the_error(name):
+    known = getattr(dbf.matrices, name)(512)
+    source, orderings = as_source(known), Orderings.from_any(ORDERINGS)
+    found = chain_for_tolerance(source, 1e-3, orderings)
+    error = dense_error(dbf.factorize(known, found.chain, orderings=ORDERINGS), known)
+    assert found.error / 5 <= error <= 5 * found.error
+    assert found.chain.nnz < known.shape[0] ** 2
+
+
+def test_a_butterfly_needs_rank_one():
+    matrix = noisy_butterfly((128, 128), eps=1e-3)
+    assert dbf.plan(matrix, tol=2e-3).chain == Chain.square_dyadic(128)
+
+
+def test_the_plan_says_what_the_tolerance_led_to():
+    planned = dbf.plan(kernel(), tol=1e-4, orderings=ORDERINGS)
+    assert f"rank {planned.chain.rank} for tol=0.0001: " in str(planned)
+    assert "sampled blocks predict" in str(planned)
+    assert planned.ranks == tuple(range(planned.chain.rank, planned.chain.rank + 3))
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize(("tol", "rank"), [(1e-5, 4), (1e-7, 5)])
+def test_a_rank_that_was_too_small_is_raised_without_reading_again(low_guess, engine, tmp_path, tol, rank, passes):
+    matrix = kernel()
+    array = zarr.create_array(tmp_path / "z", data=matrix, chunks=(128, 128))
+    fact = dbf.factorize(array, tol=tol, orderings=ORDERINGS, passes=passes, store=tmp_path / "run", **engine)
+    assert fact.chain.rank == rank
+    assert fact.record["plan"]["ranks"] == [3, 4, 5]
+    assert any(f"for tol={tol:g}: 1 sampled blocks predict" in note for note in fact.record["plan"]["notes"])
+    assert fact.record["stages"]["tiles"]["bytes_read"] == matrix.nbytes
+    assert dense_error(fact, matrix) <= fact.certificate.error_bound <= tol
+    assert_same(fact, dbf.open(tmp_path / "run"))
+    again = dbf.factorize(array, tol=tol, orderings=ORDERINGS, passes=passes, store=tmp_path / "run", **engine)
+    assert_same(fact, again)
+    plain = dbf.factorize(matrix, Chain.chainable((512, 512), 3).of_rank(rank), tree=fact.tree, orderings=ORDERINGS)
+    assert dense_error(fact, matrix) <= 1.1 * dense_error(plain, matrix)
+
+
+def test_a_rank_beyond_what_was_kept_reads_again(low_guess, tmp_path):
+    matrix = kernel()
+    for store in (None, tmp_path / "run"):
+        fact = dbf.factorize(matrix, tol=1e-11, orderings=ORDERINGS, store=store)
+        assert fact.chain.rank > 5
+        assert fact.record["plan"]["ranks"][0] > 5
+        assert dense_error(fact, matrix) <= fact.certificate.error_bound <= 1e-11
+
+
+@pytest.mark.parametrize("stage", ["left", "right"])
+def test_a_run_cut_off_after_it_was_raised_goes_on_there(low_guess, monkeypatch, tmp_path, stage):
+    matrix = kernel(256)
+    arguments = {"tol": 1e-7, "orderings": ORDERINGS, "store": tmp_path / "run", "workers": 1}
+    whole = dbf.factorize(matrix, **arguments | {"store": None})
+    task = {"left": LeftTask, "right": RightTask}[stage]
+    compute = task.compute
+
+    def failing(self, job, inputs):
+        if job.rank > 3:
+            raise KeyboardInterrupt
+        return compute(self, job, inputs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(task, "compute", failing)
+        with pytest.raises(KeyboardInterrupt):
+            dbf.factorize(matrix, **arguments)
+    with pytest.raises(StoreMismatchError, match="tol is"):
+        dbf.factorize(matrix, **arguments | {"tol": 1e-6})
+    seen = []
+    split = TileTask.compute
+    monkeypatch.setattr(TileTask, "compute", lambda *a: seen.append(a) or split(*a))
+    fact = dbf.factorize(matrix, **arguments)
+    assert not seen
+    assert_same(fact, whole)
+
+
+def test_a_tolerance_out_of_reach_is_said_before_the_run():
+    with pytest.raises(InputError, match=r"tol=1e-05 seems out of reach: sampled blocks leave 0\.\d+ at least"):
+        dbf.factorize(noisy_butterfly((128, 128), eps=0.1), tol=1e-5)
+
+
+def test_a_tolerance_that_was_not_reached_is_said_after_the_run(low_guess):
+    matrix = random_matrix((128, 128))
+    with pytest.warns(ToleranceWarning, match=r"tol=0\.1 was not reached: error bound 0\.\d+"):
+        fact = dbf.factorize(matrix, tol=0.1)
+    assert dense_error(fact, matrix) <= fact.certificate.error_bound
+
+
+def test_sampling_meets_bad_entries():
+    matrix = random_matrix((64, 64))
+    matrix[:, 17] = np.nan
+    with pytest.raises(NonFiniteError, match="holds a NaN or an infinity at index"):
+        dbf.plan(matrix, tol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"tol": 0}, "tol=0 is no relative error; use a positive number such as 1e-6"),
+        ({"tol": -1e-3}, "tol=-0.001 is no relative error"),
+        ({"tol": float("nan")}, "tol=nan is no relative error"),
+        ({"tol": "small"}, "tol='small' is no relative error"),
+        ({"tol": 1e-3, "rank": 2}, "tol=0.001 finds chain and rank; leave rank out"),
+        ({"tol": 1e-3, "chain": Chain.square_dyadic(64)}, "tol=0.001 finds chain and rank; leave chain out"),
+    ],
+)
+def test_bad_tolerances(arguments, message):
+    with pytest.raises(InputError, match=message):
+        dbf.factorize(random_matrix((64, 64)), **arguments)
+
+
+def test_sampling_reads_a_bounded_part_of_a_chunked_matrix(tmp_path, monkeypatch):
+    array = zarr.create_array(tmp_path / "z", data=kernel(1024), chunks=(256, 256))
+    monkeypatch.setattr("dbutterfly.planning.tolerance.READ_LEAST", 1 << 20)
+    source = as_source(array)
+    read, plain = [], source.read
+
+    def counted(rows, cols, tile):
+        read.append(source.bytes_touched(rows, cols, tile))
+        return plain(rows, cols, tile)
+
+    monkeypatch.setattr(source, "read", counted)
+    few = chain_for_tolerance(source, 1e-2, Orderings.from_any(ORDERINGS))
+    assert few.blocks <= 12
+    assert sum(read) < 24 << 20
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert dbf.factorize(array, tol=1e-2, orderings=ORDERINGS).certificate.error_bound <= 1e-2

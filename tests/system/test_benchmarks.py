@@ -1,0 +1,66 @@
+"""The benchmarks can be started, and their page shows what is recorded."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dbutterfly as dbf
+from tests.support.comparisons import noisy_butterfly
+from tests.support.devices import has_device
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str) -> str:
+    """Run Python where the benchmarks are; its output."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_benchmark_can_be_named():
+    shown = run("-m", "benchmarks", "--help")
+    modules = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    assert {"identification", "scaling", "scheduler", "apply", "peers"} <= modules
+    assert all(name in shown for name in ("identification", "scaling", "scheduler", "apply", "peers"))
+
+
+def test_a_gpu_is_asked_for_where_there_is_none():
+    found = run("-m", "benchmarks", "gpu")
+    assert has_device() or 'no CUDA device, or no CuPy: pip install "dbutterfly[gpu]"' in found
+
+
+def test_a_gpu_is_measured(device, tmp_path):
+    sys.path.insert(0, str(ROOT))
+    try:
+        gpu = importlib.import_module("benchmarks.gpu")
+    finally:
+        sys.path.remove(str(ROOT))
+    dbf.matrices.write(noisy_butterfly(1024, "float32"), tmp_path / "z.zarr", chunks=(256, 256))
+    rows = {row["what"]: row for row in gpu.measured(tmp_path / "z.zarr", tmp_path / "run", 2)}
+    assert {row["device"] for row in rows.values()} == {"simulated"}
+    assert rows["kernels of a tile"]["times_reading_it"] > 1
+    assert rows["copy of a tile to the device"]["gb_per_second"] > 0
+    assert {"job, numpy", "job, cupy", "job, predicted"} < rows.keys()
+    assert device.MemoryPool.made[0].held == 0
+
+
+def test_the_page_shows_what_is_recorded():
+    code = (
+        "from benchmarks import harness, tables\n"
+        "text = tables.README.read_text()\n"
+        "recorded = [name for name in tables.TABLES if harness.recorded(name)]\n"
+        "print(*(f'{name}:{tables.rendered(name) in text}' for name in recorded))\n"
+    )
+    assert "identification:True" in (found := run("-c", code).split())
+    assert all(entry.endswith(":True") for entry in found)

@@ -58,7 +58,7 @@ def of_tile(plan: Any, repeats: int) -> list[dict[str, Any]]:
     """Copying a tile there, reading it once on the device, and its kernels."""
     backend, (p, _, _, v, _) = resolve_backend("cupy"), plan.split
     shape = p, plan.layout.tile_rows, plan.layout.tile_cols * v
-    with tile_memory.kept(backend.host_memory), backend.lane(1) as lane:
+    with tile_memory.keep(backend.host_memory), backend.lane(1) as lane:
         lying = tile_memory.empty(shape, plan.source.work_dtype)
         rng = np.random.default_rng(0)
         left, right = rng.standard_normal((p, shape[1], 1), "f4"), rng.standard_normal((1, shape[1], shape[2]), "f4")

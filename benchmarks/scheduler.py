@@ -29,7 +29,7 @@ import dbutterfly as dbf
 from dbutterfly.errors import CheckpointError
 from dbutterfly.execution.dask_engine import DaskEngine
 from dbutterfly.execution.task import Inputs, Output, Record, Task, done_name
-from dbutterfly.factorization.job import Job
+from dbutterfly.factorization.job import FactorizationJob
 from dbutterfly.planning.budget import Budget
 from dbutterfly.planning.search import make_plan
 from dbutterfly.sources.dispatch import as_source
@@ -55,12 +55,12 @@ class Waiting(Task):
         """Name."""
         return f"tile {self.number}"
 
-    def read_workspace(self, job: Job) -> Inputs:  # noqa: ARG002
+    def read_workspace(self, job: FactorizationJob) -> Inputs:  # noqa: ARG002
         """Wait."""
         time.sleep(self.seconds)
         return {}
 
-    def compute(self, job: Job, inputs: Inputs) -> list[Output]:  # noqa: ARG002
+    def compute(self, job: FactorizationJob, inputs: Inputs) -> list[Output]:  # noqa: ARG002
         """Nothing."""
         return []
 
@@ -115,7 +115,7 @@ def held(processes: dict[str, list[psutil.Process]]) -> int:
 def measure(client: Client, processes: dict[str, list[psutil.Process]], count: int, seconds: float) -> dict[str, Any]:
     """Run as many tiles, of as many seconds each."""
     source = as_source(dbf.entries(np.add.outer, (16, 16), "f8"))
-    job, ended = Job(source, make_plan(source.info, None, budget=Budget(1 << 30)), Reached()), list[int]()
+    job, ended = FactorizationJob(source, make_plan(source.info, None, budget=Budget(1 << 30)), Reached()), list[int]()
     job.workspace.create(done_name("tiles"), (count, len(Record._fields)), (1, 1), np.float64)
     tasks = [(number, Waiting(number, seconds)) for number in range(count)]
     memory, before, started = held(processes), spent(processes), time.perf_counter()

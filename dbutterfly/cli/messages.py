@@ -9,12 +9,12 @@ import sys
 from ..planning.plan import Plan
 from .logs import logging_to_stderr
 
-__all__ = ["say_error", "say_plan", "watched"]
+__all__ = ["say_error", "say_plan", "show_log"]
 
 _log = logging.getLogger("dbutterfly")
 
 
-def watched(quiet: bool, log_json: bool) -> contextlib.AbstractContextManager[None]:
+def show_log(quiet: bool, log_json: bool) -> contextlib.AbstractContextManager[None]:
     """Log what is asked for: JSON, lines for people, or nothing; the error that ends a run is shown anyway."""
     return logging_to_stderr(logging.CRITICAL if quiet else logging.INFO, as_json=log_json)
 

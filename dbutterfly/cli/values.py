@@ -22,9 +22,9 @@ from ..structure.chain import Chain
 __all__ = [
     "Interrupted",
     "absolute",
-    "chosen_cluster",
+    "choose_cluster",
     "load_array",
-    "opened_cluster",
+    "open_cluster",
     "parse_bandwidth",
     "parse_chain",
     "parse_levels",
@@ -159,7 +159,7 @@ def save_array(place: str, array: NDArray[Any]) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def chosen_cluster(where: str | None, pairs: list[str] | None, tls: str | None, workers: int | None) -> Kind:
+def choose_cluster(where: str | None, pairs: list[str] | None, tls: str | None, workers: int | None) -> Kind:
     """Kind of cluster of the command line; options with a name of their own there count more.
 
     Raises
@@ -171,7 +171,7 @@ def chosen_cluster(where: str | None, pairs: list[str] | None, tls: str | None, 
     return choose(where, **{**parse_options(pairs or []), **named})
 
 
-def opened_cluster(
+def open_cluster(
     where: str | None, pairs: list[str] | None, tls: str | None, workers: int | None
 ) -> contextlib.AbstractContextManager[Any]:
     """Cluster of the command line, which starts when there is work and is closed with the block.
@@ -181,7 +181,7 @@ def opened_cluster(
     InputError
         If it cannot be had.
     """
-    return opened(chosen_cluster(where, pairs, tls, workers))
+    return opened(choose_cluster(where, pairs, tls, workers))
 
 
 def _integers(text: str) -> list[int]:

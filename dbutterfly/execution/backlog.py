@@ -16,7 +16,7 @@ from distributed import KilledWorker
 from ..errors import DButterflyError, InputError, SourceError, StoreError, TaskError
 from .task import Output, Record, Task
 
-__all__ = ["Backlog", "Returned", "describe_failure", "outcome_of"]
+__all__ = ["Backlog", "TaskResult", "describe_failure", "outcome_of"]
 
 _log = logging.getLogger("dbutterfly")
 
@@ -36,7 +36,7 @@ SECONDS_FOR_RESULT = 10.0
 """Time within which the result of a task that has ended arrives, unless it was lost with its worker meanwhile."""
 
 
-class Returned(NamedTuple):
+class TaskResult(NamedTuple):
     """What a worker sends back: the record of a task, and the outputs that it could not write itself."""
 
     record: Record
@@ -46,7 +46,7 @@ class Returned(NamedTuple):
 class Backlog:
     """Book-keeping of one stage: what is to do, what runs, what has failed how often."""
 
-    def __init__(self, tasks: Sequence[tuple[int, Task]], deliver: Callable[[int, Returned], None]) -> None:
+    def __init__(self, tasks: Sequence[tuple[int, Task]], deliver: Callable[[int, TaskResult], None]) -> None:
         self.todo = deque(tasks)
         self.running: dict[Any, tuple[int, Task]] = {}
         self.ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -84,7 +84,7 @@ class Backlog:
                 found.append(self.ended.get_nowait())
         return found
 
-    def settle(self, future: Any, outcome: Returned | BaseException | None, workers: int) -> bool:
+    def settle(self, future: Any, outcome: TaskResult | BaseException | None, workers: int) -> bool:
         """Account for a future that has ended; False if it was lost with a worker or the scheduler.
 
         Where its outcome could not be told (None), it is waited for again.
@@ -99,7 +99,7 @@ class Backlog:
                 raise TaskError(f"{task.label} failed: it was lost with a worker {LOSSES} times") from outcome
             self.todo.appendleft((number, task))
             return False
-        if isinstance(outcome, Returned):
+        if isinstance(outcome, TaskResult):
             self._in_a_row = 0
             self._deliver(number, outcome)
         elif isinstance(outcome, Exception):
@@ -135,7 +135,7 @@ class Backlog:
         for future, (number, _) in list(self.running.items()):
             if future.done() and not future.cancelled():
                 outcome = outcome_of(future, max(0.0, end - time.monotonic()))
-                if isinstance(outcome, Returned):
+                if isinstance(outcome, TaskResult):
                     self._deliver(number, outcome)
         self.running.clear()
 
@@ -150,7 +150,7 @@ class Backlog:
         raise error
 
 
-def outcome_of(future: Any, seconds: float = SECONDS_FOR_RESULT) -> Returned | BaseException | None:
+def outcome_of(future: Any, seconds: float = SECONDS_FOR_RESULT) -> TaskResult | BaseException | None:
     """What a future returned or raised; CancelledError where it was lost with a worker or the scheduler.
 
     None where that cannot be told now: it was lost after it had ended, and may be computed again.

@@ -74,7 +74,7 @@ def calls_on(engine: Engine, matrix: NDArray[Any] | MatrixSource) -> Iterator[Ca
         held = share(matrix)
 
         def submit(function: Callable[..., Any], argument: Any, *shared: Any) -> Any:
-            return client.submit(_called, function, held, argument, *shared, pure=False, resources=resources)
+            return client.submit(_call, function, held, argument, *shared, pure=False, resources=resources)
 
         try:
             yield Calls(submit, engine.workers, share)
@@ -82,10 +82,10 @@ def calls_on(engine: Engine, matrix: NDArray[Any] | MatrixSource) -> Iterator[Ca
             held.release()
         return
     with ThreadPoolExecutor(engine.workers, thread_name_prefix="dbutterfly") as pool:
-        yield Calls(lambda function, *others: pool.submit(_called, function, matrix, *others), engine.workers)
+        yield Calls(lambda function, *others: pool.submit(_call, function, matrix, *others), engine.workers)
 
 
-def _called(function: Callable[..., Result], *arguments: Any) -> Result:
+def _call(function: Callable[..., Result], *arguments: Any) -> Result:
     """Call with BLAS held to one thread: parallelism is over calls."""
     with single_threaded_blas():
         return function(*arguments)

@@ -18,13 +18,13 @@ from distributed.protocol import serialize_bytes
 from ..errors import InputError
 from ..kernels.backend import SHARE_OF_DEVICE
 from ..planning.budget import Budget, memory_of_thread, share_device_memory
-from .backlog import SECONDS_FOR_RESULT, Backlog, Returned, outcome_of
+from .backlog import SECONDS_FOR_RESULT, Backlog, TaskResult, outcome_of
 from .clusters import OnDemand
 from .dask_client import SECONDS_BETWEEN_LOOKS, ClusterWatch, TaskEvents, is_closed
 from .dask_worker import pack_job, run_on_worker
 from .engine import Engine, OnDone
 from .interrupts import Interrupts
-from .task import Task, Work, write_outputs
+from .task import Job, Task, write_outputs
 
 __all__ = ["ClusterEngine", "DaskEngine", "Unreachable"]
 
@@ -110,14 +110,14 @@ class DaskEngine(Engine):
         on_device = share_device_memory(device_memory, None if backend == "numpy" else self._device)
         return Budget(memory_of_thread(memory, self._limit), self.workers, on_device)
 
-    def run(self, job: Work, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
+    def run(self, job: Job, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
         """See :meth:`Engine.run`.
 
         What the scheduler can run again after the loss of a worker, it does. What was sent from here and lost with its
         only holder, or with the scheduler, is sent again.
         """
 
-        def deliver(number: int, returned: Returned) -> None:
+        def deliver(number: int, returned: TaskResult) -> None:
             write_outputs(job, returned.outputs)
             on_done(number, returned.record)
 
@@ -159,7 +159,7 @@ class DaskEngine(Engine):
         self,
         stage: Backlog,
         tasks: list[tuple[int, Task]],
-        job: Work,
+        job: Job,
         there: Any,
         remote: Any,
         heard: TaskEvents,
@@ -191,13 +191,13 @@ class DaskEngine(Engine):
         lost, patience = 0, SECONDS_FOR_RESULT
         for future in ended:
             record = heard.take(future, stage.running[future][0], RELEASED_TOGETHER * self.workers)
-            outcome = outcome_of(future, patience) if record is None else Returned(record, [])
+            outcome = outcome_of(future, patience) if record is None else TaskResult(record, [])
             if outcome is None:  # a worker hangs, and may have others of these
                 patience = SECONDS_FOR_ANOTHER
             lost += not stage.settle(future, outcome, self.workers)
         return lost > 0
 
-    def _inputs(self, job: Work, there: Any, task: Task, watch: ClusterWatch) -> tuple[dict[str, Any], int | None]:
+    def _inputs(self, job: Job, there: Any, task: Task, watch: ClusterWatch) -> tuple[dict[str, Any], int | None]:
         """What a task is sent of what workers cannot reach, and the bytes that reading it from Z has cost."""
         source, bytes_read = task.source_of(there), None
         sent: dict[str, Any] = {}
@@ -255,7 +255,7 @@ class ClusterEngine(Engine):
             self.dashboard = self._engine.dashboard
         return self._engine
 
-    def run(self, job: Work, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
+    def run(self, job: Job, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
         """See :meth:`Engine.run`; without tasks, nothing is started."""
         if tasks:
             self.ready().run(job, tasks, on_done)

@@ -17,9 +17,9 @@ from ..errors import CheckpointError, DButterflyError, SourceError
 from ..kernels.backend import tile_memory
 from ..kernels.backend.blas import single_threaded_blas
 from . import resident_memory
-from .backlog import Returned
+from .backlog import TaskResult
 from .dask_client import Address
-from .task import Loaded, Record, Task, Work, done_name, finish_task, stage_inputs, write_outputs
+from .task import Job, LoadRecord, Record, Task, done_name, finish_task, stage_inputs, write_outputs
 
 __all__ = ["pack_job", "run_on_worker"]
 
@@ -31,14 +31,14 @@ _idle: dict[bytes, int] = {}
 _idle_lock = threading.Lock()
 
 
-def pack_job(job: Work) -> bytes:
+def pack_job(job: Job) -> bytes:
     """The job in bytes, so that what fails to open it is a task; with an identity, so that no run gets another's."""
     packed: bytes = serialize_bytes((uuid.uuid4().hex, job), on_error="raise")
     return packed
 
 
 @functools.lru_cache(maxsize=2)
-def _unpack_job(packed: bytes) -> Work:
+def _unpack_job(packed: bytes) -> Job:
     """Inverse of :func:`pack_job`, once per worker."""
     try:
         _, job = deserialize_bytes(packed)
@@ -47,19 +47,19 @@ def _unpack_job(packed: bytes) -> Work:
             f"a worker cannot open the matrix or the store: {type(error).__name__}: {error}; every worker must reach "
             "them by the same path or URL, and import the same modules"
         ) from error
-    assert isinstance(job, Work)
+    assert isinstance(job, Job)
     return job
 
 
 def run_on_worker(
     number: int, task: Task, sent: dict[str, Any], bytes_read: int | None, packed: bytes, address: Address
-) -> Returned:
+) -> TaskResult:
     """Do a task on a worker: the memory of its tile serves the next one."""
     worker = get_worker()
     topic, run = address
     try:
         job = _unpack_job(packed)
-        with tile_memory.kept(job.host_memory):
+        with tile_memory.keep(job.host_memory):
             returned = _run_behind_gate(worker, job, packed, number, task, sent, bytes_read)
         if job.workspace.shared:
             worker.log_event(topic, [run, number, *returned.record])
@@ -70,8 +70,8 @@ def run_on_worker(
 
 
 def _run_behind_gate(
-    worker: Any, job: Work, packed: bytes, number: int, task: Task, sent: dict[str, Any], bytes_read: int | None
-) -> Returned:
+    worker: Any, job: Job, packed: bytes, number: int, task: Task, sent: dict[str, Any], bytes_read: int | None
+) -> TaskResult:
     """Read what the client did not send, compute, and write if the workspace can be reached.
 
     Where the plan reads ahead, the task leaves its place in the worker's queue as soon as it has read and may compute:
@@ -80,7 +80,7 @@ def _run_behind_gate(
     threads = worker.state.nthreads
     gate = _gates.setdefault(worker.id, threading.BoundedSemaphore(threads))
     if (record := _record_of_ended(job, number, task)) is not None:
-        return Returned(record, [])
+        return TaskResult(record, [])
     idle = _idle_bytes(packed)
     with job.lane(threads) as lane:
         now, started = time.time(), time.perf_counter()
@@ -93,18 +93,18 @@ def _run_behind_gate(
             inputs |= task.read_workspace(job)
         stage_inputs(task, inputs, lane)
         elapsed = time.perf_counter() - started
-        loaded = Loaded(bytes_read, elapsed, now, idle, zlib.crc32(worker.id.encode()))
+        loaded = LoadRecord(bytes_read, elapsed, now, idle, zlib.crc32(worker.id.encode()))
         with gate, single_threaded_blas():
             if job.prefetch:
                 secede()
             outputs, record = finish_task(job, number, task, inputs, loaded, lane)
             if not job.workspace.shared:
-                return Returned(record, outputs)
+                return TaskResult(record, outputs)
             write_outputs(job, outputs)
-            return Returned(record, [])
+            return TaskResult(record, [])
 
 
-def _record_of_ended(job: Work, number: int, task: Task) -> Record | None:
+def _record_of_ended(job: Job, number: int, task: Task) -> Record | None:
     """Record of a task that has ended already: its worker was lost before it could say so."""
     if not job.workspace.shared:
         return None

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from ..planning.budget import Budget
-from .task import Record, Task, Work
+from .task import Job, Record, Task
 
 __all__ = ["Engine"]
 
@@ -41,7 +41,7 @@ class Engine(ABC):
         """What the plan may use, given what the caller allows of each worker: of its host, and of its GPU if any."""
 
     @abstractmethod
-    def run(self, job: Work, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
+    def run(self, job: Job, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
         """Run numbered tasks, in any order, and report each in the calling thread.
 
         A task that fails is tried again after the others; one that fails each time is raised at the end, when the rest

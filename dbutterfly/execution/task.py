@@ -22,11 +22,11 @@ from . import resident_memory
 
 __all__ = [
     "Inputs",
-    "Loaded",
+    "Job",
+    "LoadRecord",
     "Output",
     "Record",
     "Task",
-    "Work",
     "done_name",
     "finish_task",
     "load_task",
@@ -38,7 +38,7 @@ __all__ = [
 Inputs: TypeAlias = "dict[str, NDArray[Any]]"
 
 
-class Work:
+class Job:
     """What an engine needs to know of the work of which it runs the tasks.
 
     Attributes
@@ -109,7 +109,7 @@ class Record(NamedTuple):
     worker: float
 
 
-class Loaded(NamedTuple):
+class LoadRecord(NamedTuple):
     """What there is to say of a task whose inputs have been read: the beginning of its :class:`Record`.
 
     Attributes
@@ -133,7 +133,7 @@ class Loaded(NamedTuple):
     worker: int = 0
 
 
-NOTHING = Loaded()
+NOTHING = LoadRecord()
 
 
 class Task(ABC):
@@ -169,7 +169,7 @@ class Task(ABC):
         """Turn inputs into outputs."""
 
 
-def load_task(job: Work, task: Task, lane: Lane = HOST) -> Inputs:
+def load_task(job: Job, task: Task, lane: Lane = HOST) -> Inputs:
     """Read all that a task needs, here, and begin to bring it to where it is computed with."""
     inputs = {**task.read_source(job), **task.read_workspace(job)}
     stage_inputs(task, inputs, lane)
@@ -182,7 +182,7 @@ def stage_inputs(task: Task, inputs: Inputs, lane: Lane) -> None:
 
 
 def finish_task(
-    job: Work, number: int, task: Task, inputs: Inputs, loaded: Loaded = NOTHING, lane: Lane = HOST
+    job: Job, number: int, task: Task, inputs: Inputs, loaded: LoadRecord = NOTHING, lane: Lane = HOST
 ) -> tuple[list[Output], Record]:
     """Compute a task whose inputs are at hand.
 
@@ -209,7 +209,7 @@ def finish_task(
         The same as the last output.
     """
     started = time.perf_counter()
-    outputs = lane.call(lambda: _computed(job, task, inputs))
+    outputs = lane.call(lambda: _compute(job, task, inputs))
     inputs.clear()  # for their memory to serve the next task at once
     lane.release()
     elapsed = time.perf_counter() - started
@@ -221,12 +221,12 @@ def finish_task(
     return [*outputs, Output(done_name(task.stage), (slice(number, number + 1),), row)], record
 
 
-def _computed(job: Work, task: Task, inputs: Inputs) -> list[Output]:
+def _compute(job: Job, task: Task, inputs: Inputs) -> list[Output]:
     with np.errstate(all="ignore"):  # non-finite results are looked for, and reported with their place
         return task.compute(job, inputs)
 
 
-def write_outputs(job: Work, outputs: list[Output]) -> None:
+def write_outputs(job: Job, outputs: list[Output]) -> None:
     """Write what a task gives, in order, after all of it was checked."""
     for output in outputs:
         job.check(output)

@@ -17,9 +17,9 @@ from ..kernels.backend import resolve_backend, tile_memory
 from ..kernels.backend.blas import single_threaded_blas
 from ..planning.budget import Budget, share_device_memory
 from . import resident_memory
-from .backlog import Backlog, Returned, outcome_of
+from .backlog import Backlog, TaskResult, outcome_of
 from .engine import Engine, OnDone
-from .task import Loaded, Task, Work, finish_task, load_task, write_outputs
+from .task import Job, LoadRecord, Task, finish_task, load_task, write_outputs
 
 __all__ = ["ThreadEngine"]
 
@@ -37,7 +37,7 @@ class ThreadEngine(Engine):
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        self.workers = len(os.sched_getaffinity(0)) if workers is None else _checked_workers(workers)
+        self.workers = len(os.sched_getaffinity(0)) if workers is None else _check_workers(workers)
         self._reading = threading.BoundedSemaphore(self.workers)
         self._computing = threading.BoundedSemaphore(self.workers)
 
@@ -47,14 +47,14 @@ class ThreadEngine(Engine):
         on_device = share_device_memory(device_memory, resolve_backend(backend).device_memory or None, self.workers)
         return Budget(free if memory is None else memory, self.workers, on_device)
 
-    def run(self, job: Work, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
+    def run(self, job: Job, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
         """See :meth:`Engine.run`."""
         stage = Backlog(tasks, lambda number, returned: on_done(number, returned.record))
         threads = self.workers * (2 if job.prefetch else 1)
         resident_memory.reset_peak()
         idle = resident_memory.size()
         pool = ThreadPoolExecutor(threads, thread_name_prefix="dbutterfly")
-        with single_threaded_blas(), tile_memory.kept(job.host_memory):
+        with single_threaded_blas(), tile_memory.keep(job.host_memory):
             try:
                 while stage.goes_on():
                     while stage.todo and len(stage.running) <= threads:
@@ -67,17 +67,17 @@ class ThreadEngine(Engine):
                 stage.salvage()
         stage.close()
 
-    def _run_one(self, job: Work, number: int, task: Task, idle: int) -> Returned:
+    def _run_one(self, job: Job, number: int, task: Task, idle: int) -> TaskResult:
         with job.lane(self.workers) as lane:
             with self._reading:
                 now, started = time.time(), time.perf_counter()
                 inputs = load_task(job, task, lane)
                 elapsed = time.perf_counter() - started
-            loaded = Loaded(task.bytes_read(job), elapsed, now, idle, _number_of_thread())
+            loaded = LoadRecord(task.bytes_read(job), elapsed, now, idle, _number_of_thread())
             with self._computing:
                 outputs, record = finish_task(job, number, task, inputs, loaded, lane)
                 write_outputs(job, outputs)
-        return Returned(record, [])
+        return TaskResult(record, [])
 
 
 def _number_of_thread() -> int:
@@ -85,7 +85,7 @@ def _number_of_thread() -> int:
     return int(threading.current_thread().name.rpartition("_")[2])
 
 
-def _checked_workers(workers: Any) -> int:
+def _check_workers(workers: Any) -> int:
     try:
         count = operator.index(workers)
     except TypeError:

@@ -13,11 +13,11 @@ from ..errors import InputError
 from ..kernels.factors.hierarchy import join_left, join_right
 from ..sources.operators import OperatorSource
 from ..sources.probes import ProbeSizes
-from ..sources.sample_sizes import evaluated
+from ..sources.sample_sizes import count_evaluated
 from ..structure.chain import Chain
-from .job import Job
+from .job import FactorizationJob
 from .results.certificate import Certificate, certify, guarantee_of
-from .results.cut_errors import errors_by_cut, errors_by_part
+from .results.cut_errors import error_of_each_cut, errors_by_part
 from .results.estimates import error_of_products, error_of_rows
 from .results.factorization import Factorization
 from .results.probed_error import PROBES
@@ -35,7 +35,7 @@ SMALLEST_ENTRIES = {"float32": 1e-12, "complex64": 1e-12, "float64": 1e-70, "com
 """Least root mean square of the entries of which the squares of rounding errors are still normal numbers."""
 
 
-def assemble(job: Job, record: dict[str, Any], rows: dict[str, NDArray[np.float64]]) -> Factorization:
+def assemble(job: FactorizationJob, record: dict[str, Any], rows: dict[str, NDArray[np.float64]]) -> Factorization:
     """Factors and certificate of a run whose tasks have all ended, and left these records."""
     planned, everything = job.plan, (slice(None),)
     read = job.workspace.read
@@ -65,30 +65,30 @@ def assemble(job: Job, record: dict[str, Any], rows: dict[str, NDArray[np.float6
             above=above,
             guarantee=guarantee_of(planned.tree, planned.passes),
         )
-        missed = _missed(job, "left", job.halves[0]), _missed(job, "right", job.halves[1])
+        missed = _read_residuals(job, "left", job.halves[0]), _read_residuals(job, "right", job.halves[1])
         record = record | {
             "errors": errors_by_part(stats, *errors, second, above),
-            "errors_by_cut": errors_by_cut(planned.tree, stats, *missed, second, eps=eps, above=above),
+            "errors_by_cut": error_of_each_cut(planned.tree, stats, *missed, second, eps=eps, above=above),
         }
     _check_range(certificate, job)
     trace = trace_of(rows, stats, above)
     found = Factorization(tuple(factors), planned.chain, planned.tree, planned.orderings, certificate, record, trace)
-    return _estimated(found, job, stats)
+    return _estimate(found, job, stats)
 
 
-def _missed(job: Job, side: str, half: Chain) -> NDArray[np.float64]:
+def _read_residuals(job: FactorizationJob, side: str, half: Chain) -> NDArray[np.float64]:
     """What the nodes of a half miss, by their cuts, for each group."""
     return job.workspace.read(f"{side}_missed", (slice(None),)) if len(half) > 1 else np.zeros((1, 0))
 
 
-def _estimated(found: Factorization, job: Job, stats: NDArray[np.float64]) -> Factorization:
+def _estimate(found: Factorization, job: FactorizationJob, stats: NDArray[np.float64]) -> Factorization:
     """Replace bounds that are not proven by an estimate, from rows or products drawn apart from those of the run."""
     split, rank = job.plan.split, job.plan.ranks[-1]
     if split is None:
         return found
     if job.source.sampled:
         error = error_of_rows(found, job.source, ESTIMATE_ROWS, ESTIMATE_SEED)
-        entries, redone = evaluated(split, rank, stats)
+        entries, redone = count_evaluated(split, rank, stats)
         entries += min(ESTIMATE_ROWS, job.source.shape[0]) * job.source.shape[1]
         counted = {"evaluated": {"entries": entries, "blocks_in_full": redone}}
     elif isinstance(job.source, OperatorSource) and not ProbeSizes(split, rank).in_full:
@@ -100,7 +100,7 @@ def _estimated(found: Factorization, job: Job, stats: NDArray[np.float64]) -> Fa
     return dataclasses.replace(found, certificate=certificate, record={**found.record, **counted})
 
 
-def _check_range(certificate: Certificate, job: Job) -> None:
+def _check_range(certificate: Certificate, job: FactorizationJob) -> None:
     """Raise if squares of entries, or of their rounding errors, have left the range in which they were summed."""
     dtype = job.plan.source.work_dtype
     mean = certificate.norm / math.sqrt(math.prod(job.source.shape))

@@ -15,9 +15,9 @@ from ..planning.plan import Plan
 from ..sources.dispatch import as_source
 from ..sources.missing_chunks import check_missing
 from ..storage.run_store import RunStore
-from .job import Job
+from .job import FactorizationJob
 from .ranks import memory_workspace
-from .request import Settings
+from .request import Request
 from .results.factorization import Factorization, index_arrays, load
 from .resume import build_manifest, check_chunks, check_same, create_or_open, load_identified
 from .run import complete_run
@@ -66,7 +66,7 @@ def plan(
     _check_backend(backend, client or cluster)
     wrapped = as_source(source)
     engine = choose_engine(client, workers, cluster)
-    settings = Settings(chain, tree, rank, tol, passes, orderings, memory, device_memory, backend, store is not None)
+    settings = Request(chain, tree, rank, tol, passes, orderings, memory, device_memory, backend, store is not None)
     return settings.plan(wrapped, engine)
 
 
@@ -208,7 +208,7 @@ def factorize(
             backend=backend,
         )
         orderings = identified
-    settings = Settings(
+    settings = Request(
         chain, tree, rank, tol, passes, orderings, memory, device_memory, backend, store is not None, sweeps
     )
     planned = settings.of_run(run).plan(wrapped, engine)
@@ -217,7 +217,7 @@ def factorize(
     if store is None:
         check_missing(wrapped, missing)
         wrapped.check_reproducible()
-        job = Job(wrapped, planned, memory_workspace(planned, tol), backend)
+        job = FactorizationJob(wrapped, planned, memory_workspace(planned, tol), backend)
         return complete_run(job, engine, None, settings, progress, identified)
     manifest = build_manifest(wrapped, planned, settings)
     if identified is not None:
@@ -243,7 +243,7 @@ def factorize(
             planned = settings.of_run(run).plan(wrapped, engine, earlier=run)
         if identified is not None:
             run.keep_orderings(index_arrays(planned.orderings))
-        job = Job(wrapped, planned, run.workspace, backend)
+        job = FactorizationJob(wrapped, planned, run.workspace, backend)
         return complete_run(job, engine, Run(run, lease), settings, progress, identified)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..execution.task import Output, Work
+from ..execution.task import Job, Output
 from ..kernels.backend import Backend, Lane, resolve_backend
 from ..kernels.backend.tile_memory import Allocate
 from ..planning.plan import Plan
@@ -18,11 +18,11 @@ from ..storage.workspace import Workspace
 from ..structure.chain import Chain
 from ..structure.tree import Tree
 
-__all__ = ["CopySource", "Job"]
+__all__ = ["CopySource", "FactorizationJob"]
 
 
 @dataclass(frozen=True, eq=False)
-class Job(Work):
+class FactorizationJob(Job):
     """What all tasks of a run share.
 
     Attributes

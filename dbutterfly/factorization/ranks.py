@@ -12,7 +12,7 @@ from ..planning.plan import Plan
 from ..planning.tolerance import LARGEST_RANK
 from ..storage.rank_workspace import RankWorkspace
 from ..storage.workspace import MemoryWorkspace, Workspace
-from .job import Job
+from .job import FactorizationJob
 
 __all__ = ["memory_workspace", "next_rank", "with_rank"]
 
@@ -21,7 +21,7 @@ STALLED = 0.97
 """Where a further rank leaves more than this part of the error, it is noise, and no rank will do."""
 
 
-def next_rank(job: Job, error_bound: float, tol: float) -> int | None:
+def next_rank(job: FactorizationJob, error_bound: float, tol: float) -> int | None:
     """Rank with which a run goes on whose certificate does not confirm the tolerance.
 
     Parameters
@@ -49,13 +49,13 @@ def next_rank(job: Job, error_bound: float, tol: float) -> int | None:
         return None
     expected = error_bound * left / left[now]
     fitting = [rank for rank, error in zip(ranks, expected, strict=True) if rank > job.rank and error <= tol]
-    rank = fitting[0] if fitting else _extrapolated(ranks, expected, tol)
+    rank = fitting[0] if fitting else _extrapolate(ranks, expected, tol)
     if rank is None or rank > LARGEST_RANK or job.plan.chain.of_rank(rank).nnz >= math.prod(job.plan.source.shape):
         return None
     return rank
 
 
-def _extrapolated(ranks: tuple[int, ...], expected: NDArray[np.float64], tol: float) -> int | None:
+def _extrapolate(ranks: tuple[int, ...], expected: NDArray[np.float64], tol: float) -> int | None:
     if len(ranks) == 1:
         return ranks[-1] + 1
     per_rank = (expected[-1] / expected[0]) ** (1 / (ranks[-1] - ranks[0]))
@@ -64,7 +64,7 @@ def _extrapolated(ranks: tuple[int, ...], expected: NDArray[np.float64], tol: fl
     return ranks[-1] + max(1, math.ceil(math.log(tol / expected[-1]) / math.log(max(per_rank, 1e-3))))
 
 
-def with_rank(job: Job, rank: int) -> Job:
+def with_rank(job: FactorizationJob, rank: int) -> FactorizationJob:
     """Continue a job with a rank for which its tiles are split already."""
     assert job.plan.split is not None
     assert isinstance(job.workspace, RankWorkspace)

@@ -18,14 +18,14 @@ from ..storage.run_store import RunStore
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
 
-__all__ = ["Settings", "layout_of"]
+__all__ = ["Request", "layout_of"]
 
 SPARE = 2
 """Ranks above that of the chain for which tiles are split where a tolerance may call for them."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class Request:
     """What a caller asks of a plan, unchecked."""
 
     chain: Any
@@ -41,13 +41,13 @@ class Settings:
     sweeps: int = 0
     known: Chain | None = None
 
-    def of_run(self, run: RunStore | None) -> Settings:
+    def of_run(self, run: RunStore | None) -> Request:
         """Settings that continue a run: with a tolerance, its chain is taken over, and need not be looked for."""
         if self.tol is None or run is None or run.manifest.get("tol") != self.tol:
             return self
         return self.raised(Chain(run.manifest["chain"]))
 
-    def raised(self, chain: Chain) -> Settings:
+    def raised(self, chain: Chain) -> Request:
         """Settings with the chain that the tolerance has led to."""
         return dataclasses.replace(self, known=chain)
 

@@ -13,7 +13,7 @@ from ..planning.plan import Plan
 from ..sources.base import MatrixSource
 from ..storage.run_store import RunStore
 from ..structure.tree import split_tree
-from .request import Settings, layout_of
+from .request import Request, layout_of
 from .results.factorization import as_lists, index_arrays, manifest_of
 
 __all__ = ["build_manifest", "check_chunks", "check_same", "create_or_open", "installed_version", "load_identified"]
@@ -73,7 +73,7 @@ def check_chunks(source: MatrixSource, run: RunStore) -> None:
         )
 
 
-def build_manifest(source: MatrixSource, planned: Plan, settings: Settings) -> dict[str, Any]:
+def build_manifest(source: MatrixSource, planned: Plan, settings: Request) -> dict[str, Any]:
     """Manifest of a run that begins."""
     sides = index_arrays(planned.orderings)
     digests = {name: hashlib.blake2b(side.tobytes(), digest_size=16).hexdigest() for name, side in sides.items()}

@@ -10,9 +10,9 @@ from ..errors import CheckpointError, SourceError, ToleranceWarning
 from ..execution.engine import Engine
 from ..identification.result import IdentifiedOrderings
 from .assemble import assemble
-from .job import Job
+from .job import FactorizationJob
 from .ranks import memory_workspace, next_rank, with_rank
-from .request import Settings
+from .request import Request
 from .results.factorization import Factorization, index_arrays
 from .resume import build_manifest, installed_version
 from .stages import Run, run_stages
@@ -25,10 +25,10 @@ _log = logging.getLogger("dbutterfly")
 
 
 def complete_run(
-    job: Job,
+    job: FactorizationJob,
     engine: Engine,
     run: Run | None,
-    settings: Settings,
+    settings: Request,
     progress: bool,
     identified: IdentifiedOrderings | None,
 ) -> Factorization:
@@ -36,7 +36,7 @@ def complete_run(
     if run is not None and run.store.manifest.get("rank") is not None:  # it had been raised
         job = with_rank(job, run.store.manifest["rank"])
     while True:
-        result = _computed(job, engine, run, progress)
+        result = _run_once(job, engine, run, progress)
         rank = None if settings.tol is None else next_rank(job, result.certificate.error_bound, settings.tol)
         if rank is None:
             break
@@ -72,7 +72,7 @@ def complete_run(
     return result
 
 
-def _computed(job: Job, engine: Engine, run: Run | None, progress: bool) -> Factorization:
+def _run_once(job: FactorizationJob, engine: Engine, run: Run | None, progress: bool) -> Factorization:
     """Run what is left to do for one rank, and put the result together."""
     with create_arrays(job) as made:
         try:

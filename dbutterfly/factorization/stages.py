@@ -20,7 +20,7 @@ from ..sources.base import MatrixSource
 from ..storage.lease import Lease
 from ..storage.run_store import RunStore
 from ..structure.axes import Tile
-from .job import Job
+from .job import FactorizationJob
 from .tasks.copies import CopyTask
 from .tasks.halves import LeftTask, RightTask
 from .tasks.probed_tiles import ProbeTask
@@ -45,7 +45,7 @@ class Run:
 
 
 def run_stages(
-    job: Job, engine: Engine, run: Run | None, progress: bool, made: Callable[[], None]
+    job: FactorizationJob, engine: Engine, run: Run | None, progress: bool, made: Callable[[], None]
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
     """Run what is left to do of every stage; its summary and the records of its tasks, by stage.
 
@@ -81,7 +81,7 @@ def _tile_task(source: MatrixSource) -> Callable[[Tile], Task]:
 
 
 def _run_stage(
-    job: Job,
+    job: FactorizationJob,
     engine: Engine,
     run: Run | None,
     bar: ProgressBar,

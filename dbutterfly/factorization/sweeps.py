@@ -16,7 +16,7 @@ from ..kernels.linalg import squared_norms
 from ..planning.plan import Plan
 from ..planning.sizes import format_bytes
 from ..structure.axes import Tile, axes_of_whole
-from .job import Job
+from .job import FactorizationJob
 from .results.certificate import rounding_of_products
 from .results.factorization import Factorization
 
@@ -50,7 +50,7 @@ def check_sweeps(plan: Plan) -> None:
             )
 
 
-def run_sweeps(found: Factorization, job: Job, sweeps: int) -> Factorization:
+def run_sweeps(found: Factorization, job: FactorizationJob, sweeps: int) -> Factorization:
     """Fit the factors anew, one after the other.
 
     Parameters
@@ -68,10 +68,10 @@ def run_sweeps(found: Factorization, job: Job, sweeps: int) -> Factorization:
         The best that was found, with its exact error, and in the record the error before each sweep and after the last.
     """
     with job.lane(1) as lane:
-        return lane.call(lambda: _refined(found, job, sweeps))
+        return lane.call(lambda: _sweep_factors(found, job, sweeps))
 
 
-def _refined(found: Factorization, job: Job, sweeps: int) -> Factorization:
+def _sweep_factors(found: Factorization, job: FactorizationJob, sweeps: int) -> Factorization:
     backend = job.computing
     matrix = backend.to_device(_in_standard_order(job))[None, :, :]
     factors = [backend.to_device(values[None]) for values in found.ks_values]
@@ -96,7 +96,7 @@ def _refined(found: Factorization, job: Job, sweeps: int) -> Factorization:
     )
 
 
-def _in_standard_order(job: Job) -> NDArray[np.generic]:
+def _in_standard_order(job: FactorizationJob) -> NDArray[np.generic]:
     """The matrix as the chain takes it."""
     rows, cols = axes_of_whole(job.plan.chain, job.plan.orderings, job.source.edges)
     grid = job.source.read(rows, cols, Tile(0, 1, 0, 1))

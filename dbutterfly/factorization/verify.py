@@ -23,7 +23,7 @@ from ..sources.dispatch import as_source
 from ..sources.operators import OperatorSource
 from ..storage.workspace import MemoryWorkspace
 from ..structure.axes import Axis
-from .job import Job
+from .job import FactorizationJob
 from .results.estimates import VerifiedError, energy_ratio, error_of_products, error_of_rows
 from .results.factorization import Factorization
 from .tasks.verification import VerifyTask
@@ -74,7 +74,7 @@ def verify(
     if wrapped.shape != factorization.shape:
         raise InputError(f"source has shape {wrapped.shape} but the factorization is of a {factorization.shape} matrix")
     if samples is None and len(factorization.chain) > 1:
-        return _streamed(
+        return _compare_tiles(
             factorization, wrapped, choose_engine(client, workers, cluster), parse_memory(memory), progress
         )
     if samples is not None and samples < 1:
@@ -84,7 +84,7 @@ def verify(
     return error_of_rows(factorization, wrapped, samples, seed)
 
 
-def _streamed(
+def _compare_tiles(
     factorization: Factorization,
     source: MatrixSource,
     engine: Engine,
@@ -98,7 +98,7 @@ def _streamed(
         orderings=factorization.orderings,
         budget=engine.budget(memory, "auto"),
     )
-    job = Job(source, planned, _products(factorization, planned))
+    job = FactorizationJob(source, planned, _products(factorization, planned))
     fields = len(Record._fields)
     job.workspace.create(done_name("verify"), (len(planned.tiles), fields), (1, fields), np.float64)
     tasks = [(number, VerifyTask(tile)) for number, tile in enumerate(planned.tiles)]

@@ -35,7 +35,7 @@ from ..errors import CheckpointError
 from ..execution.task import Record, Task, done_name
 from ..planning.plan import Plan
 from ..storage.workspace import Selection
-from .job import Job
+from .job import FactorizationJob
 from .stages import stage_tasks
 from .tasks.copies import CopyTask
 from .tasks.halves import LeftTask, RightTask
@@ -97,7 +97,7 @@ class _Array(NamedTuple):
 
 
 @contextlib.contextmanager
-def create_arrays(job: Job) -> Iterator[Callable[[], None]]:
+def create_arrays(job: FactorizationJob) -> Iterator[Callable[[], None]]:
     """Make the arrays of the table above, chunked so that a task writes whole chunks.
 
     Those of the first stage are there at once, and those of the others, of a run that begins, when the function that
@@ -119,7 +119,7 @@ def create_arrays(job: Job) -> Iterator[Callable[[], None]]:
         rest.result()
 
 
-def _make(job: Job, arrays: list[_Array], begun: set[str]) -> None:
+def _make(job: FactorizationJob, arrays: list[_Array], begun: set[str]) -> None:
     """Make arrays that are not there yet; tasks of stages that had begun, which filled one of them, are done again."""
     for array in arrays:
         made = job.workspace.create(*array)
@@ -131,7 +131,7 @@ def _make(job: Job, arrays: list[_Array], begun: set[str]) -> None:
                 )
 
 
-def _arrays(job: Job) -> Iterator[_Array]:
+def _arrays(job: FactorizationJob) -> Iterator[_Array]:
     """Arrays that the tasks fill, but for those that say which have ended."""
     planned = job.plan
     dtype, f8 = planned.source.work_dtype, np.float64
@@ -163,7 +163,7 @@ def _arrays(job: Job) -> Iterator[_Array]:
             yield _Array(f"{side}_missed", (groups, len(half) - 1), (per_task, len(half) - 1), f8)
 
 
-def forget_damaged(job: Job, error: CheckpointError) -> CheckpointError:
+def forget_damaged(job: FactorizationJob, error: CheckpointError) -> CheckpointError:
     """Forget that the tasks have ended that wrote what is damaged, and say so."""
     stage, numbers = writers(job.plan, error.name, error.selection)
     _forget(job, stage, numbers)
@@ -171,7 +171,7 @@ def forget_damaged(job: Job, error: CheckpointError) -> CheckpointError:
     return CheckpointError(message, error.name, error.selection)
 
 
-def _forget(job: Job, stage: str, numbers: list[int]) -> bool:
+def _forget(job: FactorizationJob, stage: str, numbers: list[int]) -> bool:
     """Take back that tasks have ended, where they have; whether there were any."""
     rows = job.workspace.read_rows(done_name(stage))
     ended = [number for number in numbers if not np.isnan(rows[number]).all()]

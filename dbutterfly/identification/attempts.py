@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from ..kernels.backend import Backend, resolve_backend
 from ..structure.chain import Chain
-from .cuts import Cut, Index
+from .cuts import GroupedCut, Index
 from .one_cut.arrangement import Arrangement
 from .one_cut.solve import Search
-from .trees.bisection import bisected
-from .trees.exchanges import LARGEST_EXCHANGED, are_ambiguous, exchanged, kicked, product_error
-from .trees.nested import nested
-from .trees.polish import captured_by, polished
+from .trees.bisection import bisect
+from .trees.exchanges import LARGEST_EXCHANGED, are_ambiguous, exchange, kick, product_error
+from .trees.nested import search_nested
+from .trees.polish import captured_energy, polish
 from .verdict import noise_levels
 
-__all__ = ["Attempt", "Outcome", "Problem", "attempted"]
+__all__ = ["Attempt", "Outcome", "Problem", "make_attempt"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Problem:
         Array library of the workers.
     """
 
-    cuts: tuple[Cut, ...]
+    cuts: tuple[GroupedCut, ...]
     chain: Chain | None
     cols_known: bool = False
     backend: str = "auto"
@@ -98,36 +98,36 @@ class Outcome(NamedTuple):
     ambiguous: bool
 
 
-def attempted(matrix: NDArray[Any], attempt: Attempt) -> Outcome:
+def make_attempt(matrix: NDArray[Any], attempt: Attempt) -> Outcome:
     """Arrange a matrix."""
     problem, rng = attempt.problem, np.random.default_rng(attempt.seed)
     backend = resolve_backend(problem.backend)
     start = attempt.start or (np.arange(matrix.shape[0]), np.arange(matrix.shape[1]))
-    now = _arranged(matrix, *start, backend)
+    now = _arrange(matrix, *start, backend)
     if attempt.search is None and attempt.start is None:
-        now = bisected(now, problem.cuts, cols_known=problem.cols_known).arrangement
+        now = bisect(now, problem.cuts, cols_known=problem.cols_known).arrangement
     elif attempt.search is not None:
-        now = nested(now, problem.cuts, attempt.search, rng, attempt.solved)
+        now = search_nested(now, problem.cuts, attempt.search, rng, attempt.solved)
         if max(matrix.shape) <= LARGEST_POLISHED and not _is_even(now, problem.cuts):
-            now = polished(now, problem.cuts, cols_known=problem.cols_known).arrangement
+            now = polish(now, problem.cuts, cols_known=problem.cols_known).arrangement
     rows, cols = start[0][now.rows[0]], start[1][now.cols[0]]
     error, ambiguous = None, False
     if problem.chain is not None and max(matrix.shape) <= LARGEST_EXCHANGED:
         error = product_error(now, problem.chain)
         if attempt.kick:
-            now = kicked(now, problem.cuts, error, rng, cols_known=problem.cols_known)
+            now = kick(now, problem.cuts, error, rng, cols_known=problem.cols_known)
         if error < attempt.exchange_below:
-            now, error = exchanged(now, problem.cuts, problem.chain, cols_known=problem.cols_known)
+            now, error = exchange(now, problem.cuts, problem.chain, cols_known=problem.cols_known)
             rows, cols = start[0][now.rows[0]], start[1][now.cols[0]]
         ambiguous = are_ambiguous(now, problem.cuts, error)
-    lost = np.maximum(float(now.row_energies.sum()) - captured_by(now, problem.cuts), 0)
+    lost = np.maximum(float(now.row_energies.sum()) - captured_energy(now, problem.cuts), 0)
     return Outcome(rows, cols, lost, float(lost.sum()) if error is None else error, ambiguous)
 
 
-def _is_even(now: Arrangement, cuts: Sequence[Cut]) -> bool:
+def _is_even(now: Arrangement, cuts: Sequence[GroupedCut]) -> bool:
     """Whether all cuts of a large matrix see the same noise: then there is nothing to polish."""
     shape = now.grid.shape[2], now.grid.shape[3]
-    noise = noise_levels(float(now.row_energies.sum()) - captured_by(now, cuts), cuts, shape)
+    noise = noise_levels(float(now.row_energies.sum()) - captured_energy(now, cuts), cuts, shape)
     return max(shape) > LARGEST_EXCHANGED and float(noise.max()) < EVEN * float(noise.min())
 
 
@@ -138,6 +138,6 @@ LARGEST_POLISHED = 1024
 """Side up to which all cuts are polished at once, by an assignment whose time grows with its cube."""
 
 
-def _arranged(matrix: NDArray[Any], rows: Index, cols: Index, backend: Backend) -> Arrangement:
+def _arrange(matrix: NDArray[Any], rows: Index, cols: Index, backend: Backend) -> Arrangement:
     """Arrangement of a matrix whose present order counts as the first."""
     return Arrangement.of(backend.to_device(matrix[np.ix_(rows, cols)])[None, None, :, :])

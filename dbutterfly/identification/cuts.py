@@ -17,12 +17,12 @@ from ..errors import ChainError, InputError
 from ..structure.chain import Chain
 from ..structure.digits import digit_reversal
 
-__all__ = ["Cut", "Index", "cuts_of", "from_standard", "left_of", "right_of", "to_standard", "transposed"]
+__all__ = ["GroupedCut", "Index", "cuts_of", "from_standard", "left_of", "right_of", "to_standard", "transposed"]
 
 Index: TypeAlias = NDArray[np.int64]
 
 
-class Cut(NamedTuple):
+class GroupedCut(NamedTuple):
     """One cut of a chain: all blocks of ``row_groups x col_groups`` equal groups have rank ``rank`` at most."""
 
     row_groups: int
@@ -30,9 +30,9 @@ class Cut(NamedTuple):
     rank: int
 
     @property
-    def T(self) -> Cut:
+    def T(self) -> GroupedCut:
         """The same cut of the transposed matrix."""
-        return Cut(self.col_groups, self.row_groups, self.rank)
+        return GroupedCut(self.col_groups, self.row_groups, self.rank)
 
     def degrees_of_freedom(self, shape: tuple[int, int]) -> int:
         """Parameters of the matrices whose blocks have this rank."""
@@ -41,7 +41,7 @@ class Cut(NamedTuple):
         return self.row_groups * self.col_groups * rank * (p + v - rank)
 
 
-def cuts_of(chain: Chain, levels: Sequence[int] | None = None) -> tuple[Cut, ...]:
+def cuts_of(chain: Chain, levels: Sequence[int] | None = None) -> tuple[GroupedCut, ...]:
     """Cuts of a chain, from the one with the most row groups to the one with the most column groups.
 
     Parameters
@@ -70,22 +70,22 @@ def cuts_of(chain: Chain, levels: Sequence[int] | None = None) -> tuple[Cut, ...
             f"levels={levels!r} are no cuts of a chain of {len(chain)} factors; name some of 1 .. {len(chain) - 1}"
         )
     splits = [chain.cut(position)[0] for position in wanted]
-    return tuple(Cut(split.u, split.q, split.rank) for split in splits)
+    return tuple(GroupedCut(split.u, split.q, split.rank) for split in splits)
 
 
-def left_of(cuts: Sequence[Cut], root: int) -> tuple[Cut, ...]:
+def left_of(cuts: Sequence[GroupedCut], root: int) -> tuple[GroupedCut, ...]:
     """Cuts of the left parts of the blocks of ``cuts[root]``: its rows fall apart, its column groups come together."""
     at = cuts[root]
-    return tuple(Cut(u // at.row_groups, q, rank) for u, q, rank in cuts[:root])
+    return tuple(GroupedCut(u // at.row_groups, q, rank) for u, q, rank in cuts[:root])
 
 
-def right_of(cuts: Sequence[Cut], root: int) -> tuple[Cut, ...]:
+def right_of(cuts: Sequence[GroupedCut], root: int) -> tuple[GroupedCut, ...]:
     """Cuts of the right parts of the blocks of ``cuts[root]``."""
     at = cuts[root]
-    return tuple(Cut(u, q // at.col_groups, rank) for u, q, rank in cuts[root + 1 :])
+    return tuple(GroupedCut(u, q // at.col_groups, rank) for u, q, rank in cuts[root + 1 :])
 
 
-def transposed(cuts: Sequence[Cut]) -> tuple[Cut, ...]:
+def transposed(cuts: Sequence[GroupedCut]) -> tuple[GroupedCut, ...]:
     """Cuts of the transposed matrix."""
     return tuple(cut.T for cut in reversed(cuts))
 

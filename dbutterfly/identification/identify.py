@@ -21,7 +21,7 @@ from .cuts import Index, cuts_of, from_standard, to_standard
 from .portfolio import METHODS
 from .result import IdentifiedOrderings, Trees
 from .search import MatrixSearch
-from .verdict import judged
+from .verdict import judge
 
 __all__ = ["IDENTIFY", "are_unknown", "identify", "is_unknown"]
 
@@ -119,7 +119,7 @@ def identify(
     started = time.perf_counter()
     _check(method, seed, budget, backend, client or cluster)
     wrapped = as_source(source)
-    chain = Chain.chainable(wrapped.shape, rank) if chain is None else _given(chain, rank)
+    chain = Chain.chainable(wrapped.shape, rank) if chain is None else _take_given(chain, rank)
     if chain.shape != wrapped.shape:
         raise InputError(f"chain={chain!r} has shape {chain.shape}, but the matrix {wrapped.shape}")
     known = _known_sides(orderings, chain)
@@ -139,7 +139,7 @@ def identify(
         if other.lost[counts].sum() < solution.lost.sum():
             solution = other._replace(lost=other.lost[counts], free=other.free[counts], attempts=solution.attempts)
     solution, rounding = search.measured(solution, cuts)
-    verdict = judged(solution, cuts, chain.shape, rounding)
+    verdict = judge(solution, cuts, chain.shape, rounding)
     return IdentifiedOrderings(
         to_standard(solution.rows, chain),
         solution.cols,
@@ -157,15 +157,15 @@ def identify(
 
 def is_unknown(orderings: Any) -> bool:
     """Whether orderings are to be found, of one side or both."""
-    return any(_sought(orderings))
+    return any(_seek(orderings))
 
 
 def are_unknown(orderings: Any) -> bool:
     """Whether the orderings of both sides are to be found."""
-    return all(_sought(orderings))
+    return all(_seek(orderings))
 
 
-def _sought(orderings: Any) -> list[bool]:
+def _seek(orderings: Any) -> list[bool]:
     sides = (orderings,) if isinstance(orderings, str) or not isinstance(orderings, Sequence) else orderings
     return [isinstance(side, str) and side == IDENTIFY for side in sides]
 
@@ -183,7 +183,7 @@ def _check(method: str, seed: Any, budget: Any, backend: str, elsewhere: Any) ->
         resolve_backend(backend)
 
 
-def _given(chain: Any, rank: int) -> Chain:
+def _take_given(chain: Any, rank: int) -> Chain:
     if rank != 1:
         raise InputError(f"rank={rank} goes with the default chain; the chain given has its own rank")
     return Chain.from_any(chain)

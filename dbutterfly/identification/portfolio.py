@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..execution.calls import Calls
-from .attempts import Attempt, Outcome, Problem, attempted
+from .attempts import Attempt, Outcome, Problem, make_attempt
 from .one_cut.solve import Search
 from .trees.exchanges import LARGEST_EXCHANGED
 from .verdict import noise_levels
@@ -173,24 +173,24 @@ def search_trees(
     until = math.inf if budget is None else time.monotonic() + budget
     rng = np.random.default_rng(seed)
     for round_ in _rounds(progress, method, rng, flat=flat):
-        results = calls.in_order(attempted, round_)
+        results = calls.in_order(make_attempt, round_)
         for attempt, outcome in zip(round_, results, strict=True):
             progress.add(attempt, outcome)
             if progress.settled or time.monotonic() > until:
                 results.close()
-                return _finished(calls, progress)
+                return _finish(calls, progress)
         if progress.stale > (PATIENCE if progress.has_signal else LITTLE_PATIENCE):
             break
-    return _finished(calls, progress)
+    return _finish(calls, progress)
 
 
-def _finished(calls: Calls, progress: _Progress) -> tuple[Outcome, int]:
+def _finish(calls: Calls, progress: _Progress) -> tuple[Outcome, int]:
     """The best outcome; with rows and columns exchanged by the error of the factorization, where there is noise."""
     best, problem = progress.best, progress.problem
     assert best is not None
     if problem.chain is not None and progress.has_signal and not progress.is_exact(best):
         keep = Attempt(problem, None, 0, (best.rows, best.cols), exchange_below=math.inf)
-        (best,) = calls.in_order(attempted, [keep])
+        (best,) = calls.in_order(make_attempt, [keep])
     return best, progress.attempts
 
 
@@ -224,7 +224,7 @@ def _rounds(progress: _Progress, method: str, rng: np.random.Generator, *, flat:
             yield [_repair(progress, rng), fresh(pairs[0]), _repair(progress, rng), fresh(pairs[1])]
     while True:
         thorough = progress.attempts > PER_ROUND
-        drawn = fresh(_drawn(rng, 15 if thorough else 1, known, method))
+        drawn = fresh(_draw(rng, 15 if thorough else 1, known, method))
         repairs = [_repair(progress, rng) for _ in range(PER_ROUND - 1)]
         if progress.stale >= PER_ROUND and progress.close and progress.is_exchanged:
             repairs[-1] = _kick(progress, rng)
@@ -237,7 +237,7 @@ def _repair(progress: _Progress, rng: np.random.Generator) -> Attempt:
     least = max(float(noise.min()), float(noise.max()) * 1e-9, np.finfo(float).tiny)
     weights = np.exp(-20 * np.minimum(noise / least - 1, 30))
     at = int(rng.choice(noise.size, p=weights / weights.sum()))
-    search = _drawn(rng, int(rng.choice([1, 3, 5])), progress.problem.cols_known, "portfolio")
+    search = _draw(rng, int(rng.choice([1, 3, 5])), progress.problem.cols_known, "portfolio")
     start = progress.pool[at][1:]
     return Attempt(progress.problem, search, int(rng.integers(1 << 62)), start, at, progress.close)
 
@@ -255,7 +255,7 @@ def _kick(progress: _Progress, rng: np.random.Generator) -> Attempt:
     return Attempt(progress.problem, None, int(rng.integers(1 << 62)), start, exchange_below=math.inf, kick=True)
 
 
-def _drawn(rng: np.random.Generator, shakes: int, cols_known: bool, method: str) -> Search:
+def _draw(rng: np.random.Generator, shakes: int, cols_known: bool, method: str) -> Search:
     orders = {"middle": ["middle"], "pairing": ["left", "right"]}.get(method, ["middle", "middle", "left", "right"])
     alphas = tuple(float(alpha) for alpha in rng.permutation(ALPHAS)[: 1 + int(rng.integers(2))])
     return Search(str(rng.choice(orders)), alphas, shakes, 8, cols_known)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..structure.orderings import Orderings
-from .cuts import Cut, Index
+from .cuts import GroupedCut, Index
 
 __all__ = ["IdentifiedOrderings", "Trees"]
 
@@ -29,7 +29,7 @@ class Trees:
     cols: dict[int, Index]
 
     @classmethod
-    def of(cls, rows: Index, cols: Index, cuts: tuple[Cut, ...]) -> Trees:
+    def of(cls, rows: Index, cols: Index, cuts: tuple[GroupedCut, ...]) -> Trees:
         """Trees from orders in which the groups of every cut are contiguous."""
         return cls(
             {groups: rows.reshape(groups, -1) for groups in sorted({cut.row_groups for cut in cuts})},

@@ -27,7 +27,7 @@ from ..sources.base import MatrixSource
 from ..structure.chain import Chain
 from .alternating import alternating_run, balanced_means, best_partitions, fuse, runs_of
 from .attempts import Outcome, Problem
-from .cuts import Cut, Index, transposed
+from .cuts import GroupedCut, Index, transposed
 from .panels.passes import Passes
 from .panels.trees import EXACT_IN_SINGLE, Wanted, client_bytes, is_settled, search_streamed
 from .portfolio import search_trees
@@ -87,7 +87,7 @@ class MatrixSearch:
     budget: float | None
     backend: str
 
-    def solve(self, known: Known, cuts: Sequence[Cut], chain: Chain | None) -> Solution:
+    def solve(self, known: Known, cuts: Sequence[GroupedCut], chain: Chain | None) -> Solution:
         """Find orders, in tree order, for these cuts; ``chain`` is that of all of them, None where some are left out.
 
         Raises
@@ -113,7 +113,7 @@ class MatrixSearch:
         best = held if held.lost.sum() < found.lost.sum() else found
         return best._replace(attempts=held.attempts + found.attempts)
 
-    def measured(self, solution: Solution, cuts: Sequence[Cut]) -> tuple[Solution, float]:
+    def measured(self, solution: Solution, cuts: Sequence[GroupedCut]) -> tuple[Solution, float]:
         """The same with exact residuals where the matrix is small; also the relative error that counts as none."""
         if not self._fits or math.prod(self.source.shape) > EXACT_ENTRIES:
             return solution, ROUNDING
@@ -144,7 +144,7 @@ class MatrixSearch:
     def _fits(self) -> bool:
         return self._needed <= self._allowed
 
-    def _streams(self, cuts: Sequence[Cut]) -> bool:
+    def _streams(self, cuts: Sequence[GroupedCut]) -> bool:
         """Whether the matrix is searched panel by panel."""
         if self.method not in ("portfolio", "middle", "pairing") or not cuts:
             return False
@@ -153,7 +153,7 @@ class MatrixSearch:
             return simple and math.prod(self.source.shape) > STREAMED_ENTRIES
         return self._needed_here(cuts) <= self._allowed and not self._is_sent_whole
 
-    def _needed_here(self, cuts: Sequence[Cut]) -> int:
+    def _needed_here(self, cuts: Sequence[GroupedCut]) -> int:
         """Bytes that this process holds where the matrix is read panel by panel."""
         sent = not isinstance(self.engine, ThreadEngine)
         return client_bytes(self.source.shape, cuts, self._itemsize, sent=sent)
@@ -164,7 +164,7 @@ class MatrixSearch:
         size = math.prod(self.source.shape) * self.source.dtype.itemsize
         return not isinstance(self.engine, ThreadEngine) and not self.source.shared and size > self._allowed
 
-    def _refuse(self, cuts: Sequence[Cut]) -> None:
+    def _refuse(self, cuts: Sequence[GroupedCut]) -> None:
         m, n = self.source.shape
         able = self.method in ("portfolio", "middle", "pairing")
         least = min(self._needed, self._needed_here(cuts)) if able else self._needed
@@ -176,7 +176,7 @@ class MatrixSearch:
             f"worker may hold {self._allowed}; give memory={least} or more{other}"
         )
 
-    def _streamed(self, known: Known, cuts: tuple[Cut, ...]) -> Solution:
+    def _streamed(self, known: Known, cuts: tuple[GroupedCut, ...]) -> Solution:
         """Search panel by panel; what is known are always the columns."""
         rows, cols = known
         dtype: np.dtype[Any] = np.dtype(np.complex64 if self._itemsize == 8 else np.float32)
@@ -214,7 +214,7 @@ class MatrixSearch:
             found, attempts, energy = self._searched(matrix.T, (None, rows), turned)
             return found._replace(rows=found.cols, cols=found.rows, lost=found.lost[::-1]), attempts, energy
         order = np.arange(matrix.shape[1]) if cols is None else cols
-        working = _scaled(matrix[:, order])
+        working = _scale(matrix[:, order])
         energy = _energy(working)
         single = np.finfo(working.dtype).eps > EXACT_IN_DOUBLE
         with calls_on(self.engine, working) as calls:
@@ -231,13 +231,13 @@ class MatrixSearch:
             )
         return found._replace(cols=order[found.cols]), attempts, energy
 
-    def _alternated(self, known: Known, cuts: Sequence[Cut]) -> Solution:
+    def _alternated(self, known: Known, cuts: Sequence[GroupedCut]) -> Solution:
         """Orders from the partitions of the cuts, each found by itself; the given ones where these are no trees."""
         if any(side is not None for side in known):
             raise InputError('method="alternating" finds both sides; use another method where one is known')
         balanced_means()  # refuses, before long work, where the package is missing
         runs = runs_of(cuts, self.seed)
-        with calls_on(self.engine, _scaled(self._matrix)) as calls:
+        with calls_on(self.engine, _scale(self._matrix)) as calls:
             partitions = best_partitions(runs, calls.in_order(alternating_run, runs))
         fused = fuse(partitions, tuple(cuts))
         shape = self.source.shape
@@ -247,7 +247,7 @@ class MatrixSearch:
         )
         return Solution(rows, cols, np.zeros(len(cuts)), free_parts(cuts, shape), len(runs))
 
-    def _remeasured(self, solution: Solution, cuts: Sequence[Cut]) -> Solution:
+    def _remeasured(self, solution: Solution, cuts: Sequence[GroupedCut]) -> Solution:
         """The same with what the blocks of the cuts leave, computed without cancellation."""
         if not cuts:
             return solution
@@ -261,7 +261,7 @@ class MatrixSearch:
         return solution._replace(lost=np.array(lost), free=free_parts(cuts, self.source.shape))
 
 
-def _scaled(matrix: NDArray[Any]) -> NDArray[Any]:
+def _scale(matrix: NDArray[Any]) -> NDArray[Any]:
     """Copy with a largest part of one, in double precision where it is small and in single where it is large."""
     is_complex = matrix.dtype.kind == "c"
     largest = max(float(np.abs(part).max()) for part in ((matrix.real, matrix.imag) if is_complex else (matrix,)))

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .cuts import Cut, Index
+from .cuts import GroupedCut, Index
 
-__all__ = ["Solution", "Verdict", "free_parts", "judged", "noise_levels"]
+__all__ = ["Solution", "Verdict", "free_parts", "judge", "noise_levels"]
 
 LIKE_NOISE, LIKE_NOISE_ALONE = 0.85, 0.35
 """Part of what pure noise would leave above which a cut counts as not found: of several cuts, or a single one."""
@@ -70,13 +70,13 @@ class Solution(NamedTuple):
         return self.lost / self.free
 
 
-def free_parts(cuts: Sequence[Cut], shape: tuple[int, int]) -> NDArray[np.float64]:
+def free_parts(cuts: Sequence[GroupedCut], shape: tuple[int, int]) -> NDArray[np.float64]:
     """Part of the degrees of freedom of a matrix that the blocks of each cut leave."""
     size = shape[0] * shape[1]
     return np.array([max(1 - cut.degrees_of_freedom(shape) / size, 1 / size) for cut in cuts], np.float64)
 
 
-def noise_levels(lost: NDArray[np.float64], cuts: Sequence[Cut], shape: tuple[int, int]) -> NDArray[np.float64]:
+def noise_levels(lost: NDArray[np.float64], cuts: Sequence[GroupedCut], shape: tuple[int, int]) -> NDArray[np.float64]:
     """Noise energy, of the whole matrix, that explains what each cut leaves.
 
     Noise leaves a cut its part of the degrees of freedom that are left: all cuts that are right see the same noise.
@@ -84,7 +84,7 @@ def noise_levels(lost: NDArray[np.float64], cuts: Sequence[Cut], shape: tuple[in
     return lost / free_parts(cuts, shape)
 
 
-def judged(solution: Solution, cuts: Sequence[Cut], shape: tuple[int, int], rounding: float) -> Verdict:
+def judge(solution: Solution, cuts: Sequence[GroupedCut], shape: tuple[int, int], rounding: float) -> Verdict:
     """Judge what the cuts leave.
 
     Parameters
@@ -112,7 +112,7 @@ def judged(solution: Solution, cuts: Sequence[Cut], shape: tuple[int, int], roun
     return Verdict(residuals, floors, found, float(np.clip(1 - ratios.max(), 0, 1)))
 
 
-def _of_noise(cut: Cut, shape: tuple[int, int]) -> float:
+def _of_noise(cut: GroupedCut, shape: tuple[int, int]) -> float:
     """Part of the energy of pure noise that a cut leaves: blocks lose singular values up to the edge of their law."""
     p, v = shape[0] // cut.row_groups, shape[1] // cut.col_groups
     rank = min(cut.rank, p, v)

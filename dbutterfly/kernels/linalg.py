@@ -13,8 +13,8 @@ __all__ = [
     "adjoint",
     "cancels",
     "nonzero_divisor",
-    "replaced",
-    "replaced_rows",
+    "replace",
+    "replace_rows",
     "residual_energy",
     "safe_range",
     "squared_norms",
@@ -63,12 +63,12 @@ def residual_energy(blocks: Array, left: Array, right: Array) -> Array:
     return xp.concat(parts)
 
 
-def replaced(found: Found, mask: Array, better: Found) -> Found:
+def replace(found: Found, mask: Array, better: Found) -> Found:
     """Put the rows of ``better``, in order, where ``mask`` is true; both are named tuples of arrays."""
-    return type(found)(*(replaced_rows(old, mask, new) for old, new in zip(found, better, strict=True)))
+    return type(found)(*(replace_rows(old, mask, new) for old, new in zip(found, better, strict=True)))
 
 
-def replaced_rows(old: Array, mask: Array, new: Array) -> Array:
+def replace_rows(old: Array, mask: Array, new: Array) -> Array:
     """The same for one array: ``old[mask] = new`` without a host wait for the shape."""
     xp = namespace(mask)
     count = mask.shape[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .backend import Array, namespace, true_places
-from .linalg import adjoint, replaced_rows, squared_norms
+from .linalg import adjoint, replace_rows, squared_norms
 
 __all__ = ["orthonormalizers"]
 
@@ -48,7 +48,7 @@ def orthonormalizers(columns: Array) -> Array:
     which = true_places(further)
     if which.shape[0]:
         found = _by_steps(*(xp.take(array, which, axis=0) for array in (unit, gram, t)))
-        t = replaced_rows(t, further, found)
+        t = replace_rows(t, further, found)
     return scale[:, :, None] * t
 
 
@@ -67,7 +67,7 @@ def _by_steps(unit: Array, gram: Array, t: Array) -> Array:
     better = _by_eigenvectors(xp.take(gram, which, axis=0))
     for _ in range(STEPS + 1):
         better = _step(better, _gram(xp.matmul(chosen, better)))
-    return replaced_rows(t, hard, better)
+    return replace_rows(t, hard, better)
 
 
 def _is_small(excess: Array) -> Array:

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import ChainError, InputError
-from ..sources.entries import checked_dtype
+from ..sources.entries import check_dtype
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
-from .known import Indices, KnownMatrix, Seed, checked_chain, checked_power, generator
+from .known import Indices, KnownMatrix, Seed, check_chain, check_power, generator
 from .noise import standard_normal
 from .permutations import stored
 
@@ -57,7 +57,7 @@ def butterfly(ks_values: Sequence[NDArray[Any]], orderings: Any = None) -> Known
         if factor.ndim != 4:
             raise InputError(f"ks_values[{index}] has shape {factor.shape}; a factor has four dimensions (a, b, c, d)")
     chain = Chain([factor.shape for factor in factors])
-    dtype = checked_dtype(np.result_type(*factors))
+    dtype = check_dtype(np.result_type(*factors))
     layered = [factor.reshape(layer) for factor, layer in zip(factors, _layers(chain), strict=True)]
     matrix = KnownMatrix(_Product(chain, _tables(layered, dtype)), chain.shape, dtype, norm=_norm(layered), chain=chain)
     return stored(matrix, Orderings.from_any(orderings))
@@ -85,7 +85,7 @@ def orthogonal_butterfly(n: int, *, dtype: DTypeLike = np.float64, seed: Seed = 
     InputError
         If ``n`` is not a power of two or is 1.
     """
-    n, dtype, rng = checked_power(n, "orthogonal_butterfly"), checked_dtype(dtype), generator(seed)
+    n, dtype, rng = check_power(n, "orthogonal_butterfly"), check_dtype(dtype), generator(seed)
     if n == 1:
         raise InputError("n=1: orthogonal_butterfly needs at least 2 rows")
     blocks = _unitaries if dtype.kind == "c" else _rotations
@@ -117,7 +117,7 @@ def gaussian_butterfly(
     ChainError
         If the chain is not chainable or its product is not a full matrix.
     """
-    checked, dtype, rng = checked_chain(chain), checked_dtype(dtype), generator(seed)
+    checked, dtype, rng = check_chain(chain), check_dtype(dtype), generator(seed)
     return butterfly([standard_normal(rng, pattern, dtype) for pattern in checked])
 
 

@@ -23,11 +23,11 @@ __all__ = [
     "Seed",
     "as_entries",
     "as_known",
-    "checked_chain",
-    "checked_choice",
-    "checked_power",
-    "checked_size",
-    "drawn_entropy",
+    "check_chain",
+    "check_choice",
+    "check_power",
+    "check_size",
+    "draw_entropy",
     "generator",
     "square_chain",
 ]
@@ -143,7 +143,7 @@ class _Stored:
         return self.array[rows[:, None], cols]
 
 
-def checked_size(n: Any) -> int:
+def check_size(n: Any) -> int:
     """Return ``n`` as a positive int; raise InputError if it is none."""
     try:
         size = operator.index(n)
@@ -154,9 +154,9 @@ def checked_size(n: Any) -> int:
     return size
 
 
-def checked_power(n: Any, name: str) -> int:
+def check_power(n: Any, name: str) -> int:
     """Return ``n`` as an int; raise InputError unless it is a power of two, as the matrix ``name`` needs."""
-    size = checked_size(n)
+    size = check_size(n)
     if size & (size - 1):
         raise InputError(f"n={n!r} is not a power of two; {name} exists for 1, 2, 4, 8, ... rows only")
     return size
@@ -167,23 +167,23 @@ def square_chain(n: int) -> Chain:
     return Chain.chainable((n, n)) if n & (n - 1) else Chain.square_dyadic(n)
 
 
-def checked_chain(chain: Any) -> Chain:
+def check_chain(chain: Any) -> Chain:
     """Return ``chain`` as a Chain; a size or a shape stands for the chain of such a matrix."""
     sides = (chain, chain) if isinstance(chain, (int, np.integer)) else chain
     if isinstance(sides, tuple) and len(sides) == 2 and all(isinstance(side, (int, np.integer)) for side in sides):
-        rows, cols = (checked_size(side) for side in sides)
+        rows, cols = (check_size(side) for side in sides)
         return square_chain(rows) if rows == cols else Chain.chainable((rows, cols))
     return Chain.from_any(chain)
 
 
-def checked_choice(value: Any, name: str, choices: Sequence[str]) -> str:
+def check_choice(value: Any, name: str, choices: Sequence[str]) -> str:
     """Return ``value`` if it is one of ``choices``; raise InputError if not."""
     if value not in choices:
         raise InputError(f"{name}={value!r} is unknown; use one of {', '.join(map(str, choices))}")
     return str(value)
 
 
-def drawn_entropy(seed: Any) -> int:
+def draw_entropy(seed: Any) -> int:
     """Draw an integer from a seed: what an entry function keeps, to draw the same numbers in any process."""
     return int(generator(seed).integers(2**63))
 

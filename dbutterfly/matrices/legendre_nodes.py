@@ -59,7 +59,7 @@ def gauss_nodes(n: int) -> GaussNodes:
     slope = -n * (below - np.cos(angle) * value) / np.sin(angle)
     if n % 2:
         angle[-1] = math.pi / 2
-    return GaussNodes(_mirrored(angle, n), _mirrored(math.sqrt(2) / np.abs(slope), n))
+    return GaussNodes(_mirror(angle, n), _mirror(math.sqrt(2) / np.abs(slope), n))
 
 
 def legendre_values(angle: _Table, degree: NDArray[np.int64]) -> _Table:
@@ -141,7 +141,7 @@ def _series() -> tuple[_Table, _Table]:
     return even, odd
 
 
-def _mirrored(half: _Table, n: int) -> _Table:
+def _mirror(half: _Table, n: int) -> _Table:
     """Extend values at the nodes of one half, from its end inwards, to all ``n`` nodes."""
     whole = np.concatenate([half, half[: n // 2][::-1]])
     whole.flags.writeable = False

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..sources.entries import Entries
-from .known import Indices, KnownMatrix, Matrix, Seed, as_known, drawn_entropy
+from .known import Indices, KnownMatrix, Matrix, Seed, as_known, draw_entropy
 
 __all__ = ["noisy", "standard_normal"]
 
@@ -53,7 +53,7 @@ def noisy(matrix: Matrix, eps: float, *, seed: Seed = None) -> KnownMatrix:
     if not (math.isfinite(eps) and eps >= 0):
         raise InputError(f"eps={eps!r} is not a relative size of noise; use a finite number, at least 0")
     deviation = eps * known.norm / math.sqrt(math.prod(known.shape))
-    noise = _Noise(known.dtype, deviation, drawn_entropy(seed))
+    noise = _Noise(known.dtype, deviation, draw_entropy(seed))
     return KnownMatrix(
         _Noisy(known, noise, eps),
         known.shape,

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import InputError
-from ..sources.entries import EntryFunction, checked_dtype
+from ..sources.entries import EntryFunction, check_dtype
 from ..structure.chain import Chain
 from ..structure.orderings import BITREVERSAL
-from .known import Indices, KnownMatrix, Seed, checked_size, drawn_entropy
+from .known import Indices, KnownMatrix, Seed, check_size, draw_entropy
 from .ranked import ranked_chain
 
 __all__ = ["fourier_integral", "nudft"]
@@ -63,8 +63,8 @@ def nudft(n: int, *, tol: float = 1e-6, dtype: DTypeLike = np.complex128, seed: 
     ----------
     Dutt and Rokhlin, "Fast Fourier transforms for nonequispaced data", SIAM Journal on Scientific Computing 14, 1993.
     """
-    n = checked_size(n)
-    return _oscillatory(_Nonuniform(n, drawn_entropy(seed)), n, dtype, ranked_chain(n, _NUDFT_RANKS, tol), tol)
+    n = check_size(n)
+    return _oscillatory(_Nonuniform(n, draw_entropy(seed)), n, dtype, ranked_chain(n, _NUDFT_RANKS, tol), tol)
 
 
 def fourier_integral(n: int, *, tol: float = 1e-6, dtype: DTypeLike = np.complex128) -> KnownMatrix:
@@ -104,12 +104,12 @@ def fourier_integral(n: int, *, tol: float = 1e-6, dtype: DTypeLike = np.complex
     Demanet and Ying, "A fast butterfly algorithm for the computation of Fourier integral operators", Multiscale
     Modeling and Simulation 7, 2009.
     """
-    n = checked_size(n)
+    n = check_size(n)
     return _oscillatory(_Integral(n), n, dtype, ranked_chain(n, _INTEGRAL_RANKS, tol), tol)
 
 
 def _oscillatory(f: EntryFunction, n: int, dtype: DTypeLike, chain: Chain, tol: float) -> KnownMatrix:
-    dtype = checked_dtype(dtype)
+    dtype = check_dtype(dtype)
     if dtype.kind != "c":
         raise InputError(f"dtype={dtype}: a complex exponential is complex; use complex64 or complex128")
     return KnownMatrix(f, (n, n), dtype, norm=n, chain=chain, orderings=(BITREVERSAL, None), tol=tol)

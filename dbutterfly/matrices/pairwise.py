@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import InputError
-from ..sources.entries import checked_dtype
+from ..sources.entries import check_dtype
 from ..structure.orderings import BITREVERSAL
-from .known import Indices, KnownMatrix, Seed, checked_choice, checked_size, drawn_entropy
+from .known import Indices, KnownMatrix, Seed, check_choice, check_size, draw_entropy
 from .points import Geometry, PointSets, Spread, distances, pair_sum
 from .ranked import ranked_chain
 
@@ -119,13 +119,13 @@ def helmholtz(
     >>> z.rank, z.orderings.describe()
     (3, 'rows bitreversal, columns standard')
     """
-    n, dtype = checked_size(n), checked_dtype(dtype)
-    kind = Geometry(checked_choice(geometry, "geometry", list(Geometry)))
-    spread = Spread(checked_choice(points, "points", list(Spread)))
+    n, dtype = check_size(n), check_dtype(dtype)
+    kind = Geometry(check_choice(geometry, "geometry", list(Geometry)))
+    spread = Spread(check_choice(points, "points", list(Spread)))
     if dtype.kind != "c":
         raise InputError(f"dtype={dtype}: a wave is complex; use complex64 or complex128")
-    k = _default_wavenumber(n, kind) if wavenumber is None else _checked_wavenumber(wavenumber)
-    sets = PointSets(n, kind, spread, drawn_entropy(seed) if spread is Spread.RANDOM else 0)
+    k = _default_wavenumber(n, kind) if wavenumber is None else _check_wavenumber(wavenumber)
+    sets = PointSets(n, kind, spread, draw_entropy(seed) if spread is Spread.RANDOM else 0)
     return KnownMatrix(
         _Helmholtz(sets, k),
         (n, n),
@@ -147,7 +147,7 @@ def _default_wavenumber(n: int, geometry: Geometry) -> float:
     return 2 * math.pi / (10 * spacing)
 
 
-def _checked_wavenumber(wavenumber: Any) -> float:
+def _check_wavenumber(wavenumber: Any) -> float:
     try:
         checked = float(wavenumber)
     except (TypeError, ValueError):
@@ -198,8 +198,8 @@ def cauchy(n: int, *, points: str = "separated", tol: float = 1e-6, dtype: DType
     Gerasoulis, "A fast algorithm for the multiplication of generalized Hilbert matrices with vectors", Mathematics of
     Computation 50, 1988.
     """
-    n, dtype = checked_size(n), checked_dtype(dtype)
-    interlaced = checked_choice(points, "points", ["separated", "interlaced"]) == "interlaced"
+    n, dtype = check_size(n), check_dtype(dtype)
+    interlaced = check_choice(points, "points", ["separated", "interlaced"]) == "interlaced"
     f = _Cauchy(n, interlaced)
     lag = np.arange(1 - n, n)
     norm = math.sqrt(float(((n - np.abs(lag)) / f.denominator(lag) ** 2).sum()))

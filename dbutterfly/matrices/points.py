@@ -66,7 +66,7 @@ class PointSets:
         else:
             scattered = _grid(self.n, self.geometry.dimension)
         radices = Chain.chainable((self.n, self.n)).row_radices
-        return scattered[_divided(scattered, radices if side else radices[::-1])]
+        return scattered[_divide(scattered, radices if side else radices[::-1])]
 
 
 @functools.lru_cache(maxsize=4)
@@ -97,12 +97,12 @@ def pair_sum(sets: PointSets, f: Callable[[_Points], Any]) -> float:
     grid = np.stack(np.meshgrid(*[axis] * sets.geometry.dimension, indexing="ij"), -1).reshape(
         -1, sets.geometry.dimension
     )
-    (x, w), (y, v) = ((sets.geometry.place(grid, side), _condensed(sets.parameters(side), degree)) for side in (0, 1))
+    (x, w), (y, v) = ((sets.geometry.place(grid, side), _condense(sets.parameters(side), degree)) for side in (0, 1))
     between = np.hypot(np.subtract.outer(x[:, 0], y[:, 0]), np.subtract.outer(x[:, 1], y[:, 1]))
     return float(w @ f(between) @ v)
 
 
-def _condensed(parameters: _Points, degree: int) -> _Points:
+def _condense(parameters: _Points, degree: int) -> _Points:
     """Sums of the Lagrange polynomials of the Chebyshev points over given points, shape (degree ** dimension,)."""
     nodes = np.cos(math.pi * (np.arange(degree) + 0.5) / degree)
     to_lagrange = np.polynomial.chebyshev.chebvander(nodes, degree - 1) * (2 / degree)
@@ -123,7 +123,7 @@ def _grid(n: int, dimension: int) -> _Points:
     return np.stack(np.meshgrid(*sides, indexing="ij"), -1).reshape(n, dimension)
 
 
-def _divided(points: _Points, radices: Sequence[int]) -> NDArray[np.int64]:
+def _divide(points: _Points, radices: Sequence[int]) -> NDArray[np.int64]:
     """Order of recursive division into equal parts, ``radices[0]`` first, across the side that is longer by then.
 
     Those are the groups of a chain with these digits: halves of halves for a power of two. In one dimension it is the

@@ -13,9 +13,9 @@ import scipy.special
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import InputError
-from ..sources.entries import Entries, checked_dtype
+from ..sources.entries import Entries, check_dtype
 from ..structure.orderings import BITREVERSAL
-from .known import Indices, KnownMatrix, as_known, checked_size
+from .known import Indices, KnownMatrix, as_known, check_size
 from .legendre_nodes import gauss_nodes, legendre_values
 from .ranked import ranked_chain
 
@@ -70,7 +70,7 @@ def hankel(n: int, *, order: int = 0, tol: float = 1e-6, dtype: DTypeLike = np.f
     Computational Harmonic Analysis 28, 2010. Johnson, "An improved method for computing a discrete Hankel transform",
     Computer Physics Communications 43, 1987.
     """
-    n, dtype, order = checked_size(n), checked_dtype(dtype), _checked_order(order)
+    n, dtype, order = check_size(n), check_dtype(dtype), _check_order(order)
     chain = ranked_chain(n, _HANKEL_RANKS, tol)
     f = _Hankel(n, order)
     norm = as_known(Entries(f, (n, n), np.float64)).norm if n <= _EXACT_NORM_UP_TO else math.sqrt(n)
@@ -117,7 +117,7 @@ def legendre(n: int, *, tol: float = 1e-6, dtype: DTypeLike = np.float64) -> Kno
     Computational Harmonic Analysis 28, 2010. Bogaert, Michiels and Fostier, "O(1) computation of Legendre polynomials
     and Gauss-Legendre nodes and weights for parallel computing", SIAM Journal on Scientific Computing 34, 2012.
     """
-    n, dtype = checked_size(n), checked_dtype(dtype)
+    n, dtype = check_size(n), check_dtype(dtype)
     chain = ranked_chain(n, _LEGENDRE_RANKS, tol)
     f = _Legendre(n)
     return KnownMatrix(f, (n, n), dtype, norm=math.sqrt(n), chain=chain, orderings=(BITREVERSAL, None), tol=tol)
@@ -181,7 +181,7 @@ def _bessel(order: int, x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(scipy.special.j1(x) if order else scipy.special.j0(x))
 
 
-def _checked_order(order: Any) -> int:
+def _check_order(order: Any) -> int:
     try:
         checked = operator.index(order)
     except TypeError:

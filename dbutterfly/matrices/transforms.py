@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import InputError
-from ..sources.entries import checked_dtype
+from ..sources.entries import check_dtype
 from ..structure.chain import Chain
 from ..structure.orderings import BITREVERSAL
-from .known import Indices, KnownMatrix, checked_power, checked_size, square_chain
+from .known import Indices, KnownMatrix, check_power, check_size, square_chain
 
 __all__ = ["dct2", "dft", "hadamard"]
 
@@ -43,7 +43,7 @@ def dft(n: int, *, dtype: DTypeLike = np.complex128) -> KnownMatrix:
     -----
     The phase ``k j mod n`` is exact in integers, and its root of unity is looked up in a table of ``n`` of them.
     """
-    n, dtype = checked_size(n), checked_dtype(dtype)
+    n, dtype = check_size(n), check_dtype(dtype)
     if dtype.kind != "c":
         raise InputError(
             f"dtype={dtype}: a Fourier matrix is complex; use complex64 or complex128, or dct2 for a real one"
@@ -71,8 +71,8 @@ def hadamard(n: int, *, dtype: DTypeLike = np.float64) -> KnownMatrix:
     InputError
         If ``n`` is not a power of two.
     """
-    n = checked_power(n, "hadamard")
-    return KnownMatrix(_Hadamard(n, checked_dtype(dtype)), (n, n), dtype, norm=n, chain=Chain.square_dyadic(n))
+    n = check_power(n, "hadamard")
+    return KnownMatrix(_Hadamard(n, check_dtype(dtype)), (n, n), dtype, norm=n, chain=Chain.square_dyadic(n))
 
 
 def dct2(n: int, *, dtype: DTypeLike = np.float64) -> KnownMatrix:
@@ -97,8 +97,8 @@ def dct2(n: int, *, dtype: DTypeLike = np.float64) -> KnownMatrix:
     InputError
         If ``n`` is not positive.
     """
-    n = checked_size(n)
-    return KnownMatrix(_Cosine(n, checked_dtype(dtype)), (n, n), dtype, norm=math.sqrt(n))
+    n = check_size(n)
+    return KnownMatrix(_Cosine(n, check_dtype(dtype)), (n, n), dtype, norm=math.sqrt(n))
 
 
 @dataclass(frozen=True)

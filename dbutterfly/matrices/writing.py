@@ -67,7 +67,7 @@ def write(
         If an entry function fails.
     """
     entries = as_entries(matrix)
-    chunks = default_chunks(matrix) if chunks is None else _checked_chunks(chunks, entries.shape)
+    chunks = default_chunks(matrix) if chunks is None else _check_chunks(chunks, entries.shape)
     array = create_array(store, entries.shape, entries.dtype, chunks, overwrite=overwrite, compressors=compressors)
     starts = [range(0, side, step) for side, step in zip(entries.shape, chunks, strict=True)]
     total = len(starts[0]) * len(starts[1])
@@ -133,7 +133,7 @@ def _chunk_side(size: int, limit: int) -> int:
     return divisor if 4 * divisor >= limit else limit
 
 
-def _checked_chunks(chunks: Any, shape: tuple[int, int]) -> tuple[int, int]:
+def _check_chunks(chunks: Any, shape: tuple[int, int]) -> tuple[int, int]:
     try:
         rows, cols = (operator.index(side) for side in chunks)
     except (TypeError, ValueError):

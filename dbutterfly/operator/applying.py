@@ -12,7 +12,7 @@ from ..errors import InputError
 from .base import FactorOperator
 from .checks import Index
 from .dask_products import is_dask_array, multiply_chunks
-from .products import checked_workers
+from .products import check_workers
 
 __all__ = ["Applying"]
 
@@ -66,7 +66,7 @@ class Applying(FactorOperator):
         if out is not None and out.shape != wanted:
             raise ValueError(f"out has shape {out.shape}; the product is an array of shape {wanted}")
         pair = (x, out) if x.ndim == 2 else (x[:, None], None if out is None else out[:, None])
-        product = self._multiply(*pair, workers=checked_workers(workers))
+        product = self._multiply(*pair, workers=check_workers(workers))
         if out is not None:
             return out
         return product if x.ndim == 2 else product[:, 0]

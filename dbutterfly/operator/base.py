@@ -13,7 +13,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
-from .checks import Index, checked_chain, checked_factors, checked_permutations, transposed_factors
+from .checks import Index, check_chain, check_factors, check_permutations, transpose_factors
 from .products import Products
 
 __all__ = ["FactorOperator"]
@@ -33,10 +33,10 @@ class FactorOperator(LinearOperator):
     """
 
     def __init__(self, ks_values: Iterable[ArrayLike], orderings: Any = None) -> None:
-        factors = checked_factors(ks_values)
-        chain = checked_chain(factors)
+        factors = check_factors(ks_values)
+        chain = check_chain(factors)
         ordered = Orderings.from_any(orderings)
-        rows, cols = checked_permutations(ordered, chain)
+        rows, cols = check_permutations(ordered, chain)
         self._become(Products(factors, rows, cols), chain, ordered)
 
     def _become(
@@ -97,7 +97,7 @@ class FactorOperator(LinearOperator):
         """Nonzeros of the factors from left to right, shapes (a, b, c, d)."""
         factors = self._products.ks_values
         if self._transposed:
-            factors = transposed_factors(factors)
+            factors = transpose_factors(factors)
         if self._conjugated:
             factors = tuple(np.conj(values) if np.iscomplexobj(values) else values for values in factors)
         return factors

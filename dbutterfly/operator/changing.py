@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..errors import ChainError, InputError
-from ..kernels.factors.rounding import rounded
+from ..kernels.factors.rounding import round_product
 from ..kernels.products.fusion import fuse_factors
 from ..structure.chain import Chain
 from ..structure.fusion import groups_of_count
@@ -78,7 +78,7 @@ class Changing(FactorOperator):
         factors, chain, turned = chainable_factors(self.ks_values, self.chain)
         if chain.ranks is None:
             raise ChainError(f"{self.chain!r} is not chainable, so its junctions have no ranks to lower")
-        kept, _ = rounded(factors, chain, tol)
+        kept, _ = round_product(factors, chain, tol)
         if Chain([values.shape for values in kept]) == chain:
             return self
         if turned:

@@ -16,10 +16,10 @@ from ..structure.orderings import Orderings
 __all__ = [
     "Index",
     "chainable_factors",
-    "checked_chain",
-    "checked_factors",
-    "checked_permutations",
-    "transposed_factors",
+    "check_chain",
+    "check_factors",
+    "check_permutations",
+    "transpose_factors",
 ]
 
 Index: TypeAlias = NDArray[np.int64]
@@ -27,7 +27,7 @@ Index: TypeAlias = NDArray[np.int64]
 _DTYPE_CHARS = "fdFD"  # float32, float64, complex64, complex128
 
 
-def checked_factors(ks_values: Iterable[ArrayLike]) -> tuple[NDArray[Any], ...]:
+def check_factors(ks_values: Iterable[ArrayLike]) -> tuple[NDArray[Any], ...]:
     """Factors as arrays of native byte order, not copied where they are that.
 
     Raises
@@ -37,13 +37,13 @@ def checked_factors(ks_values: Iterable[ArrayLike]) -> tuple[NDArray[Any], ...]:
     """
     if not isinstance(ks_values, Iterable):
         raise InputError(f"ks_values={ks_values!r} is not a sequence of 4-D arrays (a, b, c, d), one per factor")
-    factors = tuple(_checked_factor(np.asarray(values), index) for index, values in enumerate(ks_values))
+    factors = tuple(_check_factor(np.asarray(values), index) for index, values in enumerate(ks_values))
     if not factors:
         raise InputError("ks_values is empty; an operator needs at least one 4-D array (a, b, c, d)")
     return factors
 
 
-def _checked_factor(values: NDArray[Any], index: int) -> NDArray[Any]:
+def _check_factor(values: NDArray[Any], index: int) -> NDArray[Any]:
     if values.ndim != 4 or values.size == 0:
         raise InputError(
             f"ks_values[{index}] has shape {values.shape}; every factor is a 4-D array (a, b, c, d) without an empty "
@@ -57,7 +57,7 @@ def _checked_factor(values: NDArray[Any], index: int) -> NDArray[Any]:
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
-def checked_chain(factors: Sequence[NDArray[Any]]) -> Chain:
+def check_chain(factors: Sequence[NDArray[Any]]) -> Chain:
     """Chain of some factors.
 
     Raises
@@ -75,7 +75,7 @@ def checked_chain(factors: Sequence[NDArray[Any]]) -> Chain:
     return Chain([values.shape for values in factors])
 
 
-def checked_permutations(orderings: Orderings, chain: Chain) -> tuple[Index | None, Index | None]:
+def check_permutations(orderings: Orderings, chain: Chain) -> tuple[Index | None, Index | None]:
     """Index arrays of both sides, None for the standard order.
 
     Raises
@@ -95,7 +95,7 @@ def checked_permutations(orderings: Orderings, chain: Chain) -> tuple[Index | No
     return orderings.permutations(chain)
 
 
-def transposed_factors(factors: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
+def transpose_factors(factors: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
     """Factors of the transpose, as views."""
     return tuple(values.swapaxes(1, 2) for values in reversed(factors))
 
@@ -103,5 +103,5 @@ def transposed_factors(factors: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], .
 def chainable_factors(ks_values: Sequence[NDArray[Any]], chain: Chain) -> tuple[tuple[NDArray[Any], ...], Chain, bool]:
     """Factors and chain of an operator, or of its transpose, said third, where only that one is chainable."""
     if chain.ranks is None and chain.T.ranks is not None:
-        return transposed_factors(ks_values), chain.T, True
+        return transpose_factors(ks_values), chain.T, True
     return tuple(ks_values), chain, False

@@ -44,8 +44,8 @@ def _to_csr(values: NDArray[Any]) -> sparse.csr_array:
 
 def lazylinop_of(operator: Any) -> Any:
     """See :meth:`dbutterfly.ButterflyOperator.to_lazylinop`."""
-    lazylinop = _imported("lazylinop", "lazylinop psutil pandas")
-    _imported("lazylinop.butterfly", "lazylinop psutil pandas")
+    lazylinop = _import("lazylinop", "lazylinop psutil pandas")
+    _import("lazylinop.butterfly", "lazylinop psutil pandas")
     is_standard = operator.orderings.rows is None and operator.orderings.cols is None
     if is_standard and operator.chain.ranks is not None:
         factors = [np.ascontiguousarray(values, operator.dtype) for values in operator.ks_values]
@@ -79,10 +79,10 @@ def from_lazylinop(operator: Any) -> tuple[list[NDArray[Any]], Orderings]:
 
 def pylops_of(operator: Any) -> Any:
     """See :meth:`dbutterfly.ButterflyOperator.to_pylops`."""
-    return _imported("pylops", "pylops").aslinearoperator(operator)
+    return _import("pylops", "pylops").aslinearoperator(operator)
 
 
-def _imported(name: str, install: str) -> Any:
+def _import(name: str, install: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -67,7 +67,7 @@ class Inverting(FactorOperator):
         _check_invertible(factors, self._conditions)
         columns = right[:, None] if right.ndim == 1 else right
         columns = columns.astype(np.result_type(self.dtype, right.dtype), copy=False)
-        return _solved(factors, self._rows, self._cols, columns).reshape(right.shape)
+        return _solve(factors, self._rows, self._cols, columns).reshape(right.shape)
 
     def inverse(self) -> Self:
         """Operator of the inverse: a product with it is as fast as one with this operator, which ``solve`` is not.
@@ -79,7 +79,7 @@ class Inverting(FactorOperator):
         """
         factors = self.ks_values
         _check_invertible(factors, self._conditions)
-        return type(self)(_inverted_factors(factors), (self._cols, self._rows))
+        return type(self)(_invert_factors(factors), (self._cols, self._rows))
 
 
 class _Condition(NamedTuple):
@@ -144,12 +144,12 @@ def _check_invertible(ks_values: Sequence[NDArray[Any]], found: Sequence[_Condit
             )
 
 
-def _inverted_factors(ks_values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+def _invert_factors(ks_values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
     """Factors of the inverse, from left to right."""
     return [np.linalg.inv(_small_matrices(values)).transpose(0, 2, 3, 1) for values in reversed(ks_values)]
 
 
-def _solved(ks_values: Sequence[NDArray[Any]], rows: Index | None, cols: Index | None, b: NDArray[Any]) -> NDArray[Any]:
+def _solve(ks_values: Sequence[NDArray[Any]], rows: Index | None, cols: Index | None, b: NDArray[Any]) -> NDArray[Any]:
     """Solve for columns, factor by factor from the left, by Gaussian elimination with pivots in every small matrix.
 
     Parameters

@@ -48,16 +48,16 @@ class Measuring(FactorOperator):
         if ord == "fro":
             factors, chain, _ = chainable_factors(self.ks_values, self.chain)
             if chain.ranks is None:
-                return _estimated_frobenius(self, seed)
+                return _estimate_frobenius(self, seed)
             return product_norm([values.astype(self.dtype, copy=False) for values in factors], chain)
         if ord == 2:
-            return _estimated_two(self, tol, seed)
+            return _estimate_two(self, tol, seed)
         if ord in (1, math.inf):
-            return _estimated_one(self if ord == 1 else self.H)
+            return _estimate_one(self if ord == 1 else self.H)
         raise InputError(f'ord={ord!r} is unknown; use "fro", 2, 1 or inf')
 
 
-def _estimated_two(operator: LinearOperator, tol: float, seed: int) -> float:
+def _estimate_two(operator: LinearOperator, tol: float, seed: int) -> float:
     """Largest singular value, by Lanczos iterations until their residual is below ``tol`` times it."""
     if min(operator.shape) <= SMALL:
         return float(np.linalg.norm(_dense(operator), 2))
@@ -66,17 +66,17 @@ def _estimated_two(operator: LinearOperator, tol: float, seed: int) -> float:
     return float(np.asarray(found)[0])
 
 
-def _estimated_one(operator: LinearOperator) -> float:
+def _estimate_one(operator: LinearOperator) -> float:
     """Largest sum of the moduli of a column: a lower bound, and mostly the value itself (Higham and Tisseur, 2000)."""
     rows, cols = operator.shape
     if min(rows, cols) <= SMALL:
         return float(np.linalg.norm(_dense(operator), 1))
     size = max(rows, cols)
-    square = operator if rows == cols else _padded(operator, size)
+    square = operator if rows == cols else _pad(operator, size)
     return float(onenormest(square))
 
 
-def _estimated_frobenius(operator: LinearOperator, seed: int) -> float:
+def _estimate_frobenius(operator: LinearOperator, seed: int) -> float:
     """Root of the mean energy of products with random vectors."""
     if min(operator.shape) <= SMALL:
         return float(np.linalg.norm(_dense(operator)))
@@ -92,7 +92,7 @@ def _dense(operator: LinearOperator) -> NDArray[Any]:
     return np.asarray(operator.rmatmat(np.eye(rows, dtype=operator.dtype))).conj().T
 
 
-def _padded(operator: LinearOperator, size: int) -> LinearOperator:
+def _pad(operator: LinearOperator, size: int) -> LinearOperator:
     """The operator with rows or columns of zeros that make it square."""
     rows, cols = operator.shape
 

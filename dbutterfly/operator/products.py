@@ -23,9 +23,9 @@ from ..kernels.products import packed as plain
 from ..kernels.products.choose import kernels_for
 from ..kernels.products.ksmm import apply_chain
 from ..structure.chain import Pattern
-from .checks import Index, transposed_factors
+from .checks import Index, transpose_factors
 
-__all__ = ["Products", "checked_workers"]
+__all__ = ["Products", "check_workers"]
 
 COLUMNS_PER_WORKER = 32
 """Columns below which a thread more is not worth its start."""
@@ -142,7 +142,7 @@ class Products:
         gather, scatter = (self.rows, self.cols) if transposed else (self.cols, self.rows)
         x = np.conj(x) if conjugated else x
         x = x if gather is None else np.take(x, gather, axis=0)
-        y: NDArray[Any] = apply_chain(transposed_factors(self.ks_values) if transposed else self.ks_values, x)
+        y: NDArray[Any] = apply_chain(transpose_factors(self.ks_values) if transposed else self.ks_values, x)
         y = np.conj(y) if conjugated else y
         if scatter is None:
             return y
@@ -167,7 +167,7 @@ class Products:
         return plain, plain.pack(moved, getattr(xp, self.dtype.name), *orders)
 
 
-def checked_workers(workers: int) -> int:
+def check_workers(workers: int) -> int:
     """Threads that may be used: at most as many as there are cores for this process.
 
     Raises

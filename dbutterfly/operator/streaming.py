@@ -16,7 +16,7 @@ from ..errors import CheckpointError, InputError, MemoryBudgetError
 from ..execution.choose import choose_engine
 from ..execution.clusters import on_cluster
 from ..execution.progress import ProgressBar
-from ..execution.task import Inputs, Output, Record, Task, Work
+from ..execution.task import Inputs, Job, Output, Record, Task
 from ..planning.sizes import format_bytes, parse_memory
 from ..sources.base import MatrixSource
 from ..sources.dispatch import as_source
@@ -117,7 +117,7 @@ def stream_product(
     shape = operator.shape[0], found.shape[1]
     height = max(1, min(shape[0], CHUNK_BYTES // (columns * dtype.itemsize)))
     product = create_array(destination, shape, dtype, (height, min(columns, shape[1])), overwrite=overwrite)
-    job = ProductWork(found, ProductPlace(product), operator)
+    job = ProductJob(found, ProductPlace(product), operator)
     tasks = [
         (number, ProductTask(first, min(first + columns, shape[1])))
         for number, first in enumerate(range(0, shape[1], columns))
@@ -155,7 +155,7 @@ def _columns_of_block(operator: ButterflyOperator, source: MatrixSource, dtype: 
 
 
 @dataclass(frozen=True, eq=False)
-class ProductWork(Work):
+class ProductJob(Job):
     """What the tasks of a product share."""
 
     source: MatrixSource
@@ -205,20 +205,20 @@ class ProductTask(Task):
         """Name with the range covered."""
         return f"product of columns {self.first}..{self.last - 1}"
 
-    def source_of(self, job: ProductWork) -> MatrixSource:
+    def source_of(self, job: ProductJob) -> MatrixSource:
         """The matrix."""
         return job.source
 
-    def read_source(self, job: ProductWork) -> Inputs:
+    def read_source(self, job: ProductJob) -> Inputs:
         """Read the columns."""
         grid = job.source.read(*_axes(job.source), Tile(0, 1, self.first, self.last))
         return {"columns": grid[0, :, :, 0].T}
 
-    def bytes_read(self, job: ProductWork) -> int:
+    def bytes_read(self, job: ProductJob) -> int:
         """Bytes of the chunks that the columns touch."""
         return job.source.bytes_touched(*_axes(job.source), Tile(0, 1, self.first, self.last))
 
-    def compute(self, job: ProductWork, inputs: Inputs) -> list[Output]:
+    def compute(self, job: ProductJob, inputs: Inputs) -> list[Output]:
         """Multiply them."""
         product = job.operator.apply(inputs["columns"])
         return [Output(self.stage, (slice(None), slice(self.first, self.last)), product)]

@@ -30,7 +30,7 @@ import numpy as np
 
 from ..sources.info import SourceInfo
 from ..structure.axes import Axis, Tile
-from ..structure.chain import Chain, Split
+from ..structure.chain import Chain, Cut
 from ..structure.orderings import Orderings
 from ..structure.tree import Tree
 from .budget import Budget
@@ -120,7 +120,7 @@ class Plan:
     orderings: Orderings
     passes: int
     budget: Budget
-    split: Split | None
+    split: Cut | None
     rows: Axis
     cols: Axis
     copy: Copy | None

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..structure.axes import Axis
-from ..structure.chain import Split
+from ..structure.chain import Cut
 from ..structure.tree import Tree
 
 __all__ = ["RootCut", "SideTiling", "powers_of_two", "side_tilings", "tile_side"]
@@ -32,7 +32,7 @@ class RootCut(NamedTuple):
     """A root cut of the chain, with the sides of the matrix (or of its copy) under it, and the rank kept of blocks."""
 
     tree: Tree
-    split: Split
+    split: Cut
     rows: Axis
     cols: Axis
     kept: int

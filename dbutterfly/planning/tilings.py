@@ -15,7 +15,7 @@ from ..sources.info import SourceInfo
 from ..sources.probes import ProbeSizes
 from ..sources.sample_sizes import Sizes
 from ..structure.axes import axes_of_cut, largest_divisor
-from ..structure.chain import Chain, Split
+from ..structure.chain import Chain, Cut
 from ..structure.orderings import Orderings
 from ..structure.tree import Tree, tree_leaves
 from .budget import Budget
@@ -129,7 +129,7 @@ def _share(source: SourceInfo, cut: RootCut) -> float:
     return 1.0
 
 
-def _score(source: SourceInfo, split: Split, row: SideTiling, col: SideTiling, workers: int, share: float) -> float:
+def _score(source: SourceInfo, split: Cut, row: SideTiling, col: SideTiling, workers: int, share: float) -> float:
     """Cost of a tiling: bytes read over bytes of Z, plus what idle workers and odd tile sizes cost.
 
     Of a matrix that is sampled, ``share`` of the entries are evaluated.

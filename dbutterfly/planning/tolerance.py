@@ -106,8 +106,8 @@ def chain_for_tolerance(source: MatrixSource, tol: float, orderings: Orderings, 
     for chain in _candidates(source.shape):
         digits = chain.row_radices, chain.col_radices
         if digits not in known:
-            known[digits] = _sampled(source, chain, orderings, np.random.default_rng(seed))
-        error = _expected(known[digits], chain)
+            known[digits] = _sample(source, chain, orderings, np.random.default_rng(seed))
+        error = _expected_error(known[digits], chain)
         if error <= tol:
             return Estimate(chain, error, known[digits].blocks)
         least = min(least, error)
@@ -129,7 +129,7 @@ def _candidates(shape: tuple[int, int]) -> list[Chain]:
     return sorted(fewer, key=lambda chain: (chain.nnz, chain.rank, chain.patterns))
 
 
-def _expected(tails: _Tails, chain: Chain) -> float:
+def _expected_error(tails: _Tails, chain: Chain) -> float:
     """Estimated error of a product of the chain; cuts that were not sampled count as the nearest that was."""
     if tails.energy == 0:
         return 0.0
@@ -140,7 +140,7 @@ def _expected(tails: _Tails, chain: Chain) -> float:
     return math.sqrt((largest + (1 - flat) * (beyond.sum() - largest)) / tails.energy)
 
 
-def _sampled(source: MatrixSource, chain: Chain, orderings: Orderings, rng: np.random.Generator) -> _Tails:
+def _sample(source: MatrixSource, chain: Chain, orderings: Orderings, rng: np.random.Generator) -> _Tails:
     allowed = max(READ_LEAST, READ_FRACTION * source.info.nbytes)
     side = max(SIDE, 4 << (chain.rank - 1).bit_length())
     found: dict[int, list[NDArray[np.float64]]] = {}

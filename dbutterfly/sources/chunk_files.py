@@ -18,7 +18,7 @@ import zarr.storage
 from numpy.typing import NDArray
 
 from ..storage.places import is_remote
-from ..storage.retries import retried
+from ..storage.retries import retry
 
 __all__ = ["ChunkFault", "ChunkFiles", "absent_chunks", "chunk_key", "chunk_shape", "chunks_of", "codec_names"]
 
@@ -94,7 +94,7 @@ class _Listing(zarr.storage.WrapperStore[zarr.abc.store.Store]):
             yield ""
 
 
-def _listed(array: zarr.Array[Any]) -> set[str]:
+def _list(array: zarr.Array[Any]) -> set[str]:
     """Every key below an array."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -113,7 +113,7 @@ def absent_chunks(array: zarr.Array[Any]) -> NDArray[np.int64] | None:
     if not array.store.supports_listing:
         return None
     try:
-        listed = retried(lambda: _listed(array), describe=f"list {array.store_path}", remote=is_remote(array))
+        listed = retry(lambda: _list(array), describe=f"list {array.store_path}", remote=is_remote(array))
     except Exception:
         return None
     start = len(array.path) + 1 if array.path else 0

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import SourceError
 from ..storage.places import as_store, is_remote
-from ..storage.retries import reason, retried
+from ..storage.retries import reason, retry
 from .arrays import ArraySource, DaskSource
 from .base import MatrixSource, unfold
 from .entries import Entries
@@ -42,12 +42,12 @@ def as_source(source: Any) -> MatrixSource:
     InputError
         If its dtype cannot be factorized.
     """
-    found = _wrapped(source)
+    found = _wrap(source)
     work_dtype(found.dtype, found.name)
     return found
 
 
-def _wrapped(source: Any) -> MatrixSource:
+def _wrap(source: Any) -> MatrixSource:
     if isinstance(source, MatrixSource):
         return source
     if isinstance(source, Entries):
@@ -63,7 +63,7 @@ def _wrapped(source: Any) -> MatrixSource:
     if isinstance(source, zarr.Group):
         raise SourceError(f"source is the Zarr group {source.store_path}; name one of its arrays: {_arrays(source)}")
     if isinstance(source, zarr.abc.store.Store):
-        return _wrapped(_open_zarr_array(source))
+        return _wrap(_open_zarr_array(source))
     if hasattr(source, "dask") and hasattr(source, "chunks"):
         _check_matrix(source.shape, "Dask array")
         return DaskSource(source)
@@ -122,7 +122,7 @@ def _open_zarr_array(place: Any) -> zarr.Array[Any]:
     """
     store = as_store(place, read_only=True, argument="source")  # absolute: workers elsewhere and later runs know it
     try:
-        node = retried(lambda: _open_quietly(store), describe=f"open source={place!r}", remote=is_remote(store))
+        node = retry(lambda: _open_quietly(store), describe=f"open source={place!r}", remote=is_remote(store))
     except Exception as error:
         raise SourceError(f"source={place!r} cannot be opened as a Zarr array: {reason(error)}") from error
     if isinstance(node, zarr.Group):

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..errors import DButterflyError, InputError, SourceError
 
-__all__ = ["Entries", "EntryFunction", "Index", "checked_dtype", "entries"]
+__all__ = ["Entries", "EntryFunction", "Index", "check_dtype", "entries"]
 
 EntryFunction: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64]], ArrayLike]
 """``f(rows, cols)`` with 1-D int64 index arrays, returning the block of shape ``(len(rows), len(cols))``."""
@@ -87,8 +87,8 @@ class Entries:
         if not callable(f):
             raise InputError(f"f={f!r} is not callable; it must be a function f(rows, cols) that returns a block")
         self.f = f
-        self.shape = _checked_shape(shape)
-        self.dtype = checked_dtype(dtype)
+        self.shape = _check_shape(shape)
+        self.dtype = check_dtype(dtype)
         if not isinstance(sampled, (bool, np.bool_)):
             raise InputError(f"sampled={sampled!r} is neither True nor False")
         self.sampled = bool(sampled)
@@ -166,7 +166,7 @@ entries = Entries
 """Name of :class:`Entries` in the public interface: ``dbutterfly.entries(f, shape, dtype)``."""
 
 
-def checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """Return ``dtype`` in native byte order if it is one of the four that are supported.
 
     Parameters
@@ -191,7 +191,7 @@ def checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     return checked.newbyteorder("=")
 
 
-def _checked_shape(shape: Any) -> tuple[int, int]:
+def _check_shape(shape: Any) -> tuple[int, int]:
     try:
         rows, cols = (operator.index(side) for side in shape)
     except (TypeError, ValueError):

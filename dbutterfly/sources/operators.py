@@ -20,7 +20,7 @@ from ..errors import InputError, NonFiniteError, SourceError
 from ..structure.axes import Axis, Index, Tile
 from .base import MatrixSource, unfold
 from .info import work_dtype
-from .probes import CHECK_STREAM, PRODUCT_BYTES, gaussian
+from .probes import CHECK_STREAM, PRODUCT_BYTES, normal_vectors
 
 __all__ = ["OperatorSource", "is_operator", "operator_source"]
 
@@ -63,7 +63,7 @@ class OperatorSource(MatrixSource):
 
     def fingerprint(self) -> dict[str, Any]:
         """Some entries of a product, to three digits: products need not be the same to the last bit."""
-        product = self.forward(gaussian(0, CHECK_STREAM, 0, (self.shape[1], 1), self.dtype))[:, 0]
+        product = self.forward(normal_vectors(0, CHECK_STREAM, 0, (self.shape[1], 1), self.dtype))[:, 0]
         at = np.unique(np.linspace(0, product.size - 1, 16).astype(np.int64))
         return {"kind": "operator", "dtype": self.dtype.name, "product": [f"{value:.2e}" for value in product[at]]}
 
@@ -179,7 +179,7 @@ def _check_finite(matrix: Any, name: str) -> None:
 def _check_adjoint(source: OperatorSource) -> None:
     """Compare ``<y, Z x>`` with ``<Z^H y, x>`` for one random pair."""
     rows, cols = source.shape
-    x, y = (gaussian(0, CHECK_STREAM, 1 + side, (n, 1), source.dtype) for side, n in enumerate((cols, rows)))
+    x, y = (normal_vectors(0, CHECK_STREAM, 1 + side, (n, 1), source.dtype) for side, n in enumerate((cols, rows)))
     product = source.forward(x)
     try:
         adjoint = source.backward(y)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..structure.axes import Tile
-from ..structure.chain import Split
+from ..structure.chain import Cut
 
 __all__ = [
     "CHECKS",
@@ -29,7 +29,7 @@ __all__ = [
     "PRODUCT_BYTES",
     "ROW_STREAM",
     "ProbeSizes",
-    "gaussian",
+    "normal_vectors",
 ]
 
 COLUMN_STREAM, ROW_STREAM, ERROR_STREAM, CHECK_STREAM = range(4)
@@ -59,7 +59,7 @@ class ProbeSizes(NamedTuple):
         and 12, the error of a Hadamard matrix with noise was measured to be 1.37, 1.15 and 1.09 times the least.
     """
 
-    split: Split
+    split: Cut
     rank: int
     oversampling: int = OVERSAMPLING
 
@@ -102,7 +102,7 @@ class ProbeSizes(NamedTuple):
         return col_groups * (self.ranges + CHECKS) + row_groups * self.tests
 
 
-def gaussian(seed: int, stream: int, group: int, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+def normal_vectors(seed: int, stream: int, group: int, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     """Independent normal numbers of variance one, complex ones for a complex dtype.
 
     Parameters

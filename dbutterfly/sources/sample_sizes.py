@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..structure.chain import Split
+from ..structure.chain import Cut
 
-__all__ = ["WORK_BYTES", "Evaluated", "Sizes", "evaluated"]
+__all__ = ["WORK_BYTES", "Evaluated", "Sizes", "count_evaluated"]
 
 WORK_BYTES = 1 << 23
 """Bytes of columns and rows that are held at a time, beside what a tile writes (at least those of one block)."""
@@ -70,7 +70,7 @@ class Evaluated(NamedTuple):
     redone: int
 
 
-def evaluated(split: Split, rank: int, stats: NDArray[np.float64]) -> Evaluated:
+def count_evaluated(split: Cut, rank: int, stats: NDArray[np.float64]) -> Evaluated:
     """Count the entries evaluated, from what the tasks have written.
 
     Parameters

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from ..errors import SourceError
 from ..storage.codecs import compiled_codecs
 from ..storage.places import is_remote
-from ..storage.retries import reason, retried
+from ..storage.retries import reason, retry
 from ..structure.axes import Axis, Index, Part, Tile, chunk_edges
 from .base import MatrixSource, place_part
 from .chunk_files import (
@@ -208,7 +208,7 @@ class ZarrSource(MatrixSource):
     def _request(self, array: zarr.Array[Any], rows: slice, cols: slice, out: NDArray[Any]) -> None:
         """Read over a network, again where an error may pass."""
         what = f"read rows {rows.start}..{rows.stop - 1}, columns {cols.start}..{cols.stop - 1} of {self.name}"
-        retried(lambda: _read(array, rows, cols, out), describe=what, remote=self._remote)
+        retry(lambda: _read(array, rows, cols, out), describe=what, remote=self._remote)
 
     def _pieces(self, rows: slice, cols: slice, contiguous: bool) -> Iterator[tuple[_Route, slice, slice]]:
         """Cut a range for its requests; no chunk is in two of them."""
@@ -270,7 +270,7 @@ class ZarrSource(MatrixSource):
     def _check_present(self) -> None:
         """Raise unless the array is still there: the chunks of an array that is gone read as missing ones."""
         try:
-            again = retried(
+            again = retry(
                 lambda: _open(self.array.store, self.array.path), describe=f"open {self.name}", remote=self._remote
             )
         except Exception as error:

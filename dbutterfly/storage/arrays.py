@@ -10,8 +10,8 @@ import zarr
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import StoreError
-from .places import as_store, holds_objects, is_remote, retried_at
-from .retries import reason, retried
+from .places import as_store, holds_objects, is_remote, retry_at
+from .retries import reason, retry
 
 __all__ = ["UNFINISHED", "create_array", "is_shared", "occupant", "read_array", "write_range"]
 
@@ -80,7 +80,7 @@ def read_array(store: Any) -> NDArray[Any]:
     """
     place = as_store(store, read_only=True, argument="store")
     try:
-        return retried_at(place, "read", lambda: np.asarray(zarr.open_array(place, mode="r")[...]))
+        return retry_at(place, "read", lambda: np.asarray(zarr.open_array(place, mode="r")[...]))
     except Exception as error:
         raise StoreError(f"store={store!r} holds no readable Zarr array: {reason(error)}") from error
 
@@ -103,7 +103,7 @@ def write_range(array: zarr.Array[Any], selection: tuple[slice, ...], values: ND
         array[selection] = values
 
     try:
-        retried(put, describe=f"writing {array.store_path}", remote=is_remote(array))
+        retry(put, describe=f"writing {array.store_path}", remote=is_remote(array))
     except Exception as error:
         raise StoreError(f"cannot write {array.store_path}: {reason(error)}") from error
 
@@ -118,7 +118,7 @@ def occupant(store: Any) -> Literal["array", "group", "other files"] | None:
     """
     place = as_store(store, read_only=True, argument="store")
     try:
-        node = retried_at(place, "open", lambda: zarr.open(place, mode="r"))
+        node = retry_at(place, "open", lambda: zarr.open(place, mode="r"))
     except FileNotFoundError:  # also the parent of Zarr's own errors of a missing node
         return "other files" if _holds_files(store) else None
     except Exception as error:

@@ -29,7 +29,7 @@ from zarr.buffer import default_buffer_prototype
 
 from ..errors import StoreBusyError, StoreError
 from .places import is_remote
-from .retries import reason, retried
+from .retries import reason, retry
 
 __all__ = ["Lease"]
 
@@ -69,7 +69,7 @@ class Lease:
     def __init__(self, store: Any, path: str) -> None:
         self._object = _object_of(store, path)
         self._name = f"{store}/{path}".rstrip("/")
-        self._mine = {"token": uuid.uuid4().hex, "pid": os.getpid(), "started": _started(os.getpid()), **_host()}
+        self._mine = {"token": uuid.uuid4().hex, "pid": os.getpid(), "started": _start_time(os.getpid()), **_host()}
         self._beats = 0
         self._lost = threading.Event()
         self._ended = threading.Event()
@@ -148,7 +148,7 @@ class Lease:
         if held["host_id"] == self._mine["host_id"]:
             if (held["pid"], held["started"]) == (self._mine["pid"], self._mine["started"]):
                 return held["token"] not in _of_this_process  # the store was out of reach when it was to be given back
-            return bool(_started(held["pid"]) != held["started"])
+            return bool(_start_time(held["pid"]) != held["started"])
         _log.warning("store %s: waiting to see whether the run on %s is alive", self._name, held["host"])
         until = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < until:
@@ -205,7 +205,7 @@ class _Key:
 
     def read(self) -> dict[str, Any] | None:
         found = self._do(lambda: self._store.get(self._key, self._prototype))
-        return None if found is None else _parsed(found.to_bytes())
+        return None if found is None else _parse(found.to_bytes())
 
     def write(self, value: dict[str, Any]) -> None:
         self._do(lambda: self._store.set(self._key, self._bytes(value)))
@@ -214,7 +214,7 @@ class _Key:
         self._do(lambda: self._store.delete(self._key))
 
     def _do(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return retried(lambda: _run(make()), describe=f"lease of store {self._store}", remote=is_remote(self._store))
+        return retry(lambda: _run(make()), describe=f"lease of store {self._store}", remote=is_remote(self._store))
 
     def _bytes(self, value: dict[str, Any]) -> Any:
         return self._prototype.buffer.from_bytes(json.dumps(value).encode())
@@ -260,7 +260,7 @@ def _object_of(store: Any, path: str) -> _Object:
     return _Attributes(store, path)  # the connections of fsspec belong to the event loop of Zarr
 
 
-def _parsed(content: bytes) -> dict[str, Any]:
+def _parse(content: bytes) -> dict[str, Any]:
     """Value of a lease; one that cannot be read is nobody's."""
     try:
         value = json.loads(content)
@@ -278,7 +278,7 @@ def _host() -> dict[str, str]:
     return {"host": parts[0], "host_id": " ".join(parts)}
 
 
-def _started(pid: int) -> float | None:
+def _start_time(pid: int) -> float | None:
     """When a process of this host was started; None if there is none.
 
     On Linux it is counted in ticks since the host was: the time of day at which that was moves when the clock is set.

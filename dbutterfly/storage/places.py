@@ -15,9 +15,9 @@ from zarr.storage import FsspecStore, ObjectStore, StorePath
 
 from ..errors import InputError
 from .remote import RemoteStore
-from .retries import reason, retried
+from .retries import reason, retry
 
-__all__ = ["as_store", "holds_objects", "is_remote", "retried_at"]
+__all__ = ["as_store", "holds_objects", "is_remote", "retry_at"]
 
 
 T = TypeVar("T")
@@ -75,8 +75,8 @@ def as_store(place: Any, *, read_only: bool = False, argument: str = "place") ->
         return os.path.abspath(rest)
     kind = SCHEMES.get(scheme.lower())
     if kind is None:
-        return _checked_fsspec(given, scheme, argument)
-    url = f"{kind.name}://{_checked_rest(rest, kind, argument)}"
+        return _check_fsspec(given, scheme, argument)
+    url = f"{kind.name}://{_check_rest(rest, kind, argument)}"
     if importlib.util.find_spec("obstore") is None:
         if importlib.util.find_spec(kind.package) is not None:
             return given
@@ -119,10 +119,10 @@ def holds_objects(store: Any) -> bool:
     def list_one() -> bool:
         return any(len(batch) > 0 for batch in obstore.list(store.store, chunk_size=1))
 
-    return retried(list_one, describe=f"list {store}", remote=is_remote(store))
+    return retry(list_one, describe=f"list {store}", remote=is_remote(store))
 
 
-def _checked_rest(rest: str, kind: Scheme, argument: str) -> str:
+def _check_rest(rest: str, kind: Scheme, argument: str) -> str:
     """Part of a URL after ``://``, without ending slashes; every name in it means what it says."""
     root, _, path = rest.rstrip("/").partition("/")
     shown = f"{argument}={f'{kind.name}://{rest}'!r}"
@@ -136,7 +136,7 @@ def _checked_rest(rest: str, kind: Scheme, argument: str) -> str:
     return f"{root}/{path}" if path else root
 
 
-def _checked_fsspec(url: str, scheme: str, argument: str) -> str:
+def _check_fsspec(url: str, scheme: str, argument: str) -> str:
     import fsspec
 
     try:
@@ -149,6 +149,6 @@ def _checked_fsspec(url: str, scheme: str, argument: str) -> str:
     return url
 
 
-def retried_at(place: Any, what: str, call: Callable[[], T]) -> T:
-    """Call something that reads or writes a place, again where that may help (:func:`.retries.retried`)."""
-    return retried(call, describe=f"{what} store {place}", remote=is_remote(place))
+def retry_at(place: Any, what: str, call: Callable[[], T]) -> T:
+    """Call something that reads or writes a place, again where that may help (:func:`.retries.retry`)."""
+    return retry(call, describe=f"{what} store {place}", remote=is_remote(place))

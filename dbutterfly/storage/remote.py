@@ -39,7 +39,7 @@ class RemoteStore(ObjectStore[Any]):
 
     def __init__(self, url: str, *, read_only: bool = False) -> None:
         settings = sorted(item for item in os.environ.items() if item[0].startswith(SETTINGS))
-        super().__init__(_connected(url, tuple(settings)), read_only=read_only)
+        super().__init__(_connect(url, tuple(settings)), read_only=read_only)
         self.url = url
 
     def with_read_only(self, read_only: bool = False) -> RemoteStore:
@@ -67,7 +67,7 @@ def _open_remote(url: str, read_only: bool) -> RemoteStore:
 
 
 @lru_cache(maxsize=256)
-def _connected(url: str, settings: tuple[tuple[str, str], ...]) -> Any:
+def _connect(url: str, settings: tuple[tuple[str, str], ...]) -> Any:
     """Store of obstore: one per URL and environment in a process, so that its connections are used again."""
     from obstore.store import AzureStore, GCSStore, HTTPStore, S3Store
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from ..errors import InputError
 
-__all__ = ["TIMEOUT_VARIABLE", "may_pass", "reason", "retried", "storage_timeout"]
+__all__ = ["TIMEOUT_VARIABLE", "may_pass", "reason", "retry", "storage_timeout"]
 
 TIMEOUT_VARIABLE = "DBUTTERFLY_STORAGE_TIMEOUT"
 """Environment variable: seconds after which a storage that does not answer is given up."""
@@ -53,7 +53,7 @@ T = TypeVar("T")
 _log = logging.getLogger("dbutterfly")
 
 
-def retried(
+def retry(
     call: Callable[[], T], *, describe: str, remote: bool = True, attempts: int = 8, first_wait: float = 0.2
 ) -> T:
     """Call something that reads or writes storage, again where its error may pass.

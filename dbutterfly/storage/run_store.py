@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ..errors import StoreError, StoreMismatchError
 from .arrays import occupant
 from .lease import Lease
-from .places import as_store, retried_at
+from .places import as_store, retry_at
 from .rank_workspace import RankWorkspace
 from .retries import reason
 from .workspace import CHECKSUM, Workspace, ZarrWorkspace
@@ -88,7 +88,7 @@ class RunStore:
             )
         place, manifest = as_store(store, argument="store"), {**manifest, "epoch": _epoch()}
         try:
-            group = retried_at(place, "create", lambda: zarr.open_group(place, mode="a", attributes={KEY: manifest}))
+            group = retry_at(place, "create", lambda: zarr.open_group(place, mode="a", attributes={KEY: manifest}))
         except Exception as error:
             raise StoreError(f"store={store!r} cannot be written: {reason(error)}") from error
         return cls(group, manifest)
@@ -104,7 +104,7 @@ class RunStore:
         """
         place = as_store(store, read_only=mode == "r", argument="store")
         try:
-            group = retried_at(place, "open", lambda: zarr.open_group(place, mode=mode))
+            group = retry_at(place, "open", lambda: zarr.open_group(place, mode=mode))
         except (FileNotFoundError, zarr.errors.ContainsArrayError, KeyError):
             return None
         except Exception as error:
@@ -198,7 +198,7 @@ class RunStore:
             If that fails, again and again where the store is remote.
         """
         try:
-            retried_at(self.group.store, what, call)
+            retry_at(self.group.store, what, call)
         except Exception as error:
             raise StoreError(f"cannot {what} store {self.group.store_path}: {reason(error)}") from error
 
@@ -246,7 +246,7 @@ class RunStore:
 
     def _read(self, name: str) -> NDArray[Any]:
         try:
-            return retried_at(self.group.store, f"read {name} of", lambda: _whole(self.group[name]))
+            return retry_at(self.group.store, f"read {name} of", lambda: _whole(self.group[name]))
         except Exception as error:
             raise StoreError(
                 f"store={self.group.store_path}: {name} is missing or damaged: {type(error).__name__}: {error}"

@@ -21,7 +21,7 @@ from zarr.codecs import Crc32cCodec
 from ..errors import CheckpointError, StoreError
 from .codecs import compiled_codecs, own_codecs
 from .places import is_remote
-from .retries import may_pass, reason, retried
+from .retries import may_pass, reason, retry
 
 __all__ = ["CHECKSUM", "MemoryWorkspace", "Selection", "Workspace", "ZarrWorkspace"]
 
@@ -141,7 +141,7 @@ class ZarrWorkspace:
                 return None
 
         try:
-            found = retried(create, describe=f"creating {self._name(name)}", remote=self._remote)
+            found = retry(create, describe=f"creating {self._name(name)}", remote=self._remote)
         except Exception as error:
             if _is_damage(error):
                 raise self._foreign(name, reason(error)) from error
@@ -209,7 +209,7 @@ class ZarrWorkspace:
             self._array(name, compiled=False)[selection] = values
 
         try:
-            retried(write, describe=f"writing {self._name(name)}", remote=self._remote)
+            retry(write, describe=f"writing {self._name(name)}", remote=self._remote)
         except Exception as error:
             raise StoreError(f"cannot write {self._name(name)}: {reason(error)}; {CALL_AGAIN}") from error
 
@@ -223,7 +223,7 @@ class ZarrWorkspace:
         def read() -> Any:
             return self._fitting(name, selection)[selection]
 
-        return retried(read, describe=f"reading {self._name(name)}", remote=self._remote)
+        return retry(read, describe=f"reading {self._name(name)}", remote=self._remote)
 
     def _fitting(self, name: str, selection: Selection) -> zarr.Array[Any]:
         """Array with the codecs that a range calls for."""
@@ -238,7 +238,7 @@ class ZarrWorkspace:
                     mode: Any = "r" if self._store.read_only else "r+"
                     return zarr.open_array(self._store, path=f"{self._path}/{name}", mode=mode)
 
-            found = retried(open_, describe=f"opening {self._name(name)}", remote=self._remote)
+            found = retry(open_, describe=f"opening {self._name(name)}", remote=self._remote)
             self._arrays[name, compiled] = found
         return self._arrays[name, compiled]
 

@@ -35,7 +35,7 @@ from typing import Any, NamedTuple
 from ..errors import ChainError
 from .digits import divisors_of, gather_leaf, merge_digits, middle_divisor, prime_factors
 
-__all__ = ["Chain", "Pattern", "Split"]
+__all__ = ["Chain", "Cut", "Pattern"]
 
 
 class Pattern(NamedTuple):
@@ -60,7 +60,7 @@ class Pattern(NamedTuple):
         return f"({self.a}, {self.b}, {self.c}, {self.d})"
 
 
-class Split(NamedTuple):
+class Cut(NamedTuple):
     """The blocks of one cut: ``Z.reshape(p, u, q, v)[:, rl, ch, :]``, each of shape ``(p, v)`` and rank ``rank``."""
 
     p: int
@@ -100,7 +100,7 @@ class Chain:
     patterns: tuple[Pattern, ...]
 
     def __init__(self, patterns: Iterable[Sequence[int]]) -> None:
-        checked = tuple(_checked_pattern(pattern) for pattern in patterns)
+        checked = tuple(_check_pattern(pattern) for pattern in patterns)
         if not checked:
             raise ChainError("patterns is empty; a chain needs at least one pattern (a, b, c, d)")
         for index, (left, right) in enumerate(itertools.pairwise(checked)):
@@ -173,7 +173,7 @@ class Chain:
         ranks = (*self._junction_ranks(), 1)
         return tuple(pattern.c // rank for pattern, rank in zip(self.patterns, ranks, strict=True))
 
-    def cut(self, position: int) -> tuple[Split, Chain, Chain]:
+    def cut(self, position: int) -> tuple[Cut, Chain, Chain]:
         """Split a dense chain after its first ``position`` factors.
 
         Parameters
@@ -203,7 +203,7 @@ class Chain:
         u, q = last.d, first.a
         left = Chain([(a, b, c, d // u) for a, b, c, d in self.patterns[:position]])
         right = Chain([(a // q, b, c, d) for a, b, c, d in self.patterns[position:]])
-        return Split(rows // u, u, q, cols // q, rank), left, right
+        return Cut(rows // u, u, q, cols // q, rank), left, right
 
     def of_rank(self, rank: int) -> Chain:
         """Build the chain with the same digits whose junctions all have another rank.
@@ -255,7 +255,7 @@ class Chain:
         ChainError
             If ``n`` is not a power of two, at least 1, or the shape is not square.
         """
-        rows, cols = _checked_shape(n, "n")
+        rows, cols = _check_shape(n, "n")
         if rows != cols or rows & (rows - 1):
             raise ChainError(
                 f"n={n!r} is not the size of a square matrix with a power of two rows; "
@@ -281,7 +281,7 @@ class Chain:
         ChainError
             If ``p`` does not divide M or ``q`` does not divide N.
         """
-        rows, cols = _checked_shape(shape, "shape")
+        rows, cols = _check_shape(shape, "shape")
         p = middle_divisor(rows) if p is None else p
         q = middle_divisor(cols) if q is None else q
         for name, divisor, size in (("p", p, rows), ("q", q, cols)):
@@ -326,7 +326,7 @@ class Chain:
         ``(n_1...n_(l-1), m_l*r, n_l*r, m_(l+1)...m_J)``, without the ``r`` at the two outer ends (arXiv 2411.04506,
         lemma 4.25).
         """
-        rows, cols = _checked_shape(shape, "shape")
+        rows, cols = _check_shape(shape, "shape")
         if rank < 1:
             raise ChainError(f"rank={rank} is not positive; the smallest rank is 1")
         leaf = rank if leaf is None else leaf
@@ -345,7 +345,7 @@ class Chain:
         return plain.of_rank(rank)
 
 
-def _checked_pattern(pattern: Sequence[int]) -> Pattern:
+def _check_pattern(pattern: Sequence[int]) -> Pattern:
     try:
         values = tuple(operator.index(value) for value in pattern)
     except TypeError:
@@ -355,7 +355,7 @@ def _checked_pattern(pattern: Sequence[int]) -> Pattern:
     return Pattern(*values)
 
 
-def _checked_shape(shape: int | tuple[int, int], name: str) -> tuple[int, int]:
+def _check_shape(shape: int | tuple[int, int], name: str) -> tuple[int, int]:
     sides = shape if isinstance(shape, Sequence) else (shape, shape)
     try:
         rows, cols = (operator.index(side) for side in sides)

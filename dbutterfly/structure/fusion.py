@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ..errors import ChainError
 from .chain import Pattern
 
-__all__ = ["Group", "fused", "fused_patterns", "groups_for_products", "groups_of_count", "groups_of_stages"]
+__all__ = ["Group", "fuse", "fuse_patterns", "groups_for_products", "groups_of_count", "groups_of_stages"]
 
 PASS_COST = 0.75
 """Time of reading and writing an entry of a vector, over that of multiplying by one value of a factor."""
@@ -23,7 +23,7 @@ MOST_STAGES = 4
 """Factors of 2 x 2 matrices in a group: rows of more would not stay in the first-level cache."""
 
 
-def fused(left: Pattern, right: Pattern) -> Pattern | None:
+def fuse(left: Pattern, right: Pattern) -> Pattern | None:
     """Pattern of the product of two neighbours, None where it is no Kronecker-sparse factor."""
     (a1, b1, c1, d1), (a2, b2, c2, d2) = left, right
     if a2 % a1 or d1 % d2:
@@ -34,7 +34,7 @@ def fused(left: Pattern, right: Pattern) -> Pattern | None:
     return Pattern(a1, b1 * rows, columns * c2, d2)
 
 
-def fused_patterns(patterns: Sequence[Pattern], groups: Sequence[range]) -> list[Pattern]:
+def fuse_patterns(patterns: Sequence[Pattern], groups: Sequence[range]) -> list[Pattern]:
     """Patterns of the products of groups of neighbours.
 
     Raises
@@ -46,7 +46,7 @@ def fused_patterns(patterns: Sequence[Pattern], groups: Sequence[range]) -> list
 
 
 def _product(left: Pattern, right: Pattern) -> Pattern:
-    found = fused(left, right)
+    found = fuse(left, right)
     if found is None:
         raise ChainError(
             f"factors of patterns {left} and {right} do not multiply to one factor; only neighbours of a chainable "
@@ -103,8 +103,8 @@ def _groups_of_stages(patterns: tuple[Pattern, ...], lanes: int) -> tuple[Group,
         product: Pattern | None = patterns[end - 1]
         for start in range(end - 1, -1, -1):
             if product is not None and start < end - 1:
-                pair = fused(patterns[start], patterns[start + 1])  # see _cheapest
-                product = None if pair is None else fused(patterns[start], product)
+                pair = fuse(patterns[start], patterns[start + 1])  # see _cheapest
+                product = None if pair is None else fuse(patterns[start], product)
             whole = None if product is None else Group(range(start, end), product, ())
             candidates = [group for group in (_staged(range(start, end), patterns), whole) if group is not None]
             if not candidates:
@@ -164,7 +164,7 @@ def _cheapest(patterns: Sequence[Pattern], cost: Callable[[Pattern], float]) -> 
                 total = before + cost(product)
                 if count + 1 not in found or total < found[count + 1][0]:
                     found[count + 1] = total, [*groups, range(start, end)]
-            if start == 0 or fused(patterns[start - 1], patterns[start]) is None:
+            if start == 0 or fuse(patterns[start - 1], patterns[start]) is None:
                 break  # where every pair of neighbours multiplies to one factor, so do all of them, in any order
             product = _product(patterns[start - 1], product)
         best.append(found)

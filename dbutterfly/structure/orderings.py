@@ -46,8 +46,8 @@ class Orderings:
     cols: Side = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rows", _checked_side(self.rows, "rows"))
-        object.__setattr__(self, "cols", _checked_side(self.cols, "cols"))
+        object.__setattr__(self, "rows", _check_side(self.rows, "rows"))
+        object.__setattr__(self, "cols", _check_side(self.cols, "cols"))
 
     @classmethod
     def from_any(cls, orderings: Any) -> Orderings:
@@ -82,7 +82,7 @@ class Orderings:
         return f"rows {_describe_side(self.rows)}, columns {_describe_side(self.cols)}"
 
 
-def _checked_side(side: Any, name: str) -> Side:
+def _check_side(side: Any, name: str) -> Side:
     if side is None or (isinstance(side, str) and side == BITREVERSAL):
         return side
     if isinstance(side, str):

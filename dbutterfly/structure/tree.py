@@ -42,7 +42,7 @@ def split_tree(factors: int, tree: str | Any = "balanced", root: int | None = No
         if tree not in sizes:
             raise ChainError(f'tree={tree!r} is unknown; use "balanced", "left", "right" or nested pairs')
         return _grow(range(factors), sizes[tree], root if tree == "balanced" else None)
-    nested = _checked_nesting(tree)
+    nested = _check_nesting(tree)
     leaves = tree_leaves(nested)
     if leaves != list(range(factors)):
         raise ChainError(
@@ -58,11 +58,11 @@ def _grow(indices: range, size: Any, root: int | None = None) -> Tree:
     return _grow(indices[:left], size), _grow(indices[left:], size)
 
 
-def _checked_nesting(tree: Any) -> Tree:
+def _check_nesting(tree: Any) -> Tree:
     if isinstance(tree, (list, tuple)):
         if len(tree) != 2:
             raise ChainError(f"tree node {tree!r} has {len(tree)} children; every node is a pair")
-        return _checked_nesting(tree[0]), _checked_nesting(tree[1])
+        return _check_nesting(tree[0]), _check_nesting(tree[1])
     try:
         return operator.index(tree)
     except TypeError:

@@ -11,7 +11,8 @@ import zarr
 import dbutterfly as dbf
 from dbutterfly.errors import CheckpointError, InputError, StoreBusyError, StoreError
 from dbutterfly.execution import task
-from dbutterfly.factorization import run, workspace_arrays
+from dbutterfly.factorization import run as run_room
+from dbutterfly.factorization import workspace_arrays
 from dbutterfly.factorization.tasks.halves import LeftTask, RightTask
 from dbutterfly.factorization.tasks.projection import ProjectTask
 from dbutterfly.planning import copies
@@ -56,7 +57,7 @@ def stopped(matrix, arguments, tmp_path):
             if before in CLASSES:
                 patch.setattr(CLASSES[before], "compute", stop)
             else:
-                patch.setattr(run, "assemble", stop)
+                patch.setattr(run_room, "assemble", stop)
             settings = arguments | {"workers": 1, "passes": passes, "store": tmp_path / "run"} | more
             with pytest.raises(InputError, match="stopped here"):
                 dbf.factorize(counted(matrix, os.devnull), **settings)
@@ -245,7 +246,7 @@ def test_late_writers_of_a_run_that_was_given_up_disturb_nobody(stopped, resumed
 
 def test_a_run_that_was_taken_over_writes_no_result(stopped, resumed, expected, tmp_path, monkeypatch):
     stopped("end")
-    assembled = run.assemble
+    assembled = run_room.assemble
     store = zarr.storage.LocalStore(tmp_path / "run")
 
     def taken_over(*args):
@@ -254,7 +255,7 @@ def test_a_run_that_was_taken_over_writes_no_result(stopped, resumed, expected, 
         return assembled(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "assemble", taken_over)
+        patch.setattr(run_room, "assemble", taken_over)
         with pytest.raises(StoreBusyError, match="another run has taken over store"):
             resumed()
     assert not RunStore.open(tmp_path / "run").is_complete

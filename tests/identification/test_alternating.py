@@ -22,7 +22,7 @@ from dbutterfly.identification.alternating import (
     fuse,
     runs_of,
 )
-from dbutterfly.identification.cuts import Cut, cuts_of, to_standard
+from dbutterfly.identification.cuts import GroupedCut, cuts_of, to_standard
 
 needs_library = pytest.mark.skipif(
     importlib.util.find_spec("k_means_constrained") is None, reason='pip install "dbutterfly[alternating]"'
@@ -104,7 +104,7 @@ def test_any_chain_of_rank_one(chain, dtype):
 @needs_library
 def test_rank_two_by_its_residual():
     chain = dbf.Chain([(1, 8, 4, 2), (2, 4, 8, 1)])
-    assert cuts_of(chain) == (Cut(2, 2, 2),)
+    assert cuts_of(chain) == (GroupedCut(2, 2, 2),)
     z = dbf.matrices.shuffled(dbf.matrices.gaussian_butterfly(chain, seed=0), seed=1)
     matrix = np.asarray(z)
     (best,), trees = identified(matrix, cuts_of(chain), seed=0, alphas=(10.0,))
@@ -113,7 +113,7 @@ def test_rank_two_by_its_residual():
 
 
 @needs_library
-@pytest.mark.parametrize(("cut", "dtype"), [(Cut(2, 4, 1), np.complex128), (Cut(4, 2, 2), np.float64)])
+@pytest.mark.parametrize(("cut", "dtype"), [(GroupedCut(2, 4, 1), np.complex128), (GroupedCut(4, 2, 2), np.float64)])
 def test_residual_is_the_discarded_energy_on_every_namespace(xp, cut, dtype):
     rng = np.random.default_rng(0)
     matrix = rng.standard_normal((16, 12)).astype(dtype)
@@ -135,7 +135,7 @@ def test_rounds_end_where_nothing_changes(monkeypatch):
     calls = []
     clustering = alternating.row_similarity
     monkeypatch.setattr(alternating, "row_similarity", lambda *args: calls.append(args) or clustering(*args))
-    cut = Cut(4, 4, 1)
+    cut = GroupedCut(4, 4, 1)
     ended = alternating_partition(matrix, cut, 10.0, 0, rounds=50)
     assert len(calls) % 2 == 1
     rounds = (len(calls) - 1) // 2
@@ -151,7 +151,9 @@ def test_rounds_end_where_nothing_changes(monkeypatch):
 @needs_library
 def test_more_rounds_never_leave_more():
     matrix = np.asarray(dbf.matrices.shuffled(dbf.matrices.dft(16), seed=1))
-    residuals = [alternating_partition(matrix, Cut(4, 4, 1), 1.0, 2, rounds=rounds).residual for rounds in range(8)]
+    residuals = [
+        alternating_partition(matrix, GroupedCut(4, 4, 1), 1.0, 2, rounds=rounds).residual for rounds in range(8)
+    ]
     assert residuals == sorted(residuals, reverse=True)
     assert residuals[-1] < residuals[0]
 
@@ -165,7 +167,7 @@ def test_zero_rows_and_columns_are_grouped_like_others(alpha, zeros):
     matrix[:, 5] = 0
     if zeros == "all":
         matrix[:] = 0
-    for cut in (Cut(4, 2, 1), Cut(2, 2, 2), Cut(1, 8, 1), Cut(8, 1, 1)):
+    for cut in (GroupedCut(4, 2, 1), GroupedCut(2, 2, 2), GroupedCut(1, 8, 1), GroupedCut(8, 1, 1)):
         found = alternating_partition(matrix, cut, alpha, 0, rounds=3)
         assert np.isfinite(found.residual)
         assert np.bincount(found.rows).tolist() == [8 // cut.row_groups] * cut.row_groups
@@ -175,7 +177,7 @@ def test_zero_rows_and_columns_are_grouped_like_others(alpha, zeros):
 def test_missing_library_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "k_means_constrained", None)  # as if it were not installed
     with pytest.raises(InputError, match=r'method="alternating" needs .* pip install "dbutterfly\[alternating\]"'):
-        alternating_partition(np.eye(4), Cut(2, 2, 1), 1.0, 0)
+        alternating_partition(np.eye(4), GroupedCut(2, 2, 1), 1.0, 0)
 
 
 def test_runs_are_independent_and_travel():
@@ -200,7 +202,7 @@ def test_best_partition_of_each_cut():
 
 
 def test_fused_orders_keep_the_groups_of_every_cut_together():
-    cuts = (Cut(6, 2, 1), Cut(3, 4, 1), Cut(1, 8, 1))
+    cuts = (GroupedCut(6, 2, 1), GroupedCut(3, 4, 1), GroupedCut(1, 8, 1))
     rng = np.random.default_rng(0)
     rows, cols = rng.permutation(12), rng.permutation(16)
     partitions = []
@@ -240,6 +242,6 @@ def test_partitions_that_do_not_nest_name_the_cut():
 
 def test_a_single_cut_is_always_a_tree():
     labels = by_groups([0, 3], [1, 2])
-    trees = fuse([Partition(labels, labels, 0.0)], (Cut(2, 2, 1),))
+    trees = fuse([Partition(labels, labels, 0.0)], (GroupedCut(2, 2, 1),))
     assert isinstance(trees, Fused)
     assert trees.rows.tolist() == trees.cols.tolist() == [0, 3, 1, 2]

@@ -9,19 +9,27 @@ from hypothesis import strategies as st
 
 from dbutterfly import Chain
 from dbutterfly.errors import ChainError, InputError
-from dbutterfly.identification.cuts import Cut, cuts_of, from_standard, left_of, right_of, to_standard, transposed
+from dbutterfly.identification.cuts import (
+    GroupedCut,
+    cuts_of,
+    from_standard,
+    left_of,
+    right_of,
+    to_standard,
+    transposed,
+)
 
 
 def test_cuts_of_a_dyadic_chain():
-    assert cuts_of(Chain.square_dyadic(16)) == (Cut(8, 2, 1), Cut(4, 4, 1), Cut(2, 8, 1))
-    assert cuts_of(Chain.square_dyadic(16), [2]) == (Cut(4, 4, 1),)
+    assert cuts_of(Chain.square_dyadic(16)) == (GroupedCut(8, 2, 1), GroupedCut(4, 4, 1), GroupedCut(2, 8, 1))
+    assert cuts_of(Chain.square_dyadic(16), [2]) == (GroupedCut(4, 4, 1),)
     assert cuts_of(Chain.square_dyadic(2)) == ()
 
 
 def test_cuts_inside_of_a_cut():
     cuts = cuts_of(Chain.square_dyadic(32))
-    assert left_of(cuts, 2) == (Cut(4, 2, 1), Cut(2, 4, 1))
-    assert right_of(cuts, 1) == (Cut(4, 2, 1), Cut(2, 4, 1))
+    assert left_of(cuts, 2) == (GroupedCut(4, 2, 1), GroupedCut(2, 4, 1))
+    assert right_of(cuts, 1) == (GroupedCut(4, 2, 1), GroupedCut(2, 4, 1))
     assert transposed(cuts)[0] == cuts[-1].T
 
 
@@ -37,8 +45,8 @@ def test_chains_must_be_of_full_matrices():
 
 
 def test_degrees_of_freedom_are_those_of_the_blocks():
-    assert Cut(2, 4, 1).degrees_of_freedom((8, 8)) == 8 * (4 + 2 - 1)
-    assert Cut(2, 4, 3).degrees_of_freedom((8, 8)) == 64  # full blocks
+    assert GroupedCut(2, 4, 1).degrees_of_freedom((8, 8)) == 8 * (4 + 2 - 1)
+    assert GroupedCut(2, 4, 3).degrees_of_freedom((8, 8)) == 64  # full blocks
 
 
 @given(st.sampled_from([(16, 16), (12, 18), (8, 27), (64, 4)]), st.integers(0, 2**31))

@@ -5,7 +5,7 @@ import pytest
 
 from dbutterfly.errors import DButterflyError, InputError, SourceError
 from dbutterfly.sources.arrays import ArraySource
-from dbutterfly.sources.entries import Entries, checked_dtype, entries
+from dbutterfly.sources.entries import Entries, check_dtype, entries
 from dbutterfly.sources.entries_source import EntriesSource
 
 
@@ -180,5 +180,5 @@ def test_bad_function():
 
 
 def test_dtypes_are_in_native_byte_order():
-    assert checked_dtype(">f8") == np.dtype(np.float64)
-    assert checked_dtype(">f8").isnative
+    assert check_dtype(">f8") == np.dtype(np.float64)
+    assert check_dtype(">f8").isnative

@@ -178,14 +178,14 @@ def test_a_new_process_of_the_same_number_is_not_the_holder(store, quick):
     mine = {"token": "t", "beat": 1, "pid": os.getpid(), "started": 1.0, **lease._host()}
     lease._object_of(store, "run").write(mine)
     with Lease(store, "run"):
-        assert held(store)["started"] == lease._started(os.getpid()) != 1.0
+        assert held(store)["started"] == lease._start_time(os.getpid()) != 1.0
 
 
 def test_when_a_process_started_does_not_depend_on_the_clock(monkeypatch):
-    before = lease._started(os.getpid())
+    before = lease._start_time(os.getpid())
     monkeypatch.setattr("psutil.boot_time", lambda: 12345.0)
     monkeypatch.setattr("psutil._pslinux.BOOT_TIME", 12345.0, raising=False)
-    assert lease._started(os.getpid()) == before
+    assert lease._start_time(os.getpid()) == before
 
 
 @pytest.mark.slow
@@ -227,7 +227,7 @@ def left_behind(tmp_path, quick):
     zarr.create_group(store, path="run")
     dead = {"token": "t", "beat": 1, "pid": 0, "started": 1.0, **lease._host()}
     lease._object_of(store, "run").write(dead)
-    return store, dead | {"token": "theirs", "pid": os.getppid(), "started": lease._started(os.getppid())}
+    return store, dead | {"token": "theirs", "pid": os.getppid(), "started": lease._start_time(os.getppid())}
 
 
 def test_of_two_that_take_over_at_once_the_last_one_stays(left_behind, monkeypatch):

@@ -13,7 +13,7 @@ import pytest
 import zarr
 
 from dbutterfly.errors import InputError
-from dbutterfly.storage.retries import may_pass, reason, retried, storage_timeout
+from dbutterfly.storage.retries import may_pass, reason, retry, storage_timeout
 
 obstore_exceptions = pytest.importorskip("obstore").exceptions
 
@@ -94,7 +94,7 @@ class Call:
 def test_a_call_is_made_again_until_it_succeeds(caplog: pytest.LogCaptureFixture) -> None:
     call = Call(ConnectionResetError("by peer"), TimeoutError("no answer"))
     with caplog.at_level(logging.WARNING, logger="dbutterfly"):
-        assert retried(call, describe="reading rows 0..7 of s3://b/z", first_wait=0.001) == "done"
+        assert retry(call, describe="reading rows 0..7 of s3://b/z", first_wait=0.001) == "done"
     assert call.count == 3
     assert [record.name for record in caplog.records] == ["dbutterfly"] * 2
     assert "reading rows 0..7 of s3://b/z failed (ConnectionResetError: by peer)" in caplog.messages[0]
@@ -104,7 +104,7 @@ def test_a_call_is_made_again_until_it_succeeds(caplog: pytest.LogCaptureFixture
 def test_waits_grow_up_to_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr("dbutterfly.storage.retries.time.sleep", waits.append)
-    retried(Call(*[TimeoutError()] * 7), describe="reading", first_wait=0.2)
+    retry(Call(*[TimeoutError()] * 7), describe="reading", first_wait=0.2)
     assert all(0.5 <= wait / min(0.2 * 2**index, 2) <= 1.5 for index, wait in enumerate(waits))
     assert len(waits) == 7
 
@@ -112,7 +112,7 @@ def test_waits_grow_up_to_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_last_error_is_raised() -> None:
     call = Call(TimeoutError("first"), TimeoutError("second"), TimeoutError("third"))
     with pytest.raises(TimeoutError, match="second"):
-        retried(call, describe="reading", attempts=2, first_wait=0.001)
+        retry(call, describe="reading", attempts=2, first_wait=0.001)
     assert call.count == 2
 
 
@@ -124,7 +124,7 @@ def test_the_last_error_is_raised() -> None:
 def test_some_calls_are_made_once(error: BaseException, options: dict[str, Any]) -> None:
     call = Call(error)
     with pytest.raises(type(error)):
-        retried(call, describe="reading", **options)
+        retry(call, describe="reading", **options)
     assert call.count == 1
 
 
@@ -137,7 +137,7 @@ def test_the_time_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         return call()
 
     with pytest.raises(TimeoutError):
-        retried(slow, describe="reading", attempts=9)
+        retry(slow, describe="reading", attempts=9)
     assert call.count == 1
 
 

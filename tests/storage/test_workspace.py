@@ -13,7 +13,7 @@ import zarr
 
 from dbutterfly.errors import CheckpointError, InputError, StoreError
 from dbutterfly.execution.task import Output, write_outputs
-from dbutterfly.factorization.job import Job
+from dbutterfly.factorization.job import FactorizationJob
 from dbutterfly.planning.budget import Budget
 from dbutterfly.planning.search import make_plan
 from dbutterfly.sources.dispatch import as_source
@@ -242,7 +242,7 @@ def test_nan_is_never_taken_for_a_value(on_disk, value):
 @pytest.mark.parametrize("value", [np.nan, complex(0, np.nan)])
 def test_a_task_never_writes_nan(workspace, value):
     source = as_source(np.ones((4, 4)))
-    job = Job(source, make_plan(source.info, None, budget=Budget(1 << 30)), workspace, "numpy")
+    job = FactorizationJob(source, make_plan(source.info, None, budget=Budget(1 << 30)), workspace, "numpy")
     for name in ("A", "done"):
         workspace.create(name, (2,), (2,), np.complex128)
         workspace.write(name, EVERYTHING, np.zeros(2))

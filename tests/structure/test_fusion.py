@@ -8,8 +8,8 @@ from dbutterfly.errors import ChainError
 from dbutterfly.structure.chain import Chain, Pattern
 from dbutterfly.structure.fusion import (
     PASS_COST,
-    fused,
-    fused_patterns,
+    fuse,
+    fuse_patterns,
     groups_for_products,
     groups_of_count,
     groups_of_stages,
@@ -29,23 +29,23 @@ def chains(draw):
 
 
 def test_radix_two_is_fused_to_radix_four():
-    assert fused(Pattern(1, 2, 2, 8), Pattern(2, 2, 2, 4)) == Pattern(1, 4, 4, 4)
+    assert fuse(Pattern(1, 2, 2, 8), Pattern(2, 2, 2, 4)) == Pattern(1, 4, 4, 4)
     sizes = [len(group) for group in groups_for_products(Chain.square_dyadic(2048).patterns)]
     assert sorted(sizes) == [1, 2, 2, 2, 2, 2]
 
 
 def test_neighbours_that_are_not_chainable_stay_apart():
     patterns = [Pattern(4, 2, 3, 1), Pattern(1, 2, 2, 6)]
-    assert fused(*patterns) is None
+    assert fuse(*patterns) is None
     assert groups_for_products(patterns) == [range(1), range(1, 2)]
     with pytest.raises(ChainError, match=r"\(4, 2, 3, 1\) and \(1, 2, 2, 6\) do not multiply to one factor"):
-        fused_patterns(patterns, [range(2)])
+        fuse_patterns(patterns, [range(2)])
 
 
 def test_groups_multiply_in_any_order():
     patterns = [Pattern(1, 1, 2, 1), Pattern(1, 1, 1, 2), Pattern(1, 2, 1, 1)]
-    assert fused(*patterns[:2]) is None
-    assert fused(patterns[0], fused(*patterns[1:])) is not None
+    assert fuse(*patterns[:2]) is None
+    assert fuse(patterns[0], fuse(*patterns[1:])) is not None
     assert groups_for_products(patterns) == [range(1), range(1, 3)]
     assert [group.factors for group in groups_of_stages(patterns, 64)] == [range(1), range(1, 3)]
 
@@ -53,24 +53,24 @@ def test_groups_multiply_in_any_order():
 @given(chain=chains())
 def test_groups_are_the_cheapest(chain):
     def cost(groups):
-        return sum(pattern.nnz + PASS_COST * sum(pattern.shape) for pattern in fused_patterns(chain.patterns, groups))
+        return sum(pattern.nnz + PASS_COST * sum(pattern.shape) for pattern in fuse_patterns(chain.patterns, groups))
 
     found = groups_for_products(chain.patterns)
     assert cost(found) == min(map(cost, partitions(len(chain))))
     for count in range(1, len(chain) + 1):
         nnz = [
-            sum(pattern.nnz for pattern in fused_patterns(chain.patterns, groups))
+            sum(pattern.nnz for pattern in fuse_patterns(chain.patterns, groups))
             for groups in partitions(len(chain))
             if len(groups) == count
         ]
         groups = groups_of_count(chain.patterns, count)
-        assert sum(pattern.nnz for pattern in fused_patterns(chain.patterns, groups)) == min(nnz)
+        assert sum(pattern.nnz for pattern in fuse_patterns(chain.patterns, groups)) == min(nnz)
 
 
 @given(chain=chains())
 def test_products_are_chainable_with_the_same_shape(chain):
     assert chain.is_dense
-    product = Chain(fused_patterns(chain.patterns, groups_for_products(chain.patterns)))
+    product = Chain(fuse_patterns(chain.patterns, groups_for_products(chain.patterns)))
     assert product.shape == chain.shape
     assert product.is_dense
 
@@ -86,7 +86,7 @@ def test_groups_of_stages_cover_every_factor_once(chain, lanes):
     groups = groups_of_stages(chain.patterns, lanes)
     assert [index for group in groups for index in group.factors] == list(range(len(chain)))
     for group in groups:
-        assert [group.pattern] == fused_patterns(chain.patterns, [group.factors])
+        assert [group.pattern] == fuse_patterns(chain.patterns, [group.factors])
         if group.staged:
             small = [chain.patterns[index] for index in group.factors]
             assert all((pattern.b, pattern.c) == (2, 2) for pattern in small)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import dbutterfly as dbf
-from dbutterfly.factorization.job import Job
+from dbutterfly.factorization.job import FactorizationJob
 from dbutterfly.planning.budget import Budget
 from dbutterfly.sources.base import MatrixSource
 from dbutterfly.storage.workspace import MemoryWorkspace
@@ -33,7 +33,7 @@ class FewFields:
 
 def job_of_source(
     source: MatrixSource, chain: Chain | None = None, ranks: Any = None, orderings: Any = None, passes: int = 1
-) -> Job:
+) -> FactorizationJob:
     """Job in memory with the cut in the middle of the chain."""
     chain = Chain.chainable(source.shape) if chain is None else chain
     position = max(1, len(chain) // 2)
@@ -42,10 +42,10 @@ def job_of_source(
     planned = FewFields(
         chain, source.info, rows, cols, split, (split.rank,) if ranks is None else ranks, passes, Budget(0)
     )
-    return Job(source, planned, MemoryWorkspace(), "numpy")
+    return FactorizationJob(source, planned, MemoryWorkspace(), "numpy")
 
 
-def standard(values: Any, job: Job) -> Any:
+def standard(values: Any, job: FactorizationJob) -> Any:
     """Groups renumbered from storage to standard order."""
     for number, axis in enumerate((job.plan.rows, job.plan.cols)):
         if axis.group_order is not None:
@@ -53,7 +53,7 @@ def standard(values: Any, job: Job) -> Any:
     return values
 
 
-def blocks_of(matrix: Any, job: Job, orderings: Any = None) -> Any:
+def blocks_of(matrix: Any, job: FactorizationJob, orderings: Any = None) -> Any:
     """Blocks (u, q, p, v) of the root cut, in standard order."""
     rows, cols = dbf.Orderings.from_any(orderings).permutations(job.plan.chain)
     matrix = matrix if rows is None else matrix[rows]

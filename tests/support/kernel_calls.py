@@ -158,8 +158,8 @@ BLOCKS = [
     Call(rank_one.cancels, lambda on: (on.energies(4), on.energies(4), on.dtype)),
     Call(rank_one.is_settled, lambda on: (*(on.energies(4),) * 4, on.dtype)),
     Call(rank_one.slack_bound, lambda on: (on.energies(4), on.energies(4), on.energies(4))),
-    Call(rank_one.replaced, lambda on: (on.rank_ones(4), on.put(np.ones(4, bool)), on.rank_ones(4))),
-    Call(linalg.replaced_rows, lambda on: (on.entries(4, 3), on.put(np.ones(4, bool)), on.entries(4, 3))),
+    Call(linalg.replace, lambda on: (on.rank_ones(4), on.put(np.ones(4, bool)), on.rank_ones(4))),
+    Call(linalg.replace_rows, lambda on: (on.entries(4, 3), on.put(np.ones(4, bool)), on.entries(4, 3))),
     Call(
         rank_one.residual_energy,
         lambda on: (on.entries(9 * on.many, 6, 9), on.entries(9 * on.many, 6, 1), on.entries(9 * on.many, 1, 9)),
@@ -181,9 +181,9 @@ BLOCKS = [
     Call(
         subspace.best_subspaces, lambda on: (on.entries(4 * on.many, 15, 2), (1, 3)), "fewer columns than the rank", 4
     ),
-    Call(subspace.tamed, lambda on: (on.entries(4 * on.many, 6, 9),), "", 1),
-    Call(subspace.padded, lambda on: (on.entries(4, 2, 9), 3), "more"),
-    Call(subspace.padded, lambda on: (on.entries(4, 3, 9), 2), "fewer"),
+    Call(subspace.tame, lambda on: (on.entries(4 * on.many, 6, 9),), "", 1),
+    Call(subspace.pad, lambda on: (on.entries(4, 2, 9), 3), "more"),
+    Call(subspace.pad, lambda on: (on.entries(4, 3, 9), 2), "fewer"),
     Call(ranges.leading_ranges, lambda on: (on.entries(4 * on.many, 12, 15), 2), "", 3),
     Call(ranges.leading_ranges, lambda on: (on.entries(4 * on.many, 2, 15), 3), "fewer rows than the rank"),
     Call(ranges.leading_ranges, lambda on: (on.entries(4 * on.many, 15, 2), 3), "fewer columns than the rank", 1),
@@ -297,7 +297,7 @@ GRIDS = [
 """Kernels of grids of blocks."""
 
 ORDERINGS = [
-    Call(groups.transposed_grid, lambda on: (on.entries(2, 3, 12, 8),)),
+    Call(groups.transpose_grid, lambda on: (on.entries(2, 3, 12, 8),)),
     Call(groups.block_view, lambda on: (on.entries(2, 3, 12, 8), 3, 2)),
     Call(groups.leading_rows, lambda on: (on.entries(3, 6, 8), 1, 2 * on.many), "rank 1"),
     Call(groups.leading_rows, lambda on: (on.entries(3, 6, 8), 2, 2 * on.many), "rank 2"),
@@ -309,8 +309,8 @@ ORDERINGS = [
     ),
     Call(groups.block_parts, lambda on: (on.entries(2, 3, 12, 8), 3, 2, 1), "rank 1"),
     Call(groups.block_parts, lambda on: (on.entries(2, 3, 12, 8), 3, 2, 2), "rank 2"),
-    Call(groups.permuted_rows, lambda on: (on.entries(1, 3, 12, 8), on.places(12, 1, 12)), "one matrix"),
-    Call(groups.permuted_rows, lambda on: (on.entries(2, 3, 12, 8), on.places(6, 2, 6), {"lines": 2}), "two lines"),
+    Call(groups.permute_rows, lambda on: (on.entries(1, 3, 12, 8), on.places(12, 1, 12)), "one matrix"),
+    Call(groups.permute_rows, lambda on: (on.entries(2, 3, 12, 8), on.places(6, 2, 6), {"lines": 2}), "two lines"),
     Call(groups.unit_rows, lambda on: (on.entries(2, 3, 8),)),
     Call(groups.squares_of, lambda on: (on.entries(2, 3, 8),)),
     Call(pairs.two_line_fits, lambda on: (on.entries(2, 1, 8), on.entries(2, 6, 8))),
@@ -411,7 +411,12 @@ for name, chain in CHAINS.items():
 """Kernels of chains of factors that are found."""
 
 PRODUCTS = [
-    Call(rounding.rounded, lambda on: (on.factors(one_junction(2 * on.many)), one_junction(2 * on.many), 1e-3), "", 2),
+    Call(
+        rounding.round_product,
+        lambda on: (on.factors(one_junction(2 * on.many)), one_junction(2 * on.many), 1e-3),
+        "",
+        2,
+    ),
     Call(ksmm.apply_chain, lambda on: (on.factors(CHAINS["rank 2"]), on.entries(32, 2 * on.many))),
     Call(ksmm.apply_factor, lambda on: (on.entries(2, 3, 4, 5), on.entries(40, 1)), "one column"),
     Call(ksmm.apply_factor, lambda on: (on.entries(2, 3, 9 * on.many, 5), on.entries(90 * on.many, 7)), "matrices"),

@@ -14,7 +14,7 @@ from tornado.iostream import IOStream
 import dbutterfly as dbf
 from dbutterfly.errors import SourceError, TaskError
 from dbutterfly.execution import backlog, dask_client, dask_engine
-from dbutterfly.execution.backlog import Returned
+from dbutterfly.execution.backlog import TaskResult
 from dbutterfly.factorization.tasks.tiles import TileTask
 from tests.support.comparisons import assert_same, memory_for, noisy_butterfly, random_matrix
 from tests.support.dask_processes import PATIENCE, Cluster, wait_until
@@ -207,7 +207,7 @@ def test_of_tasks_that_shared_dying_workers_each_is_tried_by_itself(trial):
         [(number, TileTask(tile)) for number, tile in enumerate(trial.plan().tiles[:3])],
         lambda number, _: delivered.append(number),
     )
-    outcomes = {0: [Returned(None, [])], 1: [KILLED, Returned(None, [])], 2: [KILLED, KILLED]}
+    outcomes = {0: [TaskResult(None, [])], 1: [KILLED, TaskResult(None, [])], 2: [KILLED, KILLED]}
     most = []
     while stage.goes_on():
         while stage.todo:

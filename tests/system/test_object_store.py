@@ -19,7 +19,7 @@ from zarr.core.sync import sync
 
 from dbutterfly.storage.places import as_store, holds_objects
 from dbutterfly.storage.remote import RemoteStore
-from dbutterfly.storage.retries import may_pass, reason, retried
+from dbutterfly.storage.retries import may_pass, reason, retry
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.s3_server import SECRET, ObjectServer, free_ports
 
@@ -148,9 +148,9 @@ def test_reads_and_writes_survive_a_flaky_server(
         store = as_store(s3.url("z.zarr"))
         with caplog.at_level(logging.WARNING, logger="dbutterfly"):
             options: dict[str, Any] = {"attempts": 8, "first_wait": 0.02}
-            array = retried(lambda: zarr.open_array(store, mode="r+"), describe="opening", **options)
-            np.testing.assert_array_equal(retried(lambda: array[...], describe="reading", **options), VALUES)
-            retried(lambda: array.__setitem__(..., 2 * VALUES), describe="writing", **options)
+            array = retry(lambda: zarr.open_array(store, mode="r+"), describe="opening", **options)
+            np.testing.assert_array_equal(retry(lambda: array[...], describe="reading", **options), VALUES)
+            retry(lambda: array.__setitem__(..., 2 * VALUES), describe="writing", **options)
         assert proxy.counts["requests"] > 96
         assert proxy.counts[fault] > 10
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
@@ -176,7 +176,7 @@ def test_a_dead_server_is_given_up(how: str, s3: ObjectServer, monkeypatch: pyte
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         started = time.monotonic()
         with pytest.raises(obstore.exceptions.GenericError, match=endpoint) as caught:
-            retried(lambda: zarr.open(as_store(s3.url("z.zarr")), mode="r"), describe="opening")
+            retry(lambda: zarr.open(as_store(s3.url("z.zarr")), mode="r"), describe="opening")
         assert time.monotonic() - started < 10
     assert may_pass(caught.value)
 
@@ -185,7 +185,7 @@ def lasting(store: RemoteStore, call: Any) -> str:
     """Reason of an error that is raised at once."""
     started = time.monotonic()
     with pytest.raises(Exception) as caught:  # noqa: PT011
-        retried(lambda: call(store), describe="calling")
+        retry(lambda: call(store), describe="calling")
     assert time.monotonic() - started < 10
     assert not may_pass(caught.value)
     return reason(caught.value)

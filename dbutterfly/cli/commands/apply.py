@@ -12,7 +12,7 @@ import dbutterfly as dbf
 from ...errors import InputError
 from ..options import AsJson, ClusterOptions, ClusterText, Memory, Quiet, TlsText, Workers
 from ..printing import print_json, print_lines
-from ..values import absolute, load_array, opened_cluster, save_array
+from ..values import absolute, load_array, open_cluster, save_array
 
 __all__ = ["apply"]
 
@@ -43,7 +43,7 @@ def apply(
     operator = stored.T if transpose else stored.H if adjoint else stored
     started = time.perf_counter()
     if y.rstrip("/").endswith(".zarr"):
-        with opened_cluster(cluster, cluster_option, tls, workers) as where:
+        with open_cluster(cluster, cluster_option, tls, workers) as where:
             done = dbf.stream_product(
                 operator,
                 absolute(x),

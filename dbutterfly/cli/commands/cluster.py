@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..options import ClusterOptions, TlsText, Workers
-from ..values import chosen_cluster
+from ..values import choose_cluster
 
 __all__ = ["cluster"]
 
@@ -25,7 +25,7 @@ def cluster(
 
     That is the job script of a worker for slurm, the DaskCluster for kubernetes, and what Dask is given for others.
     """
-    kind = chosen_cluster(where, cluster_option, tls, workers)
+    kind = choose_cluster(where, cluster_option, tls, workers)
     if check:
         kind.check()
     print(kind.text(), end="")

@@ -13,7 +13,7 @@ import dbutterfly as dbf
 from ...identification.identify import is_unknown
 from ...sources.dispatch import as_source
 from ..exit_codes import check_tolerance
-from ..messages import say_plan, watched
+from ..messages import say_plan, show_log
 from ..options import (
     AsJson,
     ChainText,
@@ -36,7 +36,7 @@ from ..options import (
     Workers,
 )
 from ..printing import factorization_json, factorization_lines, print_json, print_lines, verified_json
-from ..values import Interrupted, absolute, opened_cluster, parse_job
+from ..values import Interrupted, absolute, open_cluster, parse_job
 
 __all__ = ["factorize"]
 
@@ -74,7 +74,7 @@ def factorize(
     """
     wrapped = as_source(absolute(source))
     job = parse_job(wrapped, chain, tree, rank, tol if chain is None and rank is None else None, passes, orderings)
-    with watched(quiet, log_json), opened_cluster(cluster, cluster_option, tls, workers) as where:
+    with show_log(quiet, log_json), open_cluster(cluster, cluster_option, tls, workers) as where:
         resources: dict[str, Any] = {"cluster": where, "memory": memory}
         if is_unknown(job["orderings"]):
             asked = {name: job[name] for name in ("chain", "rank", "orderings")}

@@ -74,7 +74,7 @@ def generate(
     """
     sides = None if chunks is None else parse_pair(chunks, "chunks")
     rng = np.random.default_rng(seed)
-    matrix = _made(kind, _checked_size(kind, n, shape), {} if dtype is None else {"dtype": dtype}, rng)
+    matrix = _make(kind, _check_size(kind, n, shape), {} if dtype is None else {"dtype": dtype}, rng)
     matrix = dbf.matrices.noisy(matrix, noise, seed=rng) if noise else matrix
     matrix = dbf.matrices.shuffled(matrix, seed=rng) if shuffle else matrix
     array = dbf.matrices.write(matrix, store, chunks=sides, overwrite=overwrite, progress=not quiet)
@@ -84,7 +84,7 @@ def generate(
         print_lines(_known_lines(matrix, store, array.chunks))
 
 
-def _checked_size(kind: KnownName, n: int | None, shape: str | None) -> int | tuple[int, int]:
+def _check_size(kind: KnownName, n: int | None, shape: str | None) -> int | tuple[int, int]:
     if (n is None) == (shape is None):
         raise InputError("give the size as --n N, or the shape of a gaussian matrix as --shape R,C")
     if n is not None:
@@ -95,7 +95,7 @@ def _checked_size(kind: KnownName, n: int | None, shape: str | None) -> int | tu
     return parse_pair(shape, "shape")
 
 
-def _made(kind: KnownName, size: Any, dtype: dict[str, str], rng: np.random.Generator) -> KnownMatrix:
+def _make(kind: KnownName, size: Any, dtype: dict[str, str], rng: np.random.Generator) -> KnownMatrix:
     if kind in _RANDOM_MAKERS:
         return _RANDOM_MAKERS[kind](size, seed=rng, **dtype)
     return _MAKERS[kind](size, **dtype)

@@ -13,9 +13,9 @@ from ...sources.dispatch import as_source
 from ..exit_codes import ABOVE_TOLERANCE
 from ..options import AsJson, ChainText, ClusterOptions, ClusterText, Memory, Rank, Source, TlsText, Workers
 from ..printing import print_json, print_lines
-from ..values import absolute, opened_cluster, parse_chain, parse_levels, parse_orderings, save_array
+from ..values import absolute, open_cluster, parse_chain, parse_levels, parse_orderings, save_array
 
-__all__ = ["identified_lines", "identify"]
+__all__ = ["identification_lines", "identify"]
 
 
 def identify(
@@ -48,7 +48,7 @@ def identify(
     hold up beside the noise; the best are written all the same.
     """
     wrapped = as_source(absolute(source))
-    with opened_cluster(cluster, cluster_option, tls, workers) as where:
+    with open_cluster(cluster, cluster_option, tls, workers) as where:
         found = dbf.identify(
             wrapped,
             parse_chain(chain, wrapped.shape),
@@ -68,12 +68,12 @@ def identify(
     if as_json:
         print_json({"rows": rows, "cols": cols, "residual": found.residual, **found.to_json()})
     else:
-        print_lines(identified_lines(found))
+        print_lines(identification_lines(found))
     if not found.found:
         raise typer.Exit(ABOVE_TOLERANCE)
 
 
-def identified_lines(found: IdentifiedOrderings) -> list[tuple[str, str]]:
+def identification_lines(found: IdentifiedOrderings) -> list[tuple[str, str]]:
     """What to print of orderings that were found."""
     lines = [("orderings", str(found))]
     for level, residual, floor in zip(found.levels, found.residuals, found.floors, strict=True):

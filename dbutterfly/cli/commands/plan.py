@@ -28,7 +28,7 @@ from ..options import (
     Workers,
 )
 from ..printing import print_json, print_lines
-from ..values import absolute, chosen_cluster, parse_bandwidth, parse_job
+from ..values import absolute, choose_cluster, parse_bandwidth, parse_job
 
 __all__ = ["plan"]
 
@@ -76,7 +76,7 @@ def plan(
     bandwidth = None if read_bandwidth is None else parse_bandwidth(read_bandwidth)
     wrapped = as_source(absolute(source))
     job = parse_job(wrapped, chain, tree, rank, tol, passes, orderings)
-    kind = chosen_cluster(cluster, cluster_option, tls, workers)
+    kind = choose_cluster(cluster, cluster_option, tls, workers)
     planned = dbf.plan(
         wrapped, **job, cluster=kind, memory=memory, device_memory=device_memory, backend="numpy", store=store
     )

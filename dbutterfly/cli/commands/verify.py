@@ -11,7 +11,7 @@ import dbutterfly as dbf
 from ..exit_codes import check_tolerance
 from ..options import AsJson, ClusterOptions, ClusterText, Memory, Quiet, Source, Store, TlsText, Tolerance, Workers
 from ..printing import print_json, print_lines, verified_json
-from ..values import absolute, opened_cluster
+from ..values import absolute, open_cluster
 
 __all__ = ["verify"]
 
@@ -35,7 +35,7 @@ def verify(
     It is relative to the matrix, in the Frobenius norm, exact or estimated from some rows.
     """
     found = dbf.open(store)
-    with opened_cluster(cluster, cluster_option, tls, workers) as where:
+    with open_cluster(cluster, cluster_option, tls, workers) as where:
         verified = dbf.verify(
             found,
             absolute(source),

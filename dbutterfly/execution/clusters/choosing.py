@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import InputError
 from .address import Address
-from .configuration import configured
+from .configuration import read_configuration
 from .cuda import Cuda
 from .kind import Kind
 from .kubernetes import Kubernetes
@@ -54,7 +54,7 @@ def choose(where: Any = None, **options: Any) -> Kind:
         if options:
             raise InputError(f"cluster={where.name!r} has its options already; leave out {', '.join(options)}")
         return where
-    name = configured("cluster") if where is None else where
+    name = read_configuration("cluster") if where is None else where
     if not isinstance(name, str):
         raise InputError(
             f"cluster={name!r} is a {type(name).__name__}; {_remedy()}. To a cluster that runs already, pass "
@@ -67,14 +67,14 @@ def choose(where: Any = None, **options: Any) -> Kind:
         raise InputError(f"cluster={name!r} is unknown; {_remedy()}")
     kind = KINDS[name]
     known = {field.name for field in dataclasses.fields(kind)}
-    everywhere = {key: configured(key) for key in EVERYWHERE if key in known}
-    own = configured(name)
+    everywhere = {key: read_configuration(key) for key in EVERYWHERE if key in known}
+    own = read_configuration(name)
     if not isinstance(own, Mapping):
         raise InputError(f"dbutterfly.{name}={own!r} in Dask's configuration is no mapping")
-    return kind(**read_options(kind, name, _united(everywhere, own, options)))
+    return kind(**read_options(kind, name, _unite(everywhere, own, options)))
 
 
-def _united(*mappings: Mapping[str, Any]) -> dict[str, Any]:
+def _unite(*mappings: Mapping[str, Any]) -> dict[str, Any]:
     """Options, the last ones first; a name is the same with hyphens."""
     return {key.replace("-", "_"): value for mapping in mappings for key, value in mapping.items()}
 

@@ -10,7 +10,7 @@ import yaml
 
 from ...errors import InputError
 
-__all__ = ["KEY", "configured", "default_text", "said"]
+__all__ = ["KEY", "default_text", "read_configuration", "user_setting"]
 
 KEY = "dbutterfly"
 
@@ -20,7 +20,7 @@ def default_text() -> str:
     return resources.files(__package__).joinpath(f"{KEY}.yaml").read_text(encoding="utf-8")
 
 
-def configured(name: str) -> Any:
+def read_configuration(name: str) -> Any:
     """What Dask's configuration says of ``dbutterfly.<name>``.
 
     Raises
@@ -34,7 +34,7 @@ def configured(name: str) -> Any:
         raise InputError(f"Dask's configuration has no {KEY}.{name}: {error}") from error
 
 
-def said(key: str, otherwise: Any) -> Any:
+def user_setting(key: str, otherwise: Any) -> Any:
     """What the files and the environment of Dask's configuration say of a key; its own defaults do not count."""
     return dask.config.get(key, otherwise, config=dask.config.collect())
 

@@ -12,7 +12,7 @@ from distributed import Client
 from .options import duration, option
 from .tls import credentials
 
-__all__ = ["GPU", "GPU_OF_TASK", "Expected", "Kind"]
+__all__ = ["GPU", "GPU_OF_TASK", "ExpectedWorkers", "Kind"]
 
 GPU = {"GPU": 1}
 """Dask resource that workers with a GPU of their own have."""
@@ -21,7 +21,7 @@ GPU_OF_TASK = {"GPU": 2.0**-10}
 threads to say. A task that waits for its turn holds its share too, having read its tile ahead."""
 
 
-class Expected(NamedTuple):
+class ExpectedWorkers(NamedTuple):
     """What there will be, before anything is started.
 
     Attributes
@@ -56,7 +56,7 @@ class Kind(ABC):
     tls: Any = option(credentials, optional=True)
     wait: float = option(duration)
 
-    def expected(self) -> Expected | None:
+    def expected(self) -> ExpectedWorkers | None:
         """What there will be; None where only the running cluster knows."""
         return None
 

@@ -26,8 +26,8 @@ from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 
 from ...errors import ClusterError, DButterflyError, InputError
-from .configuration import said
-from .kind import GPU_OF_TASK, Expected, Kind
+from .configuration import user_setting
+from .kind import GPU_OF_TASK, ExpectedWorkers, Kind
 from .options import count, flag, option, size, text
 from .tls import security_of
 
@@ -62,7 +62,7 @@ class Launched(Kind):
     @property
     def is_profiled(self) -> bool:
         """Whether Dask's profiler is on, settled."""
-        return bool(said(PROFILER, False)) if self.profile is None else self.profile
+        return bool(user_setting(PROFILER, False)) if self.profile is None else self.profile
 
     @abstractmethod
     def keywords(self, security: Security | None) -> dict[str, Any]:
@@ -182,11 +182,11 @@ class OnThisMachine(Launched):
     def share(self) -> float:
         """Part of the machine's memory for a worker that is given none."""
 
-    def expected(self) -> Expected | None:
+    def expected(self) -> ExpectedWorkers | None:
         """See :meth:`Kind.expected`; the machine's memory is what limits of the system leave of it."""
         if self.processes is None:
             return None
-        return Expected(self.processes, self.threads, self.memory or int(MEMORY_LIMIT * self.share))
+        return ExpectedWorkers(self.processes, self.threads, self.memory or int(MEMORY_LIMIT * self.share))
 
     def keywords(self, security: Security | None) -> dict[str, Any]:
         """See :meth:`Launched.keywords`."""
@@ -238,9 +238,9 @@ class Managed(Launched):
         """Variables of the environment of workers, which no process of this package starts."""
         return {**ONE_BLAS_THREAD, f"DASK_{PROFILER.replace('.', '__').upper()}": str(self.is_profiled)}
 
-    def expected(self) -> Expected:
+    def expected(self) -> ExpectedWorkers:
         """See :meth:`Kind.expected`."""
-        return Expected(self.workers, self.threads, self.memory)
+        return ExpectedWorkers(self.workers, self.threads, self.memory)
 
     def check(self) -> None:
         """See that the class is there, and that no fewer workers are asked for than the most.

@@ -101,7 +101,7 @@ def on_cluster(function: Callable[P, R]) -> Callable[P, R]:
     Its arguments ``client`` and ``cluster`` exclude each other; without either, the configured cluster is taken.
     ``workers`` says how many of them there are.
     """
-    return _opening(function, opened)
+    return _open_for_call(function, opened)
 
 
 def for_cluster(function: Callable[P, R]) -> Callable[P, R]:
@@ -109,18 +109,18 @@ def for_cluster(function: Callable[P, R]) -> Callable[P, R]:
 
     One that is opened already is for what comes after, and may be started.
     """
-    return _opening(function, _opened_unstarted)
+    return _open_for_call(function, _open_unstarted)
 
 
 @contextlib.contextmanager
-def _opened_unstarted(where: Any, **options: Any) -> Iterator[OnDemand | Threads]:
+def _open_unstarted(where: Any, **options: Any) -> Iterator[OnDemand | Threads]:
     with opened(where, **options) as cluster:
         if isinstance(cluster, OnDemand) and cluster is not where:
             cluster.kind.check_expected()
         yield cluster
 
 
-def _opening(function: Callable[P, R], opens: Callable[..., Any]) -> Callable[P, R]:
+def _open_for_call(function: Callable[P, R], opens: Callable[..., Any]) -> Callable[P, R]:
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
         where, client = kwargs.get("cluster"), kwargs.get("client")

@@ -133,7 +133,7 @@ def text(name: str, value: Any) -> str:
 
 def texts(name: str, value: Any) -> tuple[str, ...]:
     """Lines of text: a list, in the brackets of YAML where it is given as text, or one line."""
-    found = _loaded(name, value) if isinstance(value, str) and value.startswith("[") else value
+    found = _load(name, value) if isinstance(value, str) and value.startswith("[") else value
     found = [found] if isinstance(found, str) else found
     if not isinstance(found, (list, tuple)):
         raise InputError(f"{name}={value!r} is no list of texts")
@@ -142,13 +142,13 @@ def texts(name: str, value: Any) -> tuple[str, ...]:
 
 def mapping(name: str, value: Any) -> dict[str, str]:
     """Texts by name: a mapping, or YAML."""
-    found = _loaded(name, value) if isinstance(value, str) else value
+    found = _load(name, value) if isinstance(value, str) else value
     if not isinstance(found, Mapping):
         raise InputError(f"{name}={value!r} is no mapping; write it like {{KEY: value}}")
     return {text(name, key): str(entry) for key, entry in found.items()}
 
 
-def _loaded(name: str, value: str) -> Any:
+def _load(name: str, value: str) -> Any:
     try:
         return yaml.safe_load(value)
     except yaml.YAMLError as error:

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from ...kernels.linalg import SUBTRACTED
 from ...structure.tree import Tree, tree_leaves
 
-__all__ = ["errors_by_cut", "errors_by_part"]
+__all__ = ["error_of_each_cut", "errors_by_part"]
 
 
 def errors_by_part(
@@ -62,7 +62,7 @@ def errors_by_part(
     return {name: _relative(math.fsum(array.ravel()), energy) for name, array in sums.items() if array is not None}
 
 
-def errors_by_cut(
+def error_of_each_cut(
     tree: Tree,
     stats: NDArray[np.float64],
     left_missed: NDArray[np.float64],

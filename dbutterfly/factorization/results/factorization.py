@@ -163,15 +163,15 @@ def open_factorization(store: Any) -> Factorization:
     """
     run = RunStore.open(store)
     if run is None:
-        raise StoreError(f"store={_shown(store)} holds no dbutterfly factorization")
+        raise StoreError(f"store={_show_place(store)} holds no dbutterfly factorization")
     if run.manifest.get("kind") == OPERATOR:
         raise StoreError(
-            f"store={_shown(store)} holds an operator without a certificate; ButterflyOperator.load opens it"
+            f"store={_show_place(store)} holds an operator without a certificate; ButterflyOperator.load opens it"
         )
     if not run.is_complete:
         done = ", ".join(f"{ended} of {tasks} {stage}" for stage, (ended, tasks) in run.progress().items())
         raise StoreError(
-            f"store={_shown(store)} holds a run that has not ended ({done or 'nothing'} done); call factorize as "
+            f"store={_show_place(store)} holds a run that has not ended ({done or 'nothing'} done); call factorize as "
             "before to resume it"
         )
     return load(run)
@@ -213,5 +213,5 @@ def as_lists(tree: Tree) -> Any:
     return tree if isinstance(tree, int) else [as_lists(tree[0]), as_lists(tree[1])]
 
 
-def _shown(store: Any) -> str:
+def _show_place(store: Any) -> str:
     return repr(os.fspath(store)) if isinstance(store, os.PathLike) else repr(store)

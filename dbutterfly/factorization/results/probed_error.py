@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ...errors import SourceError
 from ...sources.operators import OperatorSource
-from ...sources.probes import ERROR_STREAM, gaussian
+from ...sources.probes import ERROR_STREAM, normal_vectors
 
 __all__ = ["PROBES", "ProbedError", "probed_error"]
 
@@ -99,7 +99,7 @@ def _squares(
     source: OperatorSource, product: Callable[[NDArray[Any]], NDArray[Any]], numbers: range, seed: int
 ) -> NDArray[np.float64]:
     """Squared norms of ``Z w`` and of ``(Z - product) w``, shape (len(numbers), 2)."""
-    drawn = [gaussian(seed, ERROR_STREAM, number, (source.shape[1],), source.dtype) for number in numbers]
+    drawn = [normal_vectors(seed, ERROR_STREAM, number, (source.shape[1],), source.dtype) for number in numbers]
     vectors = np.stack(drawn, axis=1)
     exact = source.forward(vectors)
     if not np.isfinite(exact).all():

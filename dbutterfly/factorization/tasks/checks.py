@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError, NonFiniteError
 from ...structure.axes import Axis, Index, Tile
-from ..job import Job
+from ..job import FactorizationJob
 
 __all__ = ["check_finite", "first_bad_entry", "mark_nonzero", "non_finite_error"]
 
@@ -39,7 +39,7 @@ def _by_group(axis: Axis, first: int, last: int) -> Index:
     return positions.T if axis.strided else positions
 
 
-def check_finite(job: Job, grid: NDArray[Any], tile: Tile, stats: NDArray[np.float64]) -> None:
+def check_finite(job: FactorizationJob, grid: NDArray[Any], tile: Tile, stats: NDArray[np.float64]) -> None:
     """Raise unless every energy is finite."""
     if np.isfinite(stats).all():
         return
@@ -52,7 +52,7 @@ def check_finite(job: Job, grid: NDArray[Any], tile: Tile, stats: NDArray[np.flo
     )
 
 
-def non_finite_error(job: Job, index: tuple[int, int] | None) -> NonFiniteError:
+def non_finite_error(job: FactorizationJob, index: tuple[int, int] | None) -> NonFiniteError:
     """Error that names the first entry that is not finite."""
     assert index is not None
     return NonFiniteError.at(job.source.name, index)

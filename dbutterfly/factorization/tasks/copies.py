@@ -10,7 +10,7 @@ import numpy as np
 from ...execution.task import Inputs, Output, Task
 from ...sources.base import MatrixSource
 from ...structure.axes import Tile
-from ..job import Job
+from ..job import FactorizationJob
 from .checks import first_bad_entry, non_finite_error
 from .tiles import tile_label
 
@@ -29,21 +29,21 @@ class CopyTask(Task):
         """Name with the range covered."""
         return tile_label("copy of panel", self.panel)
 
-    def source_of(self, job: Job) -> MatrixSource:
+    def source_of(self, job: FactorizationJob) -> MatrixSource:
         """The matrix."""
         return job.source
 
-    def read_source(self, job: Job) -> Inputs:
+    def read_source(self, job: FactorizationJob) -> Inputs:
         """Read the panel."""
         assert job.plan.copy is not None
         return {"grid": job.source.read(job.plan.copy.rows, job.plan.copy.cols, self.panel)}
 
-    def bytes_read(self, job: Job) -> int:
+    def bytes_read(self, job: FactorizationJob) -> int:
         """Bytes of the chunks of Z that the panel touches."""
         assert job.plan.copy is not None
         return job.source.bytes_touched(job.plan.copy.rows, job.plan.copy.cols, self.panel)
 
-    def compute(self, job: Job, inputs: Inputs) -> list[Output]:
+    def compute(self, job: FactorizationJob, inputs: Inputs) -> list[Output]:
         """Unfold the groups; refuse NaN and infinities, which in the copy would mean what is not there."""
         copy, panel = job.plan.copy, self.panel
         assert copy is not None

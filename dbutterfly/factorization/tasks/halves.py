@@ -21,7 +21,7 @@ from ...kernels.orthonormal import orthonormalizers
 from ...storage.workspace import Selection
 from ...structure.axes import Index
 from ...structure.tree import Tree
-from ..job import Job
+from ..job import FactorizationJob
 from .tiles import inverse_order, take_in_order
 
 __all__ = ["LeftTask", "RightTask"]
@@ -41,15 +41,15 @@ class LeftTask(Task):
         """Name with the groups covered."""
         return f"left factors of row groups {self.first}..{self.last - 1}"
 
-    def read_workspace(self, job: Job) -> Inputs:
+    def read_workspace(self, job: FactorizationJob) -> Inputs:
         """Read A of all column groups."""
         parts = job.workspace.read("A", (slice(self.first, self.last),))
         return {"A": parts[:, :, : job.rank]}
 
-    def compute(self, job: Job, inputs: Inputs) -> list[Output]:
+    def compute(self, job: FactorizationJob, inputs: Inputs) -> list[Output]:
         """Factorize; X and the scales are what the right parts need."""
         backend = job.computing
-        parts = _reordered(backend.to_device(inputs["A"]), job.plan.cols.group_order, backend)
+        parts = _reorder(backend.to_device(inputs["A"]), job.plan.cols.group_order, backend)
         xp = namespace(parts)
         chain, tree = job.halves[0], job.trees[0]
         left = factor_stack(left_matrices(parts), chain, tree, stack_bytes=backend.stack_bytes)
@@ -65,7 +65,7 @@ class LeftTask(Task):
             Output("X", span, take_in_order(backend.to_host(basis), back, axis=1)),
             Output("scale", span, take_in_order(backend.to_host(scale), back, axis=1)),
             Output("left_error", span, take_in_order(backend.to_host(errors), back, axis=1)),
-            *_missed("left", span, left.missed, xp.sum(error, axis=-1), tree, backend),
+            *_residual_outputs("left", span, left.missed, xp.sum(error, axis=-1), tree, backend),
         ]
 
 
@@ -83,21 +83,21 @@ class RightTask(Task):
         """Name with the groups covered."""
         return f"right factors of column groups {self.first}..{self.last - 1}"
 
-    def read_workspace(self, job: Job) -> Inputs:
+    def read_workspace(self, job: FactorizationJob) -> Inputs:
         """Read B of all row groups, and its scales unless Z was read twice."""
         inputs = {"B": job.workspace.read("B", (slice(self.first, self.last),))[:, :, : job.rank]}
         if job.plan.passes == 1:
             inputs["scale"] = job.workspace.read("scale", (slice(None), slice(self.first, self.last)))
         return inputs
 
-    def compute(self, job: Job, inputs: Inputs) -> list[Output]:
+    def compute(self, job: FactorizationJob, inputs: Inputs) -> list[Output]:
         """Factorize ``X^H Z``."""
         backend = job.computing
         device = backend.to_device(inputs["B"])
         xp = namespace(device)
         if "scale" in inputs:
             device = xp.matmul(xp.permute_dims(backend.to_device(inputs["scale"]), (1, 0, 2, 3)), device)
-        device = _reordered(device, job.plan.rows.group_order, backend)
+        device = _reorder(device, job.plan.rows.group_order, backend)
         chain, tree = job.halves[1], job.trees[1]
         fitted = factor_stack(right_matrices(device[None, ...]), chain, tree, stack_bytes=backend.stack_bytes)
         error = squared_norms(device - right_rows(fitted.product, device.shape[0], job.rank)[0, ...])
@@ -109,11 +109,11 @@ class RightTask(Task):
                 span,
                 take_in_order(backend.to_host(error), inverse_order(job.plan.rows.group_order), axis=1),
             ),
-            *_missed("right", span, fitted.missed, xp.sum(error, axis=(1, 2)), tree, backend),
+            *_residual_outputs("right", span, fitted.missed, xp.sum(error, axis=(1, 2)), tree, backend),
         ]
 
 
-def _missed(side: str, span: Selection, below: Any, top: Any, tree: Tree, backend: Backend) -> list[Output]:
+def _residual_outputs(side: str, span: Selection, below: Any, top: Any, tree: Tree, backend: Backend) -> list[Output]:
     """What the nodes of a half miss, those below its top node and this itself; nothing of a half of one factor."""
     if isinstance(tree, int):
         return []
@@ -134,6 +134,6 @@ def _squared_sines(basis: Any, parts: Any, scale: Any) -> Any:
     return squared_norms(beyond)
 
 
-def _reordered(array: Array, order: Index | None, backend: Backend) -> Array:
+def _reorder(array: Array, order: Index | None, backend: Backend) -> Array:
     """The second axis in this order."""
     return array if order is None else namespace(array).take(array, backend.to_device(order), axis=1)

@@ -33,17 +33,17 @@ from ...kernels.backend import Backend
 from ...kernels.low_rank.nystrom import nystrom, probed_energies
 from ...sources.base import MatrixSource
 from ...sources.operators import OperatorSource
-from ...sources.probes import CHECKS, COLUMN_STREAM, OVERSAMPLING, ROW_STREAM, ProbeSizes, gaussian
+from ...sources.probes import CHECKS, COLUMN_STREAM, OVERSAMPLING, ROW_STREAM, ProbeSizes, normal_vectors
 from ...structure.axes import Index, group_members
-from ..job import Job
+from ..job import FactorizationJob
 from .checks import mark_nonzero
-from .tiles import Tiled, TileTask
+from .tiles import TiledTask, TileTask
 
 __all__ = ["ProbeTask"]
 
 
 @dataclass(frozen=True)
-class ProbeTask(Tiled):
+class ProbeTask(TiledTask):
     """Approximate each block of a tile of an operator from products.
 
     Attributes
@@ -70,11 +70,11 @@ class ProbeTask(Tiled):
     seed: int = 0
     oversampling: int = OVERSAMPLING
 
-    def source_of(self, job: Job) -> MatrixSource:
+    def source_of(self, job: FactorizationJob) -> MatrixSource:
         """The operator."""
         return job.source
 
-    def read_source(self, job: Job) -> Inputs:
+    def read_source(self, job: FactorizationJob) -> Inputs:
         """Multiply, and keep of the products what belongs to the tile."""
         source, tile, sizes = job.source, self.tile, self._sizes(job)
         if not isinstance(source, OperatorSource):
@@ -83,13 +83,13 @@ class ProbeTask(Tiled):
             return {"grid": source.read(job.plan.rows, job.plan.cols, tile)}
         row_at = group_members(job.plan.rows, tile.r0, tile.r1)
         col_at = group_members(job.plan.cols, tile.c0, tile.c1)
-        across = _Side(source, "column", tile.c0, col_at, row_at, source.forward)
-        down = _Side(source, "row", tile.r0, row_at, col_at, source.backward)
+        across = _ProbedSide(source, "column", tile.c0, col_at, row_at, source.forward)
+        down = _ProbedSide(source, "row", tile.r0, row_at, col_at, source.backward)
         columns = across.products(lambda h: self._on_columns(job, h))
         rows = down.products(lambda g: self._on_rows(job, g))
         return {"columns": columns.swapaxes(0, 1), "rows": np.conj(rows, out=rows)}
 
-    def compute(self, job: Job, inputs: Inputs) -> list[Output]:
+    def compute(self, job: FactorizationJob, inputs: Inputs) -> list[Output]:
         """Approximate from the products, a stack of blocks at a time."""
         if "grid" in inputs:
             return TileTask(self.tile).compute(job, inputs)
@@ -116,7 +116,7 @@ class ProbeTask(Tiled):
         return outputs
 
     def _approximated(
-        self, job: Job, group: int, inputs: Inputs, checks: NDArray[Any]
+        self, job: FactorizationJob, group: int, inputs: Inputs, checks: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
         """Left and right parts and energies of some blocks of a row group."""
         backend, ranges, ranks = job.computing, self._sizes(job).ranges, job.plan.ranks
@@ -126,24 +126,24 @@ class ProbeTask(Tiled):
         energies = probed_energies(found, backend.to_device(checks), products[:, ranges:, :], ranks)
         return backend.to_host(found.left), backend.to_host(found.right), backend.to_host(energies)
 
-    def _sizes(self, job: Job) -> ProbeSizes:
+    def _sizes(self, job: FactorizationJob) -> ProbeSizes:
         assert job.plan.split is not None
         return ProbeSizes(job.plan.split, job.plan.ranks[-1], self.oversampling)
 
-    def _on_columns(self, job: Job, group: int) -> NDArray[Any]:
+    def _on_columns(self, job: FactorizationJob, group: int) -> NDArray[Any]:
         """Vectors (v, s + 2) on a column group: those that show ranges, then those that check."""
         sizes = self._sizes(job)
         shape = (job.plan.cols.members, sizes.ranges + CHECKS)
-        return gaussian(self.seed, COLUMN_STREAM, group, shape, job.plan.source.work_dtype)
+        return normal_vectors(self.seed, COLUMN_STREAM, group, shape, job.plan.source.work_dtype)
 
-    def _on_rows(self, job: Job, group: int) -> NDArray[Any]:
+    def _on_rows(self, job: FactorizationJob, group: int) -> NDArray[Any]:
         """Vectors (p, t) on a row group."""
         shape = (job.plan.rows.members, self._sizes(job).tests)
-        return gaussian(self.seed, ROW_STREAM, group, shape, job.plan.source.work_dtype)
+        return normal_vectors(self.seed, ROW_STREAM, group, shape, job.plan.source.work_dtype)
 
 
 @dataclass(frozen=True, eq=False)
-class _Side:
+class _ProbedSide:
     """Products with vectors on the groups of one side, of which the groups of the other side are kept.
 
     Attributes
@@ -209,7 +209,7 @@ def _stacks(groups: tuple[int, int], inputs: Inputs, backend: Backend) -> Iterat
             yield g, slice(h, min(h + step, groups[1]))
 
 
-def _too_large(job: Job) -> InputError:
+def _too_large(job: FactorizationJob) -> InputError:
     return InputError(
         f"{job.source.name} has entries too large to be squared in {job.plan.source.work_dtype}; scale the operator"
     )

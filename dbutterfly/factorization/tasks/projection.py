@@ -11,7 +11,7 @@ import numpy as np
 from ...execution.task import Inputs, Output
 from ...kernels.backend import Array, Backend, namespace
 from ...kernels.linalg import residual_energy
-from ..job import Job
+from ..job import FactorizationJob
 from .tiles import TileReader, inverse_order, take_in_order
 
 __all__ = ["ProjectTask", "stacks_of_blocks"]
@@ -25,24 +25,24 @@ class ProjectTask(TileReader):
     kind: ClassVar[str] = "second read of tile"
     staged: ClassVar[tuple[str, ...]] = ("grid",)
 
-    def read_workspace(self, job: Job) -> Inputs:
+    def read_workspace(self, job: FactorizationJob) -> Inputs:
         """Read X of its groups."""
         r, c = self.groups
         return {"X": job.workspace.read("X", (r, c))}
 
-    def compute(self, job: Job, inputs: Inputs) -> list[Output]:
+    def compute(self, job: FactorizationJob, inputs: Inputs) -> list[Output]:
         """``B = X^H Z`` and the residual of the projection, block by block."""
         rows, cols = job.plan.rows, job.plan.cols
         backend = job.computing
         basis = backend.to_device(take_in_order(inputs["X"], inverse_order(rows.member_order), axis=3))
         grid = backend.to_device(inputs["grid"])
-        right, residual = (backend.to_host(found) for found in _projected(grid, basis, job, backend))
+        right, residual = (backend.to_host(found) for found in _project(grid, basis, job, backend))
         r, c = self.groups
         right = take_in_order(right, cols.member_order, axis=3)
         return [Output("B", (c, r), right.swapaxes(0, 1)), Output("second", (r, c), residual[:, :, None])]
 
 
-def _projected(grid: Array, basis: Array, job: Job, backend: Backend) -> tuple[Array, Array]:
+def _project(grid: Array, basis: Array, job: FactorizationJob, backend: Backend) -> tuple[Array, Array]:
     """``X^H Z`` (G, H, r, v) and ``||Z - X X^H Z||^2`` (G, H)."""
     xp, right, residual = namespace(grid), [], []
     for g, h, blocks in stacks_of_blocks(grid, job, backend):
@@ -54,7 +54,7 @@ def _projected(grid: Array, basis: Array, job: Job, backend: Backend) -> tuple[A
     return xp.reshape(xp.concat(right), (groups, peers, -1, v)), xp.reshape(xp.concat(residual), (groups, peers))
 
 
-def stacks_of_blocks(grid: Any, job: Job, backend: Backend) -> Iterator[tuple[int, int, Any]]:
+def stacks_of_blocks(grid: Any, job: FactorizationJob, backend: Backend) -> Iterator[tuple[int, int, Any]]:
     """Cache-sized stacks of blocks of a grid, each of one row group: (row group, first column group, blocks)."""
     xp = namespace(grid)
     work = job.plan.source.work_dtype

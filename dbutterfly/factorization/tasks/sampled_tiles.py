@@ -30,9 +30,9 @@ from ...sources.block_entries import BlockEntries
 from ...sources.entries_source import EntriesSource
 from ...sources.sample_sizes import WORK_BYTES, Sizes
 from ...structure.axes import Index, Tile
-from ..job import Job
+from ..job import FactorizationJob
 from .checks import mark_nonzero
-from .tiles import Tiled
+from .tiles import TiledTask
 
 __all__ = ["SampledTileTask"]
 
@@ -44,7 +44,7 @@ GOLDEN = 0.6180339887498949
 
 
 @dataclass(frozen=True)
-class SampledTileTask(Tiled):
+class SampledTileTask(TiledTask):
     """Approximate each block of a tile from some of its entries.
 
     Attributes
@@ -66,7 +66,7 @@ class SampledTileTask(Tiled):
     kind: ClassVar[str] = "sampled tile"
     seed: int = 0
 
-    def compute(self, job: Job, inputs: Inputs) -> list[Output]:  # noqa: ARG002
+    def compute(self, job: FactorizationJob, inputs: Inputs) -> list[Output]:  # noqa: ARG002
         """Evaluate and approximate, part by part; refuse NaN and infinities."""
         r0, r1, c0, c1 = self.tile
         plan = job.plan
@@ -206,7 +206,7 @@ def _parts(tile: Tile, sizes: Sizes, itemsize: int) -> Iterator[Tile]:
         yield Tile(g, min(g + down, tile.r1), h, min(h + across, tile.c1))
 
 
-def _block_entries(job: Job, part: Tile) -> BlockEntries:
+def _block_entries(job: FactorizationJob, part: Tile) -> BlockEntries:
     if not isinstance(job.source, EntriesSource):
         raise SourceError(
             f"{job.source.name} cannot be sampled where this task runs; sampled=True needs an entry function that can "
@@ -215,7 +215,7 @@ def _block_entries(job: Job, part: Tile) -> BlockEntries:
     return BlockEntries.of_tile(job.source.entries, job.plan.rows, job.plan.cols, part)
 
 
-def _too_large(job: Job) -> InputError:
+def _too_large(job: FactorizationJob) -> InputError:
     return InputError(
         f"{job.source.name} has entries too large to be multiplied in {job.plan.source.work_dtype}; scale the matrix"
     )

@@ -14,17 +14,17 @@ from ...kernels.linalg import squared_norms
 from ...kernels.low_rank.grid import low_rank_grid
 from ...sources.base import MatrixSource
 from ...structure.axes import Index, Tile
-from ..job import Job
+from ..job import FactorizationJob
 from .checks import check_finite, mark_nonzero
 
-__all__ = ["TileReader", "TileTask", "Tiled", "WholeTask", "inverse_order", "take_in_order", "tile_label"]
+__all__ = ["TileReader", "TileTask", "TiledTask", "WholeTask", "inverse_order", "take_in_order", "tile_label"]
 
 
 WHOLE = Tile(0, 1, 0, 1)
 
 
 @dataclass(frozen=True)
-class Tiled(Task):
+class TiledTask(Task):
     """A task on the blocks of a tile."""
 
     kind: ClassVar[str]
@@ -42,18 +42,18 @@ class Tiled(Task):
 
 
 @dataclass(frozen=True)
-class TileReader(Tiled):
+class TileReader(TiledTask):
     """A task that reads a tile of Z, or of its copy in another order."""
 
-    def source_of(self, job: Job) -> MatrixSource:
+    def source_of(self, job: FactorizationJob) -> MatrixSource:
         """The matrix or its copy."""
         return job.tile_source
 
-    def read_source(self, job: Job) -> Inputs:
+    def read_source(self, job: FactorizationJob) -> Inputs:
         """Read the tile."""
         return {"grid": job.tile_source.read(job.plan.rows, job.plan.cols, self.tile)}
 
-    def bytes_read(self, job: Job) -> int:
+    def bytes_read(self, job: FactorizationJob) -> int:
         """Bytes of the chunks that the tile touches."""
         return job.tile_source.bytes_touched(job.plan.rows, job.plan.cols, self.tile)
 
@@ -66,7 +66,7 @@ class TileTask(TileReader):
     kind: ClassVar[str] = "tile"
     staged: ClassVar[tuple[str, ...]] = ("grid",)
 
-    def compute(self, job: Job, inputs: Inputs) -> list[Output]:
+    def compute(self, job: FactorizationJob, inputs: Inputs) -> list[Output]:
         """Approximate each block; refuse NaN and infinities."""
         grid, backend = inputs["grid"], job.computing
         device = backend.to_device(grid)
@@ -99,7 +99,7 @@ class WholeTask(TileReader):
         """Name."""
         return "copy of the matrix"
 
-    def compute(self, job: Job, inputs: Inputs) -> list[Output]:
+    def compute(self, job: FactorizationJob, inputs: Inputs) -> list[Output]:
         """Check and convert."""
         values = inputs["grid"].astype(job.plan.source.work_dtype)
         energy = np.sum(squared_norms(values), axis=-1)

@@ -8,7 +8,7 @@ from typing import ClassVar
 from ...execution.task import Inputs, Output
 from ...kernels.backend import namespace
 from ...kernels.linalg import residual_energy, squared_norms
-from ..job import Job
+from ..job import FactorizationJob
 from .checks import check_finite
 from .projection import stacks_of_blocks
 from .tiles import TileReader
@@ -24,12 +24,12 @@ class VerifyTask(TileReader):
     kind: ClassVar[str] = "verification of tile"
     staged: ClassVar[tuple[str, ...]] = ("grid", "X", "B")
 
-    def read_workspace(self, job: Job) -> Inputs:
+    def read_workspace(self, job: FactorizationJob) -> Inputs:
         """Read the columns and rows whose products are the blocks."""
         r, c = self.groups
         return {"X": job.workspace.read("X", (r, c)), "B": job.workspace.read("B", (r, c))}
 
-    def compute(self, job: Job, inputs: Inputs) -> list[Output]:
+    def compute(self, job: FactorizationJob, inputs: Inputs) -> list[Output]:
         """Energy of each block and of its residual."""
         backend = job.computing
         left, right = backend.to_device(inputs["X"]), backend.to_device(inputs["B"])

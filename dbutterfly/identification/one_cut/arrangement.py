@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...kernels.backend import Array, host_array, namespace
-from ...kernels.grouping.groups import Fit, fit_rows, permuted_rows, transposed_grid
+from ...kernels.grouping.groups import Fit, fit_rows, permute_rows, transpose_grid
 from ...kernels.linalg import squared_norms
-from ..cuts import Cut, Index
+from ..cuts import GroupedCut, Index
 
 __all__ = ["Arrangement"]
 
@@ -48,7 +48,7 @@ class Arrangement:
     @property
     def T(self) -> Arrangement:
         """The transposed matrices."""
-        return Arrangement(transposed_grid(self.grid), self.cols, self.rows, self.lines[::-1])
+        return Arrangement(transpose_grid(self.grid), self.cols, self.rows, self.lines[::-1])
 
     @property
     def row_energies(self) -> NDArray[np.float64]:
@@ -61,7 +61,7 @@ class Arrangement:
             return self
         xp = namespace(self.grid)
         index = xp.asarray(order, device=array_api_compat.device(self.grid))
-        grid = permuted_rows(self.grid, index, lines=self.lines[0])
+        grid = permute_rows(self.grid, index, lines=self.lines[0])
         return dataclasses.replace(self, grid=grid, rows=np.take_along_axis(self.rows, order, axis=1))
 
     def with_cols(self, order: Index) -> Arrangement:
@@ -76,12 +76,12 @@ class Arrangement:
         """Whether rows and columns are in the same order."""
         return np.array_equal(self.rows, other.rows) and np.array_equal(self.cols, other.cols)
 
-    def row_labels(self, cut: Cut) -> Index:
+    def row_labels(self, cut: GroupedCut) -> Index:
         """Group (S, m) of each place."""
         s, m = self.rows.shape
         return np.tile(np.arange(m) * cut.row_groups // m, (s, 1))
 
-    def row_fit(self, cut: Cut, *, leave_out: bool = False) -> Fit:
+    def row_fit(self, cut: GroupedCut, *, leave_out: bool = False) -> Fit:
         """How the rows fit into the row groups of a cut."""
         u, q, rank = cut
         return fit_rows(self.grid, u, q, rank, lines=self.lines[0], leave_out=leave_out)

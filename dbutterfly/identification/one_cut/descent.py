@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...kernels.backend import host_array
-from ...kernels.grouping.groups import transposed_grid
+from ...kernels.grouping.groups import transpose_grid
 from ...kernels.grouping.pairs import pair_residuals
-from ..cuts import Cut, Index
+from ..cuts import GroupedCut, Index
 from .arrangement import Arrangement
 from .assignment import best_pairs, equal_groups
 
-__all__ = ["GAIN", "Found", "by_turns", "descend", "regrouped", "shaken"]
+__all__ = ["GAIN", "Found", "by_turns", "descend", "regroup", "shake"]
 
 ROUNDS = 30
 STALE = 3
@@ -48,11 +48,11 @@ class Found:
         return True
 
 
-def descend(start: Arrangement, cut: Cut, *, cols_known: bool = False) -> Found:
+def descend(start: Arrangement, cut: GroupedCut, *, cols_known: bool = False) -> Found:
     """Improve the groups of both sides, or of the rows alone, until nothing moves."""
 
-    def step(now: Arrangement, cut: Cut, leave_out: bool) -> tuple[Arrangement, float]:
-        moved, captured = regrouped(now, cut, leave_out=leave_out)
+    def step(now: Arrangement, cut: GroupedCut, leave_out: bool) -> tuple[Arrangement, float]:
+        moved, captured = regroup(now, cut, leave_out=leave_out)
         return moved, float(captured.sum())
 
     return by_turns(start, step, cut, None if cols_known else cut.T, rounds=ROUNDS, patience=STALE)
@@ -98,10 +98,10 @@ def by_turns(
     return found
 
 
-def regrouped(now: Arrangement, cut: Cut, *, leave_out: bool) -> tuple[Arrangement, NDArray[np.floating]]:
+def regroup(now: Arrangement, cut: GroupedCut, *, leave_out: bool) -> tuple[Arrangement, NDArray[np.floating]]:
     """Move the rows to the groups that fit them best; also the energy (S,) that was captured before."""
     if cut.rank == 1 and now.lines == (1, 1) and now.rows.shape[1] == 2 * cut.row_groups:
-        costs = host_array(pair_residuals(transposed_grid(now.grid), cut.col_groups))
+        costs = host_array(pair_residuals(transpose_grid(now.grid), cut.col_groups))
         present = np.sum(costs[:, np.arange(0, costs.shape[1], 2), np.arange(1, costs.shape[1], 2)], axis=1)
         labels, captured = [best_pairs(cost) for cost in costs], now.row_energies - present
     else:
@@ -111,7 +111,7 @@ def regrouped(now: Arrangement, cut: Cut, *, leave_out: bool) -> tuple[Arrangeme
     return now.grouped_rows(np.stack(labels)), captured
 
 
-def shaken(labels: Index, fraction: float, rng: np.random.Generator) -> Index:
+def shake(labels: Index, fraction: float, rng: np.random.Generator) -> Index:
     """Shuffle the members of some of the groups of every member of the grid, given the groups (S, m)."""
     groups = int(labels.max()) + 1
     count = max(2, round(fraction * groups))

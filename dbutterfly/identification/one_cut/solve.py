@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..cuts import Cut
+from ..cuts import GroupedCut
 from .arrangement import Arrangement
-from .descent import GAIN, Found, descend, regrouped, shaken
-from .starts import alternated, clustered, paired
+from .descent import GAIN, Found, descend, regroup, shake
+from .starts import alternate, cluster, pair
 
 __all__ = ["Search", "solve_cut"]
 
@@ -43,7 +43,7 @@ class Search:
     cols_known: bool = False
 
 
-def solve_cut(now: Arrangement, cut: Cut, search: Search, rng: np.random.Generator) -> Found:
+def solve_cut(now: Arrangement, cut: GroupedCut, search: Search, rng: np.random.Generator) -> Found:
     """Find the groups of one cut, of both sides or of the rows alone."""
     found = Found(now)
     if cut.row_groups == 1 and (cut.col_groups == 1 or search.cols_known):
@@ -65,45 +65,45 @@ def solve_cut(now: Arrangement, cut: Cut, search: Search, rng: np.random.Generat
     return found
 
 
-def _starts(now: Arrangement, cut: Cut, search: Search, rng: np.random.Generator) -> Iterator[Arrangement]:
+def _starts(now: Arrangement, cut: GroupedCut, search: Search, rng: np.random.Generator) -> Iterator[Arrangement]:
     (m, n), (u, q, rank) = (now.rows.shape[1], now.cols.shape[1]), cut
     if search.cols_known:
         for alpha in search.alphas or (1.0,):
-            yield clustered(now, cut, alpha, rng)
+            yield cluster(now, cut, alpha, rng)
         return
     simple = rank == 1 and now.lines == (1, 1) and search.anchors > 0
     if simple and u == 2 and n == 2 * q and m > 2:
-        yield paired(now, cut, search.anchors, rng).arrangement
+        yield pair(now, cut, search.anchors, rng).arrangement
     if simple and q == 2 and m == 2 * u and n > 2:
-        yield paired(now.T, cut.T, search.anchors, rng).arrangement.T
+        yield pair(now.T, cut.T, search.anchors, rng).arrangement.T
     for alpha in search.alphas:
         # First the side whose tree more matrices share: from random groups of the other side, it is seen best.
         if now.rows.shape[0] > now.cols.shape[0]:
-            yield alternated(now.T, cut.T, alpha, rng).arrangement.T
+            yield alternate(now.T, cut.T, alpha, rng).arrangement.T
         else:
-            yield alternated(now, cut, alpha, rng).arrangement
+            yield alternate(now, cut, alpha, rng).arrangement
 
 
-def _shake(found: Found, cut: Cut, rng: np.random.Generator, *, cols_known: bool) -> bool:
+def _shake(found: Found, cut: GroupedCut, rng: np.random.Generator, *, cols_known: bool) -> bool:
     """Shuffle the members of some groups of one side and descend again."""
     now = found.arrangement
     if cols_known or rng.random() < 0.5:
-        now = now.grouped_rows(shaken(now.row_labels(cut), SHAKEN, rng))
+        now = now.grouped_rows(shake(now.row_labels(cut), SHAKEN, rng))
     else:
-        now = now.T.grouped_rows(shaken(now.T.row_labels(cut.T), SHAKEN, rng)).T
+        now = now.T.grouped_rows(shake(now.T.row_labels(cut.T), SHAKEN, rng)).T
     better = descend(now, cut, cols_known=cols_known)
     return found.offer(better.arrangement, better.captured)
 
 
-def _resettle(found: Found, cut: Cut, rng: np.random.Generator, *, cols_known: bool = False) -> bool:
+def _resettle(found: Found, cut: GroupedCut, rng: np.random.Generator, *, cols_known: bool = False) -> bool:
     """Shuffle groups in every row of the grid, and let each of these keep what captures more, given the columns."""
     base = found.arrangement
     best_rows, best = base.rows.copy(), np.full(base.rows.shape[0], -1.0)
     changed = False
     for fraction in (0.0, 0.5, 1.0):
-        now = base.grouped_rows(shaken(base.row_labels(cut), fraction, rng)) if fraction else base
+        now = base.grouped_rows(shake(base.row_labels(cut), fraction, rng)) if fraction else base
         for leave_out in (True, True, True, False, False) if fraction else (False,):
-            moved, caught = regrouped(now, cut, leave_out=leave_out)
+            moved, caught = regroup(now, cut, leave_out=leave_out)
             better = caught > best * (1 + GAIN)
             changed |= bool(fraction and better.any())
             best_rows[better], best[better] = now.rows[better], caught[better]

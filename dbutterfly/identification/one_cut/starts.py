@@ -7,13 +7,13 @@ import numpy as np
 from ...kernels.backend import host_array, namespace
 from ...kernels.grouping.pairs import pair_residuals, two_line_fits
 from ...kernels.grouping.similarity import row_similarity
-from ..cuts import Cut, Index
+from ..cuts import GroupedCut, Index
 from .arrangement import Arrangement
 from .assignment import best_pairs
 from .clustering import spectral_groups
-from .descent import Found, regrouped
+from .descent import Found, regroup
 
-__all__ = ["alternated", "clustered", "paired", "random_columns"]
+__all__ = ["alternate", "cluster", "pair", "random_columns"]
 
 ROUNDS = 10
 STALE = 2
@@ -32,7 +32,7 @@ def random_columns(now: Arrangement, rng: np.random.Generator) -> Arrangement:
     return now.with_cols(np.stack([rng.permutation(n) for _ in range(t)]))
 
 
-def clustered(now: Arrangement, cut: Cut, alpha: float, rng: np.random.Generator) -> Arrangement:
+def cluster(now: Arrangement, cut: GroupedCut, alpha: float, rng: np.random.Generator) -> Arrangement:
     """Cluster the rows, given the columns."""
     sample = None
     if now.rows.shape[1] > MANY_ROWS and cut.col_groups > SAMPLED_GROUPS:
@@ -41,13 +41,13 @@ def clustered(now: Arrangement, cut: Cut, alpha: float, rng: np.random.Generator
     return now.grouped_rows(np.stack([spectral_groups(one, cut.row_groups, rng) for one in similarity]))
 
 
-def alternated(now: Arrangement, cut: Cut, alpha: float, rng: np.random.Generator) -> Found:
+def alternate(now: Arrangement, cut: GroupedCut, alpha: float, rng: np.random.Generator) -> Found:
     """Cluster rows and columns by turns, from random column groups, while that captures more."""
     now, stale = random_columns(now, rng), 0
     found = Found(now)
     for _ in range(ROUNDS):
-        now = clustered(now, cut, alpha, rng)
-        now = clustered(now.T, cut.T, alpha, rng).T
+        now = cluster(now, cut, alpha, rng)
+        now = cluster(now.T, cut.T, alpha, rng).T
         captured = float(host_array(now.row_fit(cut).captured).sum())
         stale = 0 if found.offer(now, captured) else stale + 1
         if stale >= STALE:
@@ -55,18 +55,18 @@ def alternated(now: Arrangement, cut: Cut, alpha: float, rng: np.random.Generato
     return found
 
 
-def paired(now: Arrangement, cut: Cut, anchors: int, rng: np.random.Generator) -> Found:
+def pair(now: Arrangement, cut: GroupedCut, anchors: int, rng: np.random.Generator) -> Found:
     """Find pairs of columns and halves of the rows: a pair that stands out gives the halves, the halves the pairs.
 
     The cut must have two row groups and column groups of two, and rank one.
     """
     found = Found(now)
-    for half in _anchored(now, anchors, rng)[:FOLLOWED]:
+    for half in _anchor(now, anchors, rng)[:FOLLOWED]:
         tried = now.grouped_rows(half)
         for _ in range(4):
             pairs = np.stack([best_pairs(cost) for cost in host_array(pair_residuals(tried.grid, 2))])
             tried = tried.T.grouped_rows(pairs).T
-            moved, captured = regrouped(tried, cut, leave_out=False)
+            moved, captured = regroup(tried, cut, leave_out=False)
             gained = found.offer(tried, float(captured.sum()))
             if moved.same_as(tried) or not gained:
                 break
@@ -74,7 +74,7 @@ def paired(now: Arrangement, cut: Cut, anchors: int, rng: np.random.Generator) -
     return found
 
 
-def _anchored(now: Arrangement, count: int, rng: np.random.Generator) -> list[Index]:
+def _anchor(now: Arrangement, count: int, rng: np.random.Generator) -> list[Index]:
     """Halves (S, m) of the rows by the best partner of some columns, the pair that fits best first."""
     m = now.rows.shape[1]
     t, n = now.cols.shape

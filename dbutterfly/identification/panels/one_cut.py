@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from ...kernels.grouping.groups import block_view, leading_rows
 from ...kernels.grouping.panels import fit_panel, orthonormal_parts, row_basis
-from ..cuts import Cut, Index, transposed
+from ..cuts import GroupedCut, Index, transposed
 from ..one_cut.arrangement import Arrangement
 from ..one_cut.clustering import landmark_groups
 from ..one_cut.solve import Search, solve_cut
-from ..trees.nested import nested
-from ..trees.polish import captured_by
-from .passes import Passes, Sample, Side, gathered, labels_of, panel_ranges, placed
+from ..trees.nested import search_nested
+from ..trees.polish import captured_energy
+from .passes import GroupedSide, Passes, Sample, gather, labels_of, panel_ranges, place
 
 __all__ = ["Groups", "Spreading"]
 
@@ -49,8 +49,8 @@ class Groups:
         Both sides.
     """
 
-    rows: Side
-    cols: Side
+    rows: GroupedSide
+    cols: GroupedSide
 
     @property
     def captured(self) -> float:
@@ -83,12 +83,12 @@ class Spreading:
 
     passes: Passes
     sample: Sample
-    cuts: tuple[Cut, ...]
+    cuts: tuple[GroupedCut, ...]
     root: int
     known_cols: Index | None = None
 
     @property
-    def cut(self) -> Cut:
+    def cut(self) -> GroupedCut:
         """The cut that is looked for."""
         return self.cuts[self.root]
 
@@ -100,7 +100,7 @@ class Spreading:
     def by_clusters(self, rng: np.random.Generator) -> Groups:
         """Start from the clusters of the matrix where rows and columns of the sample cross."""
         if self.known_cols is not None:
-            return self._spread(self._reclustered(Side(self.known_cols, np.empty(0), 0.0), rng), rng)
+            return self._spread(self._reclustered(GroupedSide(self.known_cols, np.empty(0), 0.0), rng), rng)
         crossing = self.sample.rows[:, self.sample.col_index]
         seeds = rng.integers(1 << 62, size=len(ALPHAS)).tolist()
         tasks = [(self.cut, alpha, seed) for alpha, seed in zip(ALPHAS, seeds, strict=True)]
@@ -119,7 +119,7 @@ class Spreading:
         rows = one.passes.fit(found.cols, basis, one.cut.row_groups)
         return self._spread(one._cols_given(rows) if turned else rows, rng)
 
-    def _spread(self, rows: Side, rng: np.random.Generator) -> Groups:
+    def _spread(self, rows: GroupedSide, rng: np.random.Generator) -> Groups:
         """Cluster all rows and columns anew, by way of each other, and settle."""
         best = Groups(rows, self._cols_given(rows))
         for _ in range(ROUNDS):
@@ -149,18 +149,18 @@ class Spreading:
         rows = self._rows_given(now.cols, now.rows.order)  # with the products of every row, and then of every column
         return Groups(rows, self._cols_given(rows, now.cols.order))
 
-    def _rows_given(self, cols: Side, known: Index | None = None) -> Side:
+    def _rows_given(self, cols: GroupedSide, known: Index | None = None) -> GroupedSide:
         """Put every row into the group that fits it, given the columns."""
         basis = orthonormal_parts(cols.products[cols.order], self.cut.col_groups)
         return self.passes.fit(cols.order, basis, self.cut.row_groups, known)
 
-    def _cols_given(self, rows: Side, known: Index | None = None) -> Side:
+    def _cols_given(self, rows: GroupedSide, known: Index | None = None) -> GroupedSide:
         """Put every column into the group that fits it, given the rows."""
         basis = orthonormal_parts(rows.products[rows.order], self.cut.row_groups)
         known = self.known_cols if known is None else known
         return self.passes.T.fit(rows.order, basis, self.cut.col_groups, known)
 
-    def _reclustered(self, cols: Side, rng: np.random.Generator) -> Side:
+    def _reclustered(self, cols: GroupedSide, rng: np.random.Generator) -> GroupedSide:
         """Cluster all rows, by their similarities to those of the sample, given the groups of the columns."""
         u, q, _ = self.cut
         sample = self.sample
@@ -168,7 +168,7 @@ class Spreading:
         order = cols.order.reshape(q, -1)[chosen].ravel()
         similarity = self.passes.similarity(order, sample.rows[:, order], chosen.size, ALPHAS[0])
         labels = landmark_groups(similarity, u, rng)
-        rows = gathered(sample.rows, labels[sample.row_index], u)
+        rows = gather(sample.rows, labels[sample.row_index], u)
         return self.passes.fit(cols.order, _basis(rows[:, cols.order], self.cut), u)
 
 
@@ -180,37 +180,37 @@ class _Found(NamedTuple):
     captured: float
 
 
-def _clusters(_: Any, task: tuple[Cut, float, int], crossing: NDArray[Any]) -> _Found:
+def _clusters(_: Any, task: tuple[GroupedCut, float, int], crossing: NDArray[Any]) -> _Found:
     cut, alpha, seed = task
     search = Search("middle", (alpha,), 0)
     now = solve_cut(_of(crossing), cut, search, np.random.default_rng(seed)).arrangement
-    return _judged(now, cut)
+    return _judge(now, cut)
 
 
-def _pairs(_: Any, task: tuple[int, Sequence[Cut], int], rows: NDArray[Any], cols: NDArray[Any]) -> _Found:
+def _pairs(_: Any, task: tuple[int, Sequence[GroupedCut], int], rows: NDArray[Any], cols: NDArray[Any]) -> _Found:
     turned, cuts, seed = task
-    now = nested(_of(cols if turned else rows), cuts, Search("right", (), 0, 8), np.random.default_rng(seed))
-    return _judged(now, cuts[0])
+    now = search_nested(_of(cols if turned else rows), cuts, Search("right", (), 0, 8), np.random.default_rng(seed))
+    return _judge(now, cuts[0])
 
 
 def _of(matrix: NDArray[Any]) -> Arrangement:
     return Arrangement.of(matrix[None, None, :, :])
 
 
-def _judged(now: Arrangement, cut: Cut) -> _Found:
+def _judge(now: Arrangement, cut: GroupedCut) -> _Found:
     energy = float(now.row_energies.sum())
-    captured = float(captured_by(now, [cut])[0]) / energy if energy > 0 else 0.0
+    captured = float(captured_energy(now, [cut])[0]) / energy if energy > 0 else 0.0
     return _Found(now.rows[0], now.cols[0], captured)
 
 
-def _basis(matrix: NDArray[Any], cut: Cut) -> NDArray[Any]:
+def _basis(matrix: NDArray[Any], cut: GroupedCut) -> NDArray[Any]:
     """Leading rows of the blocks of a matrix in groups, to score rows by."""
     blocks = block_view(matrix[None, None, :, :], cut.row_groups, cut.col_groups)[0, 0]
     basis: NDArray[Any] = row_basis(leading_rows(blocks, min(cut.rank, *blocks.shape[-2:])))
     return basis
 
 
-def _fit_held(matrix: NDArray[Any], order: Index, basis: NDArray[Any], groups: int) -> Side:
+def _fit_held(matrix: NDArray[Any], order: Index, basis: NDArray[Any], groups: int) -> GroupedSide:
     """As :meth:`Passes.fit`, for a matrix that is held."""
     height = max(1, HELD_ENTRIES // (basis.shape[0] * basis.shape[2]))
     fits = [
@@ -218,8 +218,8 @@ def _fit_held(matrix: NDArray[Any], order: Index, basis: NDArray[Any], groups: i
         for first, last in panel_ranges(matrix.shape[0], None, height)
     ]
     scores, best, products = (np.concatenate(part) for part in zip(*fits, strict=True))
-    return placed(scores, best, products)
+    return place(scores, best, products)
 
 
-def _same(one: Side, other: Side, groups: int) -> bool:
+def _same(one: GroupedSide, other: GroupedSide, groups: int) -> bool:
     return np.array_equal(labels_of(one.order, groups), labels_of(other.order, groups))

@@ -25,7 +25,7 @@ from ...structure.axes import Edges
 from ..cuts import Index
 from ..one_cut.assignment import equal_groups
 
-__all__ = ["Passes", "Sample", "Side", "gathered", "labels_of", "panel_ranges", "placed"]
+__all__ = ["GroupedSide", "Passes", "Sample", "gather", "labels_of", "panel_ranges", "place"]
 
 HARMLESS_EXPONENT, SMALLEST_EXPONENT = 20, -1073
 """Power of two of the largest entry up to which nothing is scaled, and that of a panel of zeros."""
@@ -34,7 +34,7 @@ MISSING = 1 / 16
 """Part of the rows that may go without products until the next pass."""
 
 
-class Side(NamedTuple):
+class GroupedSide(NamedTuple):
     """What is known of the rows, or of the columns, under one cut.
 
     Attributes
@@ -145,7 +145,7 @@ class Passes:
         """The same of the transposed matrix."""
         return dataclasses.replace(self, shape=self.shape[::-1], edges=self.edges[::-1], turned=not self.turned)
 
-    def fit(self, order: Index, basis: NDArray[Any], groups: int, known: Index | None = None) -> Side:
+    def fit(self, order: Index, basis: NDArray[Any], groups: int, known: Index | None = None) -> GroupedSide:
         """Score all rows against row groups, and put each into the one that fits it best.
 
         Parameters
@@ -162,18 +162,18 @@ class Passes:
         labels = None if known is None else labels_of(known, groups)
         panels = self._panels(2 + basis.shape[2] / basis.shape[1])
         tasks = [(panel, groups, None if labels is None else labels[panel.first : panel.last]) for panel in panels]
-        parts = zip(*self.calls.in_order(_fitted, tasks, order, basis), strict=True)
+        parts = zip(*self.calls.in_order(_fit, tasks, order, basis), strict=True)
         scores, best, products = (np.concatenate(part) for part in parts)
         if known is not None:
-            return Side(known, products, _captured(scores, best))
-        side = placed(scores, best, products)
+            return GroupedSide(known, products, _capture(scores, best))
+        side = place(scores, best, products)
         missing = np.count_nonzero(labels_of(side.order, groups) != best)
         return side if missing <= MISSING * best.size else self.fit(order, basis, groups, side.order)
 
     def similarity(self, order: Index, landmarks: NDArray[Any], groups: int, alpha: float) -> NDArray[np.floating]:
         """Similarity (m, l) of all rows to landmarks, over the columns ``order`` in ``groups`` groups."""
         tasks = [(panel, groups, alpha) for panel in self._panels(3)]
-        return np.concatenate(list(self.calls.in_order(_likened, tasks, order, landmarks)))
+        return np.concatenate(list(self.calls.in_order(_liken, tasks, order, landmarks)))
 
     def sample(self, row_index: Index, col_index: Index) -> tuple[Passes, Sample]:
         """Read some rows and columns, check all entries, and find out what they are like and how to scale them.
@@ -185,7 +185,7 @@ class Passes:
         """
         panels = self._panels(4)
         tasks = [(panel, row_index[(row_index >= panel.first) & (row_index < panel.last)]) for panel in panels]
-        rows, cols, moments = zip(*self.calls.in_order(_sampled, tasks, col_index), strict=True)
+        rows, cols, moments = zip(*self.calls.in_order(_sample, tasks, col_index), strict=True)
         exponent = max(moment[0] for moment in moments)
         if abs(exponent) <= HARMLESS_EXPONENT:
             exponent = 0
@@ -206,18 +206,18 @@ class Passes:
         ]
 
 
-def placed(scores: NDArray[np.floating], best: Index, products: NDArray[Any]) -> Side:
+def place(scores: NDArray[np.floating], best: Index, products: NDArray[Any]) -> GroupedSide:
     """Put each row into the group that fits it best, so that groups are of equal size."""
     labels = equal_groups(scores, scores.shape[1])
     products = np.where((labels == best)[:, None, None], products, products.dtype.type(0))
-    return Side(np.argsort(labels, kind="stable"), products, _captured(scores, labels))
+    return GroupedSide(np.argsort(labels, kind="stable"), products, _capture(scores, labels))
 
 
-def _captured(scores: NDArray[np.floating], labels: Index) -> float:
+def _capture(scores: NDArray[np.floating], labels: Index) -> float:
     return float(np.take_along_axis(scores, labels[:, None], axis=1).sum(dtype=np.float64))
 
 
-def gathered(rows: NDArray[Any], labels: Index, groups: int) -> NDArray[Any]:
+def gather(rows: NDArray[Any], labels: Index, groups: int) -> NDArray[Any]:
     """Rows group by group, with zero rows so that groups are of equal size: shape (groups * largest, n)."""
     counts = np.bincount(labels, minlength=groups)
     order = np.argsort(labels, kind="stable")
@@ -247,7 +247,7 @@ def panel_ranges(size: int, edges: Edges, height: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise([*bounds, size]))
 
 
-def _fitted(
+def _fit(
     source: MatrixSource, task: tuple[_Panel, int, Index | None], order: Index, basis: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Scores, best groups and products of the rows of a panel."""
@@ -258,7 +258,7 @@ def _fitted(
     return host_array(fit.scores), host_array(fit.best), host_array(fit.products)
 
 
-def _likened(
+def _liken(
     source: MatrixSource, task: tuple[_Panel, int, float], order: Index, landmarks: NDArray[Any]
 ) -> NDArray[Any]:
     """Similarity of the rows of a panel to landmarks."""
@@ -267,7 +267,7 @@ def _likened(
     return host_array(landmark_similarity(rows, resolve_backend(panel.backend).to_device(landmarks), groups, alpha))
 
 
-def _sampled(
+def _sample(
     source: MatrixSource, task: tuple[_Panel, Index], col_index: Index
 ) -> tuple[NDArray[Any], NDArray[Any], tuple[int, float, float]]:
     """Some rows and columns of a panel; and, with the exponent of the largest entry, second and fourth moments."""

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...kernels.backend import resolve_backend
-from ..cuts import Cut, Index, left_of, right_of
+from ..cuts import GroupedCut, Index, left_of, right_of
 from ..one_cut.arrangement import Arrangement
 from ..one_cut.solve import Search
-from ..trees.nested import free_parameters, is_noise, nested
+from ..trees.nested import free_parameters, is_noise, search_nested
 from ..trees.parts import nested_order
-from ..trees.polish import captured_by
+from ..trees.polish import captured_energy
 from ..verdict import Solution, free_parts
 from .one_cut import Groups, Spreading
 from .passes import Passes
@@ -61,7 +61,7 @@ class Wanted:
         Columns in tree order, where these are known.
     """
 
-    cuts: tuple[Cut, ...]
+    cuts: tuple[GroupedCut, ...]
     method: str
     flat: float
     memory: int
@@ -96,7 +96,7 @@ def search_streamed(passes: Passes, wanted: Wanted, *, seed: int, budget: float 
     rng = np.random.default_rng(seed)
     best: Solution | None = None
     for attempt in range(ATTEMPTS):
-        found = _attempted(passes, wanted, PER_GROUP << attempt // 2, rng)
+        found = _attempt(passes, wanted, PER_GROUP << attempt // 2, rng)
         if best is None or found.lost.sum() < best.lost.sum():
             best = found
         best = best._replace(attempts=attempt + 1)
@@ -107,7 +107,7 @@ def search_streamed(passes: Passes, wanted: Wanted, *, seed: int, budget: float 
     return best
 
 
-def client_bytes(shape: tuple[int, int], cuts: Sequence[Cut], itemsize: int, *, sent: bool) -> int:
+def client_bytes(shape: tuple[int, int], cuts: Sequence[GroupedCut], itemsize: int, *, sent: bool) -> int:
     """Bytes that a search holds at its peak besides panels: samples, parts of the blocks, scores; O(N^1.5).
 
     What is ``sent`` to other processes is held in copies while it is on its way.
@@ -128,7 +128,7 @@ def is_settled(found: Solution) -> bool:
     )
 
 
-def _attempted(passes: Passes, wanted: Wanted, per_group: int, rng: np.random.Generator) -> Solution:
+def _attempt(passes: Passes, wanted: Wanted, per_group: int, rng: np.random.Generator) -> Solution:
     """One attempt, from one sample."""
     cuts, shape = wanted.cuts, passes.shape
     root = len(cuts) // 2
@@ -153,10 +153,10 @@ def _attempted(passes: Passes, wanted: Wanted, per_group: int, rng: np.random.Ge
     assert groups is not None
     if noise >= SIGNAL:
         return Solution(groups.rows.order, groups.cols.order, np.maximum(noise, 1) * free, free, 1)
-    return _completed(spreading, groups, is_flat=is_flat, rng=rng)
+    return _complete(spreading, groups, is_flat=is_flat, rng=rng)
 
 
-def _completed(spreading: Spreading, groups: Groups, *, is_flat: bool, rng: np.random.Generator) -> Solution:
+def _complete(spreading: Spreading, groups: Groups, *, is_flat: bool, rng: np.random.Generator) -> Solution:
     """Solve all other cuts by way of the parts of the blocks."""
     cuts, root, shape = spreading.cuts, spreading.root, spreading.passes.shape
     (u, q, _), known = spreading.cut, spreading.known_cols is not None
@@ -173,7 +173,7 @@ def _completed(spreading: Spreading, groups: Groups, *, is_flat: bool, rng: np.r
         _Part(0, left_of(cuts, root), (1, rank), search, lost / free, int(rng.integers(1 << 62)), backend),
         _Part(1, right_of(cuts, root), (rank, 1), search, lost / free, int(rng.integers(1 << 62)), backend),
     ]
-    inner, outer = spreading.passes.calls.in_order(_arranged, tasks, left, np.ascontiguousarray(right))
+    inner, outer = spreading.passes.calls.in_order(_arrange, tasks, left, np.ascontiguousarray(right))
     row_places = nested_order(outer.rows, inner.rows.reshape(1, u, -1))[0]
     col_places = nested_order(inner.cols, outer.cols.reshape(1, q, -1))[0]
     root_lost = max(energy - groups.captured, 0.0)
@@ -187,7 +187,7 @@ class _Part:
     """One of the two grids of parts, and what is asked of it."""
 
     which: int
-    cuts: tuple[Cut, ...]
+    cuts: tuple[GroupedCut, ...]
     lines: tuple[int, int]
     search: Search
     noise: float
@@ -204,7 +204,7 @@ class _Arranged(NamedTuple):
     free: NDArray[np.float64]
 
 
-def _arranged(_: Any, part: _Part, left: NDArray[Any], right: NDArray[Any]) -> _Arranged:
+def _arrange(_: Any, part: _Part, left: NDArray[Any], right: NDArray[Any]) -> _Arranged:
     """Arrange a grid of parts: by another search where the first leaves more than noise."""
     rng = np.random.default_rng(part.seed)
     start = Arrangement.of(resolve_backend(part.backend).to_device(right if part.which else left), part.lines)
@@ -213,8 +213,8 @@ def _arranged(_: Any, part: _Part, left: NDArray[Any], right: NDArray[Any]) -> _
     best: _Arranged | None = None
     others = [Search(order, (1.0, 2.0), 1, 8, part.search.cols_known) for order in ("middle", "right", "left")]
     for search in [part.search, *others]:
-        now = nested(start, part.cuts, search, rng, noise=part.noise)
-        captured = captured_by(now, part.cuts)
+        now = search_nested(start, part.cuts, search, rng, noise=part.noise)
+        captured = captured_energy(now, part.cuts)
         lost = np.maximum(energy - captured, 0)
         if best is None or lost.sum() < best.lost.sum():
             best = _Arranged(now.rows, now.cols, lost, free)

@@ -20,12 +20,12 @@ from ...kernels.backend import host_array, namespace
 from ...kernels.grouping.groups import block_view, leading_rows
 from ...kernels.grouping.similarity import row_similarity
 from ...kernels.linalg import adjoint, squared_norms
-from ..cuts import Cut, Index
+from ..cuts import GroupedCut, Index
 from ..one_cut.arrangement import Arrangement
 from ..one_cut.descent import Found
 from .geometry import Points
 
-__all__ = ["bisected"]
+__all__ = ["bisect"]
 
 PARTS = (1, 2, 8)
 """Parts of the other side over which rows are correlated, one after the other."""
@@ -33,7 +33,7 @@ SHIFTS = 8
 """Places tried for the first cut of a closed curve."""
 
 
-def bisected(now: Arrangement, cuts: Sequence[Cut], *, cols_known: bool = False) -> Found:
+def bisect(now: Arrangement, cuts: Sequence[GroupedCut], *, cols_known: bool = False) -> Found:
     """Arrange one matrix by the geometry of its rows, and of its columns.
 
     Notes
@@ -73,7 +73,7 @@ def _cut_alike(base: Arrangement, rows: _Tree, cols: _Tree | None) -> Iterator[A
     for axis in axes:
         row_order = rows.order(axis)
         others = col_orders[:1] if axis is None or cols is None else col_orders[1:]
-        yield from (_arranged(base, row_order, col_order) for col_order in others)
+        yield from (_arrange(base, row_order, col_order) for col_order in others)
 
 
 def _shift(best: _Best, base: Arrangement, rows: _Tree, cols: _Tree | None, groups: int) -> None:
@@ -81,14 +81,14 @@ def _shift(best: _Best, base: Arrangement, rows: _Tree, cols: _Tree | None, grou
     row_order, col_order = rows.order(), None if cols is None else cols.order()
     for step in range(SHIFTS):
         order = rows.order(shift=rows.points.count * step // (SHIFTS * groups))
-        if best.offer(_arranged(base, order, col_order)):
+        if best.offer(_arrange(base, order, col_order)):
             row_order = order
     for step in range(SHIFTS if cols is not None else 0):
         assert cols is not None
-        best.offer(_arranged(base, row_order, cols.order(shift=cols.points.count * step // (SHIFTS * groups))))
+        best.offer(_arrange(base, row_order, cols.order(shift=cols.points.count * step // (SHIFTS * groups))))
 
 
-def _arranged(now: Arrangement, rows: Index, cols: Index | None) -> Arrangement:
+def _arrange(now: Arrangement, rows: Index, cols: Index | None) -> Arrangement:
     arranged = now.with_rows(rows[None, :])
     return arranged if cols is None else arranged.with_cols(cols[None, :])
 
@@ -155,7 +155,7 @@ class _Best:
     What they lose is summed from residuals, not from what they capture, which rounds at more than a good tree loses.
     """
 
-    def __init__(self, cuts: Sequence[Cut]) -> None:
+    def __init__(self, cuts: Sequence[GroupedCut]) -> None:
         self._cuts = cuts
         self._arrangement: Arrangement | None = None
         self._lost = math.inf
@@ -182,7 +182,7 @@ class _Best:
         return Found(self.arrangement, len(self._cuts) * energy - self._lost)
 
 
-def _lost(now: Arrangement, cut: Cut) -> float:
+def _lost(now: Arrangement, cut: GroupedCut) -> float:
     """Energy that the blocks of a cut lose, about."""
     xp = namespace(now.grid)
     blocks = block_view(now.grid, cut.row_groups, cut.col_groups)

@@ -18,10 +18,10 @@ from ...kernels.linalg import squared_norms
 from ...structure.chain import Chain
 from ...structure.digits import digit_reversal
 from ...structure.tree import split_tree
-from ..cuts import Cut, Index, transposed
+from ..cuts import GroupedCut, Index, transposed
 from ..one_cut.arrangement import Arrangement
 
-__all__ = ["LARGEST_EXCHANGED", "are_ambiguous", "exchanged", "kicked", "product_error"]
+__all__ = ["LARGEST_EXCHANGED", "are_ambiguous", "exchange", "kick", "product_error"]
 
 LARGEST_EXCHANGED = 256
 """Side up to which attempts are compared by the error of the factorization, and exchanges are tried."""
@@ -52,8 +52,8 @@ def _product_errors(matrices: Array, chain: Chain) -> NDArray[np.float64]:
     return host_array(xp.sum(squared_norms(matrices - found.product), axis=-1)).astype(np.float64)
 
 
-def exchanged(
-    start: Arrangement, cuts: Sequence[Cut], chain: Chain, *, cols_known: bool = False
+def exchange(
+    start: Arrangement, cuts: Sequence[GroupedCut], chain: Chain, *, cols_known: bool = False
 ) -> tuple[Arrangement, float]:
     """Exchange rows, and columns, while the error of the factorization falls.
 
@@ -86,8 +86,8 @@ def exchanged(
     return now, error
 
 
-def kicked(
-    now: Arrangement, cuts: Sequence[Cut], error: float, rng: np.random.Generator, *, cols_known: bool = False
+def kick(
+    now: Arrangement, cuts: Sequence[GroupedCut], error: float, rng: np.random.Generator, *, cols_known: bool = False
 ) -> Arrangement:
     """Make some exchanges that cost little, whatever they do to the error: a start for other exchanges."""
     for side in (cuts, None if cols_known else transposed(cuts)):
@@ -101,12 +101,12 @@ def kicked(
     return now
 
 
-def are_ambiguous(now: Arrangement, cuts: Sequence[Cut], error: float) -> bool:
+def are_ambiguous(now: Arrangement, cuts: Sequence[GroupedCut], error: float) -> bool:
     """Whether there are rows or columns whose exchange costs less than the noise."""
     return len(_candidates(now, cuts, error)) > 0 or len(_candidates(now.T, transposed(cuts), error)) > 0
 
 
-def _candidates(now: Arrangement, cuts: Sequence[Cut], error: float) -> Index:
+def _candidates(now: Arrangement, cuts: Sequence[GroupedCut], error: float) -> Index:
     """Pairs of places (K, 2) whose exchange costs least by the residuals of the cuts, and less than the noise."""
     m = now.rows.shape[1]
     leaves = max(cut.row_groups for cut in cuts)

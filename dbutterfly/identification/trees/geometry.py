@@ -98,7 +98,7 @@ class Points:
 
     def _near(self, part: Index) -> NDArray[np.float64]:
         landmarks = part[:: -(-part.size // LANDMARKS)]
-        return _scaled(self._squared[np.ix_(landmarks, part)], self._squared[np.ix_(landmarks, landmarks)])
+        return _scale(self._squared[np.ix_(landmarks, part)], self._squared[np.ix_(landmarks, landmarks)])
 
 
 def _path_coordinates(squared: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -118,7 +118,7 @@ def _path_coordinates(squared: NDArray[np.float64]) -> NDArray[np.float64]:
         paths.append(dijkstra(graph, indices=np.array(landmarks[-1:]))[0])
         nearest = np.min(paths, axis=0)
     lengths = np.square(paths)
-    return _scaled(lengths, lengths[:, landmarks])
+    return _scale(lengths, lengths[:, landmarks])
 
 
 def _near_graph(squared: NDArray[np.float64]) -> csr_array:
@@ -134,7 +134,7 @@ def _near_graph(squared: NDArray[np.float64]) -> csr_array:
     return csr_array(edges)
 
 
-def _scaled(squared: NDArray[np.float64], between: NDArray[np.float64]) -> NDArray[np.float64]:
+def _scale(squared: NDArray[np.float64], between: NDArray[np.float64]) -> NDArray[np.float64]:
     """Coordinates (m, k) from squared distances (L, m) from landmarks, and those (L, L) between landmarks.
 
     References

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..cuts import Cut, left_of, right_of
+from ..cuts import GroupedCut, left_of, right_of
 from ..one_cut.arrangement import Arrangement
 from ..one_cut.solve import Search, solve_cut
-from .parts import composed, parts_of
+from .parts import compose, parts_of
 
-__all__ = ["free_parameters", "is_noise", "nested"]
+__all__ = ["free_parameters", "is_noise", "search_nested"]
 
 AGAIN = 2
 """Times that a cut is searched again."""
@@ -31,9 +31,9 @@ ROUNDING = 1e-6
 """Part of the energy that rounding may leave."""
 
 
-def nested(
+def search_nested(
     now: Arrangement,
-    cuts: Sequence[Cut],
+    cuts: Sequence[GroupedCut],
     search: Search,
     rng: np.random.Generator,
     solved: int | None = None,
@@ -67,14 +67,16 @@ def nested(
     root = solved
     if root is None:
         root = {"middle": len(cuts) // 2, "left": 0, "right": len(cuts) - 1}[search.order]
-        now = _checked(now, cuts[root], search, rng, noise)
+        now = _check(now, cuts[root], search, rng, noise)
     left, right = parts_of(now, cuts[root])
-    left = nested(left, left_of(cuts, root), search, rng, noise=noise)
-    right = nested(right, right_of(cuts, root), search, rng, noise=noise)
-    return composed(now, cuts[root], left, right)
+    left = search_nested(left, left_of(cuts, root), search, rng, noise=noise)
+    right = search_nested(right, right_of(cuts, root), search, rng, noise=noise)
+    return compose(now, cuts[root], left, right)
 
 
-def _checked(now: Arrangement, cut: Cut, search: Search, rng: np.random.Generator, noise: float | None) -> Arrangement:
+def _check(
+    now: Arrangement, cut: GroupedCut, search: Search, rng: np.random.Generator, noise: float | None
+) -> Arrangement:
     """Solve a cut, again with more effort while it leaves more than noise."""
     best = solve_cut(now, cut, search, rng)
     for more in range(1, AGAIN + 1):
@@ -86,7 +88,7 @@ def _checked(now: Arrangement, cut: Cut, search: Search, rng: np.random.Generato
     return best.arrangement
 
 
-def is_noise(now: Arrangement, cut: Cut, captured: float, noise: float) -> bool:
+def is_noise(now: Arrangement, cut: GroupedCut, captured: float, noise: float) -> bool:
     """Whether what a cut leaves is noise of this energy for each free parameter, for all that chance does to it."""
     free = free_parameters(now, cut)
     energy = float(now.row_energies.sum())
@@ -94,7 +96,7 @@ def is_noise(now: Arrangement, cut: Cut, captured: float, noise: float) -> bool:
     return left <= free * noise * (TOLERATED + CHANCE * math.sqrt(2 / max(free, 1)))
 
 
-def free_parameters(now: Arrangement, cut: Cut) -> int:
+def free_parameters(now: Arrangement, cut: GroupedCut) -> int:
     """Degrees of freedom of the matrices that the blocks of a cut leave."""
     s, t, m, n = (int(size) for size in now.grid.shape)
     return s * t * (m * n - cut.degrees_of_freedom((m, n)))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from ...kernels.grouping.groups import block_parts
-from ..cuts import Cut, Index
+from ..cuts import GroupedCut, Index
 from ..one_cut.arrangement import Arrangement
 
-__all__ = ["composed", "nested_order", "parts_of"]
+__all__ = ["compose", "nested_order", "parts_of"]
 
 
-def parts_of(now: Arrangement, cut: Cut) -> tuple[Arrangement, Arrangement]:
+def parts_of(now: Arrangement, cut: GroupedCut) -> tuple[Arrangement, Arrangement]:
     """Left and right parts of the blocks of a cut, as grids that are arranged as the whole is."""
     u, q, rank = cut
     rank = min(rank, now.grid.shape[2] // u, now.grid.shape[3] // q)
@@ -19,7 +19,7 @@ def parts_of(now: Arrangement, cut: Cut) -> tuple[Arrangement, Arrangement]:
     return Arrangement.of(left, (now.lines[0], rank)), Arrangement.of(right, (rank, now.lines[1]))
 
 
-def composed(now: Arrangement, cut: Cut, left: Arrangement, right: Arrangement) -> Arrangement:
+def compose(now: Arrangement, cut: GroupedCut, left: Arrangement, right: Arrangement) -> Arrangement:
     """Arrange the whole as its parts have been arranged meanwhile."""
     (s, m), (t, n), (u, q, _) = now.rows.shape, now.cols.shape, cut
     rows = nested_order(right.rows, left.rows.reshape(s, u, m // u))

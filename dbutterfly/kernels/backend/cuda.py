@@ -3,7 +3,8 @@
 A task crosses the device in a :class:`DeviceLane`, with a stream and a thread of its own: first what it has read is
 copied there, then its kernels run, then its results come back. Streams run side by side, so that the tile of the next
 task is copied while the kernels of this one run. For a copy not to wait, nor to keep a processor, its memory on the
-host is pinned: tiles are read into such memory (:func:`pinned`, through :mod:`dbutterfly.kernels.backend.tile_memory`).
+host is pinned: tiles are read into such memory (:func:`allocate_pinned`, through
+:mod:`dbutterfly.kernels.backend.tile_memory`).
 
 All memory that tasks take of the device, the first one that the process sees, comes from one pool, which is limited to
 what the plan allows; the pool of the program around is not touched, but for what it holds and nobody uses. When no lane
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 from ...errors import MemoryBudgetError
 from . import tile_memory
 
-__all__ = ["DeviceLane", "cupy", "free_memory", "has_device", "is_installed", "pinned", "staged"]
+__all__ = ["DeviceLane", "allocate_pinned", "cupy", "find_staged", "free_memory", "has_device", "is_installed"]
 
 _log = logging.getLogger("dbutterfly")
 
@@ -62,7 +63,7 @@ def free_memory() -> int:
     return int(free)
 
 
-def pinned(size: int) -> NDArray[np.uint8]:
+def allocate_pinned(size: int) -> NDArray[np.uint8]:
     """Memory of the host that the device reaches by itself; plain memory, and slower copies, where there is no more.
 
     It is of this size, and goes back when it is gone: CuPy's pool would round it up, and keep it.
@@ -76,7 +77,7 @@ def pinned(size: int) -> NDArray[np.uint8]:
     return found
 
 
-def staged(array: NDArray[Any]) -> Any:
+def find_staged(array: NDArray[Any]) -> Any:
     """The copy on the device of an array that was staged in the lane of this thread; None of any other array."""
     lane: DeviceLane | None = getattr(_here, "lane", None)
     return None if lane is None else lane.copy_of(array)

@@ -48,7 +48,7 @@ class Backend:
         """Copy a NumPy array to the device, unless it was staged and is there (NumPy: the array itself)."""
         if self.name == "numpy":
             return array
-        found = cuda.staged(array)
+        found = cuda.find_staged(array)
         return cuda.cupy().asarray(array) if found is None else found
 
     def to_host(self, array: Array) -> NDArray[Any]:
@@ -64,7 +64,7 @@ class Backend:
     @property
     def host_memory(self) -> Callable[[int], NDArray[np.uint8]] | None:
         """Where the memory of tiles comes from, for copies to the device to be fast; None for plain memory."""
-        return None if self.name == "numpy" else cuda.pinned
+        return None if self.name == "numpy" else cuda.allocate_pinned
 
 
 def resolve_backend(name: str = "auto", device_memory: int | None = None) -> Backend:

@@ -2,7 +2,7 @@
 
 A tile is large enough for its memory to go back to the system when it is freed, and the system clears every page that
 it hands out: for each tile anew, that takes as long as reading it from the page cache, and the bandwidth of the memory
-that all workers of a machine share. While tasks are under way in this process (:func:`kept`), what no array refers to
+that all workers of a machine share. While tasks are under way in this process (:func:`keep`), what no array refers to
 any more waits for the next tile instead; when the last of them has ended, it goes back.
 
 There are never more buffers than tiles were held at one time, since a new one is made only if none is free.
@@ -27,7 +27,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Allocate", "empty", "kept"]
+__all__ = ["Allocate", "empty", "keep"]
 
 Allocate: TypeAlias = Callable[[int], NDArray[np.uint8]]
 """Makes a number of bytes."""
@@ -52,7 +52,7 @@ _allocate: Allocate | None = None
 
 
 @contextlib.contextmanager
-def kept(allocate: Allocate | None = None) -> Iterator[None]:
+def keep(allocate: Allocate | None = None) -> Iterator[None]:
     """Keep the memory of tiles for others until the last of the concurrent users leaves.
 
     Parameters

@@ -23,7 +23,7 @@ import functools
 import operator
 from typing import NamedTuple
 
-from ...structure.chain import Chain, Split
+from ...structure.chain import Chain, Cut
 from ...structure.tree import Tree, tree_leaves
 from ..backend import Array, namespace
 from ..linalg import squared_norms
@@ -97,16 +97,16 @@ def factor_stack(matrices: Array, chain: Chain, tree: Tree, *, stack_bytes: int)
     exact = isinstance(tree[0], int)  # a left child of one factor is its own product
     parts = left_matrices(left_parts(blocks, rank, stack_bytes=stack_bytes, weighted=not exact))
     left = factor_stack(parts, left_chain, tree[0], stack_bytes=stack_bytes)
-    missed = _missed(parts, left, tree[0], PANEL)
+    missed = _residuals(parts, left, tree[0], PANEL)
     if rank == 1 or not exact:
         left = orthonormal_columns(left, rank)
     basis = left_rows(left.product, rank)
     projected = xp.reshape(xp.matmul(xp.conj(basis), blocks), (count, u, q, rank, v))
     right = right_matrices(xp.permute_dims(projected, (0, 2, 1, 3, 4)))
     fitted = factor_stack(right, right_chain, tree[1], stack_bytes=stack_bytes)
-    sums = (_summed(missed, u), _summed(_missed(right, fitted, tree[1]), q))
+    sums = (_sum_up(missed, u), _sum_up(_residuals(right, fitted, tree[1]), q))
     factors = [join_left(factor, u) for factor in left.factors] + [join_right(factor, q) for factor in fitted.factors]
-    return Factored(factors, _multiplied(basis, fitted.product, split), xp.concat(sums, axis=1))
+    return Factored(factors, _multiply(basis, fitted.product, split), xp.concat(sums, axis=1))
 
 
 def with_top(missed: Array, top: Array, tree: Tree) -> Array:
@@ -116,7 +116,7 @@ def with_top(missed: Array, top: Array, tree: Tree) -> Array:
     return namespace(missed).concat((missed[:, :at], top[:, None], missed[:, at:]), axis=1)
 
 
-def _missed(given: Array, found: Factored, tree: Tree, panel: int | None = None) -> Array:
+def _residuals(given: Array, found: Factored, tree: Tree, panel: int | None = None) -> Array:
     """The same for products that were fitted to ``given``, by panels of columns; a single factor misses nothing."""
     if isinstance(tree, int):
         return found.missed
@@ -126,7 +126,7 @@ def _missed(given: Array, found: Factored, tree: Tree, panel: int | None = None)
     return with_top(found.missed, namespace(given).sum(functools.reduce(operator.add, rows), axis=-1), tree)
 
 
-def _summed(missed: Array, groups: int) -> Array:
+def _sum_up(missed: Array, groups: int) -> Array:
     """Sums over the children (K*groups, cuts) of each node: (K, cuts)."""
     xp = namespace(missed)
     count, cuts = missed.shape
@@ -161,7 +161,7 @@ def right_rows(matrices: Array, q: int, rank: int) -> Array:
     return xp.permute_dims(xp.reshape(matrices, (-1, q, rank, rows // rank, v)), (0, 1, 3, 2, 4))
 
 
-def _multiplied(basis: Array, right: Array, split: Split) -> Array:
+def _multiply(basis: Array, right: Array, split: Cut) -> Array:
     """Products X B of a node from the columns of X, as rows (K*u, q, r, p), and B (K*q, r*u, v)."""
     xp = namespace(basis)
     p, u, q, v, rank = split
@@ -235,7 +235,7 @@ def multiply_stack(factors: list[Array], chain: Chain, tree: Tree) -> Array:
     split, left_chain, right_chain = chain.cut(position)
     left = multiply_stack([part_left(f, split.u) for f in factors[:position]], left_chain, tree[0])
     right = multiply_stack([part_right(f, split.q) for f in factors[position:]], right_chain, tree[1])
-    return _multiplied(left_rows(left, split.rank), right, split)
+    return _multiply(left_rows(left, split.rank), right, split)
 
 
 def part_left(factor: Array, u: int) -> Array:

@@ -18,15 +18,15 @@ from collections.abc import Sequence
 from ...structure.chain import Chain
 from ..backend import Array, host_array, namespace
 
-__all__ = ["product_norm", "rounded"]
+__all__ = ["product_norm", "round_product"]
 
 
 def product_norm(ks_values: Sequence[Array], chain: Chain) -> float:
-    """Frobenius norm of the product of a chainable chain, given as to :func:`rounded`."""
+    """Frobenius norm of the product of a chainable chain, given as to :func:`round_product`."""
     return _norm(_left_orthonormal(ks_values, chain)[-1])
 
 
-def rounded(ks_values: Sequence[Array], chain: Chain, tol: float) -> tuple[list[Array], float]:
+def round_product(ks_values: Sequence[Array], chain: Chain, tol: float) -> tuple[list[Array], float]:
     """Lower the ranks of the junctions of a chainable chain.
 
     Parameters
@@ -58,7 +58,7 @@ def rounded(ks_values: Sequence[Array], chain: Chain, tol: float) -> tuple[list[
         parts[level] = xp.permute_dims(right, (0, 3, 1, 4, 5, 2))
         scaled = u[:, :, :kept] * xp.astype(s[:, None, :kept], u.dtype)
         parts[level - 1] = _times_from_right(parts[level - 1], scaled)
-    return [_joined(part) for part in parts], math.sqrt(spent) / norm if norm else 0.0
+    return [_join(part) for part in parts], math.sqrt(spent) / norm if norm else 0.0
 
 
 def _left_orthonormal(ks_values: Sequence[Array], chain: Chain) -> list[Array]:
@@ -98,7 +98,7 @@ def _times_from_right(part: Array, blocks: Array) -> Array:
     return xp.permute_dims(product, (0, 3, 4, 1, 5, 2))
 
 
-def _joined(part: Array) -> Array:
+def _join(part: Array) -> Array:
     a, rank, m, n, after, d = part.shape
     return namespace(part).reshape(part, (a, rank * m, n * after, d))
 

@@ -30,9 +30,9 @@ __all__ = [
     "block_view",
     "fit_rows",
     "leading_rows",
-    "permuted_rows",
+    "permute_rows",
     "squares_of",
-    "transposed_grid",
+    "transpose_grid",
     "unit_rows",
 ]
 
@@ -70,7 +70,7 @@ class Parts(NamedTuple):
     right: Array
 
 
-def transposed_grid(grid: Array) -> Array:
+def transpose_grid(grid: Array) -> Array:
     """Grid of the transposed matrices: (T, S, n*b, m*a)."""
     return namespace(grid).permute_dims(grid, (1, 0, 3, 2))
 
@@ -182,7 +182,7 @@ def block_parts(grid: Array, row_groups: int, col_groups: int, rank: int) -> Par
     return Parts(left, right)
 
 
-def permuted_rows(grid: Array, order: Array, *, lines: int = 1) -> Array:
+def permute_rows(grid: Array, order: Array, *, lines: int = 1) -> Array:
     """Grid whose row items are taken in the order (S, m) of each row of the grid."""
     xp = namespace(grid)
     s, t, m, n = grid.shape

@@ -138,11 +138,11 @@ def _cut(left: Array, right: Array, values: Array, rank: int) -> tuple[Array, Ar
     xp = namespace(left)
     there = xp.astype(xp.astype(values > 0, values.dtype), right.dtype)[..., None]
     squares = xp.astype(values, xp.float64)[..., None] ** 2
-    left, right, squares = (_resized(array, rank) for array in (left, right * there, squares))
+    left, right, squares = (_resize(array, rank) for array in (left, right * there, squares))
     return left, right, squares[..., 0]
 
 
-def _resized(array: Array, rank: int) -> Array:
+def _resize(array: Array, rank: int) -> Array:
     xp = namespace(array)
     missing = rank - array.shape[-2]
     if missing <= 0:

@@ -45,14 +45,14 @@ def pivots(vectors: Array, count: int, priority: Array, without: Array | None = 
         chosen.append(xp.astype(best, xp.int64, copy=False))
         if number + 1 < count:
             free = free & (here != chosen[-1])
-            rest = _eliminated(rest, chosen[-1])
+            rest = _eliminate(rest, chosen[-1])
             score = column_squares(rest)
     if not chosen:
         return xp.zeros((*vectors.shape[:-2], 0), dtype=xp.int64, device=vectors.device)
     return xp.concat(chosen, axis=-1)
 
 
-def _eliminated(vectors: Array, at: Array) -> Array:
+def _eliminate(vectors: Array, at: Array) -> Array:
     """Project the columns (..., m) of the stacks on the complement of those at a position."""
     xp = namespace(vectors)
     column = taken(vectors, at)

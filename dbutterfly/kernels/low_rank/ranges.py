@@ -15,8 +15,8 @@ thin QR.
 from __future__ import annotations
 
 from ..backend import Array, namespace, true_places
-from ..linalg import RELATIVE_SLACK, SUBTRACTED, adjoint, replaced_rows, residual_energy, squared_norms
-from .subspace import OVERSAMPLING, ROUNDED, best_subspaces, gaussian, padded, tamed
+from ..linalg import RELATIVE_SLACK, SUBTRACTED, adjoint, replace_rows, residual_energy, squared_norms
+from .subspace import OVERSAMPLING, ROUNDED, best_subspaces, fixed_sketch, pad, tame
 
 __all__ = ["leading_ranges", "weighted_ranges"]
 
@@ -42,34 +42,34 @@ def leading_ranges(blocks: Array, rank: int) -> Array:
     count, p, v = blocks.shape
     if p <= rank:
         identity = xp.eye(p, dtype=blocks.dtype, device=blocks.device)
-        return padded(xp.broadcast_to(identity, (count, p, p)), rank)
-    blocks, energy, _, _ = tamed(blocks)
+        return pad(xp.broadcast_to(identity, (count, p, p)), rank)
+    blocks, energy, _, _ = tame(blocks)
     if v <= rank:
-        return padded(xp.matrix_transpose(xp.linalg.qr(blocks)[0]), rank)
-    omega = xp.asarray(gaussian(v, rank), dtype=blocks.dtype, device=blocks.device)
+        return pad(xp.matrix_transpose(xp.linalg.qr(blocks)[0]), rank)
+    omega = xp.asarray(fixed_sketch(v, rank), dtype=blocks.dtype, device=blocks.device)
     basis = xp.linalg.qr(xp.matmul(blocks, xp.broadcast_to(omega, (count, v, rank))))[0]
-    return xp.matrix_transpose(_iterated(blocks, energy, basis, ROUNDS))
+    return xp.matrix_transpose(_iterate(blocks, energy, basis, ROUNDS))
 
 
-def _iterated(blocks: Array, energy: Array, basis: Array, rounds: int) -> Array:
+def _iterate(blocks: Array, energy: Array, basis: Array, rounds: int) -> Array:
     """Columns (n, p, r) after a round from ``basis``; blocks that have more to gain go through more."""
     xp = namespace(blocks)
     outer, triangle = xp.linalg.qr(xp.matmul(adjoint(blocks), basis))
     y = xp.matmul(blocks, outer)
     found = xp.linalg.qr(y)[0]
-    open_ = ~_settled(blocks, energy, y, outer, y - xp.matmul(basis, adjoint(triangle)), triangle)
+    open_ = ~_are_settled(blocks, energy, y, outer, y - xp.matmul(basis, adjoint(triangle)), triangle)
     which = true_places(open_)
     if which.shape[0] == 0:
         return found
     rest = xp.take(blocks, which, axis=0)
     if rounds > 1:
-        better = _iterated(rest, xp.take(energy, which), xp.take(found, which, axis=0), rounds - 1)
+        better = _iterate(rest, xp.take(energy, which), xp.take(found, which, axis=0), rounds - 1)
     else:
         better = xp.linalg.qr(xp.matrix_transpose(best_subspaces(rest, (basis.shape[2],)).left))[0]
-    return replaced_rows(found, open_, better)
+    return replace_rows(found, open_, better)
 
 
-def _settled(blocks: Array, energy: Array, y: Array, outer: Array, rise: Array, triangle: Array) -> Array:
+def _are_settled(blocks: Array, energy: Array, y: Array, outer: Array, rise: Array, triangle: Array) -> Array:
     """Blocks of which no other directions could capture more by ``RELATIVE_SLACK`` of what is lost.
 
     What is lost is formed from the residual only where the difference of energies, which bounds it, leaves that open.
@@ -90,7 +90,7 @@ def _settled(blocks: Array, energy: Array, y: Array, outer: Array, rise: Array, 
     blocks, y, outer = (xp.take(array, which, axis=0) for array in (blocks, y, outer))
     risen, least, rounding = (xp.take(array, which) for array in (risen, least, rounding))
     lost = residual_energy(blocks, y, adjoint(outer))
-    return replaced_rows(settled, doubtful, (risen <= RELATIVE_SLACK * (least - lost)) | (lost <= rounding))
+    return replace_rows(settled, doubtful, (risen <= RELATIVE_SLACK * (least - lost)) | (lost <= rounding))
 
 
 def weighted_ranges(blocks: Array, rank: int) -> Array:
@@ -110,14 +110,14 @@ def weighted_ranges(blocks: Array, rank: int) -> Array:
         :func:`dbutterfly.kernels.low_rank.subspace.best_subspaces`. Zero beyond the smaller side.
     """
     xp = namespace(blocks)
-    blocks, energy, divisor, _ = tamed(blocks)
+    blocks, energy, divisor, _ = tame(blocks)
     basis = _start_basis(blocks, rank)
     inner = blocks if basis is None else xp.matmul(adjoint(basis), blocks)
     left, values, _ = xp.linalg.svd(adjoint(xp.linalg.qr(adjoint(inner))[1]), full_matrices=False)
     kept = min(rank, values.shape[1])
     left, values = left[:, :, :kept], values[:, :kept]
     weighted = left * (xp.astype(values, blocks.dtype) * divisor[:, None])[:, None, :]
-    weighted = padded(xp.matrix_transpose(weighted if basis is None else xp.matmul(basis, weighted)), rank)
+    weighted = pad(xp.matrix_transpose(weighted if basis is None else xp.matmul(basis, weighted)), rank)
     if basis is None:
         return weighted
     outside = energy - xp.sum(squared_norms(inner), axis=-1)
@@ -128,7 +128,7 @@ def weighted_ranges(blocks: Array, rank: int) -> Array:
     if which.shape[0] == 0:
         return weighted
     better = best_subspaces(xp.take(blocks, which, axis=0), (rank,)).left
-    return replaced_rows(weighted, open_, better * xp.take(divisor, which)[:, None, None])
+    return replace_rows(weighted, open_, better * xp.take(divisor, which)[:, None, None])
 
 
 def _start_basis(blocks: Array, rank: int) -> Array | None:
@@ -140,6 +140,6 @@ def _start_basis(blocks: Array, rank: int) -> Array | None:
         return None
     combined = blocks
     if v > k:
-        omega = xp.asarray(gaussian(v, k), dtype=blocks.dtype, device=blocks.device)
+        omega = xp.asarray(fixed_sketch(v, k), dtype=blocks.dtype, device=blocks.device)
         combined = xp.matmul(blocks, xp.broadcast_to(omega, (blocks.shape[0], v, k)))
     return xp.linalg.qr(combined)[0]

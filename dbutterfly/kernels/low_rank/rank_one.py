@@ -28,7 +28,7 @@ from ..linalg import (
     adjoint,
     cancels,
     nonzero_divisor,
-    replaced,
+    replace,
     residual_energy,
     safe_range,
     squared_norms,
@@ -84,13 +84,13 @@ def rank_one(blocks: Array) -> RankOne:
     which = true_places(outside)
     if which.shape[0] == 0:
         return _from_largest_row(blocks, rows, energy)
-    rescaled = _rescaled(xp.take(blocks, which, axis=0))
+    rescaled = _approximate_rescaled(xp.take(blocks, which, axis=0))
     if which.shape[0] == blocks.shape[0]:
         return rescaled
-    return replaced(_from_largest_row(blocks, rows, energy), outside, rescaled)
+    return replace(_from_largest_row(blocks, rows, energy), outside, rescaled)
 
 
-def _rescaled(blocks: Array) -> RankOne:
+def _approximate_rescaled(blocks: Array) -> RankOne:
     """Bring every block to largest modulus one first, for entries whose squares leave the range of the dtype."""
     xp = namespace(blocks)
     largest = xp.max(xp.abs(blocks), axis=(1, 2))
@@ -112,7 +112,7 @@ def _from_largest_row(blocks: Array, rows: Array, energy: Array) -> RankOne:
     found, done = _round(blocks, left, energy)
     hard = true_places(~done)
     if hard.shape[0]:
-        found = replaced(found, ~done, _hard(xp.take(blocks, hard, axis=0), xp.take(energy, hard)))
+        found = replace(found, ~done, _hard(xp.take(blocks, hard, axis=0), xp.take(energy, hard)))
     return found
 
 
@@ -128,7 +128,7 @@ def _round(blocks: Array, left: Array, energy: Array) -> tuple[RankOne, Array]:
     left = xp.matmul(blocks, adjoint(right))
     rise = squared_norms(adjoint(left - u * unit))[:, 0]
     captured = squared_norms(adjoint(left))[:, 0]
-    discarded = _discarded(blocks, left, right, energy, captured)
+    discarded = _discarded_energy(blocks, left, right, energy, captured)
     slack = slack_bound(t[:, 0] ** 2, rise, discarded)
     settled = is_settled(energy, discarded, rise, slack, blocks.dtype)
     return RankOne(left[:, :, 0], right[:, 0, :], energy, discarded, xp.minimum(slack, discarded)), settled
@@ -143,7 +143,7 @@ def is_settled(energy: Array, discarded: Array, rise: Array, slack: Array, dtype
     return (slack <= RELATIVE_SLACK * discarded) | (rise + slack <= (8 * eps) ** 2 * energy) | (energy == 0)
 
 
-def _discarded(blocks: Array, left: Array, right: Array, energy: Array, captured: Array) -> Array:
+def _discarded_energy(blocks: Array, left: Array, right: Array, energy: Array, captured: Array) -> Array:
     """``||Z||^2 - ||Z v||^2``, from the residual itself in every block where that difference cancels."""
     xp = namespace(blocks)
     difference = energy - captured

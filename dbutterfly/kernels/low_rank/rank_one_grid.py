@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backend import Array, entry_bytes, host_array, is_complex, namespace
-from ..linalg import adjoint, cancels, nonzero_divisor, replaced, residual_energy, squared_norms
+from ..linalg import adjoint, cancels, nonzero_divisor, replace, residual_energy, squared_norms
 from .rank_one import RankOne, is_settled, rank_one, slack_bound
 
 __all__ = ["rank_one_grid", "stacks_of"]
@@ -66,11 +66,11 @@ def rank_one_grid(grid: Array, *, dtype: Any, stack_bytes: int, certified: bool 
     parts, copy = stacks_of(grid, dtype, stack_bytes)
     rounds = [_first_round(copy(part)) for part in parts]
     ends = _ends(rounds)
-    round_ = _Round(*(_joined(arrays) for arrays in zip(*rounds, strict=True)))
-    found, rise, t2 = _scaled(round_)
+    round_ = _Round(*(_join(arrays) for arrays in zip(*rounds, strict=True)))
+    found, rise, t2 = _scale(round_)
     if certified:
         small = cancels(found.discarded, found.energy, dtype)
-        residuals = _revisited(parts, ends, small, lambda part, at: _residuals(copy(part), found, at))
+        residuals = _revisit(parts, ends, small, lambda part, at: _residuals(copy(part), found, at))
     else:
         small = found.discarded < float(xp.finfo(dtype).eps) * found.energy
         residuals = float(xp.finfo(dtype).eps) * found.energy
@@ -79,7 +79,7 @@ def rank_one_grid(grid: Array, *, dtype: Any, stack_bytes: int, certified: bool 
     slack = slack_bound(t2, rise, found.discarded)
     found = found._replace(slack=xp.minimum(slack, found.discarded))
     doubtful = ~is_settled(found.energy, found.discarded, rise, slack, dtype) | ~_in_range(found.energy, dtype)
-    found = _mended(found, doubtful, parts, ends, copy)
+    found = _mend(found, doubtful, parts, ends, copy)
     return RankOne(*(xp.reshape(array, (groups, peers, *array.shape[1:])) for array in found))
 
 
@@ -181,7 +181,7 @@ def _total(terms: Iterator[Array]) -> Array:
     return total
 
 
-def _scaled(round_: _Round) -> tuple[RankOne, Array, Array]:
+def _scale(round_: _Round) -> tuple[RankOne, Array, Array]:
     """Left and right parts with energies (slack not yet known), the rise ``|w|^2`` of the round, and ``t^2``."""
     xp = namespace(round_.a)
     a, b, c = round_.a[:, :, 0], round_.b[:, 0, :], round_.c[:, :, 0]
@@ -205,7 +205,7 @@ def _residuals(blocks: Array, found: RankOne, at: slice) -> Array:
     return residual_energy(blocks, found.left[at, :, None], found.right[at, None, :])
 
 
-def _mended(
+def _mend(
     found: RankOne, doubtful: Array, parts: list[Array], ends: list[int], copy: Callable[[Array], Array]
 ) -> RankOne:
     """Put better approximations in place of the doubtful ones, which are taken together to stacks."""
@@ -215,10 +215,10 @@ def _mended(
     def taken(number: int) -> Array:
         return xp.take(copy(parts[number]), xp.asarray(places[number], device=doubtful.device), axis=0)
 
-    better = [rank_one(_joined(taken(number) for number in stack)) for stack in _together(places, ends[1])]
+    better = [rank_one(_join(taken(number) for number in stack)) for stack in _together(places, ends[1])]
     if not better:
         return found
-    return replaced(found, doubtful, RankOne(*(_joined(arrays) for arrays in zip(*better, strict=True))))
+    return replace(found, doubtful, RankOne(*(_join(arrays) for arrays in zip(*better, strict=True))))
 
 
 def _together(places: list[NDArray[np.intp]], most: int) -> Iterator[list[int]]:
@@ -236,15 +236,13 @@ def _together(places: list[NDArray[np.intp]], most: int) -> Iterator[list[int]]:
         yield stack
 
 
-def _revisited(
-    parts: list[Array], ends: list[int], mask: Array, visit: Callable[[Array, slice], Array]
-) -> Array | None:
+def _revisit(parts: list[Array], ends: list[int], mask: Array, visit: Callable[[Array, slice], Array]) -> Array | None:
     """What ``visit`` says of the parts that have a block under ``mask``, zero elsewhere; None if there is none."""
     flags = host_array(mask)
     if not flags.any():
         return None
     nothing = namespace(mask).zeros(ends[1], dtype=namespace(mask).float64, device=mask.device)
-    return _joined(
+    return _join(
         visit(part, at) if flags[at].any() else nothing[: at.stop - at.start]
         for part, at in zip(parts, _spans(ends), strict=True)
     )
@@ -261,6 +259,6 @@ def _spans(ends: list[int]) -> list[slice]:
     return [slice(first, last) for first, last in itertools.pairwise(ends)]
 
 
-def _joined(arrays: Any) -> Array:
+def _join(arrays: Any) -> Array:
     arrays = list(arrays)
     return arrays[0] if len(arrays) == 1 else namespace(arrays[0]).concat(arrays, axis=0)

@@ -40,14 +40,14 @@ from ..linalg import (
     SUBTRACTED,
     adjoint,
     cancels,
-    replaced,
-    replaced_rows,
+    replace,
+    replace_rows,
     residual_energy,
     safe_range,
     squared_norms,
 )
 
-__all__ = ["OVERSAMPLING", "LowRank", "best_subspaces", "gaussian", "padded", "tamed"]
+__all__ = ["OVERSAMPLING", "LowRank", "best_subspaces", "fixed_sketch", "pad", "tame"]
 
 OVERSAMPLING = 4
 """Columns beyond the rank: they widen the gap on which convergence and the bound depend."""
@@ -103,19 +103,19 @@ def best_subspaces(blocks: Array, ranks: tuple[int, ...]) -> LowRank:
         a non-finite energy and meaningless vectors.
     """
     xp = namespace(blocks)
-    blocks, energy, divisor, spoilt = tamed(blocks)
-    found = _found(blocks, energy, ranks)
+    blocks, energy, divisor, spoilt = tame(blocks)
+    found = _find(blocks, energy, ranks)
     square = xp.astype(xp.real(divisor) if is_complex(xp, divisor.dtype) else divisor, xp.float64) ** 2
     return LowRank(
-        padded(found.left * divisor[:, None, None], ranks[-1]),
-        padded(found.right, ranks[-1]),
+        pad(found.left * divisor[:, None, None], ranks[-1]),
+        pad(found.right, ranks[-1]),
         found.energy * square + spoilt,
         found.discarded * square[:, None],
         found.slack * square[:, None],
     )
 
 
-def tamed(blocks: Array) -> tuple[Array, Array, Array, Array]:
+def tame(blocks: Array) -> tuple[Array, Array, Array, Array]:
     """Blocks that a decomposition can meet, their energies, what they were divided by, and inf (else 0) for bad ones.
 
     Blocks whose squares leave the range of the dtype are divided by their largest modulus; non-finite ones are bad, and
@@ -137,12 +137,12 @@ def tamed(blocks: Array) -> tuple[Array, Array, Array, Array]:
 
 
 @functools.lru_cache(maxsize=64)
-def gaussian(rows: int, cols: int) -> NDArray[np.float64]:
+def fixed_sketch(rows: int, cols: int) -> NDArray[np.float64]:
     """Random matrix, the same at every call."""
     return np.random.default_rng(0).standard_normal((rows, cols))
 
 
-def _found(blocks: Array, energy: Array, ranks: tuple[int, ...]) -> LowRank:
+def _find(blocks: Array, energy: Array, ranks: tuple[int, ...]) -> LowRank:
     """Approximations within a few directions, and rounds from there for the blocks that this does not settle.
 
     What the triangle leaves in its lower right corner is no less than the squares of its last singular values, so that
@@ -150,7 +150,11 @@ def _found(blocks: Array, energy: Array, ranks: tuple[int, ...]) -> LowRank:
     """
     xp = namespace(blocks)
     p, k = blocks.shape[1], ranks[-1] + OVERSAMPLING
-    rows = blocks if p <= k else xp.matmul(xp.asarray(gaussian(k, p), dtype=blocks.dtype, device=blocks.device), blocks)
+    rows = (
+        blocks
+        if p <= k
+        else xp.matmul(xp.asarray(fixed_sketch(k, p), dtype=blocks.dtype, device=blocks.device), blocks)
+    )
     outer = xp.linalg.qr(adjoint(rows))[0]
     y = xp.matmul(blocks, outer)
     basis, triangle = xp.linalg.qr(y)
@@ -160,12 +164,12 @@ def _found(blocks: Array, energy: Array, ranks: tuple[int, ...]) -> LowRank:
     promising = (outside <= RELATIVE_SLACK * (outside + rest)) | cancels(outside, energy, blocks.dtype)
 
     def refined(blocks: Array, energy: Array, basis: Array) -> LowRank:
-        return _refined(blocks, energy, ranks, basis, ROUNDS)
+        return _refine(blocks, energy, ranks, basis, ROUNDS)
 
     if not any_true(promising):
         return refined(blocks, energy, basis)
     found, settled = _within(blocks, energy, outer, y, triangle, ranks)
-    return _mended(found, settled & promising, refined, (blocks, energy, basis))
+    return _mend(found, settled & promising, refined, (blocks, energy, basis))
 
 
 def _within(
@@ -178,25 +182,25 @@ def _within(
     right = xp.matmul(rotation[:, :few, :], adjoint(outer))
     columns = xp.matmul(y, adjoint(rotation[:, :few, :]))
     left = xp.matrix_transpose(columns)
-    discarded = _discarded(blocks, energy, columns, right, squared_norms(left), ranks)
+    discarded = _discarded_energies(blocks, energy, columns, right, squared_norms(left), ranks)
     outside = discarded[:, -1] - _sum(xp.astype(values[:, few:], xp.float64) ** 2)
     slack = xp.minimum(_with_rounding(outside, discarded[:, -1], energy, blocks.dtype)[:, None], discarded)
     return LowRank(left, right, energy, discarded, slack), _is_settled(slack, discarded, energy, blocks.dtype)
 
 
-def _refined(blocks: Array, energy: Array, ranks: tuple[int, ...], basis: Array, rounds: int) -> LowRank:
+def _refine(blocks: Array, energy: Array, ranks: tuple[int, ...], basis: Array, rounds: int) -> LowRank:
     """Rounds from a basis until every block is settled, and the Gram matrix for those that ``rounds`` do not settle."""
     found, settled, y = _round(blocks, energy, basis, ranks)
 
     def again(blocks: Array, energy: Array, y: Array) -> LowRank:
         if rounds == 1:
             return _by_gram(blocks, energy, ranks)
-        return _refined(blocks, energy, ranks, namespace(y).linalg.qr(y)[0], rounds - 1)
+        return _refine(blocks, energy, ranks, namespace(y).linalg.qr(y)[0], rounds - 1)
 
-    return _mended(found, settled, again, (blocks, energy, y))
+    return _mend(found, settled, again, (blocks, energy, y))
 
 
-def _mended(found: LowRank, good: Array, better: Callable[..., LowRank], of: tuple[Array, ...]) -> LowRank:
+def _mend(found: LowRank, good: Array, better: Callable[..., LowRank], of: tuple[Array, ...]) -> LowRank:
     """Put ``better`` of the arrays in place of what is not good."""
     which = true_places(~good)
     if which.shape[0] == 0:
@@ -204,7 +208,7 @@ def _mended(found: LowRank, good: Array, better: Callable[..., LowRank], of: tup
     xp = namespace(good)
     if which.shape[0] == good.shape[0]:
         return better(*of)
-    return replaced(found, ~good, better(*(xp.take(array, which, axis=0) for array in of)))
+    return replace(found, ~good, better(*(xp.take(array, which, axis=0) for array in of)))
 
 
 def _round(blocks: Array, energy: Array, basis: Array, ranks: tuple[int, ...]) -> tuple[LowRank, Array, Array]:
@@ -216,7 +220,7 @@ def _round(blocks: Array, energy: Array, basis: Array, ranks: tuple[int, ...]) -
     y = xp.matmul(blocks, adjoint(right))
     rise = y - xp.matmul(basis, inner) * xp.astype(values, blocks.dtype)[:, None, :]
     rise, caught = (squared_norms(xp.matrix_transpose(columns)) for columns in (rise, y))
-    discarded = _discarded(blocks, energy, y[:, :, :few], right[:, :few, :], caught, ranks)
+    discarded = _discarded_energies(blocks, energy, y[:, :, :few], right[:, :few, :], caught, ranks)
     beyond = _with_rounding(discarded[:, -1] - _sum(caught[:, few:]), discarded[:, -1], energy, blocks.dtype)
     slacks = []
     for index, rank in enumerate(min(rank, few) for rank in ranks):
@@ -246,7 +250,7 @@ def _sum(squares: Array) -> Array:
     return namespace(squares).sum(squares, axis=-1)
 
 
-def _discarded(
+def _discarded_energies(
     blocks: Array, energy: Array, columns: Array, right: Array, caught: Array, ranks: tuple[int, ...]
 ) -> Array:
     """``||Z||^2 - ||Z V_r||^2`` for each of the ranks, from the residual of the last where that difference cancels."""
@@ -259,7 +263,7 @@ def _discarded(
         arrays = (blocks, columns, right)
         if which.shape[0] < small.shape[0]:
             arrays = tuple(xp.take(array, which, axis=0) for array in arrays)
-        last = replaced_rows(last, small, residual_energy(*arrays))
+        last = replace_rows(last, small, residual_energy(*arrays))
     return xp.stack([last + _sum(caught[:, min(rank, few) : few]) for rank in ranks], axis=-1)
 
 
@@ -283,7 +287,7 @@ def _by_gram(blocks: Array, energy: Array, ranks: tuple[int, ...]) -> LowRank:
     return found._replace(slack=xp.stack(slacks, axis=-1))
 
 
-def padded(rows: Array, rank: int) -> Array:
+def pad(rows: Array, rank: int) -> Array:
     """The first ``rank`` of vectors (n, k, x), or all with zero vectors after them."""
     xp = namespace(rows)
     count, k, length = rows.shape

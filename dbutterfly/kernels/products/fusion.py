@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 
 from ...structure.chain import Pattern
-from ...structure.fusion import fused_patterns
+from ...structure.fusion import fuse_patterns
 from ..backend import Array, namespace
 
 __all__ = ["fuse_factors"]
@@ -42,7 +42,7 @@ def fuse_factors(ks_values: Sequence[Array]) -> Array:
 
 def _fuse_pair(left: Array, right: Array) -> Array:
     xp = namespace(left)
-    fused_patterns([Pattern(*left.shape), Pattern(*right.shape)], [range(2)])  # raises
+    fuse_patterns([Pattern(*left.shape), Pattern(*right.shape)], [range(2)])  # raises
     (a, b, c1, d1), (a2, _, c, d) = left.shape, right.shape
     s, t = a2 // a, d1 // d
     rank = c1 // s

@@ -145,7 +145,7 @@ def _one(factors: Factors, x: Array, gather: Array | None, scatter: Array | None
             x = xp.reshape(xp.permute_dims(xp.reshape(x, (a, c, d)), (1, 0, 2)), (c, lanes))
         y = _large(values, x, xp) if b * c >= LARGE_MATRIX else _small(values, x, xp)
         if k == len(factors) - 1 and scatter is not None:
-            return _scattered(xp.reshape(y, (-1,)), scatter, xp)
+            return _scatter(xp.reshape(y, (-1,)), scatter, xp)
         x = xp.reshape(xp.permute_dims(xp.reshape(y, (b, a, d)), (1, 0, 2)), (-1,))
     return x
 
@@ -193,12 +193,12 @@ def _many(factors: Factors, x: Array, gather: Array | None, scatter: Array | Non
             x = xp.permute_dims(xp.reshape(x, (a, c, d, columns)), (0, 2, 1, 3))
         y = xp.matmul(matrices, x)  # (a, d, b, columns)
         if k == len(factors) - 1 and scatter is not None:
-            return _scattered(xp.reshape(xp.permute_dims(y, (2, 0, 1, 3)), (a * b * d, columns)), scatter, xp)
+            return _scatter(xp.reshape(xp.permute_dims(y, (2, 0, 1, 3)), (a * b * d, columns)), scatter, xp)
         x = xp.reshape(xp.permute_dims(y, (0, 2, 1, 3)), (a * b * d, columns))
     return x
 
 
-def _scattered(y: Array, scatter: Array, xp: Any) -> Array:
+def _scatter(y: Array, scatter: Array, xp: Any) -> Array:
     """Put row k of ``y`` at ``scatter[k]``, by taking what belongs to each place: the standard has no other way."""
     if is_numpy_namespace(xp) or is_cupy_namespace(xp):
         out = xp.empty_like(y)

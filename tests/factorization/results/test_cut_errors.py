@@ -7,7 +7,7 @@ import pytest
 
 import dbutterfly as dbf
 from dbutterfly.factorization import run
-from dbutterfly.factorization.results.cut_errors import errors_by_cut
+from dbutterfly.factorization.results.cut_errors import error_of_each_cut
 from dbutterfly.kernels.products.ksmm import dense_product
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.tree import tree_leaves
@@ -137,8 +137,8 @@ def test_one_factor_has_no_cuts():
 def test_what_cannot_be_told_from_rounding_is_zero():
     stats = np.array([[[4.0, 1.0, 0.0]]])
     left, right = np.array([[0.25, 1.0]]), np.array([[1.0 + 1e-7, 1.0], [0.5, 0.5]])
-    errors = errors_by_cut(((0, (1, 2)), (3, (4, 5))), stats, left[:, ::-1], right, None, eps=1e-6)
+    errors = error_of_each_cut(((0, (1, 2)), (3, (4, 5))), stats, left[:, ::-1], right, None, eps=1e-6)
     assert errors == [math.sqrt(part / 4) for part in (0.75, 0.25, 1.0, 0.0, 1.5)]
     second = np.array([[[1.0]]])
-    assert errors_by_cut(((0, (1, 2)), 3), stats, left[:, ::-1], np.zeros((1, 0)), second, eps=1e-6)[2] == 0
-    assert errors_by_cut(((0, (1, 2)), 3), stats, left[:, ::-1], np.zeros((1, 0)), second * 2, eps=1e-6)[2] == 0.5
+    assert error_of_each_cut(((0, (1, 2)), 3), stats, left[:, ::-1], np.zeros((1, 0)), second, eps=1e-6)[2] == 0
+    assert error_of_each_cut(((0, (1, 2)), 3), stats, left[:, ::-1], np.zeros((1, 0)), second * 2, eps=1e-6)[2] == 0.5

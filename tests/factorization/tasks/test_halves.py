@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import dbutterfly as dbf
-from dbutterfly.execution.task import Loaded, finish_task, load_task, write_outputs
-from dbutterfly.factorization.job import Job
+from dbutterfly.execution.task import LoadRecord, finish_task, load_task, write_outputs
+from dbutterfly.factorization.job import FactorizationJob
 from dbutterfly.factorization.stages import stage_tasks
 from dbutterfly.factorization.tasks.halves import LeftTask, RightTask
 from dbutterfly.factorization.tasks.tiles import TileTask
@@ -27,7 +27,7 @@ def job_of(matrix, chain=None, **arguments):
     source = as_source(matrix)
     arguments["orderings"] = dbf.Orderings.from_any(arguments.get("orderings"))
     planned = make_plan(source.info, chain, budget=Budget(1 << 30), **arguments)
-    return Job(source, planned, MemoryWorkspace(), "numpy")
+    return FactorizationJob(source, planned, MemoryWorkspace(), "numpy")
 
 
 def outputs_of(job, task):
@@ -144,7 +144,7 @@ def test_the_record_of_a_task_is_what_it_writes_last():
     for name, shape in {"A": (u, q, 1, p), "B": (q, u, 1, v), "stats": (u, q, 3)}.items():
         job.workspace.create(name, shape, shape, np.float64)
     job.workspace.create("done/tiles", (1, 8), (1, 8), np.float64)
-    loaded = Loaded(bytes_read=matrix.nbytes, seconds=1.5, started=1e9, idle_bytes=7, worker=3)
+    loaded = LoadRecord(bytes_read=matrix.nbytes, seconds=1.5, started=1e9, idle_bytes=7, worker=3)
     outputs, record = finish_task(job, 0, task, load_task(job, task), loaded)
     write_outputs(job, outputs)
     assert (record.load_seconds, record.bytes_read, record.idle_bytes) == (1.5, matrix.nbytes, 7)

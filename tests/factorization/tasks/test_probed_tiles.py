@@ -12,9 +12,9 @@ from dbutterfly.factorization.tasks import probed_tiles
 from dbutterfly.factorization.tasks.probed_tiles import ProbeTask
 from dbutterfly.sources import operators, probes
 from dbutterfly.sources.dispatch import as_source
-from dbutterfly.sources.probes import ProbeSizes, gaussian
+from dbutterfly.sources.probes import ProbeSizes, normal_vectors
 from dbutterfly.structure.axes import Tile
-from dbutterfly.structure.chain import Chain, Split
+from dbutterfly.structure.chain import Chain, Cut
 from tests.support.blocks import blocks_of, errors_of, job_of_source, low_rank_blocks, standard, stored
 from tests.support.comparisons import DTYPES, random_matrix
 
@@ -146,7 +146,7 @@ def test_products_are_counted_and_few(rank):
     """(3 k + 14) sqrt(N) of them, where the chain is cut in the middle."""
     for n in (4096, 16384):
         side = int(n**0.5)
-        sizes = ProbeSizes(Split(side, side, side, side, rank), rank)
+        sizes = ProbeSizes(Cut(side, side, side, side, rank), rank)
         assert sizes.products() == (3 * rank + 14) * side
         assert not sizes.in_full
     operator = fourier(4096)
@@ -190,7 +190,7 @@ def test_another_seed_draws_other_vectors():
     first, same, other = (results_of(job, seed=seed)[0] for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, same)
     assert not np.allclose(first, other)
-    assert not np.allclose(gaussian(0, 1, 2, (4,), "float64"), gaussian(0, 2, 1, (4,), "float64"))
+    assert not np.allclose(normal_vectors(0, 1, 2, (4,), "float64"), normal_vectors(0, 2, 1, (4,), "float64"))
 
 
 def test_more_vectors_come_closer_to_the_best():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dbutterfly.errors import NonFiniteError
 from dbutterfly.execution.calls import calls_on
 from dbutterfly.execution.choose import choose_engine
-from dbutterfly.identification.panels.passes import Passes, gathered, labels_of, panel_ranges
+from dbutterfly.identification.panels.passes import Passes, gather, labels_of, panel_ranges
 from dbutterfly.sources.dispatch import as_source
 
 
@@ -97,5 +97,5 @@ def test_results_do_not_depend_on_panels():
 
 def test_rows_are_gathered_group_by_group():
     rows = np.arange(1.0, 6)[:, None] * np.ones(3)
-    even = gathered(rows, np.array([2, 0, 2, 2, 0]), 3)
+    even = gather(rows, np.array([2, 0, 2, 2, 0]), 3)
     np.testing.assert_array_equal(even[:, 0], [2, 5, 0, 0, 0, 0, 1, 3, 4])

@@ -8,7 +8,7 @@ import pytest
 import dbutterfly as dbf
 from dbutterfly.identification.cuts import cuts_of, from_standard, to_standard
 from dbutterfly.identification.one_cut.arrangement import Arrangement
-from dbutterfly.identification.trees.bisection import bisected
+from dbutterfly.identification.trees.bisection import bisect
 from dbutterfly.structure.chain import Chain
 
 
@@ -23,7 +23,7 @@ def lost(matrix, chain):
 
 def arranged(matrix, chain, **known):
     """Rows and columns in tree order, each a permutation."""
-    found = bisected(Arrangement.of(matrix[None, None]), cuts_of(chain), **known).arrangement
+    found = bisect(Arrangement.of(matrix[None, None]), cuts_of(chain), **known).arrangement
     rows, cols = found.rows[0], found.cols[0]
     for order, size in zip((rows, cols), matrix.shape, strict=True):
         np.testing.assert_array_equal(np.sort(order), np.arange(size))
@@ -130,7 +130,7 @@ def test_matrices_without_a_geometry_end_no_worse_than_they_were(matrix):
 
 def test_the_energy_captured_is_that_of_the_cuts():
     matrix, chain, _, _ = shuffled_points(64, 2, 1, points="random")
-    found = bisected(Arrangement.of(matrix[None, None]), cuts_of(chain))
+    found = bisect(Arrangement.of(matrix[None, None]), cuts_of(chain))
     energy, left = np.linalg.norm(matrix) ** 2, lost(found.arrangement.grid[0, 0], chain) ** 2
     assert found.captured == pytest.approx((len(cuts_of(chain)) - left) * energy, rel=1e-6)
 

@@ -47,12 +47,12 @@ def test_only_staged_arrays_are_there_and_in_their_lane_alone(device):
     array, backend = np.ones(3), resolve_backend("cupy")
     with backend.lane(1) as lane, backend.lane(1) as other:
         lane.stage([array])
-        assert lane.call(lambda: cuda.staged(array)) is not None
-        assert lane.call(lambda: cuda.staged(array.copy())) is None
-        assert other.call(lambda: cuda.staged(array)) is None
-        assert cuda.staged(array) is None
+        assert lane.call(lambda: cuda.find_staged(array)) is not None
+        assert lane.call(lambda: cuda.find_staged(array.copy())) is None
+        assert other.call(lambda: cuda.find_staged(array)) is None
+        assert cuda.find_staged(array) is None
         lane.release()
-        assert lane.call(lambda: cuda.staged(array)) is None
+        assert lane.call(lambda: cuda.find_staged(array)) is None
 
 
 def test_copies_are_made_in_the_lane_and_not_before(device):
@@ -60,7 +60,7 @@ def test_copies_are_made_in_the_lane_and_not_before(device):
     with backend.lane(1) as lane:
         lane.stage([array])
         assert np.isnan(device.asnumpy(lane.copy_of(array))).all()
-        assert lane.call(lambda: (device.asnumpy(cuda.staged(array)) == 1).all())
+        assert lane.call(lambda: (device.asnumpy(cuda.find_staged(array)) == 1).all())
 
 
 def test_kernels_run_in_threads_that_stay(device):
@@ -81,7 +81,7 @@ def test_kernels_run_in_threads_that_stay(device):
 
 
 def test_what_is_copied_is_held_until_it_is_there(device):
-    with tile_memory.kept(), resolve_backend("cupy").lane(1) as lane:
+    with tile_memory.keep(), resolve_backend("cupy").lane(1) as lane:
         array = tile_memory.empty((MIB,), np.uint8)
         array[...] = 7
         lane.stage([array])
@@ -169,7 +169,7 @@ def test_the_size_of_stacks_goes_with_the_memory(device):
 def test_a_lane_that_fails_lets_go(device):
     with pytest.raises(AttributeError, match="ndim"), resolve_backend("cupy").lane(1) as lane:
         lane.stage([np.ones(4), None])
-    assert cuda.staged(np.ones(4)) is None
+    assert cuda.find_staged(np.ones(4)) is None
     assert device.MemoryPool.made[0].held == 0
     with resolve_backend("cupy").lane(1):
         assert len(device.Stream.made) == 1
@@ -177,13 +177,13 @@ def test_a_lane_that_fails_lets_go(device):
 
 def test_tiles_lie_in_pinned_memory(device, caplog, monkeypatch):
     backend = resolve_backend("cupy")
-    with tile_memory.kept(backend.host_memory):
+    with tile_memory.keep(backend.host_memory):
         tile_memory.empty((2 * MIB,), np.uint8)
         tile_memory.empty((MIB,), np.uint8)  # there still
     assert device.PinnedMemory.made == [2 * MIB]
     monkeypatch.setattr(device._Cuda, "PinnedMemory", None)
     with caplog.at_level(logging.WARNING, "dbutterfly"):
-        assert cuda.pinned(MIB).nbytes == MIB
+        assert cuda.allocate_pinned(MIB).nbytes == MIB
     assert "no pinned memory for 1048576 bytes" in caplog.text
 
 

@@ -18,7 +18,7 @@ def address(array):
 
 @pytest.mark.parametrize("dtype", ["f4", "f8", "c8", "c16"])
 def test_what_is_gone_serves_again(dtype):
-    with tile_memory.kept():
+    with tile_memory.keep():
         first = tile_memory.empty(SHAPE, dtype)
         assert (first.shape, first.dtype, first.flags.writeable) == (SHAPE, np.dtype(dtype), True)
         first[...] = 1
@@ -30,7 +30,7 @@ def test_what_is_gone_serves_again(dtype):
 
 
 def test_a_view_keeps_its_memory():
-    with tile_memory.kept():
+    with tile_memory.keep():
         view = tile_memory.empty(SHAPE, "f8").reshape(512, 1024)[3:, ::2].T
         view[...] = 7
         tile_memory.empty(SHAPE, "f8")[...] = 0
@@ -38,7 +38,7 @@ def test_a_view_keeps_its_memory():
 
 
 def test_less_fits_and_more_takes_its_place():
-    with tile_memory.kept():
+    with tile_memory.keep():
         place = address(tile_memory.empty(SHAPE, "f8"))
         assert address(tile_memory.empty(SHAPE, "f4")) == place
         larger = tile_memory.empty(SHAPE, "c16")
@@ -47,8 +47,8 @@ def test_less_fits_and_more_takes_its_place():
 
 
 def test_memory_goes_back_with_the_last_user():
-    with tile_memory.kept():
-        with tile_memory.kept():
+    with tile_memory.keep():
+        with tile_memory.keep():
             tile_memory.empty(SHAPE, "f8")
         assert len(tile_memory._free) == 1
         late = tile_memory.empty(SHAPE, "f8")
@@ -59,7 +59,7 @@ def test_memory_goes_back_with_the_last_user():
 
 
 def test_small_arrays_and_arrays_without_users_are_ordinary():
-    with tile_memory.kept():
+    with tile_memory.keep():
         assert tile_memory.empty((4, 4), "f8").base is None
     assert tile_memory.empty(SHAPE, "f8").base is None
 
@@ -75,7 +75,7 @@ def test_threads_never_share_memory():
                 mixed.append(value)
             del tile
 
-    with tile_memory.kept():
+    with tile_memory.keep():
         threads = [threading.Thread(target=fill, args=(value,)) for value in range(4)]
         for thread in threads:
             thread.start()
@@ -88,7 +88,7 @@ def test_threads_never_share_memory():
 FAULTS = """
 import contextlib, resource, sys
 from dbutterfly.kernels.backend import tile_memory
-with tile_memory.kept() if sys.argv[1] == "kept" else contextlib.nullcontext():
+with tile_memory.keep() if sys.argv[1] == "kept" else contextlib.nullcontext():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(50):
         bytearray(1 << 22)

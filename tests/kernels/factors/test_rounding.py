@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dbutterfly.kernels.factors.rounding import product_norm, rounded
+from dbutterfly.kernels.factors.rounding import product_norm, round_product
 from dbutterfly.kernels.products.ksmm import dense_product
 from dbutterfly.structure.chain import Chain
 
@@ -34,7 +34,7 @@ def test_norm_is_that_of_the_product(xp, chain, dtype):
 @pytest.mark.parametrize("chain", CHAINS, ids=repr)
 def test_error_is_the_one_stated_and_allowed(xp, chain, tol):
     factors = random_factors(chain, "complex128")
-    kept, error = rounded([xp.asarray(values) for values in factors], chain, tol)
+    kept, error = round_product([xp.asarray(values) for values in factors], chain, tol)
     product = dense_product(factors)
     found = np.linalg.norm(dense_product([xp.to_numpy(values) for values in kept]) - product) / np.linalg.norm(product)
     assert found == pytest.approx(error, abs=1e-13)
@@ -61,7 +61,7 @@ def test_redundant_ranks_are_found(rank):
     mixed[1] = np.einsum("jk,ajmcd->akmcd", turn, large[1].reshape(a, 3, b // 3, c, d)).reshape(large[1].shape)
     exact = dense_product(small)
     np.testing.assert_allclose(dense_product(mixed), exact, atol=1e-11)
-    kept, error = rounded(mixed, chain, 1e-12)
+    kept, error = round_product(mixed, chain, 1e-12)
     assert Chain([values.shape for values in kept]) == chain.of_rank(rank)
     assert error < 1e-12
     np.testing.assert_allclose(dense_product(kept), exact, atol=1e-11)
@@ -69,7 +69,7 @@ def test_redundant_ranks_are_found(rank):
 
 def test_zero_stays_zero_at_rank_one():
     chain = Chain.chainable((16, 16), rank=2)
-    kept, error = rounded([np.zeros(pattern) for pattern in chain], chain, 0.0)
+    kept, error = round_product([np.zeros(pattern) for pattern in chain], chain, 0.0)
     assert error == 0
     assert set(Chain([values.shape for values in kept]).ranks) == {1}
     assert not dense_product(kept).any()

@@ -10,9 +10,9 @@ from dbutterfly.kernels.grouping.groups import (
     block_view,
     fit_rows,
     leading_rows,
-    permuted_rows,
+    permute_rows,
     squares_of,
-    transposed_grid,
+    transpose_grid,
 )
 from tests.support.drawn_arrays import drawn
 
@@ -100,7 +100,7 @@ def test_parts_multiply_to_the_blocks(xp, dtype, rank):
 def test_rows_are_permuted_in_every_row_of_the_grid(xp, members, lines):
     grid = drawn((members, 2, 4 * lines, 3), "float32")
     order = np.stack([np.random.default_rng(s).permutation(4) for s in range(members)])
-    moved = xp.to_numpy(permuted_rows(xp.asarray(grid), xp.asarray(order), lines=lines))
+    moved = xp.to_numpy(permute_rows(xp.asarray(grid), xp.asarray(order), lines=lines))
     for s in range(members):
         index = (order[s][:, None] * lines + np.arange(lines)).ravel()
         np.testing.assert_array_equal(moved[s], grid[s][:, index])
@@ -108,9 +108,9 @@ def test_rows_are_permuted_in_every_row_of_the_grid(xp, members, lines):
 
 def test_transposing_twice_gives_the_grid_back(xp):
     grid = drawn((2, 3, 4, 5), "complex64")
-    turned = transposed_grid(xp.asarray(grid))
+    turned = transpose_grid(xp.asarray(grid))
     np.testing.assert_array_equal(xp.to_numpy(turned)[2, 1], grid[1, 2].T)
-    np.testing.assert_array_equal(xp.to_numpy(transposed_grid(turned)), grid)
+    np.testing.assert_array_equal(xp.to_numpy(transpose_grid(turned)), grid)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

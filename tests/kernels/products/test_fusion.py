@@ -5,7 +5,7 @@ from dbutterfly.errors import ChainError
 from dbutterfly.kernels.products.fusion import fuse_factors
 from dbutterfly.kernels.products.ksmm import dense_product
 from dbutterfly.structure.chain import Chain
-from dbutterfly.structure.fusion import fused_patterns
+from dbutterfly.structure.fusion import fuse_patterns
 
 CHAINS = [
     Chain.square_dyadic(16),
@@ -22,7 +22,7 @@ def test_product_is_that_of_the_matrices(xp, chain, dtype):
     rng = np.random.default_rng(0)
     factors = [rng.standard_normal(pattern).astype(dtype) for pattern in chain]
     found = fuse_factors([xp.asarray(values) for values in factors])
-    assert [tuple(found.shape)] == [tuple(p) for p in fused_patterns(chain.patterns, [range(len(chain))])]
+    assert [tuple(found.shape)] == [tuple(p) for p in fuse_patterns(chain.patterns, [range(len(chain))])]
     product = dense_product([xp.to_numpy(found)])
     assert product.dtype == dtype
     np.testing.assert_allclose(product, dense_product(factors), atol=100 * np.finfo(dtype).eps)

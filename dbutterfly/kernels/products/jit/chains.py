@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .blocks import columns_of_block, vector_of_block
-from .compiler import ONE, STAMP, TWO, ZERO, array_type, compiled, number_type, types
+from .compiler import ONE, STAMP, TWO, ZERO, array_type, compile_loop, number_type, types
 
 __all__ = ["chain_product"]
 
@@ -60,4 +60,4 @@ def chain_product(char: str, many: bool) -> Any:
     table = array_type(types.uint64, 2, readonly=True)
     signature = [read, table, table, read, index, write, index, buffer, buffer, types.boolean, number]
     signature += [buffer, types.uint64, array_type(types.uint64, readonly=True), *3 * [types.uint64]]
-    return compiled(product, types.void, signature)
+    return compile_loop(product, types.void, signature)

@@ -30,7 +30,7 @@ __all__ = [
     "ZERO",
     "array_type",
     "called",
-    "compiled",
+    "compile_loop",
     "inlined",
     "number_type",
     "types",
@@ -61,7 +61,7 @@ _SOURCES = b"".join((Path(__file__).parent / f"{name}.py").read_bytes() for name
 
 STAMP = np.uint64(int.from_bytes(hashlib.blake2b(_SOURCES, digest_size=7).digest(), "big"))
 """Digest of the sources of all loops. Numba's cache on disk knows of changes to the file of the called function, and to
-the constants of its closure: functions that are compiled by :func:`compiled` have this among them."""
+the constants of its closure: functions that are compiled by :func:`compile_loop` have this among them."""
 
 
 def number_type(char: str) -> Any:
@@ -74,7 +74,7 @@ def array_type(number: Any, ndim: int = 1, *, readonly: bool = False) -> Any:
     return types.Array(number, ndim, "C", readonly=readonly)
 
 
-def compiled(function: Callable[..., Any], returns: Any, arguments: Sequence[Any]) -> Any:
+def compile_loop(function: Callable[..., Any], returns: Any, arguments: Sequence[Any]) -> Any:
     """Compile a closure that holds :data:`STAMP`, and keep it on disk.
 
     The signature is explicit: arrays that are read-only need no second version, and no call looks for a version.

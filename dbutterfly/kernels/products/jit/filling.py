@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from .compiler import FOUR, N_LANES, ONE, STAMP, TWO, ZERO, array_type, compiled, inlined, number_type, types
+from .compiler import FOUR, N_LANES, ONE, STAMP, TWO, ZERO, array_type, compile_loop, inlined, number_type, types
 
 __all__ = ["stage_filler"]
 
@@ -98,4 +98,4 @@ def stage_filler(char: str) -> Any:
         return _stage(values, a, d, scales, made, packed, start, size, lanes_a, lanes_d, full, limit, planes)
 
     signature = [read, whole, whole, write, write, write, whole, whole, whole, whole, types.boolean, number]
-    return compiled(fill, whole, signature)
+    return compile_loop(fill, whole, signature)

@@ -15,7 +15,7 @@ from ..fusion import fuse_factors
 from .compiler import COLUMNS, LANES
 from .filling import stage_filler
 
-__all__ = ["JitPacked", "filled_up", "pack"]
+__all__ = ["JitPacked", "fill_up", "pack"]
 
 BLOCK_BYTES = 1 << 19
 """Bytes of a block of rows that goes through several factors: two of them stay in the second-level cache."""
@@ -68,7 +68,7 @@ class JitPacked(NamedTuple):
         return sum(array.nbytes for array in arrays)
 
 
-def filled_up(patterns: Sequence[Pattern]) -> tuple[int, int]:
+def fill_up(patterns: Sequence[Pattern]) -> tuple[int, int]:
     """Values in the panels of some factors: all, and without the zeros that fill up the last panel of each group."""
     groups = groups_of_stages(patterns, LANES)
     sizes = [_entries(group, group.factors) for group in groups]
@@ -95,7 +95,7 @@ def pack(
     """
     groups = groups_of_stages([Pattern(*values.shape) for values in ks_values], LANES)
     planes = 2 if dtype.kind == "c" else 1
-    full = _unscaled(groups)
+    full = _unscale(groups)
     table, stages = _tables(groups, full, planes)
     packed, indivisible = _filled(ks_values, groups, table, stages, full, dtype)
     if indivisible:  # a zero, most often: these factors keep their first columns
@@ -115,7 +115,7 @@ def pack(
 _NO_ORDER = np.empty(0, np.int64)
 
 
-def _unscaled(groups: Sequence[Group]) -> set[int]:
+def _unscale(groups: Sequence[Group]) -> set[int]:
     """Factors of stages whose rows cannot be divided, since no factor of a stage is before them to be multiplied."""
     befores = [None, *groups[:-1]]
     return {

@@ -15,15 +15,19 @@ from ..sources.operators import OperatorSource
 from ..sources.probes import ProbeSizes
 from ..sources.sample_sizes import count_evaluated
 from ..structure.chain import Chain
+from .block_stats import BlockStats
 from .job import FactorizationJob
 from .results.certificate import Certificate, certify, guarantee_of
-from .results.cut_errors import error_of_each_cut, errors_by_part
+from .results.cut_errors import error_of_each_cut
 from .results.estimates import error_of_products, error_of_rows
 from .results.factorization import Factorization
 from .results.probed_error import PROBES
 from .results.trace import trace_of
 
 __all__ = ["assemble"]
+
+EVERYTHING = (slice(None),)
+"""Selection of a whole array of the workspace."""
 
 ESTIMATE_ROWS = 64
 """Rows from which the error is estimated where the matrix is sampled."""
@@ -36,59 +40,83 @@ SMALLEST_ENTRIES = {"float32": 1e-12, "complex64": 1e-12, "float64": 1e-70, "com
 
 
 def assemble(job: FactorizationJob, record: dict[str, Any], rows: dict[str, NDArray[np.float64]]) -> Factorization:
-    """Factors and certificate of a run whose tasks have all ended, and left these records."""
-    planned, everything = job.plan, (slice(None),)
-    read = job.workspace.read
-    stats, eps = read("stats", everything), float(np.finfo(planned.source.work_dtype).eps)
+    """Put factors and certificate of a run together.
+
+    Parameters
+    ----------
+    job : FactorizationJob
+        The run, whose tasks have all ended.
+    record : dict
+        What is known of the run so far; the errors of its cuts are added.
+    rows : dict of array, shape (tasks, fields)
+        Records of the tasks of every stage.
+    """
+    planned = job.plan
+    stats = BlockStats.from_array(job.workspace.read("stats", EVERYTHING))
     if planned.split is None:
-        above, factors = 0, [read("left/0", everything)[0]]
-        nothing = np.zeros((1, 1, 2))
-        certificate: Certificate = certify(stats, nothing, nothing, nothing[..., :1], factors=1, eps=eps)
+        factors, of_rank = [job.workspace.read("left/0", EVERYTHING)[0]], stats.of_rank(0)
+        certificate = _certify_single_factor(job, of_rank)
     else:
-        halves = zip(("left", "right"), job.halves, (planned.rows, planned.cols), (join_left, join_right), strict=True)
-        factors = []
-        for side, half, axis, join in halves:
-            for index in range(len(half)):
-                grouped = read(f"{side}/{index}", everything)
-                grouped = grouped if axis.group_order is None else grouped[axis.group_order]
-                factors.append(np.ascontiguousarray(join(grouped, axis.groups)[0]))
-        second = read("second", everything) if planned.passes == 2 else None
-        errors = read("left_error", everything), read("right_error", everything)
-        above = planned.ranks.index(job.rank)
-        certificate = certify(
-            stats,
-            *errors,
-            second,
-            factors=len(factors),
-            eps=eps,
-            rank=planned.chain.rank,
-            above=above,
-            guarantee=guarantee_of(planned.tree, planned.passes),
-        )
-        missed = _read_residuals(job, "left", job.halves[0]), _read_residuals(job, "right", job.halves[1])
-        record = record | {
-            "errors": errors_by_part(stats, *errors, second, above),
-            "errors_by_cut": error_of_each_cut(planned.tree, stats, *missed, second, eps=eps, above=above),
-        }
+        factors, of_rank = _read_factors(job), stats.of_rank(planned.ranks.index(job.rank))
+        certificate, errors = _certify(job, of_rank, len(factors))
+        record = record | {"errors_by_cut": errors}
     _check_range(certificate, job)
-    trace = trace_of(rows, stats, above)
+    trace = trace_of(rows, of_rank)
     found = Factorization(tuple(factors), planned.chain, planned.tree, planned.orderings, certificate, record, trace)
     return _estimate(found, job, stats)
 
 
+def _read_factors(job: FactorizationJob) -> list[NDArray[Any]]:
+    """Factors of both halves, their groups joined in standard order."""
+    factors = []
+    sides = zip(("left", "right"), job.halves, (job.plan.rows, job.plan.cols), (join_left, join_right), strict=True)
+    for side, half, axis, join in sides:
+        for index in range(len(half)):
+            grouped = job.workspace.read(f"{side}/{index}", EVERYTHING)
+            grouped = grouped if axis.group_order is None else grouped[axis.group_order]
+            factors.append(np.ascontiguousarray(join(grouped, axis.groups)[0]))
+    return factors
+
+
+def _certify(job: FactorizationJob, stats: BlockStats, factors: int) -> tuple[Certificate, list[float]]:
+    """Certificate of a run with two halves, and the error of every cut."""
+    planned, read = job.plan, job.workspace.read
+    eps = float(np.finfo(planned.source.work_dtype).eps)
+    second = read("second", EVERYTHING) if planned.passes == 2 else None
+    certificate = certify(
+        stats,
+        read("left_error", EVERYTHING),
+        read("right_error", EVERYTHING),
+        second,
+        factors=factors,
+        eps=eps,
+        rank=planned.chain.rank,
+        guarantee=guarantee_of(planned.tree, planned.passes),
+    )
+    left, right = (_read_residuals(job, *half) for half in zip(("left", "right"), job.halves, strict=True))
+    return certificate, error_of_each_cut(planned.tree, stats, left, right, second, eps=eps)
+
+
+def _certify_single_factor(job: FactorizationJob, stats: BlockStats) -> Certificate:
+    """Certificate of a factor that is the matrix itself, of which nothing is left."""
+    nothing = np.zeros((1, 1, 2))
+    eps = float(np.finfo(job.plan.source.work_dtype).eps)
+    return certify(stats, nothing, nothing, nothing[..., :1], factors=1, eps=eps)
+
+
 def _read_residuals(job: FactorizationJob, side: str, half: Chain) -> NDArray[np.float64]:
-    """What the nodes of a half miss, by their cuts, for each group."""
-    return job.workspace.read(f"{side}_missed", (slice(None),)) if len(half) > 1 else np.zeros((1, 0))
+    """Energies that the nodes of a half miss, by their cuts, for each group; none where the half is one factor."""
+    return job.workspace.read(f"{side}_missed", EVERYTHING) if len(half) > 1 else np.zeros((1, 0))
 
 
-def _estimate(found: Factorization, job: FactorizationJob, stats: NDArray[np.float64]) -> Factorization:
+def _estimate(found: Factorization, job: FactorizationJob, stats: BlockStats) -> Factorization:
     """Replace bounds that are not proven by an estimate, from rows or products drawn apart from those of the run."""
     split, rank = job.plan.split, job.plan.ranks[-1]
     if split is None:
         return found
     if job.source.sampled:
         error = error_of_rows(found, job.source, ESTIMATE_ROWS, ESTIMATE_SEED)
-        entries, redone = count_evaluated(split, rank, stats)
+        entries, redone = count_evaluated(split, rank, stats.slack[..., -1])
         entries += min(ESTIMATE_ROWS, job.source.shape[0]) * job.source.shape[1]
         counted = {"evaluated": {"entries": entries, "blocks_in_full": redone}}
     elif isinstance(job.source, OperatorSource) and not ProbeSizes(split, rank).in_full:

@@ -12,6 +12,7 @@ from ..planning.plan import Plan
 from ..planning.tolerance import LARGEST_RANK
 from ..storage.rank_workspace import RankWorkspace
 from ..storage.workspace import MemoryWorkspace, Workspace
+from .block_stats import BlockStats
 from .job import FactorizationJob
 
 __all__ = ["memory_workspace", "next_rank", "with_rank"]
@@ -41,9 +42,9 @@ def next_rank(job: FactorizationJob, error_bound: float, tol: float) -> int | No
     """
     if error_bound <= tol or job.plan.split is None:
         return None
-    stats = job.workspace.read("stats", (slice(None),))
+    stats = BlockStats.from_array(job.workspace.read("stats", (slice(None),)))
     ranks = job.plan.ranks
-    left = np.sqrt(stats[..., 1 : 1 + len(ranks)].sum(axis=(0, 1)))
+    left = np.sqrt(stats.discarded.sum(axis=(0, 1)))
     now = ranks.index(job.rank)
     if left[now] == 0:
         return None

@@ -70,7 +70,7 @@ class Evaluated(NamedTuple):
     redone: int
 
 
-def count_evaluated(split: Cut, rank: int, stats: NDArray[np.float64]) -> Evaluated:
+def count_evaluated(split: Cut, rank: int, slack: NDArray[np.float64]) -> Evaluated:
     """Count the entries evaluated, from what the tasks have written.
 
     Parameters
@@ -79,9 +79,9 @@ def count_evaluated(split: Cut, rank: int, stats: NDArray[np.float64]) -> Evalua
         Blocks of the root cut.
     rank : int
         Rank of their approximations.
-    stats : array, shape (..., 1 + 2 * ranks)
-        The array ``stats``, or a part of it.
+    slack : array, shape (...)
+        Slack of every block for some rank: finite where it was evaluated in full.
     """
-    sizes, blocks = Sizes(split.p, split.v, rank), math.prod(stats.shape[:-1])
-    redone = 0 if sizes.in_full else int(np.count_nonzero(np.isfinite(stats[..., -1])))
+    sizes = Sizes(split.p, split.v, rank)
+    blocks, redone = slack.size, 0 if sizes.in_full else int(np.count_nonzero(np.isfinite(slack)))
     return Evaluated(blocks * sizes.entries + redone * split.p * split.v, redone)

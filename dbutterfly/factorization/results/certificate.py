@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 
 from ...kernels.linalg import CANCELLING, SUBTRACTED
 from ...structure.tree import Tree, tree_leaves
+from ..block_stats import BlockStats
 
 __all__ = ["Certificate", "certify", "guarantee_of", "rounding_of_products"]
 
@@ -136,7 +137,7 @@ def guarantee_of(tree: Tree, passes: int) -> float:
 
 
 def certify(
-    stats: NDArray[np.float64],
+    stats: BlockStats,
     left_error: NDArray[np.float64],
     right_error: NDArray[np.float64],
     second: NDArray[np.float64] | None,
@@ -144,15 +145,14 @@ def certify(
     factors: int,
     eps: float,
     rank: int = 1,
-    above: int = 0,
     guarantee: float | None = None,
 ) -> Certificate:
     """Certificate of a run.
 
     Parameters
     ----------
-    stats : array, shape (u, q, 1 + 2*n)
-        Energy of each block, then its discarded energies and its slacks for n ranks.
+    stats : BlockStats, shapes (u, q)
+        Energies of the blocks for the rank of the chain.
     left_error : array, shape (u, q, 1 + r)
         ``||(I - x x^H) A_b||^2`` of each block, and the squared sines of the columns of x.
     right_error : array, shape (q, u, r)
@@ -165,20 +165,16 @@ def certify(
         Machine epsilon of the dtype of the factors.
     rank : int
         Largest rank of the chain, for the rounding allowance.
-    above : int
-        Which of the n ranks is that of the chain.
     guarantee : float, optional
         See :func:`guarantee_of`.
     """
-    ranks = (stats.shape[-1] - 1) // 2
-    blocks = np.stack([stats[..., k] for k in (0, 1 + above, 1 + ranks + above)], axis=-1)
-    energy, discarded, slack = (math.fsum(blocks[..., k].ravel()) for k in range(3))
+    energy, discarded, slack = (math.fsum(part.ravel()) for part in (stats.energy, stats.discarded, stats.slack))
     if energy == 0:
         return Certificate(0.0, 0.0, True, 0.0, guarantee=guarantee)
-    e3, doubt = math.fsum(right_error.ravel()), _rounding_of_differences(blocks, eps)
+    e3, doubt = math.fsum(right_error.ravel()), _rounding_of_differences(stats, eps)
     if second is None:
         e2 = math.fsum(left_error[..., 0].ravel())
-        error = math.sqrt(discarded + doubt + e2 + e3 + 2 * _cross_term(blocks, left_error[..., 1:], right_error))
+        error = math.sqrt(discarded + doubt + e2 + e3 + 2 * _cross_term(stats, left_error[..., 1:], right_error))
     else:
         error = math.sqrt(math.fsum(second.ravel()) + e3)
     norm, rounding = math.sqrt(energy), rounding_of_products(factors, rank, eps)
@@ -193,17 +189,16 @@ def rounding_of_products(factors: int, rank: int, eps: float) -> float:
     return ROUNDING * eps * factors * rank
 
 
-def _rounding_of_differences(stats: NDArray[np.float64], eps: float) -> float:
+def _rounding_of_differences(stats: BlockStats, eps: float) -> float:
     """Bound on the rounding errors of the discarded energies that are differences of energies."""
-    energy, discarded = stats[..., 0], stats[..., 1]
-    return SUBTRACTED * eps * math.fsum(energy[discarded >= CANCELLING * eps * energy])
+    return SUBTRACTED * eps * math.fsum(stats.energy[stats.discarded >= CANCELLING * eps * stats.energy])
 
 
-def _cross_term(stats: NDArray[np.float64], sines: NDArray[np.float64], right_error: NDArray[np.float64]) -> float:
+def _cross_term(stats: BlockStats, sines: NDArray[np.float64], right_error: NDArray[np.float64]) -> float:
     """Bound on ``sum |<R_b, x (b - b')>|`` (see the module docstring)."""
-    discarded = np.maximum(stats[..., 1], 0)
-    slack = np.minimum(np.maximum(stats[..., 2], 0), discarded)
-    missed = right_error.swapaxes(0, 1)
-    whole = np.sqrt(missed.sum(axis=-1))
-    leaning = np.sqrt(slack) * whole + np.sqrt(discarded) * np.sqrt(np.minimum(sines, 1) * missed).sum(axis=-1)
+    discarded = np.maximum(stats.discarded, 0)
+    slack = np.minimum(np.maximum(stats.slack, 0), discarded)
+    residual = right_error.swapaxes(0, 1)
+    whole = np.sqrt(residual.sum(axis=-1))
+    leaning = np.sqrt(slack) * whole + np.sqrt(discarded) * np.sqrt(np.minimum(sines, 1) * residual).sum(axis=-1)
     return math.fsum(np.minimum(leaning, np.sqrt(discarded) * whole).ravel())

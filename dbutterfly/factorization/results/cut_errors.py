@@ -1,4 +1,4 @@
-r"""How the error divides among the parts of the algorithm, and among the cuts of its tree.
+r"""How the error divides among the cuts of the tree.
 
 A node is given a matrix Z; its blocks are ``Z_b = A_b V_b^H + R_b``, with orthonormal rows ``V_b^H`` and ``R_b V_b =
 0``; its left child is given the left parts A and reaches the columns X, of which x are the orthonormal ones of a block;
@@ -32,45 +32,19 @@ from numpy.typing import NDArray
 
 from ...kernels.linalg import SUBTRACTED
 from ...structure.tree import Tree, tree_leaves
+from ..block_stats import BlockStats
 
-__all__ = ["error_of_each_cut", "errors_by_part"]
-
-
-def errors_by_part(
-    stats: NDArray[np.float64],
-    left_error: NDArray[np.float64],
-    right_error: NDArray[np.float64],
-    second: NDArray[np.float64] | None,
-    above: int = 0,
-) -> dict[str, float]:
-    """Errors that the parts of the algorithm made, relative to the norm of the matrix.
-
-    Parameters
-    ----------
-    stats, left_error, right_error, second, above
-        As for :func:`dbutterfly.factorization.results.certificate.certify`.
-
-    Returns
-    -------
-    dict of float
-        ``cut``: what the blocks of the root cut lost; ``left``: by how much the left factors miss the left parts of
-        the blocks; ``second``: what a second read found outside the range of the left factors; ``right``: by how much
-        the right factors miss what they were fitted to.
-    """
-    energy = math.fsum(stats[..., 0].ravel())
-    sums = {"cut": stats[..., 1 + above], "left": left_error[..., 0], "second": second, "right": right_error}
-    return {name: _relative(math.fsum(array.ravel()), energy) for name, array in sums.items() if array is not None}
+__all__ = ["error_of_each_cut"]
 
 
 def error_of_each_cut(
     tree: Tree,
-    stats: NDArray[np.float64],
-    left_missed: NDArray[np.float64],
-    right_missed: NDArray[np.float64],
+    stats: BlockStats,
+    left_residuals: NDArray[np.float64],
+    right_residuals: NDArray[np.float64],
     second: NDArray[np.float64] | None,
     *,
     eps: float,
-    above: int = 0,
 ) -> list[float]:
     """Error that every cut of the chain made, relative to the norm of the matrix.
 
@@ -78,9 +52,9 @@ def error_of_each_cut(
     ----------
     tree : Tree
         Where the chain of J factors is cut.
-    stats, second, above
+    stats, second
         As for :func:`dbutterfly.factorization.results.certificate.certify`.
-    left_missed, right_missed : array, shape (groups, cuts)
+    left_residuals, right_residuals : array, shape (groups, cuts)
         ``||given - product||^2`` of every node of a half, by its cut, for each group. No cuts where it is one factor.
     eps : float
         Machine epsilon of the dtype of the factors.
@@ -92,29 +66,29 @@ def error_of_each_cut(
         (see the module docstring). A part is a difference of energies: one that is below their rounding is zero.
     """
     assert not isinstance(tree, int)
-    energy = math.fsum(stats[..., 0].ravel())
-    left, right = ([math.fsum(column) for column in missed.T] for missed in (left_missed, right_missed))
+    energy = math.fsum(stats.energy.ravel())
+    left, right = ([math.fsum(column) for column in nodes.T] for nodes in (left_residuals, right_residuals))
     if second is None:
-        root = math.fsum(stats[..., 1 + above].ravel())
+        root = math.fsum(stats.discarded.ravel())
     else:
         root = _rest(math.fsum(second.ravel()), _top(tree[0], left), eps)
     lost = [*_parts(tree[0], left, eps), root, *_parts(tree[1], right, eps)]
     return [_relative(part, energy) for part in lost]
 
 
-def _parts(tree: Tree, missed: list[float], eps: float) -> list[float]:
+def _parts(tree: Tree, residuals: list[float], eps: float) -> list[float]:
     """Parts of the cuts of a tree, from what each of its nodes misses."""
     if isinstance(tree, int):
         return []
     at = len(tree_leaves(tree[0])) - 1
-    left, right = missed[:at], missed[at + 1 :]
-    own = _rest(missed[at], _top(tree[0], left) + _top(tree[1], right), eps)
+    left, right = residuals[:at], residuals[at + 1 :]
+    own = _rest(residuals[at], _top(tree[0], left) + _top(tree[1], right), eps)
     return [*_parts(tree[0], left, eps), own, *_parts(tree[1], right, eps)]
 
 
-def _top(tree: Tree, missed: list[float]) -> float:
+def _top(tree: Tree, residuals: list[float]) -> float:
     """What the top node of a tree misses."""
-    return 0.0 if isinstance(tree, int) else missed[len(tree_leaves(tree[0])) - 1]
+    return 0.0 if isinstance(tree, int) else residuals[len(tree_leaves(tree[0])) - 1]
 
 
 def _rest(energy: float, known: float, eps: float) -> float:

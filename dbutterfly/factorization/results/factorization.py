@@ -43,7 +43,7 @@ class Factorization:
         Error bound, lower bound and their ratio.
     record : dict
         What the run did: plan, seconds, bytes and tasks of each stage; ``errors_by_cut``, the J - 1 errors between
-        neighbouring factors, and ``errors`` by parts of the algorithm, both relative to the norm of the matrix
+        neighbouring factors, relative to the norm of the matrix
         (:mod:`dbutterfly.factorization.results.cut_errors`).
     trace : Trace, optional
         When its tasks ran, and where in the matrix the error lies.

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...execution.task import Record
+from ..block_stats import BlockStats
 
 __all__ = ["Trace", "residual_map", "trace_of"]
 
@@ -56,20 +57,18 @@ class Trace:
         return cls(tuple(stages), arrays["tasks"], arrays["residuals"])
 
 
-def trace_of(rows: Mapping[str, NDArray[np.float64]], stats: NDArray[np.float64], above: int = 0) -> Trace:
+def trace_of(rows: Mapping[str, NDArray[np.float64]], stats: BlockStats) -> Trace:
     """Trace of a run whose tasks have all ended.
 
     Parameters
     ----------
     rows : dict of array, shape (tasks, fields)
         Records of every stage.
-    stats : array, shape (u, q, 1 + 2*n)
-        As for :func:`dbutterfly.factorization.results.certificate.certify`.
-    above : int
-        Which of the n ranks is that of the chain.
+    stats : BlockStats, shapes (u, q)
+        Energies of the blocks for the rank of the chain.
     """
     numbered = [np.insert(records, 0, number, axis=1) for number, records in enumerate(rows.values())]
-    return Trace(tuple(rows), np.concatenate(numbered), residual_map(stats[..., 0], stats[..., 1 + above]))
+    return Trace(tuple(rows), np.concatenate(numbered), residual_map(stats.energy, stats.discarded))
 
 
 def residual_map(energy: NDArray[np.float64], discarded: NDArray[np.float64], cells: int = CELLS) -> NDArray[Any]:

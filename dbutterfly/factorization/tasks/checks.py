@@ -39,9 +39,9 @@ def _by_group(axis: Axis, first: int, last: int) -> Index:
     return positions.T if axis.strided else positions
 
 
-def check_finite(job: FactorizationJob, grid: NDArray[Any], tile: Tile, stats: NDArray[np.float64]) -> None:
+def check_finite(job: FactorizationJob, grid: NDArray[Any], tile: Tile, energies: NDArray[np.float64]) -> None:
     """Raise unless every energy is finite."""
-    if np.isfinite(stats).all():
+    if np.isfinite(energies).all():
         return
     bad = first_bad_entry(grid, job.plan.rows, job.plan.cols, tile)
     if bad is not None:
@@ -58,16 +58,16 @@ def non_finite_error(job: FactorizationJob, index: tuple[int, int] | None) -> No
     return NonFiniteError.at(job.source.name, index)
 
 
-def mark_nonzero(parts: NDArray[Any], stats: NDArray[np.float64]) -> None:
+def mark_nonzero(parts: NDArray[Any], energy: NDArray[np.float64]) -> None:
     """Raise energies that have underflowed to the least normal number: a matrix of norm zero is zero.
 
     Parameters
     ----------
     parts : array, shape (..., n, m)
         Blocks, or what was found of them.
-    stats : array, shape (..., numbers)
-        Their energies first; changed in place.
+    energy : array, shape (...)
+        Their energies; changed in place.
     """
-    for at in map(tuple, np.argwhere(stats[..., 0] == 0)):
+    for at in map(tuple, np.argwhere(energy == 0)):
         if parts[at].any():
-            stats[(*at, 0)] = np.finfo(np.float64).smallest_normal
+            energy[at] = np.finfo(np.float64).smallest_normal

@@ -35,6 +35,7 @@ from ...sources.base import MatrixSource
 from ...sources.operators import OperatorSource
 from ...sources.probes import CHECKS, COLUMN_STREAM, OVERSAMPLING, ROW_STREAM, ProbeSizes, normal_vectors
 from ...structure.axes import Index, group_members
+from ..block_stats import BlockStats
 from ..job import FactorizationJob
 from .checks import mark_nonzero
 from .tiles import TiledTask, TileTask
@@ -96,26 +97,28 @@ class ProbeTask(TiledTask):
         (r0, r1, c0, c1), (p, _, _, v, _), dtype = self.tile, self._sizes(job).split, inputs["rows"].dtype
         groups, rank = (r1 - r0, c1 - c0), job.plan.ranks[-1]
         left, right = (np.empty((*groups, rank, side), dtype) for side in (p, v))
-        stats = np.full((*groups, 1 + 2 * len(job.plan.ranks)), np.inf)
+        ranks = len(job.plan.ranks)
+        stats = np.full((*groups, 1 + 2 * ranks), np.inf)  # nothing is proven: slacks stay infinite
         backend, ranges = job.computing, self._sizes(job).ranges
         checks = np.stack([self._on_columns(job, h)[:, ranges:].T for h in range(c0, c1)])
         for g, part in _stacks(groups, inputs, backend):
             try:
                 few = {name: array[g, part] for name, array in inputs.items()}
-                found = self._approximated(job, r0 + g, few, checks[part])
+                found = self._approximate(job, r0 + g, few, checks[part])
             except np.linalg.LinAlgError:  # of products that have overflowed
                 raise _too_large(job) from None
-            left[g, part], right[g, part], stats[g, part, : 1 + len(job.plan.ranks)] = found
-        if not np.isfinite(stats[..., 0]).all():
+            left[g, part], right[g, part], stats[g, part, : 1 + ranks] = found
+        energy = BlockStats.from_array(stats).energy
+        if not np.isfinite(energy).all():
             raise _too_large(job)
-        mark_nonzero(left, stats)
+        mark_nonzero(left, energy)
         r, c = self.groups
         outputs = [Output("A", (r, c), left), Output("stats", (r, c), stats)]
         if job.plan.passes == 1:
             outputs.append(Output("B", (c, r), right.swapaxes(0, 1)))
         return outputs
 
-    def _approximated(
+    def _approximate(
         self, job: FactorizationJob, group: int, inputs: Inputs, checks: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
         """Left and right parts and energies of some blocks of a row group."""

@@ -30,6 +30,7 @@ from ...sources.block_entries import BlockEntries
 from ...sources.entries_source import EntriesSource
 from ...sources.sample_sizes import WORK_BYTES, Sizes
 from ...structure.axes import Index, Tile
+from ..block_stats import BlockStats
 from ..job import FactorizationJob
 from .checks import mark_nonzero
 from .tiles import TiledTask
@@ -79,7 +80,7 @@ class SampledTileTask(TiledTask):
                 blocks.fill(_Made(*(array[here] for array in made)))
             except np.linalg.LinAlgError:  # of products that have overflowed: the entries themselves are finite
                 raise _too_large(job) from None
-        if not np.isfinite(made.stats[..., 0]).all():
+        if not np.isfinite(BlockStats.from_array(made.stats).energy).all():
             raise _too_large(job)
         r, c = self.groups
         right = made.right.swapaxes(0, 1)
@@ -99,12 +100,10 @@ class _Made(NamedTuple):
         left, right = (np.empty((*groups, sizes.rank, side), dtype) for side in (sizes.p, sizes.v))
         return cls(left, right, np.empty((*groups, 1 + 2 * ranks)))
 
-    def put(self, at: Any, left: NDArray[Any], right: NDArray[Any], energies: tuple[NDArray[np.float64], ...]) -> None:
-        """Put the approximations of some blocks in place; energies, discarded energies and slacks are columns."""
-        self.left[at], self.right[at] = left, right
-        stats = np.concatenate([part.reshape(*left.shape[:-2], -1) for part in energies], axis=-1)
-        mark_nonzero(left, stats)
-        self.stats[at] = stats
+    def put(self, at: Any, left: NDArray[Any], right: NDArray[Any], stats: BlockStats) -> None:
+        """Put the approximations of some blocks, and their energies, in place."""
+        mark_nonzero(left, stats.energy)
+        self.left[at], self.right[at], self.stats[at] = left, right, stats.to_array()
 
 
 @dataclass(frozen=True)
@@ -140,8 +139,8 @@ class _Blocks:
         residual, _ = sampled_residual(found, *self._sample(_ESTIMATE))
         discarded, squares = host(residual) * (p * v), host(found.squares)
         of_ranks = np.stack([discarded + squares[..., r:].sum(axis=-1) for r in self.ranks], axis=-1)
-        energies = discarded + squares.sum(axis=-1), of_ranks, np.full(of_ranks.shape, np.inf)
-        made.put(..., host(found.left), host(found.right), energies)
+        stats = BlockStats(discarded + squares.sum(axis=-1), of_ranks, np.full(of_ranks.shape, np.inf))
+        made.put(..., host(found.left), host(found.right), stats)
         return host(lost)
 
     def _fill_in_full(self, blocks: NDArray[np.intp], made: _Made) -> None:
@@ -152,8 +151,8 @@ class _Blocks:
             stack = self.backend.to_device(self.entries.whole(g, h)[:, None])
             dtype = getattr(namespace(stack), self.entries.entries.dtype.name)
             found = low_rank_grid(stack, self.ranks, dtype=dtype, stack_bytes=self.backend.stack_bytes)
-            left, right, *energies = (self.backend.to_host(array)[:, 0] for array in found)
-            made.put((g, h), left, right, tuple(energies))
+            left, right, energy, discarded, slack = (self.backend.to_host(array)[:, 0] for array in found)
+            made.put((g, h), left, right, BlockStats(energy.copy(), discarded, slack))
 
     def _sample(self, streams: tuple[int, int]) -> tuple[Array, Array, Array]:
         """Evaluate a sample: values (G, H, n, m), rows (G, 1, n) that peers share, columns (G, H, m) of each block.

@@ -14,6 +14,7 @@ from ...kernels.linalg import squared_norms
 from ...kernels.low_rank.grid import low_rank_grid
 from ...sources.base import MatrixSource
 from ...structure.axes import Index, Tile
+from ..block_stats import BlockStats
 from ..job import FactorizationJob
 from .checks import check_finite, mark_nonzero
 
@@ -73,10 +74,9 @@ class TileTask(TileReader):
         xp = namespace(device)
         dtype = getattr(xp, job.plan.source.work_dtype)
         found = low_rank_grid(device, job.plan.ranks, dtype=dtype, stack_bytes=backend.stack_bytes)
-        stats = xp.concat((found.energy[:, :, None], found.discarded, found.slack), axis=-1)
-        stats = np.array(backend.to_host(stats))
+        stats = np.array(backend.to_host(BlockStats(found.energy, found.discarded, found.slack).to_array()))
         check_finite(job, grid, self.tile, stats)
-        mark_nonzero(grid, stats)
+        mark_nonzero(grid, BlockStats.from_array(stats).energy)
         rows, cols = job.plan.rows, job.plan.cols
         r, c = self.groups
         left = take_in_order(backend.to_host(found.left), rows.member_order, axis=3)
@@ -103,9 +103,10 @@ class WholeTask(TileReader):
         """Check and convert."""
         values = inputs["grid"].astype(job.plan.source.work_dtype)
         energy = np.sum(squared_norms(values), axis=-1)
-        stats = np.stack([energy, np.zeros_like(energy), np.zeros_like(energy)], axis=-1)
-        check_finite(job, inputs["grid"], WHOLE, stats)
-        mark_nonzero(inputs["grid"], stats)
+        check_finite(job, inputs["grid"], WHOLE, energy)
+        mark_nonzero(inputs["grid"], energy)
+        nothing = np.zeros((*energy.shape, 1))
+        stats = BlockStats(energy, nothing, nothing).to_array()
         span = (slice(0, 1),)
         return [Output("left/0", span, values[0].reshape(1, *job.plan.chain.patterns[0])), Output("stats", span, stats)]
 

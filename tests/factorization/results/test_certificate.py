@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import dbutterfly as dbf
+from dbutterfly.factorization.block_stats import BlockStats
 from dbutterfly.factorization.results.certificate import Certificate, certify, guarantee_of
 from dbutterfly.structure.chain import Chain
 from tests.support.comparisons import DTYPES, dense_error, noisy_butterfly, random_matrix
@@ -150,7 +151,7 @@ def test_json_goes_both_ways():
 
 
 def test_the_rounding_allowance_grows_with_the_factors():
-    stats = np.array([[[4.0, 1.0, 0.0]]])
+    stats = BlockStats.from_array(np.array([[[4.0, 1.0, 0.0]]])).of_rank(0)
     nothing = np.zeros((1, 1))
     few, many = (certify(stats, nothing, nothing, None, factors=k, eps=1e-3) for k in (1, 10))
     assert few.error_bound < many.error_bound

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import dbutterfly as dbf
-from dbutterfly.factorization import run
+from dbutterfly.factorization import assemble, run
+from dbutterfly.factorization.block_stats import BlockStats
+from dbutterfly.factorization.results.certificate import certify
 from dbutterfly.factorization.results.cut_errors import error_of_each_cut
 from dbutterfly.kernels.products.ksmm import dense_product
 from dbutterfly.structure.chain import Chain
@@ -48,12 +50,18 @@ def test_after_two_reads_the_squares_add_up_to_that_of_the_error(factorized, cha
 
 @pytest.mark.parametrize("tree", ["balanced", "left", "right"])
 @pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS)
-def test_after_one_read_they_are_those_of_the_cut_and_of_its_halves(factorized, chain, tree):
+def test_after_one_read_they_are_those_of_the_cut_and_of_its_halves(factorized, chain, tree, monkeypatch):
+    measured = []
+    monkeypatch.setattr(assemble, "certify", lambda *a, **k: measured.append(a) or certify(*a, **k))
     fact, errors = factorized(random_matrix(chain.shape), chain, tree=tree)
-    root, parts = len(tree_leaves(fact.tree[0])), fact.record["errors"]
-    assert errors[root - 1] == pytest.approx(parts["cut"], rel=1e-12)
-    assert np.linalg.norm(errors[: root - 1]) == pytest.approx(parts["left"], rel=1e-12, abs=1e-15)
-    assert np.linalg.norm(errors[root:]) == pytest.approx(parts["right"], rel=1e-12, abs=1e-15)
+    [(stats, left_error, right_error, _)] = measured
+    cut, left, right = (
+        math.sqrt(part.sum() / stats.energy.sum()) for part in (stats.discarded, left_error[..., 0], right_error)
+    )
+    root = len(tree_leaves(fact.tree[0]))
+    assert errors[root - 1] == pytest.approx(cut, rel=1e-12)
+    assert np.linalg.norm(errors[: root - 1]) == pytest.approx(left, rel=1e-12, abs=1e-15)
+    assert np.linalg.norm(errors[root:]) == pytest.approx(right, rel=1e-12, abs=1e-15)
 
 
 @pytest.mark.parametrize("tree", ["balanced", "left", "right"])
@@ -135,7 +143,7 @@ def test_one_factor_has_no_cuts():
 
 
 def test_what_cannot_be_told_from_rounding_is_zero():
-    stats = np.array([[[4.0, 1.0, 0.0]]])
+    stats = BlockStats.from_array(np.array([[[4.0, 1.0, 0.0]]])).of_rank(0)
     left, right = np.array([[0.25, 1.0]]), np.array([[1.0 + 1e-7, 1.0], [0.5, 0.5]])
     errors = error_of_each_cut(((0, (1, 2)), (3, (4, 5))), stats, left[:, ::-1], right, None, eps=1e-6)
     assert errors == [math.sqrt(part / 4) for part in (0.75, 0.25, 1.0, 0.0, 1.5)]

@@ -25,15 +25,6 @@ from .timeline import timeline
 
 __all__ = ["page", "write_page"]
 
-PARTS = {
-    "cut": ("root cut", "what the blocks lose that are replaced by ones of low rank"),
-    "left": ("left factors", "how far their product is from the left parts of the blocks"),
-    "second": ("second read", "what of the matrix lies outside the range of the left factors"),
-    "right": ("right factors", "how far their product is from what they were fitted to"),
-}
-"""Parts of the error, with what they are: shown of a run that has not left the errors of all cuts."""
-
-
 ENGINES = {"ThreadEngine": "threads of one process", "DaskEngine": "the workers of a Dask cluster"}
 
 LONGEST_NAME = 160
@@ -187,17 +178,10 @@ def _stage(name: str, done: dict[str, Any]) -> dict[str, str]:
 
 
 def _levels(subject: Subject) -> dict[str, Any] | None:
-    """The error by cuts of the chain, or by parts of the algorithm where that is all that a run has left."""
-    record = subject.record
-    if record.get("errors_by_cut"):
-        return {"note": _note(subject), "bars": _cuts(subject), "of_cuts": True}
-    parts = record.get("errors")
-    if not parts:
+    """The error by cuts of the chain; None for a run that has left none."""
+    if not subject.record.get("errors_by_cut"):
         return None
-    named = [(*PARTS[name], error) for name, error in parts.items()]
-    most = max(parts.values()) or 1.0
-    bars = [Bar(name, what, f"{error:.3g}", 100 * error / most) for name, what, error in named]
-    return {"note": "Relative to the norm of the matrix.", "bars": bars, "of_cuts": False}
+    return {"note": _note(subject), "bars": _cuts(subject)}
 
 
 def _cuts(subject: Subject) -> list[Bar]:

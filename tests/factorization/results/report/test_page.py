@@ -100,12 +100,12 @@ def test_it_says_what_the_squares_of_these_errors_are(fact, others):
     assert "Before the sweeps over the factors.</p>" in page(swept)
 
 
-def test_what_was_saved_before_cuts_had_errors_shows_those_of_the_parts(fact):
+def test_what_was_saved_before_cuts_had_errors_shows_none(fact):
     record = {name: value for name, value in fact.record.items() if name != "errors_by_cut"}
     text = page(dataclasses.replace(fact, record=record))
     assert BAR.findall(text) == []
-    assert all(f"<span>{name}</span>" in text for name in ("root cut", "left factors", "right factors"))
-    assert f"<b>{fact.record['errors']['left']:.3g}</b>" in text
+    assert "Errors by level" not in text
+    assert "Errors by level" in page(fact)
 
 
 @pytest.mark.parametrize("kind", ["run", "saved without a run", "one factor", "zero", "exact", "estimated", "odd name"])

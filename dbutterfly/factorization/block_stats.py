@@ -1,0 +1,47 @@
+"""Energies of the blocks of the root cut, and of what their approximations of some ranks leave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from ..kernels.backend import Array, namespace
+
+__all__ = ["BlockStats"]
+
+
+@dataclass(frozen=True, eq=False)
+class BlockStats:
+    """Energies of blocks and of their residuals, for n ranks or for one of them.
+
+    Energies are squared Frobenius norms in float64. The leading axes are those of the blocks; :meth:`of_rank` leaves
+    out the axis of the ranks.
+
+    Attributes
+    ----------
+    energy : array, shape (...)
+        ``||Z_b||^2`` of each block.
+    discarded : array, shape (..., n)
+        ``||R_b||^2``: the energy of what the approximation of each rank leaves of the block.
+    slack : array, shape (..., n)
+        Bound on the energy that any other approximation of that rank could capture beyond this one; infinite where
+        nothing is proven.
+    """
+
+    energy: Array
+    discarded: Array
+    slack: Array
+
+    @classmethod
+    def from_array(cls, stats: Array) -> Self:
+        """Views of the array ``stats`` of the workspace, shape (..., 1 + 2n)."""
+        ranks = (stats.shape[-1] - 1) // 2
+        return cls(stats[..., 0], stats[..., 1 : 1 + ranks], stats[..., 1 + ranks :])
+
+    def to_array(self) -> Array:
+        """Put energies of n ranks into one array, shape (..., 1 + 2n), as the workspace keeps them."""
+        return namespace(self.energy).concat((self.energy[..., None], self.discarded, self.slack), axis=-1)
+
+    def of_rank(self, rank_index: int) -> Self:
+        """Energies for one of the n ranks, by its place among them."""
+        return type(self)(self.energy, self.discarded[..., rank_index], self.slack[..., rank_index])

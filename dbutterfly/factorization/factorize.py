@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import logging
+from functools import partial
 from typing import Any
 
 from ..errors import InputError
 from ..execution.choose import choose_engine
-from ..execution.clusters import Threads, for_cluster, on_cluster
-from ..identification.identify import identify, is_unknown
-from ..identification.result import IdentifiedOrderings
-from ..kernels.backend import BACKENDS, resolve_backend
+from ..execution.clusters import for_cluster, on_cluster
+from ..identification.identify import identify
 from ..planning.plan import Plan
 from ..sources.dispatch import as_source
-from ..sources.missing_chunks import check_missing
-from ..storage.run_store import RunStore
-from .job import FactorizationJob
-from .ranks import memory_workspace
-from .request import Request
-from .results.factorization import Factorization, index_arrays, load
-from .resume import build_manifest, check_chunks, check_same, create_or_open, load_identified
+from .request import Request, check_backend
+from .results.factorization import Factorization
+from .resume import find_orderings, open_run, open_store
 from .run import complete_run
-from .stages import Run
-from .sweeps import check_sweeps
 
 __all__ = ["factorize", "plan"]
-
-
-_log = logging.getLogger("dbutterfly")
 
 
 @for_cluster
@@ -63,11 +52,20 @@ def plan(
     Plan
         ``print(plan)`` shows root cut, tiles, tasks, bytes read and written, amplification, peak memory and time.
     """
-    _check_backend(backend, client or cluster)
-    wrapped = as_source(source)
-    engine = choose_engine(client, workers, cluster)
-    settings = Request(chain, tree, rank, tol, passes, orderings, memory, device_memory, backend, store is not None)
-    return settings.plan(wrapped, engine)
+    check_backend(backend, client or cluster)
+    request = Request(
+        chain=chain,
+        tree=tree,
+        rank=rank,
+        tol=tol,
+        passes=passes,
+        orderings=orderings,
+        memory=memory,
+        device_memory=device_memory,
+        backend=backend,
+        has_store=store is not None,
+    )
+    return request.plan(as_source(source), choose_engine(client, workers, cluster))
 
 
 @on_cluster
@@ -184,72 +182,26 @@ def factorize(
     >>> len(fact.ks_values), fact.compression
     (8, 16.0)
     """
-    _check_backend(backend, client or cluster)
+    check_backend(backend, client or cluster)
     if sweeps < 0:
         raise InputError(f"sweeps={sweeps} is negative; use 0 for none")
-    wrapped = as_source(source)
-    engine = choose_engine(client, workers, cluster)
-    run = None if store is None else RunStore.open(store, mode="r+")
-    identified = orderings if isinstance(orderings, IdentifiedOrderings) else None
-    if is_unknown(orderings):
-        if tol is not None:
-            raise InputError(
-                f"tol={tol!r} finds the rank for orderings that are known; identify them first, for a rank"
-            )
-        identified = load_identified(run, wrapped, orderings) if resume else None
-        identified = identified or identify(
-            wrapped,
-            chain,
-            orderings=orderings,
-            rank=rank,
-            client=client,
-            cluster=cluster,
-            memory=memory,
-            backend=backend,
-        )
-        orderings = identified
-    settings = Request(
-        chain, tree, rank, tol, passes, orderings, memory, device_memory, backend, store is not None, sweeps
+    request = Request(
+        chain=chain,
+        tree=tree,
+        rank=rank,
+        tol=tol,
+        passes=passes,
+        orderings=orderings,
+        memory=memory,
+        device_memory=device_memory,
+        backend=backend,
+        missing=missing,
+        sweeps=sweeps,
+        has_store=store is not None,
     )
-    planned = settings.of_run(run).plan(wrapped, engine)
-    if sweeps:
-        check_sweeps(planned)
-    if store is None:
-        check_missing(wrapped, missing)
-        wrapped.check_reproducible()
-        job = FactorizationJob(wrapped, planned, memory_workspace(planned, tol), backend)
-        return complete_run(job, engine, None, settings, progress, identified)
-    manifest = build_manifest(wrapped, planned, settings)
-    if identified is not None:
-        manifest["identified"] = identified.to_json()
-    if run is not None:
-        check_same(run, manifest, planned)
-        if run.is_complete and resume:
-            return load(run)
-    check_missing(wrapped, missing)
-    if run is None:
-        wrapped.check_reproducible()
-        run = create_or_open(store, manifest)
-    with run.lease() as lease:
-        # What was found may have been changed, or ended, before the lease was taken.
-        run = RunStore.open(store, mode="r+") or run
-        check_same(run, manifest, planned)
-        if not resume:
-            run.restart(manifest)
-        elif run.is_complete:
-            return load(run)
-        else:
-            check_chunks(wrapped, run)
-            planned = settings.of_run(run).plan(wrapped, engine, earlier=run)
-        if identified is not None:
-            run.keep_orderings(index_arrays(planned.orderings))
-        job = FactorizationJob(wrapped, planned, run.workspace, backend)
-        return complete_run(job, engine, Run(run, lease), settings, progress, identified)
-
-
-def _check_backend(backend: str, elsewhere: Any) -> None:
-    """Refuse what no worker can have; what a worker of a cluster lacks shows itself there."""
-    if backend not in BACKENDS:
-        raise InputError(f"backend={backend!r} is unknown; use one of {BACKENDS}")
-    if elsewhere is None or isinstance(elsewhere, Threads):
-        resolve_backend(backend)
+    matrix, engine, stored = as_source(source), choose_engine(client, workers, cluster), open_store(store)
+    where: dict[str, Any] = {"client": client, "cluster": cluster, "memory": memory, "backend": backend}
+    search = partial(identify, matrix, chain, orderings=orderings, rank=rank, **where)
+    request = find_orderings(request, matrix, stored if resume else None, search)
+    with open_run(request, matrix, engine, store=store, stored=stored, resume=resume) as run:
+        return run.result or complete_run(run, engine, progress=progress)

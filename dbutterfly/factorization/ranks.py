@@ -14,6 +14,7 @@ from ..storage.rank_workspace import RankWorkspace
 from ..storage.workspace import MemoryWorkspace, Workspace
 from .block_stats import BlockStats
 from .job import FactorizationJob
+from .workspace_arrays import shared_names
 
 __all__ = ["memory_workspace", "next_rank", "with_rank"]
 
@@ -82,4 +83,4 @@ def memory_workspace(planned: Plan, tol: float | None) -> Workspace:
     workspace = MemoryWorkspace()
     if tol is None or planned.split is None:
         return workspace
-    return RankWorkspace(workspace, planned.split.rank, planned.passes)
+    return RankWorkspace(workspace, planned.split.rank, shared_names(planned.passes))

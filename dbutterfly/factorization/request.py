@@ -2,84 +2,111 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import InputError
+from ..execution.clusters import Threads
 from ..execution.engine import Engine
-from ..planning.plan import Layout, Plan
+from ..identification.result import IdentifiedOrderings
+from ..kernels.backend import BACKENDS, resolve_backend
+from ..planning.budget import Budget
+from ..planning.plan import Plan
 from ..planning.search import make_plan
 from ..planning.sizes import parse_memory
 from ..planning.tolerance import LARGEST_RANK, chain_for_tolerance
 from ..sources.base import MatrixSource
-from ..storage.run_store import RunStore
+from ..storage.manifest import Manifest
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
+from .manifests import layout_of
 
-__all__ = ["Request", "layout_of"]
+__all__ = ["Request", "check_backend"]
 
 SPARE = 2
-"""Ranks above that of the chain for which tiles are split where a tolerance may call for them."""
+"""Ranks above that of the chain for which tiles are split where a tolerance may call for them. Not tuned: each costs a
+column of the arrays A and B, and saves another read of the matrix where the sampled blocks were too hopeful."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a caller asks of a plan, unchecked."""
+    """What a caller asks for, unchecked; see :func:`dbutterfly.factorize` for what is not said here.
 
-    chain: Any
-    tree: Any
-    rank: int
-    tol: float | None
-    passes: int
-    orderings: Any
-    memory: int | str | None
-    device_memory: int | str | None
-    backend: str
-    can_copy: bool
+    Attributes
+    ----------
+    has_store : bool
+        Whether there is a store, which has room for a copy of the matrix in another order.
+    found_chain : Chain or None
+        Chain to which the tolerance has led, which need not be looked for again.
+    """
+
+    chain: Any = None
+    tree: Any = "balanced"
+    rank: int = 1
+    tol: float | None = None
+    passes: int = 1
+    orderings: Any = None
+    memory: int | str | None = None
+    device_memory: int | str | None = None
+    backend: str = "auto"
+    missing: str = "fill"
     sweeps: int = 0
-    known: Chain | None = None
+    has_store: bool = False
+    found_chain: Chain | None = None
 
-    def of_run(self, run: RunStore | None) -> Request:
-        """Settings that continue a run: with a tolerance, its chain is taken over, and need not be looked for."""
-        if self.tol is None or run is None or run.manifest.get("tol") != self.tol:
+    @property
+    def identified(self) -> IdentifiedOrderings | None:
+        """How the orderings were found, where they were not given."""
+        return self.orderings if isinstance(self.orderings, IdentifiedOrderings) else None
+
+    def with_orderings(self, orderings: Any) -> Request:
+        """Request with orderings that were found."""
+        return replace(self, orderings=orderings)
+
+    def with_chain(self, chain: Chain) -> Request:
+        """Request with the chain to which the tolerance has led."""
+        return replace(self, found_chain=chain)
+
+    def continuing(self, earlier: Manifest | None) -> Request:
+        """Request that continues a run: with a tolerance, its chain is taken over, and need not be looked for."""
+        if self.tol is None or earlier is None or earlier.tol != self.tol:
             return self
-        return self.raised(Chain(run.manifest["chain"]))
+        return self.with_chain(Chain(earlier.chain))
 
-    def raised(self, chain: Chain) -> Request:
-        """Settings with the chain that the tolerance has led to."""
-        return dataclasses.replace(self, known=chain)
-
-    def plan(self, source: MatrixSource, engine: Engine, earlier: RunStore | None = None) -> Plan:
+    def plan(self, source: MatrixSource, engine: Engine, earlier: Manifest | None = None) -> Plan:
         """Plan the job; with an earlier run of it, by the choices that were made then."""
         orderings = Orderings.from_any(self.orderings)
-        chain, notes = self._chain(source, orderings)
-        on_device = parse_memory(self.device_memory, "device_memory")
-        budget, layout = engine.budget(parse_memory(self.memory), self.backend, on_device), None
-        if earlier is not None:
-            layout = layout_of(earlier)
-            if self.memory is None:  # less may be free than then: what was planned then is still to be done
-                needed = int(earlier.manifest["plan"]["peak_bytes"])
-                budget = dataclasses.replace(budget, memory=max(budget.memory, needed))
-            if self.device_memory is None and budget.device_memory is not None:
-                needed = int(earlier.manifest["plan"].get("device_peak_bytes", 0))
-                budget = dataclasses.replace(budget, device_memory=max(budget.device_memory, needed))
+        chain, notes = self._find_chain(source, orderings)
         found = make_plan(
             source.info,
             chain,
             tree=self.tree,
             orderings=orderings,
             passes=self.passes,
-            budget=budget,
-            layout=layout,
-            can_copy=self.can_copy,
+            budget=self._budget(engine, earlier),
+            layout=None if earlier is None else layout_of(earlier),
+            can_copy=self.has_store,
             spare=0 if self.tol is None else min(SPARE, LARGEST_RANK - chain.rank),
         )
-        notes = (*found.notes, *notes) if earlier is None else tuple(earlier.manifest["plan"]["notes"])
-        return dataclasses.replace(found, notes=notes)
+        if earlier is None or earlier.plan is None:
+            return replace(found, notes=(*found.notes, *notes))
+        return replace(found, notes=tuple(earlier.plan["notes"]))
 
-    def _chain(self, source: MatrixSource, orderings: Orderings) -> tuple[Chain, tuple[str, ...]]:
+    def _budget(self, engine: Engine, earlier: Manifest | None) -> Budget:
+        """What the plan may use. Less may be free than when an earlier run was planned, which is still to be done."""
+        on_device = parse_memory(self.device_memory, "device_memory")
+        budget = engine.budget(parse_memory(self.memory), self.backend, on_device)
+        if earlier is None or earlier.plan is None:
+            return budget
+        if self.memory is None:
+            budget = replace(budget, memory=max(budget.memory, int(earlier.plan["peak_bytes"])))
+        if self.device_memory is None and budget.device_memory is not None:
+            needed = int(earlier.plan.get("device_peak_bytes", 0))
+            budget = replace(budget, device_memory=max(budget.device_memory, needed))
+        return budget
+
+    def _find_chain(self, source: MatrixSource, orderings: Orderings) -> tuple[Chain, tuple[str, ...]]:
         """Chain that is asked for, with a note where a tolerance has led to it."""
         if self.rank < 1:
             raise InputError(f"rank={self.rank} is not positive; the smallest rank is 1")
@@ -94,8 +121,8 @@ class Request:
         if self.chain is not None or self.rank != 1:
             given = "chain" if self.chain is not None else "rank"
             raise InputError(f"tol={self.tol!r} finds chain and rank; leave {given} out")
-        if self.known is not None:
-            return self.known, ()
+        if self.found_chain is not None:
+            return self.found_chain, ()
         orderings.validate(source.shape)
         found = chain_for_tolerance(source, self.tol, orderings)
         return found.chain, (
@@ -103,7 +130,17 @@ class Request:
         )
 
 
-def layout_of(run: RunStore) -> Layout:
-    """Choices of the plan of a run."""
-    root, tile_rows, tile_cols, left, right, prefetch, copy = run.manifest["layout"]
-    return Layout(root, tile_rows, tile_cols, left, right, prefetch, copy and (copy[0], copy[1], copy[2]))
+def check_backend(backend: str, elsewhere: Any) -> None:
+    """Refuse an array library that no worker can have; what a worker of a cluster lacks shows itself there.
+
+    Parameters
+    ----------
+    backend : str
+        Name of the library.
+    elsewhere : Client, cluster or None
+        Where tasks run; None for threads of this process.
+    """
+    if backend not in BACKENDS:
+        raise InputError(f"backend={backend!r} is unknown; use one of {BACKENDS}")
+    if elsewhere is None or isinstance(elsewhere, Threads):
+        resolve_backend(backend)

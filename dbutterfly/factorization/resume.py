@@ -1,94 +1,197 @@
-"""Begin a stored run, or continue it."""
+"""Begin a run, or continue one that a store holds."""
 
 from __future__ import annotations
 
-import hashlib
-from importlib import metadata
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
-from ..errors import StoreError, StoreMismatchError
-from ..identification.identify import are_unknown
+from ..errors import InputError, StoreError, StoreMismatchError
+from ..execution.engine import Engine
+from ..identification.identify import are_unknown, is_unknown
 from ..identification.result import IdentifiedOrderings
 from ..planning.plan import Plan
 from ..sources.base import MatrixSource
+from ..sources.missing_chunks import check_missing
+from ..storage.manifest import Manifest
 from ..storage.run_store import RunStore
 from ..structure.tree import split_tree
-from .request import Request, layout_of
-from .results.factorization import as_lists, index_arrays, manifest_of
+from .current_run import Run, StoredRun
+from .job import FactorizationJob
+from .manifests import build_manifest, layout_of, nest
+from .ranks import memory_workspace
+from .request import Request
+from .results.factorization import Factorization, load
+from .sweeps import check_sweeps
+from .workspace_arrays import open_workspace
 
-__all__ = ["build_manifest", "check_chunks", "check_same", "create_or_open", "installed_version", "load_identified"]
-
+__all__ = ["find_orderings", "open_run", "open_store"]
 
 SAME_RUN = ("dtype", "chain", "tree", "orderings", "matrix", "passes", "tol", "sweeps")
 """Entries of the manifest in which a resumed run must agree with the stored one."""
 
 
-def installed_version() -> str:
-    """Version of the installed package; the top package, which states it, imports this module."""
-    try:
-        return metadata.version("dbutterfly")
-    except metadata.PackageNotFoundError:  # run from a source tree
-        return "not installed"
+def open_store(store: Any) -> RunStore | None:
+    """Open the run that a store holds; None where there is no store, or no run in it."""
+    return None if store is None else RunStore.open(store, mode="r+")
 
 
-def load_identified(run: RunStore | None, source: MatrixSource, orderings: Any) -> IdentifiedOrderings | None:
+def find_orderings(
+    request: Request, source: MatrixSource, stored: RunStore | None, identify: Callable[[], IdentifiedOrderings]
+) -> Request:
+    """Find the orderings that are to be identified.
+
+    Parameters
+    ----------
+    request : Request
+        What is asked for.
+    source : MatrixSource
+        The matrix.
+    stored : RunStore or None
+        Run that may have kept what an earlier call has identified.
+    identify : callable
+        Identifies them.
+    """
+    if not is_unknown(request.orderings):
+        return request
+    if request.tol is not None:
+        raise InputError(
+            f"tol={request.tol!r} finds the rank for orderings that are known; identify them first, for a rank"
+        )
+    return request.with_orderings(_load_identified(stored, source, request.orderings) or identify())
+
+
+def _load_identified(stored: RunStore | None, source: MatrixSource, orderings: Any) -> IdentifiedOrderings | None:
     """Orderings of both sides that an earlier call has identified for the run of the same matrix."""
-    if run is None or "identified" not in run.manifest or not are_unknown(orderings):
+    if stored is None or not are_unknown(orderings):
         return None
-    if run.manifest["matrix"]["fingerprint"] != source.fingerprint():
+    manifest = stored.manifest
+    if manifest.identified is None or manifest.matrix is None:
+        return None
+    if manifest.matrix["fingerprint"] != source.fingerprint():
         return None  # another matrix: the store is refused once its plan is known
     try:
-        return IdentifiedOrderings.from_json(run.manifest["identified"], run.side("rows"), run.side("cols"))
+        return IdentifiedOrderings.from_json(manifest.identified, stored.side("rows"), stored.side("cols"))
     except StoreError:  # the call was cut off before it had stored them
         return None
 
 
-def create_or_open(store: Any, manifest: dict[str, Any]) -> RunStore:
-    """A new run, or that of another call which has begun it at the same moment: the lease decides."""
+@contextlib.contextmanager
+def open_run(
+    request: Request,
+    source: MatrixSource,
+    engine: Engine,
+    *,
+    store: Any = None,
+    stored: RunStore | None = None,
+    resume: bool = True,
+) -> Iterator[Run]:
+    """Begin a run, or continue it.
+
+    Parameters
+    ----------
+    request : Request
+        What is asked for; its orderings are known.
+    source : MatrixSource
+        The matrix.
+    engine : Engine
+        Where the tasks will run.
+    store : str, path, Zarr store or None
+        Where the run keeps its progress; None for memory.
+    stored : RunStore or None
+        Run that :func:`open_store` has found there.
+    resume : bool
+        Whether to continue, or return, what the store holds.
+
+    Yields
+    ------
+    Run
+        The run, with its result where that is complete. A stored one may be written until the block ends.
+
+    Raises
+    ------
+    StoreMismatchError
+        If the store holds the run of another job.
+    StoreBusyError
+        If another process is at work in it.
+    """
+    plan = request.continuing(None if stored is None else stored.manifest).plan(source, engine)
+    if request.sweeps:
+        check_sweeps(plan)
+    if store is None:
+        check_missing(source, request.missing)
+        source.check_reproducible()
+        yield _in_memory(request, source, plan)
+        return
+    manifest = _manifest(request, source, plan)
+    if stored is not None:
+        _check_same(stored, manifest, plan)
+        if stored.is_complete and resume:
+            yield _in_memory(request, source, plan, load(stored))
+            return
+    check_missing(source, request.missing)
+    if stored is None:
+        source.check_reproducible()
+        stored = _create_or_open(store, manifest)
+    with stored.lease() as lease:
+        # What was found may have been changed, or ended, before the lease was taken.
+        stored = RunStore.open(store, mode="r+") or stored
+        _check_same(stored, manifest, plan)
+        if stored.is_complete and resume:
+            yield _in_memory(request, source, plan, load(stored))
+            return
+        if resume:
+            _check_chunks(source, stored)
+            plan = request.continuing(stored.manifest).plan(source, engine, earlier=stored.manifest)
+        else:
+            stored.restart(manifest)
+        if request.identified is not None:
+            stored.put_orderings(plan.orderings.sides)
+        job = FactorizationJob(source, plan, open_workspace(stored), request.backend)
+        yield StoredRun(request, job, store=stored, lease=lease)
+
+
+def _in_memory(request: Request, source: MatrixSource, plan: Plan, result: Factorization | None = None) -> Run:
+    """Run without a store; or one that has ended, with its result."""
+    job = FactorizationJob(source, plan, memory_workspace(plan, request.tol), request.backend)
+    return Run(request, job, result)
+
+
+def _manifest(request: Request, source: MatrixSource, plan: Plan) -> Manifest:
+    """Manifest of the run, if it begins."""
+    manifest = build_manifest(source, plan, tol=request.tol, sweeps=request.sweeps)
+    identified = request.identified
+    return manifest if identified is None else replace(manifest, identified=identified.to_json())
+
+
+def _create_or_open(store: Any, manifest: Manifest) -> RunStore:
+    """Create a run, or open that of another call which has begun it at the same moment: the lease decides."""
     try:
         return RunStore.create(store, manifest)
     except StoreError:
-        run = RunStore.open(store, mode="r+")
-        if run is None:
+        stored = RunStore.open(store, mode="r+")
+        if stored is None:
             raise
-        return run
+        return stored
 
 
-def check_same(run: RunStore, manifest: dict[str, Any], planned: Plan) -> None:
+def _check_same(stored: RunStore, manifest: Manifest, plan: Plan) -> None:
     """Refuse a store of another job; where the arguments leave the root cut free, that of the stored run is asked."""
-    factors = len(planned.chain)
-    root = layout_of(run).root if "layout" in run.manifest else 0  # what was saved was not run here, and has none
-    if not planned.tree_is_given and 1 <= root < factors:
-        manifest = manifest | {"tree": as_lists(split_tree(factors, "balanced", root))}
-    run.check_same(manifest, SAME_RUN)
+    factors = len(plan.chain)
+    # What was saved was not run here, and has no layout.
+    root = 0 if stored.manifest.layout is None else layout_of(stored.manifest).root
+    if not plan.tree_is_given and 1 <= root < factors:
+        manifest = replace(manifest, tree=nest(split_tree(factors, "balanced", root)))
+    stored.check_same(manifest, SAME_RUN)
 
 
-def check_chunks(source: MatrixSource, run: RunStore) -> None:
+def _check_chunks(source: MatrixSource, stored: RunStore) -> None:
     """Refuse to go on with a matrix that has lost or gained chunks since the run began."""
-    before = run.manifest["plan"]["chunks"]["missing"]
+    assert stored.manifest.plan is not None
+    before = stored.manifest.plan["chunks"]["missing"]
     if before != source.missing_chunks:
         raise StoreMismatchError(
-            f"{source.name} had {before} missing chunks when the run in store={run.group.store_path} began, and has "
+            f"{source.name} had {before} missing chunks when the run in store={stored.group.store_path} began, and has "
             f"{source.missing_chunks} now; put the matrix back as it was, or begin anew with resume=False"
         )
-
-
-def build_manifest(source: MatrixSource, planned: Plan, settings: Request) -> dict[str, Any]:
-    """Manifest of a run that begins."""
-    sides = index_arrays(planned.orderings)
-    digests = {name: hashlib.blake2b(side.tobytes(), digest_size=16).hexdigest() for name, side in sides.items()}
-    return {
-        **manifest_of(planned.chain, planned.tree, planned.orderings, planned.source.work_dtype),
-        "version": installed_version(),
-        "matrix": {
-            "shape": list(source.shape),
-            "dtype": source.dtype.name,
-            "fingerprint": source.fingerprint(),
-            "orderings": digests,
-        },
-        "passes": planned.passes,
-        "tol": settings.tol,
-        "sweeps": settings.sweeps or None,
-        "layout": list(planned.layout),
-        "plan": planned.to_json(),
-    }

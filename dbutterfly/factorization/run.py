@@ -1,92 +1,104 @@
-"""Run what is left of every stage, with a higher rank where the tolerance asks for it."""
+"""The stages of a run, again with a higher rank where the tolerance asks for it, and the result."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 from ..errors import CheckpointError, SourceError, ToleranceWarning
 from ..execution.engine import Engine
-from ..identification.result import IdentifiedOrderings
+from .arrays import create_arrays, create_first_arrays
 from .assemble import assemble
+from .current_run import Run
 from .job import FactorizationJob
-from .ranks import memory_workspace, next_rank, with_rank
-from .request import Request
-from .results.factorization import Factorization, index_arrays
-from .resume import build_manifest, installed_version
-from .stages import Run, run_stages
+from .manifests import installed_version
+from .ranks import next_rank
+from .results.factorization import Factorization
+from .stages import run_stages
 from .sweeps import run_sweeps
-from .workspace_arrays import create_arrays, forget_damaged
 
 __all__ = ["complete_run"]
 
 _log = logging.getLogger("dbutterfly")
 
 
-def complete_run(
-    job: FactorizationJob,
-    engine: Engine,
-    run: Run | None,
-    settings: Request,
-    progress: bool,
-    identified: IdentifiedOrderings | None,
-) -> Factorization:
-    """Run what is left to do, with higher ranks if the tolerance asks for them, and put the result together."""
-    if run is not None and run.store.manifest.get("rank") is not None:  # it had been raised
-        job = with_rank(job, run.store.manifest["rank"])
-    while True:
-        result = _run_once(job, engine, run, progress)
-        rank = None if settings.tol is None else next_rank(job, result.certificate.error_bound, settings.tol)
-        if rank is None:
-            break
-        _log.info("the error bound of rank %d is above tol=%g: on with rank %d", job.rank, settings.tol, rank)
-        if rank <= job.plan.ranks[-1]:
-            job = with_rank(job, rank)
-            if run is not None:
-                run.store.update(rank=rank)
-        else:
-            planned = settings.raised(job.plan.chain.of_rank(rank)).plan(job.source, engine)
-            if run is not None:
-                run.store.restart(build_manifest(job.source, planned, settings))
-            workspace = memory_workspace(planned, settings.tol) if run is None else run.store.workspace
-            job = dataclasses.replace(job, plan=planned, workspace=workspace)
-    if settings.sweeps:
-        result = run_sweeps(result, job, settings.sweeps)
-    if settings.tol is not None and result.certificate.error_bound > settings.tol:
+def complete_run(run: Run, engine: Engine, *, progress: bool = False) -> Factorization:
+    """Do what is left to do of a run, and keep its result.
+
+    Parameters
+    ----------
+    run : Run
+        The run. Its rank is raised where the certificate does not confirm the tolerance that was asked for.
+    engine : Engine
+        Where its tasks run.
+    progress : bool
+        Whether to show a bar for every stage.
+    """
+    request = run.request
+    result = _reach_tolerance(run, engine, progress)
+    if request.sweeps:
+        result = run_sweeps(result, run.job, request.sweeps)
+    if request.tol is not None and result.certificate.error_bound > request.tol:
         warnings.warn(
-            f"tol={settings.tol:g} was not reached: {result.certificate}; no chain of higher rank that was tried has "
+            f"tol={request.tol:g} was not reached: {result.certificate}; no chain of higher rank that was tried has "
             "fewer values than the matrix",
             ToleranceWarning,
             stacklevel=4,
         )
-    if identified is not None:
-        result.record["identified"] = identified.to_json()
-    if run is not None:
-        run.lease.confirm()
-        final = {"certificate": result.certificate.to_json(), "record": result.record}
-        chain = [list(pattern) for pattern in result.chain]
-        arrays = index_arrays(job.plan.orderings)
-        trace = None if result.trace is None else result.trace.to_arrays()
-        run.store.write_result(result.ks_values, arrays, trace, chain=chain, **final)
+    if request.identified is not None:
+        result.record["identified"] = request.identified.to_json()
+    run.put_result(result)
     return result
 
 
-def _run_once(job: FactorizationJob, engine: Engine, run: Run | None, progress: bool) -> Factorization:
-    """Run what is left to do for one rank, and put the result together."""
-    with create_arrays(job) as made:
-        try:
-            stages, rows = run_stages(job, engine, run, progress, made)
-            recount = job.source.recount()
-            if recount != job.plan.source.missing_chunks:
-                raise SourceError(
-                    f"{job.source.name}: {job.plan.source.missing_chunks} chunks were missing at the start of the run "
-                    f"and {recount} are at its end; begin anew (resume=False) with a matrix that nobody changes"
-                )
-            how = {"workers": engine.workers, "version": installed_version(), "matrix": job.source.name}
-            record = {"plan": job.plan.to_json(), "plan_text": str(job.plan), "engine": type(engine).__name__, **how}
-            return assemble(job, {**record, "stages": stages}, rows)
-        except CheckpointError as error:
-            if run is None:
-                raise
-            raise forget_damaged(job, error) from error
+def _reach_tolerance(run: Run, engine: Engine, progress: bool) -> Factorization:
+    """Run the stages for the rank of the plan, and for higher ones until the tolerance is reached or out of reach."""
+    tol = run.request.tol
+    while True:
+        result = _run_once(run, engine, progress)
+        rank = None if tol is None else next_rank(run.job, result.certificate.error_bound, tol)
+        if rank is None:
+            return result
+        _log.info("the error bound of rank %d is above tol=%g: on with rank %d", run.job.rank, tol, rank)
+        plan = run.job.plan
+        if rank <= plan.ranks[-1]:
+            run.raise_rank(rank)
+        else:
+            run.restart(run.request.with_chain(plan.chain.of_rank(rank)).plan(run.job.source, engine))
+
+
+def _run_once(run: Run, engine: Engine, progress: bool) -> Factorization:
+    """Run what is left to do for one rank, and put the result together.
+
+    The arrays of the later stages are created while the first stage runs.
+    """
+    job = run.job
+    try:
+        with ThreadPoolExecutor(1, thread_name_prefix="dbutterfly-arrays") as thread:
+            later_arrays = thread.submit(create_arrays, job, create_first_arrays(job))
+            stages, rows = run_stages(run, engine, later_arrays=later_arrays, progress=progress)
+            later_arrays.result()
+        _check_unchanged(job)
+        record = {
+            "plan": job.plan.to_json(),
+            "plan_text": str(job.plan),
+            "engine": type(engine).__name__,
+            "workers": engine.workers,
+            "version": installed_version(),
+            "matrix": job.source.name,
+            "stages": stages,
+        }
+        return assemble(job, record, rows)
+    except CheckpointError as error:
+        raise run.explain(error) from error
+
+
+def _check_unchanged(job: FactorizationJob) -> None:
+    """Refuse a matrix that has lost or gained chunks while it was read."""
+    before, now = job.plan.source.missing_chunks, job.source.recount()
+    if before != now:
+        raise SourceError(
+            f"{job.source.name}: {before} chunks were missing at the start of the run and {now} are at its end; begin "
+            "anew (resume=False) with a matrix that nobody changes"
+        )

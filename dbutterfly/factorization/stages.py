@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,8 @@ from ..execution.task import Record, Task, done_name
 from ..planning.plan import Plan
 from ..planning.sizes import format_bytes
 from ..sources.base import MatrixSource
-from ..storage.lease import Lease
-from ..storage.run_store import RunStore
 from ..structure.axes import Tile
-from .job import FactorizationJob
+from .current_run import Run
 from .tasks.copies import CopyTask
 from .tasks.halves import LeftTask, RightTask
 from .tasks.probed_tiles import ProbeTask
@@ -28,7 +26,7 @@ from .tasks.projection import ProjectTask
 from .tasks.sampled_tiles import SampledTileTask
 from .tasks.tiles import TileTask, WholeTask
 
-__all__ = ["Run", "run_stages", "stage_tasks"]
+__all__ = ["run_stages", "stage_tasks"]
 
 _log = logging.getLogger("dbutterfly")
 
@@ -36,40 +34,46 @@ SECONDS_BETWEEN_LINES = 30.0
 """Time after which a stage under way is logged again."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run's store, with the right to write into it."""
-
-    store: RunStore
-    lease: Lease
-
-
 def run_stages(
-    job: FactorizationJob, engine: Engine, run: Run | None, progress: bool, made: Callable[[], None]
+    run: Run, engine: Engine, *, later_arrays: Future[None], progress: bool
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
-    """Run what is left to do of every stage; its summary and the records of its tasks, by stage.
+    """Run what is left to do of every stage.
 
-    ``made`` is what :func:`create_arrays` yields.
+    Parameters
+    ----------
+    run : Run
+        The run.
+    engine : Engine
+        Where its tasks run.
+    later_arrays : Future
+        Ends when the arrays of the stages after the first one are there.
+    progress : bool
+        Whether to show a bar for every stage.
+
+    Returns
+    -------
+    summaries : dict of dict
+        Times and bytes of every stage.
+    records : dict of array, shape (tasks, fields)
+        Records of the tasks of every stage.
     """
-    found: dict[str, Any] = {} if run is None else dict(run.store.manifest.get("stages", {}))
-    records = {}
+    job, found, records = run.job, run.stages, {}
     if engine.dashboard is not None:
         _log.info("dashboard: %s", engine.dashboard, extra={"fields": {"event": "dashboard", "link": engine.dashboard}})
     with ProgressBar(progress, note=engine.dashboard and f"dashboard: {engine.dashboard}") as bar:
         for number, (stage, tasks) in enumerate(stage_tasks(job.plan, _tile_task(job.source)).items()):
             if number == 1:
-                made()
+                later_arrays.result()
             rows = records[stage] = job.workspace.read_rows(done_name(stage))
             todo = [(index, task) for index, task in enumerate(tasks) if np.isnan(rows[index]).any()]
             if not todo and stage in found:
                 continue
             bar.start(stage, len(tasks), len(tasks) - len(todo))
             started = time.perf_counter()
-            _run_stage(job, engine, run, bar, todo, rows)
+            _run_stage(run, engine, bar, todo, rows)
             found[stage] = _summary(rows, time.perf_counter() - started, len(tasks) - len(todo))
             _say_ended(stage, found[stage], rows[[index for index, _ in todo]])
-            if run is not None:
-                run.store.update(stages=found)
+            run.record_stages(found)
     return found, records
 
 
@@ -81,9 +85,8 @@ def _tile_task(source: MatrixSource) -> Callable[[Tile], Task]:
 
 
 def _run_stage(
-    job: FactorizationJob,
+    run: Run,
     engine: Engine,
-    run: Run | None,
     bar: ProgressBar,
     todo: list[tuple[int, Task]],
     rows: NDArray[np.float64],
@@ -100,11 +103,10 @@ def _run_stage(
             fields = {"event": "progress", "tasks": len(rows), "ended": ended}
             _say(todo[0][1].stage, f"{ended} of {len(rows)} tasks", read, now - started, fields)
         bar.advance(int(record.bytes_read))
-        if run is not None:
-            run.lease.check()
+        run.check_right()
 
     if todo:
-        engine.run(job, todo, on_done)
+        engine.run(run.job, todo, on_done)
 
 
 def _say_ended(stage: str, summary: dict[str, Any], rows: NDArray[np.float64]) -> None:

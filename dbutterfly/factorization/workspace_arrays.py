@@ -1,181 +1,203 @@
-"""The arrays of a run's workspace: shape, chunks, writers.
+"""The arrays of a run's workspace: shape, chunks, the tasks that write them, and their dependence on the rank.
 
-    array      shape            by             what
-    A          (u, q, k, p)     storage order  left parts of the blocks: rows are the columns of ``Z V``
-    B          (q, u, k, v)     storage order  right parts ``V^H``, or ``X^H Z`` (k = r) where Z is read twice
-    stats      (u, q, 1 + 2n)   storage order  energy of each block, then discarded energies and slacks of n ranks
-    X          (u, q, r, p)     storage order  orthonormal columns, as rows, of the product of the left factors
-    scale      (u, q, r, r)     storage order  ``X^H (Z V)``, by which the one-read B is multiplied
-    left_error (u, q, 1 + r)    storage order  ``||A - X X^H A||^2`` of each block, squared sines of X to the range of A
-    second     (u, q, 1)        storage order  ``||Z - X X^H Z||^2`` of each block, after a second read
-    right_error (q, u, r)       storage order  ``||b - b'||^2`` of each row of B and of the product of right factors
-    left_missed (u, cuts)       storage order  ``||given - product||^2`` of every node of the left tree, by its cut
-    right_missed (q, cuts)      storage order  the same of the right tree; no such array where a half is one factor
-    left/l     (u, a, b, c, d)  storage order  factors of the row groups
-    right/l    (q, a, b, c, d)  storage order  factors of the column groups
-    done/STAGE (tasks, 8)       task number    that the task has ended, with the fields of a ``Record``
+    array        shape           order    what
+    copy         (M, N)          groups   the matrix with the groups of one side laid together
+    A            (u, q, k, p)    storage  left parts of the blocks: rows are the columns of ``Z V``
+    B            (q, u, k, v)    storage  right parts ``V^H``, or ``X^H Z`` (k = r) where Z is read twice
+    stats        (u, q, 1 + 2n)  storage  energies of the blocks (:mod:`dbutterfly.factorization.block_stats`)
+    X            (u, q, r, p)    storage  orthonormal columns, as rows, of the product of the left factors
+    scale        (u, q, r, r)    storage  ``X^H (Z V)``, by which the one-read B is multiplied
+    left_error   (u, q, 1 + r)   storage  ``||A - X X^H A||^2`` of each block, squared sines of X to the range of A
+    second       (u, q, 1)       storage  ``||Z - X X^H Z||^2`` of each block, after a second read
+    right_error  (q, u, r)       storage  ``||b - b'||^2`` of each row of B and of the product of right factors
+    left_missed  (u, cuts)       storage  ``||given - product||^2`` of every node of the left tree, by its cut
+    right_missed (q, cuts)       storage  ``||given - product||^2`` of every node of the right tree, by its cut
+    left/l       (u, a, b, c, d) storage  factors of the row groups
+    right/l      (q, a, b, c, d) storage  factors of the column groups
+    done/STAGE   (tasks, 8)      tasks    that a task has ended: the fields of its ``Record``
 
-Here r is the rank of the root cut, and k >= r the largest of the n ranks for which the tiles were split.
-The row of ``done`` is the last thing that a task writes. "Storage order" is that of the copy where the plan makes one:
+Here p, u, q, v and r are those of the root cut (:class:`dbutterfly.structure.chain.Cut`), and k >= r is the largest of
+the n ranks for which the tiles were split. A half of one factor has no nodes, and no array ``..._missed``. "Storage"
+order is that of the copy where the plan makes one. The row of ``done`` is the last thing that a task writes.
 
-    copy       (M, N)           groups         the matrix with the groups of one side laid together
+:func:`workspace_arrays` is this table in code, for a plan.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..errors import CheckpointError
-from ..execution.task import Record, Task, done_name
+from ..execution.task import Record, done_name
 from ..planning.plan import Plan
-from ..storage.workspace import Selection
-from .job import FactorizationJob
-from .stages import stage_tasks
-from .tasks.copies import CopyTask
-from .tasks.halves import LeftTask, RightTask
-from .tasks.projection import ProjectTask
-from .tasks.tiles import TileTask
+from ..storage.rank_workspace import RankWorkspace
+from ..storage.run_store import RunStore
+from ..storage.workspace import Selection, Workspace
+from ..structure.axes import Tile
 
-__all__ = ["create_arrays", "forget_damaged", "stage_of", "writers"]
+__all__ = ["WorkspaceArray", "count_ended", "open_workspace", "shared_names", "workspace_arrays", "writers"]
 
-_log = logging.getLogger("dbutterfly")
+Spans: TypeAlias = Callable[[Plan], Iterable[Selection]]
+"""Ranges of an array that the tasks of its stage write, in the order of the tasks."""
 
 
-def writers(plan: Plan, name: str, selection: Selection) -> tuple[str, list[int]]:
-    """Stage and numbers of the tasks that wrote into a range of an array of the workspace."""
-    if name.startswith("done/"):
-        return name.removeprefix("done/"), list(range(plan.tasks[name.removeprefix("done/")]))[selection[0]]
-    stage = stage_of(plan, name)
-    spans = [_span(plan, name, task) for task in stage_tasks(plan)[stage]]
-    return stage, [number for number, span in enumerate(spans) if _overlap(span, selection)]
+@dataclass(frozen=True)
+class WorkspaceArray:
+    """One array of a workspace.
 
-
-def stage_of(plan: Plan, name: str) -> str:
-    """Stage whose tasks write into an array of the workspace."""
-    if plan.split is None:
-        return "tiles"
-    stages = {"A": "tiles", "stats": "tiles", "second": "project", "copy": "copy"}
-    stages["B"] = "tiles" if plan.passes == 1 else "project"
-    if name in stages:
-        return stages[name]
-    return "right" if name.startswith("right") else "left"
-
-
-def _span(plan: Plan, name: str, task: Task) -> Selection:
-    """Range of an array that a task writes, as far as it is needed to tell the tasks apart."""
-    if isinstance(task, CopyTask):
-        assert plan.copy is not None
-        t, p, v = task.panel, plan.copy.rows.members, plan.copy.cols.members
-        return slice(t.r0 * p, t.r1 * p), slice(t.c0 * v, t.c1 * v)
-    if isinstance(task, (TileTask, ProjectTask)):
-        rows, cols = task.groups
-        return (cols, rows) if name == "B" else (rows, cols)
-    if isinstance(task, (LeftTask, RightTask)):
-        return (slice(task.first, task.last),)
-    return (slice(0, 1),)
-
-
-def _overlap(span: Selection, selection: Selection) -> bool:
-    return all(
-        (b.start or 0) < a.stop and (b.stop is None or a.start < b.stop) for a, b in zip(span, selection, strict=False)
-    )
-
-
-class _Array(NamedTuple):
-    """An array of the workspace, as it is made."""
+    Attributes
+    ----------
+    name : str
+        Its name.
+    shape, chunks : tuple of int
+        Shapes of the array and of its chunks. A task writes whole chunks that no other task writes.
+    dtype : dtype or str
+        Type of its entries.
+    stage : str
+        Stage whose tasks write it.
+    spans : callable
+        Range that every task of the stage writes.
+    per_rank : bool
+        Whether every rank to which a tolerance may raise the run has an array of its own.
+    """
 
     name: str
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
     dtype: Any
+    stage: str
+    spans: Spans
+    per_rank: bool
 
 
-@contextlib.contextmanager
-def create_arrays(job: FactorizationJob) -> Iterator[Callable[[], None]]:
-    """Make the arrays of the table above, chunked so that a task writes whole chunks.
-
-    Those of the first stage are there at once, and those of the others, of a run that begins, when the function that
-    is yielded returns: they are made while the first stage runs.
-    """
-    planned, arrays = job.plan, list(_arrays(job))
-    fields = len(Record._fields)
-    begun = {
-        stage
-        for stage, tasks in planned.tasks.items()
-        if not job.workspace.create(done_name(stage), (tasks, fields), (1, fields), np.float64)
+def workspace_arrays(plan: Plan) -> dict[str, WorkspaceArray]:
+    """Arrays that the tasks of a plan fill, by name."""
+    shared = shared_names(plan.passes)
+    return {
+        name: WorkspaceArray(name, shape, chunks, dtype, stage, spans, name not in shared)
+        for name, shape, chunks, dtype, stage, spans in _rows(plan)
     }
-    first = next(iter(planned.tasks))
-    at_once = [array for array in arrays if begun or stage_of(planned, array.name) == first]
-    _make(job, at_once, begun)
-    with ThreadPoolExecutor(1, thread_name_prefix="dbutterfly-arrays") as thread:
-        rest = thread.submit(_make, job, [array for array in arrays if array not in at_once], begun)
-        yield rest.result
-        rest.result()
 
 
-def _make(job: FactorizationJob, arrays: list[_Array], begun: set[str]) -> None:
-    """Make arrays that are not there yet; tasks of stages that had begun, which filled one of them, are done again."""
-    for array in arrays:
-        made = job.workspace.create(*array)
-        if made and begun:  # an array that an earlier run had written to is gone, or its version had none
-            stage, numbers = writers(job.plan, array.name, (slice(None),))
-            if stage in begun and _forget(job, stage, numbers):
-                _log.warning(
-                    "the run that is continued has left no array %s: its %s tasks are done again", array.name, stage
-                )
+def shared_names(passes: int) -> frozenset[str]:
+    """Names of the arrays that all ranks of a run share, since only the tiles write them.
+
+    B is among them where Z is read once; a second read writes it for its own rank.
+    """
+    names = {"copy", "A", "stats", done_name("copy"), done_name("tiles")}
+    return frozenset(names | {"B"} if passes == 1 else names)
 
 
-def _arrays(job: FactorizationJob) -> Iterator[_Array]:
-    """Arrays that the tasks fill, but for those that say which have ended."""
-    planned = job.plan
-    dtype, f8 = planned.source.work_dtype, np.float64
-    if planned.copy is not None:
-        yield _Array("copy", planned.source.shape, planned.copy.chunks, dtype)
-    if planned.split is None:
-        shape = (1, *planned.chain.patterns[0])
-        yield _Array("left/0", shape, shape, dtype)
-        yield _Array("stats", (1, 1, 3), (1, 1, 3), f8)
+_Row: TypeAlias = tuple[str, tuple[int, ...], tuple[int, ...], Any, str, Spans]
+
+
+def _rows(plan: Plan) -> Iterator[_Row]:
+    """Rows of the table: name, shape, chunks, dtype, stage, spans."""
+    dtype, f8, fields = plan.source.work_dtype, np.float64, len(Record._fields)
+    for stage, tasks in plan.tasks.items():
+        yield done_name(stage), (tasks, fields), (1, fields), f8, stage, _by_task(tasks)
+    if plan.copy is not None:
+        yield "copy", plan.source.shape, plan.copy.chunks, dtype, "copy", _by_panel
+    if plan.split is None:
+        shape = (1, *plan.chain.patterns[0])
+        yield "left/0", shape, shape, dtype, "tiles", _whole
+        yield "stats", (1, 1, 3), (1, 1, 3), f8, "tiles", _whole
         return
-    p, u, q, v, rank = planned.split
-    _, rows, cols, lg, rg, *_ = planned.layout
-    kept = planned.ranks[-1]
-    stats = 1 + 2 * len(planned.ranks)
-    yield _Array("A", (u, q, kept, p), (min(lg, rows), cols, kept, p), dtype)
-    yield _Array("stats", (u, q, stats), (rows, cols, stats), f8)
-    yield _Array("X", (u, q, rank, p), (lg, cols, rank, p), dtype)
-    yield _Array("scale", (u, q, rank, rank), (lg, q, rank, rank), dtype)
-    yield _Array("left_error", (u, q, 1 + rank), (lg, q, 1 + rank), f8)
-    kept = kept if planned.passes == 1 else rank
-    yield _Array("B", (q, u, kept, v), (min(rg, cols), rows, kept, v), dtype)
-    yield _Array("right_error", (q, u, rank), (rg, u, rank), f8)
-    if planned.passes == 2:
-        yield _Array("second", (u, q, 1), (rows, cols, 1), f8)
-    for side, half, groups, per_task in (("left", job.halves[0], u, lg), ("right", job.halves[1], q, rg)):
+    p, u, q, v, rank = plan.split
+    rows, cols, per_left, per_right = (
+        plan.layout.tile_rows,
+        plan.layout.tile_cols,
+        plan.layout.left_groups,
+        plan.layout.right_groups,
+    )
+    kept, stats = plan.ranks[-1], 1 + 2 * len(plan.ranks)
+    yield "A", (u, q, kept, p), (min(per_left, rows), cols, kept, p), dtype, "tiles", _by_tile
+    yield "stats", (u, q, stats), (rows, cols, stats), f8, "tiles", _by_tile
+    yield "X", (u, q, rank, p), (per_left, cols, rank, p), dtype, "left", _by_row_groups
+    yield "scale", (u, q, rank, rank), (per_left, q, rank, rank), dtype, "left", _by_row_groups
+    yield "left_error", (u, q, 1 + rank), (per_left, q, 1 + rank), f8, "left", _by_row_groups
+    stage, kept = ("tiles", kept) if plan.passes == 1 else ("project", rank)
+    yield "B", (q, u, kept, v), (min(per_right, cols), rows, kept, v), dtype, stage, _by_tile_transposed
+    yield "right_error", (q, u, rank), (per_right, u, rank), f8, "right", _by_column_groups
+    if plan.passes == 2:
+        yield "second", (u, q, 1), (rows, cols, 1), f8, "project", _by_tile
+    _, *halves = plan.chain.cut(plan.layout.root)
+    for side, half, groups, per_task, spans in (
+        ("left", halves[0], u, per_left, _by_row_groups),
+        ("right", halves[1], q, per_right, _by_column_groups),
+    ):
         for index, pattern in enumerate(half):
-            yield _Array(f"{side}/{index}", (groups, *pattern), (per_task, *pattern), dtype)
-        if len(half) > 1:
-            yield _Array(f"{side}_missed", (groups, len(half) - 1), (per_task, len(half) - 1), f8)
+            yield f"{side}/{index}", (groups, *pattern), (per_task, *pattern), dtype, side, spans
+        if (cuts := len(half) - 1) > 0:
+            yield f"{side}_missed", (groups, cuts), (per_task, cuts), f8, side, spans
 
 
-def forget_damaged(job: FactorizationJob, error: CheckpointError) -> CheckpointError:
-    """Forget that the tasks have ended that wrote what is damaged, and say so."""
-    stage, numbers = writers(job.plan, error.name, error.selection)
-    _forget(job, stage, numbers)
-    message = f"{error}; it was not used, and the same call computes it again ({len(numbers)} of the {stage} tasks)"
-    return CheckpointError(message, error.name, error.selection)
+def _by_task(tasks: int) -> Spans:
+    return lambda _: [(slice(number, number + 1),) for number in range(tasks)]
 
 
-def _forget(job: FactorizationJob, stage: str, numbers: list[int]) -> bool:
-    """Take back that tasks have ended, where they have; whether there were any."""
-    rows = job.workspace.read_rows(done_name(stage))
-    ended = [number for number in numbers if not np.isnan(rows[number]).all()]
-    for number in ended:
-        row = np.full((1, len(Record._fields)), np.nan)
-        job.workspace.write(done_name(stage), (slice(number, number + 1),), row)
-    return bool(ended)
+def _whole(_: Plan) -> list[Selection]:
+    return [(slice(0, 1),)]
+
+
+def _by_panel(plan: Plan) -> list[Selection]:
+    assert plan.copy is not None
+    p, v = plan.copy.rows.members, plan.copy.cols.members
+    return [(slice(t.r0 * p, t.r1 * p), slice(t.c0 * v, t.c1 * v)) for t in plan.panels]
+
+
+def _by_tile(plan: Plan) -> list[Selection]:
+    return [_groups(tile) for tile in plan.tiles]
+
+
+def _by_tile_transposed(plan: Plan) -> list[Selection]:
+    return [_groups(tile)[::-1] for tile in plan.tiles]
+
+
+def _groups(tile: Tile) -> tuple[slice, slice]:
+    return slice(tile.r0, tile.r1), slice(tile.c0, tile.c1)
+
+
+def _by_row_groups(plan: Plan) -> list[Selection]:
+    return [(slice(*span),) for span in plan.left_ranges]
+
+
+def _by_column_groups(plan: Plan) -> list[Selection]:
+    return [(slice(*span),) for span in plan.right_ranges]
+
+
+def writers(plan: Plan, name: str, selection: Selection) -> tuple[str, list[int]]:
+    """Stage and numbers of the tasks that wrote into a range of an array of the workspace."""
+    array = workspace_arrays(plan)[name]
+    return array.stage, [number for number, span in enumerate(array.spans(plan)) if _overlap(span, selection)]
+
+
+def _overlap(span: Selection, selection: Selection) -> bool:
+    """Whether two ranges have an entry in common; what one of them leaves out is taken whole."""
+    return all(
+        (b.start or 0) < a.stop and (b.stop is None or a.start < b.stop) for a, b in zip(span, selection, strict=False)
+    )
+
+
+def open_workspace(run: RunStore) -> Workspace:
+    """Workspace of a stored run: for the rank that it has come to, where a tolerance may raise it."""
+    manifest = run.manifest
+    rank = manifest.first_rank if manifest.rank is None else manifest.rank
+    if manifest.tol is None or rank is None or manifest.passes is None:
+        return run.workspace
+    return RankWorkspace(run.workspace, rank, shared_names(manifest.passes))
+
+
+def count_ended(run: RunStore) -> dict[str, tuple[int, int]]:
+    """Tasks that have ended, and tasks in all, of every stage of a stored run; none of what is being saved."""
+    workspace, found = open_workspace(run), {}
+    for stage, tasks in run.manifest.tasks.items():
+        try:
+            rows = workspace.read_rows(done_name(stage))
+        except FileNotFoundError:
+            rows = np.full((tasks, 1), np.nan)
+        found[stage] = int(tasks - np.isnan(rows).any(axis=1).sum()), tasks
+    return found

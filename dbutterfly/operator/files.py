@@ -12,32 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, StoreError
-from ..storage.run_store import FORMAT, RunStore
+from ..storage.manifest import FORMAT, OPERATOR, Manifest, index_arrays, name_sides
+from ..storage.run_store import RunStore
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
 
-__all__ = ["OPERATOR", "load_factors", "save_factors"]
-
-OPERATOR = "operator"
-"""Kind of a store that holds factors without a certificate."""
+__all__ = ["load_factors", "save_factors"]
 
 
 def save_factors(place: Any, ks_values: Sequence[NDArray[Any]], chain: Chain, orderings: Orderings) -> None:
     """See :meth:`dbutterfly.ButterflyOperator.save`."""
-    sides = {"rows": orderings.rows, "cols": orderings.cols}
-    arrays = {name: side for name, side in sides.items() if isinstance(side, np.ndarray)}
-    names = {name: "array" if name in arrays else side for name, side in sides.items()}
+    sides = orderings.sides
     if not _is_npz(place):
-        manifest = {
-            "format": FORMAT,
-            "kind": OPERATOR,
-            "status": "running",
-            "chain": [list(pattern) for pattern in chain],
-            "orderings": names,
-        }
-        RunStore.create(place, manifest).write_result(ks_values, arrays)
+        patterns = [list(pattern) for pattern in chain]
+        manifest = Manifest(kind=OPERATOR, chain=patterns, orderings=name_sides(sides))
+        RunStore.create(place, manifest).put_factors(ks_values, sides)
         return
-    named = {name: np.array(side) for name, side in names.items() if side not in (None, "array")}
+    arrays, named = index_arrays(sides), {name: np.array(side) for name, side in sides.items() if isinstance(side, str)}
     factors = {f"factor_{index}": values for index, values in enumerate(ks_values)}
     unfinished = Path(f"{os.fspath(place)}.{os.getpid()}.unfinished")
     try:
@@ -59,8 +50,7 @@ def load_factors(place: Any) -> tuple[list[NDArray[Any]], Orderings]:
         raise StoreError(f"place={place!r} holds no dbutterfly factorization or operator")
     if not run.is_complete:
         raise StoreError(f"place={place!r} holds a run that has not ended; call factorize as before to resume it")
-    sides = {name: run.side(name) if side == "array" else side for name, side in run.manifest["orderings"].items()}
-    return run.factors(), Orderings(**sides)
+    return run.factors(), Orderings(**run.sides())
 
 
 def _load_npz(path: str) -> tuple[list[NDArray[Any]], Orderings]:

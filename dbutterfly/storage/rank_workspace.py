@@ -14,8 +14,6 @@ from .workspace import Selection, Workspace
 
 __all__ = ["RankWorkspace"]
 
-COMMON = ("copy", "A", "stats", "done/copy", "done/tiles")
-
 
 class RankWorkspace:
     """A view of a workspace for one rank.
@@ -26,17 +24,17 @@ class RankWorkspace:
         Where the arrays are.
     rank : int
         Rank of the root cut.
-    passes : {1, 2}
-        Times that Z is read: B is written by the tiles where it is read once, by the second read otherwise.
+    shared_names : set of str
+        Names of the arrays that all ranks share.
     """
 
-    def __init__(self, base: Workspace, rank: int, passes: int) -> None:
-        self._base, self._rank, self._passes = base, rank, passes
+    def __init__(self, base: Workspace, rank: int, shared_names: frozenset[str]) -> None:
+        self._base, self._rank, self._shared_names = base, rank, shared_names
         self.shared = base.shared
 
     def of_rank(self, rank: int) -> RankWorkspace:
         """View for another rank."""
-        return RankWorkspace(self._base, rank, self._passes)
+        return RankWorkspace(self._base, rank, self._shared_names)
 
     def create(self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any) -> bool:
         """Make an array, unless it is there already; whether it was made."""
@@ -61,5 +59,4 @@ class RankWorkspace:
         self._base.write(self._name(name), selection, values)
 
     def _name(self, name: str) -> str:
-        common = name in COMMON or (name == "B" and self._passes == 1)
-        return name if common else f"rank-{self._rank}/{name}"
+        return name if name in self._shared_names else f"rank-{self._rank}/{name}"

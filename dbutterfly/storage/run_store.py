@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,15 +27,15 @@ from numpy.typing import NDArray
 from ..errors import StoreError, StoreMismatchError
 from .arrays import occupant
 from .lease import Lease
+from .manifest import FORMAT, Manifest, Sides, index_arrays
 from .places import as_store, retry_at
-from .rank_workspace import RankWorkspace
 from .retries import reason
 from .workspace import CHECKSUM, Workspace, ZarrWorkspace
 
-__all__ = ["FORMAT", "RunStore"]
+__all__ = ["RunStore"]
 
-FORMAT = 2
 KEY = "dbutterfly"
+"""Attribute of the group that holds the manifest."""
 
 _log = logging.getLogger("dbutterfly")
 
@@ -46,22 +47,18 @@ class RunStore:
     ----------
     group : zarr.Group
         Opened by :meth:`create` or :meth:`open`.
-    manifest : dict
-        Its attributes.
+    manifest : Manifest
+        What the group says of itself.
     """
 
-    def __init__(self, group: zarr.Group, manifest: dict[str, Any]) -> None:
+    def __init__(self, group: zarr.Group, manifest: Manifest) -> None:
         self.group = group
         self.manifest = manifest
 
     @property
     def workspace(self) -> Workspace:
-        """Intermediate arrays of the run, those of the rank that it has come to."""
-        found = ZarrWorkspace(self.group.store, _join(self.group.path, f"work/{self.manifest['epoch']}"))
-        if self.manifest.get("tol") is None:
-            return found
-        rank = self.manifest.get("rank") or self.manifest["plan"]["split"]["rank"]
-        return RankWorkspace(found, rank, self.manifest["passes"])
+        """Intermediate arrays of the run, of all ranks."""
+        return ZarrWorkspace(self.group.store, _join(self.group.path, f"work/{self.manifest.epoch}"))
 
     def lease(self) -> Lease:
         """Take the right to write into this store, until it is released."""
@@ -70,10 +67,10 @@ class RunStore:
     @property
     def is_complete(self) -> bool:
         """Whether the run has ended and its factors are there."""
-        return bool(self.manifest.get("status") == "complete")
+        return self.manifest.is_complete
 
     @classmethod
-    def create(cls, store: Any, manifest: dict[str, Any]) -> RunStore:
+    def create(cls, store: Any, manifest: Manifest) -> RunStore:
         """Start a run in an empty place.
 
         Raises
@@ -86,9 +83,10 @@ class RunStore:
                 f"store={store!r} already holds something that is no dbutterfly run; nothing was changed: choose "
                 "another place or remove it yourself"
             )
-        place, manifest = as_store(store, argument="store"), {**manifest, "epoch": _epoch()}
+        place, manifest = as_store(store, argument="store"), replace(manifest, epoch=_new_epoch())
+        attributes: dict[str, Any] = {KEY: manifest.to_json()}
         try:
-            group = retry_at(place, "create", lambda: zarr.open_group(place, mode="a", attributes={KEY: manifest}))
+            group = retry_at(place, "create", lambda: zarr.open_group(place, mode="a", attributes=attributes))
         except Exception as error:
             raise StoreError(f"store={store!r} cannot be written: {reason(error)}") from error
         return cls(group, manifest)
@@ -109,34 +107,22 @@ class RunStore:
             return None
         except Exception as error:
             raise StoreError(f"store={store!r} cannot be opened: {reason(error)}") from error
-        manifest = group.attrs.asdict().get(KEY)
-        if not isinstance(manifest, dict) or "format" not in manifest:
+        values = group.attrs.asdict().get(KEY)
+        if not isinstance(values, dict) or "format" not in values:
             return None
-        if manifest["format"] != FORMAT:
+        if values["format"] != FORMAT:
             raise StoreError(
-                f"store={store!r} has format {manifest['format']}, written by dbutterfly {manifest.get('version')}; "
+                f"store={store!r} has format {values['format']}, written by dbutterfly {values.get('version')}; "
                 f"this version reads format {FORMAT}"
             )
-        return cls(group, manifest)
+        return cls(group, Manifest.from_json(values))
 
-    def progress(self) -> dict[str, tuple[int, int]]:
-        """Tasks that have ended, and tasks in all, of every stage; none of what is being saved."""
-        found = {}
-        for stage, tasks in self.manifest.get("plan", {}).get("tasks", {}).items():
-            try:
-                rows = self.workspace.read_rows(f"done/{stage}")
-            except FileNotFoundError:
-                rows = np.full((tasks, 1), np.nan)
-            found[stage] = int(tasks - np.isnan(rows).any(axis=1).sum()), tasks
-        return found
-
-    def check_same(self, manifest: dict[str, Any], keys: Iterable[str]) -> None:
+    def check_same(self, manifest: Manifest, keys: Iterable[str]) -> None:
         """Raise StoreMismatchError unless the run is of the same matrix with the same settings."""
-        differing = [key for key in keys if self.manifest.get(key) != manifest.get(key)]
+        pairs = [(key, getattr(self.manifest, key), getattr(manifest, key)) for key in keys]
+        differing = [(key, here, there) for key, here, there in pairs if here != there]
         if differing:
-            details = "; ".join(
-                f"{key} is {_short(self.manifest.get(key))}, not {_short(manifest[key])}" for key in differing
-            )
+            details = "; ".join(f"{key} is {_short(here)}, not {_short(there)}" for key, here, there in differing)
             raise StoreMismatchError(
                 f"store={self.group.store_path} holds the run of another matrix or of other settings ({details}); "
                 "nothing was changed: choose another store, or give the same arguments as the first time"
@@ -144,36 +130,36 @@ class RunStore:
 
     def update(self, **changes: Any) -> None:
         """Change entries of the manifest."""
-        self._put_manifest({**self.manifest, **changes})
+        self._put_manifest(replace(self.manifest, **changes))
 
-    def write_result(
+    def put_factors(
         self,
         ks_values: Sequence[NDArray[Any]],
-        orderings: dict[str, NDArray[Any]],
+        sides: Sides,
         trace: dict[str, NDArray[Any]] | None = None,
         **final: Any,
     ) -> None:
-        """Store factors, index arrays and trace, then declare the run complete and drop what it no longer needs."""
+        """Store factors, orderings and trace, then declare the run complete and drop what it no longer needs."""
         for index, values in enumerate(ks_values):
             self._put("factors", str(index), values)
-        self.keep_orderings(orderings)
+        self.put_orderings(sides)
         for name, values in (trace or {}).items():
             self._put("trace", name, values)
         self.update(status="complete", **final)
         self.clean()
 
-    def keep_orderings(self, orderings: dict[str, NDArray[Any]]) -> None:
-        """Store index arrays."""
-        for name, side in orderings.items():
+    def put_orderings(self, sides: Sides) -> None:
+        """Store the sides that are index arrays."""
+        for name, side in index_arrays(sides).items():
             self._put("orderings", name, side)
 
     def clean(self) -> None:
         """Drop what a complete run no longer needs."""
         self._delete("work")
 
-    def restart(self, manifest: dict[str, Any]) -> None:
+    def restart(self, manifest: Manifest) -> None:
         """Forget the progress of a run that was not completed, or is to be computed anew."""
-        self._put_manifest({**manifest, "epoch": _epoch()})
+        self._put_manifest(replace(manifest, epoch=_new_epoch()))
         for name in ("work", "factors", "orderings", "trace"):
             self._delete(name)
 
@@ -202,9 +188,9 @@ class RunStore:
         except Exception as error:
             raise StoreError(f"cannot {what} store {self.group.store_path}: {reason(error)}") from error
 
-    def _put_manifest(self, manifest: dict[str, Any]) -> None:
+    def _put_manifest(self, manifest: Manifest) -> None:
         def put() -> None:
-            self.group.attrs[KEY] = manifest
+            self.group.attrs[KEY] = manifest.to_json()
 
         self._write("write the manifest of", put)
         self.manifest = manifest
@@ -232,7 +218,18 @@ class RunStore:
         StoreError
             If a factor is missing or cannot be read.
         """
-        return [self._read(f"factors/{index}") for index in range(len(self.manifest["chain"]))]
+        return [self._read(f"factors/{index}") for index in range(len(self.manifest.chain))]
+
+    def sides(self) -> Sides:
+        """Orderings of both sides: index arrays, names, or None.
+
+        Raises
+        ------
+        StoreError
+            If an index array is missing or cannot be read.
+        """
+        names = self.manifest.orderings
+        return {name: self.side(name) if side == "array" else side for name, side in names.items()}
 
     def side(self, name: str) -> NDArray[Any]:
         """Index array of the ``rows`` or ``cols``."""
@@ -259,7 +256,7 @@ def _whole(node: Any) -> NDArray[Any]:
     return np.asarray(node[...])
 
 
-def _epoch() -> str:
+def _new_epoch() -> str:
     return uuid.uuid4().hex[:8]
 
 

@@ -77,6 +77,11 @@ class Orderings:
         reversed_cols = digit_reversal(chain.col_radices) if isinstance(self.cols, str) else self.cols
         return reversed_rows, reversed_cols
 
+    @property
+    def sides(self) -> dict[str, Side]:
+        """Both sides by name: ``rows`` and ``cols``."""
+        return {"rows": self.rows, "cols": self.cols}
+
     def describe(self) -> str:
         """One line, such as ``rows standard, columns bitreversal``."""
         return f"rows {_describe_side(self.rows)}, columns {_describe_side(self.cols)}"

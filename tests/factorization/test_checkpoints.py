@@ -61,7 +61,7 @@ def stopped(matrix, arguments, tmp_path):
             settings = arguments | {"workers": 1, "passes": passes, "store": tmp_path / "run"} | more
             with pytest.raises(InputError, match="stopped here"):
                 dbf.factorize(counted(matrix, os.devnull), **settings)
-        return tmp_path / "run" / "work" / RunStore.open(tmp_path / "run").manifest["epoch"]
+        return tmp_path / "run" / "work" / RunStore.open(tmp_path / "run").manifest.epoch
 
     return run
 
@@ -291,7 +291,7 @@ def test_every_chunk_has_one_writer_who_can_be_found(matrix, orderings, passes, 
     dbf.factorize(
         tmp_path / "z.zarr", tree=TREE, orderings=orderings, passes=passes, store=tmp_path / "run", memory="8 MiB"
     )
-    work = zarr.open_group(tmp_path / "run")[f"work/{RunStore.open(tmp_path / 'run').manifest['epoch']}"]
+    work = zarr.open_group(tmp_path / "run")[f"work/{RunStore.open(tmp_path / 'run').manifest.epoch}"]
     covered = {name: np.zeros(array.shape, int) for name, array in work.members(None) if isinstance(array, zarr.Array)}
     for stage, number, name, selection in written:
         covered[name][selection] += 1

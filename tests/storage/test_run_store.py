@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,16 +8,16 @@ import zarr
 
 from dbutterfly.errors import CheckpointError, StoreError, StoreMismatchError
 from dbutterfly.storage.arrays import occupant
-from dbutterfly.storage.run_store import FORMAT, RunStore
+from dbutterfly.storage.manifest import FORMAT, Manifest
+from dbutterfly.storage.run_store import RunStore
 
-MANIFEST = {
-    "format": FORMAT,
-    "version": "0.1",
-    "status": "running",
-    "chain": [[1, 2, 2, 2], [2, 2, 2, 1]],
-    "matrix": {"shape": [4, 4], "dtype": "float32"},
-    "passes": 1,
-}
+MANIFEST = Manifest(
+    version="0.1",
+    chain=[[1, 2, 2, 2], [2, 2, 2, 1]],
+    orderings={"rows": None, "cols": "array"},
+    matrix={"shape": [4, 4], "dtype": "float32"},
+    passes=1,
+)
 EVERYTHING = (slice(None),)
 FACTORS = [np.arange(8, dtype="float32").reshape(1, 2, 2, 2), np.ones((2, 2, 2, 1), "complex64") * (1 + 2j)]
 
@@ -36,7 +37,7 @@ def place(request, tmp_path):
 
 def completed(place):
     run = RunStore.create(place, MANIFEST)
-    run.write_result(FACTORS, {"cols": np.asarray([2, 0, 3, 1])}, record={"seconds": 1.5})
+    run.put_factors(FACTORS, {"cols": np.asarray([2, 0, 3, 1])}, record={"seconds": 1.5})
     return run
 
 
@@ -52,7 +53,7 @@ def test_run_is_created_once_and_opened_again(place):
     run = RunStore.create(place, MANIFEST)
     assert not run.is_complete
     again = RunStore.open(place, mode="r+")
-    assert again.manifest == run.manifest == MANIFEST | {"epoch": run.manifest["epoch"]}
+    assert again.manifest == run.manifest == replace(MANIFEST, epoch=run.manifest.epoch)
     with pytest.raises(StoreError, match=r"already holds something .*; nothing was changed: choose another place"):
         RunStore.create(place, MANIFEST)
 
@@ -168,23 +169,25 @@ def test_update_is_kept(place):
     run.update(passes=2, stages={"tiles": {"seconds": 1.25}})
     again = RunStore.open(place)
     changed = {"passes": 2, "stages": {"tiles": {"seconds": 1.25}}}
-    assert again.manifest == run.manifest == MANIFEST | {"epoch": run.manifest["epoch"]} | changed
+    assert again.manifest == run.manifest == replace(MANIFEST, epoch=run.manifest.epoch, **changed)
 
 
 def test_manifest_is_plain_json_on_disk(tmp_path):
     run = RunStore.create(tmp_path / "run", MANIFEST)
-    assert json.loads((tmp_path / "run" / "zarr.json").read_text())["attributes"]["dbutterfly"] == run.manifest
+    assert (
+        json.loads((tmp_path / "run" / "zarr.json").read_text())["attributes"]["dbutterfly"] == run.manifest.to_json()
+    )
 
 
 def test_same_run(place):
     run = RunStore.create(place, MANIFEST)
-    run.check_same({**MANIFEST, "version": "other", "status": "complete"}, ("matrix", "chain", "passes"))
-    run.check_same({**MANIFEST, "passes": 2}, ("matrix", "chain"))
+    run.check_same(replace(MANIFEST, version="other", status="complete"), ("matrix", "chain", "passes"))
+    run.check_same(replace(MANIFEST, passes=2), ("matrix", "chain"))
 
 
 def test_another_run_is_refused_with_what_differs(place):
     run = RunStore.create(place, MANIFEST)
-    other = {**MANIFEST, "passes": 2, "chain": [[1, 4, 4, 1]] * 40}
+    other = replace(MANIFEST, passes=2, chain=[[1, 4, 4, 1]] * 40)
     with pytest.raises(
         StoreMismatchError,
         match=r"holds the run of another matrix or of other settings \(passes is 1, not 2; chain is \[\[1, 2, 2, 2\], "
@@ -196,7 +199,7 @@ def test_another_run_is_refused_with_what_differs(place):
 
 
 def test_missing_entry_differs(place):
-    run = RunStore.create(place, {key: MANIFEST[key] for key in ("format", "chain")})
+    run = RunStore.create(place, Manifest(chain=MANIFEST.chain))
     with pytest.raises(StoreMismatchError, match="passes is None, not 1"):
         run.check_same(MANIFEST, ("chain", "passes"))
 
@@ -218,11 +221,11 @@ def test_restart_forgets_progress_and_result(place):
     run = completed(place)
     run.workspace.create("A", (2,), (2,), "f8")
     run.workspace.write("A", EVERYTHING, np.ones(2))
-    before = run.manifest["epoch"]
-    run.restart({**MANIFEST, "passes": 2})
+    before = run.manifest.epoch
+    run.restart(replace(MANIFEST, passes=2))
     again = RunStore.open(place, mode="r+")
-    assert again.manifest == run.manifest == MANIFEST | {"passes": 2, "epoch": run.manifest["epoch"]}
-    assert run.manifest["epoch"] != before
+    assert again.manifest == run.manifest == replace(MANIFEST, passes=2, epoch=run.manifest.epoch)
+    assert run.manifest.epoch != before
     assert not again.is_complete
     assert list(again.group.keys()) == []
     assert again.workspace.create("A", (2,), (2,), "f8")
@@ -250,11 +253,11 @@ def test_what_a_task_of_a_run_that_was_given_up_still_writes_is_not_read(place):
 def test_result_is_read_back_and_the_work_dropped(place):
     run = RunStore.create(place, MANIFEST)
     run.workspace.create("done/tiles", (3, 6), (1, 6), "f8")
-    run.write_result(FACTORS, {"cols": np.asarray([2, 0, 3, 1])}, record={"seconds": 1.5})
+    run.put_factors(FACTORS, {"cols": np.asarray([2, 0, 3, 1])}, record={"seconds": 1.5})
     again = RunStore.open(place)
     assert run.is_complete
     assert again.is_complete
-    assert again.manifest["record"] == {"seconds": 1.5}
+    assert again.manifest.record == {"seconds": 1.5}
     assert "work" not in again.group
     for stored, values in zip(again.factors(), FACTORS, strict=True):
         assert stored.dtype == values.dtype
@@ -265,7 +268,7 @@ def test_result_is_read_back_and_the_work_dropped(place):
 
 def test_result_without_index_arrays(place):
     run = RunStore.create(place, MANIFEST)
-    run.write_result(FACTORS, {})
+    run.put_factors(FACTORS, {})
     assert sorted(RunStore.open(place).group.keys()) == ["factors"]
     with pytest.raises(StoreError, match="orderings/rows is missing or damaged"):
         run.side("rows")
@@ -273,13 +276,13 @@ def test_result_without_index_arrays(place):
 
 def test_result_may_be_written_again(place):
     run = completed(place)
-    run.write_result([2 * values for values in FACTORS], {})
+    run.put_factors([2 * values for values in FACTORS], {})
     np.testing.assert_array_equal(RunStore.open(place).factors()[0], 2 * FACTORS[0])
 
 
 def test_zero_factors_are_a_result(place):
     run = RunStore.create(place, MANIFEST)
-    run.write_result([np.zeros_like(values) for values in FACTORS], {})
+    run.put_factors([np.zeros_like(values) for values in FACTORS], {})
     assert not any(values.any() for values in RunStore.open(place).factors())
 
 
@@ -326,7 +329,7 @@ def test_what_a_killed_process_left_of_its_first_file_is_no_obstacle(tmp_path):
     place.mkdir()
     (place / "zarr.0123456789abcdef.partial").write_text('{"zarr_fo')
     assert occupant(place) is None
-    assert RunStore.create(place, {"format": FORMAT}).manifest["format"] == FORMAT
+    assert RunStore.create(place, Manifest()).manifest.to_json()["format"] == FORMAT
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "precious.txt").write_text("keep me")
     assert occupant(tmp_path / "other") == "other files"

@@ -162,7 +162,7 @@ def half_done(eager, tmp_path, monkeypatch):
             patch.setattr(TileTask, "compute", refuse)
             with pytest.raises(InputError, match="stopped here"):
                 dbf.factorize(**arguments)
-        return tmp_path / "run" / "work" / RunStore.open(tmp_path / "run").manifest["epoch"]
+        return tmp_path / "run" / "work" / RunStore.open(tmp_path / "run").manifest.epoch
 
     return stop, arguments, plan, expected
 

@@ -13,16 +13,18 @@ from numpy.typing import NDArray
 
 from ...errors import StoreError
 from ...operator.butterfly import ButterflyOperator
-from ...operator.files import OPERATOR
-from ...storage.run_store import FORMAT, RunStore
+from ...storage.manifest import OPERATOR
+from ...storage.run_store import RunStore
 from ...structure.chain import Chain
 from ...structure.orderings import Orderings
 from ...structure.tree import Tree, split_tree
+from ..manifests import describe_factors
+from ..workspace_arrays import count_ended
 from .certificate import Certificate
 from .report import page, write_page
 from .trace import Trace
 
-__all__ = ["Factorization", "as_lists", "index_arrays", "load", "manifest_of", "open_factorization"]
+__all__ = ["Factorization", "load", "open_factorization"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,11 +97,10 @@ class Factorization:
         StoreError
             If the place is not empty or cannot be written.
         """
-        manifest = manifest_of(self.chain, self.tree, self.orderings, self.dtype.name)
-        run = RunStore.create(store, manifest)
-        arrays = index_arrays(self.orderings)
+        manifest = describe_factors(self.chain, self.tree, self.orderings, self.dtype.name)
         trace = None if self.trace is None else self.trace.to_arrays()
-        run.write_result(self.ks_values, arrays, trace, certificate=self.certificate.to_json(), record=self.record)
+        final = {"certificate": self.certificate.to_json(), "record": self.record}
+        RunStore.create(store, manifest).put_factors(self.ks_values, self.orderings.sides, trace, **final)
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write a page that shows plan, certificate, stages, the work of every worker, and where the error lies.
@@ -124,25 +125,6 @@ class Factorization:
         )
 
 
-def manifest_of(chain: Chain, tree: Tree, orderings: Orderings, dtype: str) -> dict[str, Any]:
-    """Part of a store's manifest that describes the factors."""
-    sides = {name: "array" if isinstance(side, np.ndarray) else side for name, side in _sides(orderings)}
-    return {
-        "format": FORMAT,
-        "kind": "factorization",
-        "status": "running",
-        "dtype": dtype,
-        "chain": [list(pattern) for pattern in chain],
-        "tree": as_lists(tree),
-        "orderings": sides,
-    }
-
-
-def index_arrays(orderings: Orderings) -> dict[str, NDArray[Any]]:
-    """Sides that are index arrays, by name."""
-    return {name: side for name, side in _sides(orderings) if isinstance(side, np.ndarray)}
-
-
 def open_factorization(store: Any) -> Factorization:
     """Open a factorization that a run or :meth:`Factorization.save` left in a store.
 
@@ -164,12 +146,12 @@ def open_factorization(store: Any) -> Factorization:
     run = RunStore.open(store)
     if run is None:
         raise StoreError(f"store={_show_place(store)} holds no dbutterfly factorization")
-    if run.manifest.get("kind") == OPERATOR:
+    if run.manifest.kind == OPERATOR:
         raise StoreError(
             f"store={_show_place(store)} holds an operator without a certificate; ButterflyOperator.load opens it"
         )
     if not run.is_complete:
-        done = ", ".join(f"{ended} of {tasks} {stage}" for stage, (ended, tasks) in run.progress().items())
+        done = ", ".join(f"{ended} of {tasks} {stage}" for stage, (ended, tasks) in count_ended(run).items())
         raise StoreError(
             f"store={_show_place(store)} holds a run that has not ended ({done or 'nothing'} done); call factorize as "
             "before to resume it"
@@ -179,19 +161,19 @@ def open_factorization(store: Any) -> Factorization:
 
 def load(run: RunStore) -> Factorization:
     """Result of a complete run."""
-    manifest = run.manifest
-    chain = Chain(manifest["chain"])
-    ks_values = run.factors()
-    _check_factors(ks_values, chain, manifest["dtype"], run)
-    sides = {name: run.side(name) if side == "array" else side for name, side in manifest["orderings"].items()}
+    manifest, chain, ks_values = run.manifest, Chain(run.manifest.chain), run.factors()
+    assert manifest.dtype is not None
+    assert manifest.certificate is not None
+    assert manifest.record is not None
+    _check_factors(ks_values, chain, manifest.dtype, run)
     return Factorization(
         tuple(ks_values),
         chain,
-        split_tree(len(chain), manifest["tree"]),
-        Orderings(**sides),
-        Certificate.from_json(manifest["certificate"]),
-        manifest["record"],
-        Trace.from_arrays(manifest["record"].get("stages", ()), run.trace()),
+        split_tree(len(chain), manifest.tree),
+        Orderings(**run.sides()),
+        Certificate.from_json(manifest.certificate),
+        manifest.record,
+        Trace.from_arrays(manifest.record.get("stages", ()), run.trace()),
     )
 
 
@@ -202,15 +184,6 @@ def _check_factors(ks_values: Sequence[NDArray[Any]], chain: Chain, dtype: str, 
                 f"store={run.group.store_path}: factors/{index} has shape {values.shape} and dtype {values.dtype}; its "
                 f"manifest says {pattern} and {dtype}"
             )
-
-
-def _sides(orderings: Orderings) -> list[tuple[str, Any]]:
-    return [("rows", orderings.rows), ("cols", orderings.cols)]
-
-
-def as_lists(tree: Tree) -> Any:
-    """A tree as nested lists, as JSON keeps it."""
-    return tree if isinstance(tree, int) else [as_lists(tree[0]), as_lists(tree[1])]
 
 
 def _show_place(store: Any) -> str:

@@ -1,0 +1,137 @@
+"""A run under way: its job, and where it keeps what it has done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ..errors import CheckpointError
+from ..planning.plan import Plan
+from ..storage.lease import Lease
+from ..storage.run_store import RunStore
+from .arrays import forget_damaged
+from .job import FactorizationJob
+from .manifests import build_manifest
+from .ranks import memory_workspace, with_rank
+from .request import Request
+from .results.factorization import Factorization
+from .workspace_arrays import open_workspace
+
+__all__ = ["Run", "StoredRun"]
+
+
+class Run:
+    """A run under way, which keeps what it has done in the memory of this process.
+
+    Parameters
+    ----------
+    request : Request
+        What was asked for.
+    job : FactorizationJob
+        What its tasks share.
+    result : Factorization, optional
+        What came out, of a run that had ended before.
+
+    Attributes
+    ----------
+    request, result
+        As given.
+    job : FactorizationJob
+        What its tasks share now: the rank may be raised.
+    """
+
+    def __init__(self, request: Request, job: FactorizationJob, result: Factorization | None = None) -> None:
+        self.request, self.job, self.result = request, job, result
+
+    @property
+    def stages(self) -> dict[str, Any]:
+        """Summaries of the stages that have ended in earlier sittings."""
+        return {}
+
+    def record_stages(self, stages: dict[str, Any]) -> None:
+        """Keep the summaries of the stages that have ended."""
+
+    def check_right(self) -> None:
+        """Refuse to go on where another process has taken over the run."""
+
+    def raise_rank(self, rank: int) -> None:
+        """Go on with a rank for which the tiles are split already."""
+        self.job = with_rank(self.job, rank)
+
+    def restart(self, plan: Plan) -> None:
+        """Begin again with another plan, in another workspace."""
+        self.job = replace(self.job, plan=plan, workspace=memory_workspace(plan, self.request.tol))
+
+    def explain(self, error: CheckpointError) -> CheckpointError:
+        """Error to raise for something that is damaged."""
+        return error
+
+    def put_result(self, result: Factorization) -> None:
+        """Keep what came out."""
+
+
+class StoredRun(Run):
+    """A run that keeps its progress and its result in a store, so that another sitting can continue it.
+
+    Parameters
+    ----------
+    request, job
+        See :class:`Run`.
+    store : RunStore
+        Where it keeps them.
+    lease : Lease
+        The right to write there.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        job: FactorizationJob,
+        *,
+        store: RunStore,
+        lease: Lease,
+    ) -> None:
+        super().__init__(request, job)
+        self._store, self._lease = store, lease
+        if store.manifest.rank is not None:  # an earlier sitting had raised it
+            self.job = with_rank(job, store.manifest.rank)
+
+    @property
+    def stages(self) -> dict[str, Any]:
+        """Summaries of the stages that have ended in earlier sittings."""
+        return dict(self._store.manifest.stages or {})
+
+    def record_stages(self, stages: dict[str, Any]) -> None:
+        """Keep the summaries of the stages that have ended."""
+        self._store.update(stages=stages)
+
+    def check_right(self) -> None:
+        """Refuse to go on where another process has taken over the run."""
+        self._lease.check()
+
+    def raise_rank(self, rank: int) -> None:
+        """Go on with a rank for which the tiles are split already."""
+        super().raise_rank(rank)
+        self._store.update(rank=rank)
+
+    def restart(self, plan: Plan) -> None:
+        """Begin again with another plan; what the store has of the old one is forgotten."""
+        manifest = build_manifest(self.job.source, plan, tol=self.request.tol, sweeps=self.request.sweeps)
+        self._store.restart(manifest)
+        self.job = replace(self.job, plan=plan, workspace=open_workspace(self._store))
+
+    def explain(self, error: CheckpointError) -> CheckpointError:
+        """Error to raise for something that is damaged, which the next sitting computes again."""
+        return forget_damaged(self.job, error)
+
+    def put_result(self, result: Factorization) -> None:
+        """Store what came out, and drop the intermediate arrays."""
+        self._lease.confirm()
+        self._store.put_factors(
+            result.ks_values,
+            result.orderings.sides,
+            None if result.trace is None else result.trace.to_arrays(),
+            chain=[list(pattern) for pattern in result.chain],
+            certificate=result.certificate.to_json(),
+            record=result.record,
+        )

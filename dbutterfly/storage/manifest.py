@@ -1,0 +1,143 @@
+"""The manifest of a run: what a store says of itself, typed, and as the JSON that it keeps.
+
+The JSON is an attribute of the run's Zarr group. Entries that are None are left out of it, and entries that this
+version does not know are handed on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FACTORIZATION", "FORMAT", "OPERATOR", "Manifest", "Sides", "index_arrays", "name_sides"]
+
+FORMAT: Final = 2
+"""Version of the stored format: of the manifest, of the arrays and of their names."""
+
+FACTORIZATION: Final = "factorization"
+"""Kind of a store that holds a run, or a factorization that was saved."""
+
+OPERATOR: Final = "operator"
+"""Kind of a store that holds factors without a certificate."""
+
+LAYOUT = ("root", "tile_rows", "tile_cols", "left_groups", "right_groups", "prefetch", "copy")
+"""Names of the choices of a plan, in the order of the list that the JSON has."""
+
+Sides: TypeAlias = Mapping[str, "NDArray[Any] | str | None"]
+"""Orderings of the ``rows`` and ``cols``: an index array, a name, or None for the standard order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a store says of the run, or of the factors, that it holds.
+
+    Attributes
+    ----------
+    kind : str
+        :data:`FACTORIZATION` or :data:`OPERATOR`.
+    status : {"running", "complete"}
+        Whether the factors are there.
+    epoch : str
+        Name of the place of the intermediate arrays; each beginning of a run has one of its own.
+    version : str
+        Version of the package that began the run.
+    dtype : str
+        Dtype of the factors.
+    chain : list of [a, b, c, d]
+        Patterns of the factors.
+    tree : nested lists
+        Where the chain is cut.
+    orderings : dict
+        What each of the ``rows`` and ``cols`` has: ``"array"``, a name, or None.
+    matrix : dict
+        ``shape``, ``dtype`` and ``fingerprint`` of the matrix, and digests of the index arrays (``orderings``).
+    passes : {1, 2}
+        Times that the matrix is read.
+    tol : float
+        Tolerance that was asked for.
+    sweeps : int
+        Sweeps that were asked for.
+    rank : int
+        Rank to which the tolerance has raised that of the plan.
+    layout : dict
+        Choices of the plan, by name (:data:`LAYOUT`).
+    plan : dict
+        The plan as plain numbers.
+    stages : dict
+        Summary of every stage that has ended.
+    identified : dict
+        How the search for the orderings went.
+    certificate, record : dict
+        What came out.
+    others : dict
+        Entries of the JSON that this version does not know.
+    """
+
+    kind: str = FACTORIZATION
+    status: str = "running"
+    epoch: str | None = None
+    version: str | None = None
+    dtype: str | None = None
+    chain: list[list[int]] = field(default_factory=list)
+    tree: Any = None
+    orderings: dict[str, str | None] = field(default_factory=dict)
+    matrix: dict[str, Any] | None = None
+    passes: int | None = None
+    tol: float | None = None
+    sweeps: int | None = None
+    rank: int | None = None
+    layout: dict[str, Any] | None = None
+    plan: dict[str, Any] | None = None
+    stages: dict[str, Any] | None = None
+    identified: dict[str, Any] | None = None
+    certificate: dict[str, Any] | None = None
+    record: dict[str, Any] | None = None
+    others: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run has ended and its factors are there."""
+        return self.status == "complete"
+
+    @property
+    def tasks(self) -> dict[str, int]:
+        """Number of tasks of every stage; none of what was saved without a run."""
+        return {} if self.plan is None else dict(self.plan["tasks"])
+
+    @property
+    def first_rank(self) -> int | None:
+        """Rank of the root cut with which the run began; None where there is no such cut."""
+        split = None if self.plan is None else self.plan["split"]
+        return None if split is None else int(split["rank"])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as format 2 has them."""
+        values = {name: value for name, value in vars(self).items() if value is not None and name != "others"}
+        if self.layout is not None:
+            values["layout"] = [self.layout[name] for name in LAYOUT]
+        return {"format": FORMAT, **self.others, **values}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Inverse of :meth:`to_json`, of a manifest of this format."""
+        names = {known.name for known in dataclasses.fields(cls)} - {"others"}
+        given = {name: value for name, value in values.items() if name in names}
+        if given.get("layout") is not None:
+            given["layout"] = dict(zip(LAYOUT, given["layout"], strict=False))
+        others = {name: value for name, value in values.items() if name not in names and name != "format"}
+        return cls(**given, others=others)
+
+
+def index_arrays(sides: Sides) -> dict[str, NDArray[Any]]:
+    """Sides that are index arrays, by name."""
+    return {name: side for name, side in sides.items() if isinstance(side, np.ndarray)}
+
+
+def name_sides(sides: Sides) -> dict[str, str | None]:
+    """What the manifest says of each side: ``"array"``, its name, or None."""
+    return {name: "array" if isinstance(side, np.ndarray) else side for name, side in sides.items()}

@@ -1,0 +1,94 @@
+"""The manifest as a type, and as the JSON of format 2."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from dbutterfly.storage.manifest import FORMAT, LAYOUT, OPERATOR, Manifest, index_arrays, name_sides
+
+FULL = Manifest(
+    status="complete",
+    epoch="0123abcd",
+    version="0.1.0",
+    dtype="float32",
+    chain=[[1, 2, 2, 2], [2, 2, 2, 1]],
+    tree=[0, 1],
+    orderings={"rows": None, "cols": "array"},
+    matrix={"shape": [4, 4], "dtype": "float32", "fingerprint": {"kind": "array"}, "orderings": {}},
+    passes=2,
+    tol=1e-3,
+    sweeps=4,
+    rank=2,
+    layout={
+        "root": 1,
+        "tile_rows": 2,
+        "tile_cols": 4,
+        "left_groups": 1,
+        "right_groups": 2,
+        "prefetch": True,
+        "copy": [0, 2, 64],
+    },
+    plan={"tasks": {"tiles": 3}, "split": {"rank": 1}},
+    stages={"tiles": {"seconds": 1.5}},
+    identified={"found": True},
+    certificate={"error_bound": 0.5},
+    record={"engine": "ThreadEngine"},
+)
+
+
+@pytest.mark.parametrize("manifest", [Manifest(), Manifest(kind=OPERATOR), FULL])
+def test_it_goes_both_ways_through_json(manifest):
+    assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
+
+
+def test_every_entry_that_is_set_is_kept():
+    names = {field.name for field in dataclasses.fields(Manifest)} - {"others"}
+    assert FULL.to_json().keys() == names | {"format"}
+    assert FULL.to_json()["format"] == FORMAT
+
+
+def test_the_layout_is_the_list_of_the_format():
+    assert FULL.to_json()["layout"] == [1, 2, 4, 1, 2, True, [0, 2, 64]]
+
+
+def test_what_is_not_set_is_left_out():
+    assert Manifest(chain=[[1, 2, 2, 1]]).to_json() == {
+        "format": FORMAT,
+        "kind": "factorization",
+        "status": "running",
+        "chain": [[1, 2, 2, 1]],
+        "orderings": {},
+    }
+
+
+def test_entries_of_other_versions_are_handed_on():
+    values = {"format": FORMAT, "chain": [[1, 2, 2, 1]], "digests": [1, 2]}
+    manifest = Manifest.from_json(values)
+    assert manifest.others == {"digests": [1, 2]}
+    assert dataclasses.replace(manifest, rank=3).to_json()["digests"] == [1, 2]
+
+
+@pytest.mark.parametrize("null", ["tol", "sweeps", "rank", "stages"])
+def test_an_entry_that_is_null_is_as_one_that_is_missing(null):
+    assert Manifest.from_json(FULL.to_json() | {null: None}) == dataclasses.replace(FULL, **{null: None})
+
+
+def test_tasks_and_rank_are_those_of_the_plan():
+    assert (FULL.tasks, FULL.first_rank) == ({"tiles": 3}, 1)
+    assert (Manifest().tasks, Manifest().first_rank) == ({}, None)
+    assert dataclasses.replace(FULL, plan={"tasks": {"tiles": 1}, "split": None}).first_rank is None
+
+
+def test_it_is_complete_only_where_it_says_so():
+    assert FULL.is_complete
+    assert not Manifest().is_complete
+
+
+def test_sides_are_named_and_index_arrays_are_apart():
+    sides = {"rows": np.arange(3), "cols": "bitreversal"}
+    assert name_sides(sides) == {"rows": "array", "cols": "bitreversal"}
+    assert name_sides({"rows": None, "cols": None}) == {"rows": None, "cols": None}
+    assert list(index_arrays(sides)) == ["rows"]
+    assert LAYOUT[0] == "root"

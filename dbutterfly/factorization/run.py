@@ -74,9 +74,10 @@ def _run_once(run: Run, engine: Engine, progress: bool) -> Factorization:
     The arrays of the later stages are created while the first stage runs.
     """
     job = run.job
+    later = create_first_arrays(job)  # what is in their place is left alone where this run did not make it
     try:
         with ThreadPoolExecutor(1, thread_name_prefix="dbutterfly-arrays") as thread:
-            later_arrays = thread.submit(create_arrays, job, create_first_arrays(job))
+            later_arrays = thread.submit(create_arrays, job, later)
             stages, rows = run_stages(run, engine, later_arrays=later_arrays, progress=progress)
             later_arrays.result()
         _check_unchanged(job)

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..errors import StoreError
 from .places import as_store, holds_objects, is_remote, retry_at
-from .retries import reason, retry
+from .retries import failing_as, retry
 
 __all__ = ["UNFINISHED", "create_array", "is_shared", "occupant", "read_array", "write_range"]
 
@@ -57,7 +57,7 @@ def create_array(
     if found is not None and not overwrite:
         raise StoreError(f"store={store!r} already holds a Zarr {found}; pass overwrite=True to replace it")
     place = as_store(store, argument="store")
-    try:
+    with failing_as(f"no array can be created at store={store!r}"):
         return zarr.create_array(
             place,
             shape=shape,
@@ -66,8 +66,6 @@ def create_array(
             compressors=compressors,
             overwrite=overwrite,
         )
-    except Exception as error:
-        raise StoreError(f"no array can be created at store={store!r}: {reason(error)}") from error
 
 
 def read_array(store: Any) -> NDArray[Any]:
@@ -79,10 +77,8 @@ def read_array(store: Any) -> NDArray[Any]:
         If there is none or it cannot be read.
     """
     place = as_store(store, read_only=True, argument="store")
-    try:
+    with failing_as(f"store={store!r} holds no readable Zarr array"):
         return retry_at(place, "read", lambda: np.asarray(zarr.open_array(place, mode="r")[...]))
-    except Exception as error:
-        raise StoreError(f"store={store!r} holds no readable Zarr array: {reason(error)}") from error
 
 
 def is_shared(array: zarr.Array[Any]) -> bool:
@@ -102,10 +98,8 @@ def write_range(array: zarr.Array[Any], selection: tuple[slice, ...], values: ND
     def put() -> None:
         array[selection] = values
 
-    try:
+    with failing_as(f"cannot write {array.store_path}"):
         retry(put, describe=f"writing {array.store_path}", remote=is_remote(array))
-    except Exception as error:
-        raise StoreError(f"cannot write {array.store_path}: {reason(error)}") from error
 
 
 def occupant(store: Any) -> Literal["array", "group", "other files"] | None:
@@ -118,13 +112,12 @@ def occupant(store: Any) -> Literal["array", "group", "other files"] | None:
     """
     place = as_store(store, read_only=True, argument="store")
     try:
-        node = retry_at(place, "open", lambda: zarr.open(place, mode="r"))
+        with failing_as(
+            f"store={store!r} cannot be opened", "name a path, a URL or a Zarr store", but=(FileNotFoundError,)
+        ):
+            node = retry_at(place, "open", lambda: zarr.open(place, mode="r"))
     except FileNotFoundError:  # also the parent of Zarr's own errors of a missing node
         return "other files" if _holds_files(store) else None
-    except Exception as error:
-        raise StoreError(
-            f"store={store!r} cannot be opened: {reason(error)}; name a path, a URL or a Zarr store"
-        ) from error
     return "array" if isinstance(node, zarr.Array) else "group"
 
 

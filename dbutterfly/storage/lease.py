@@ -29,17 +29,26 @@ from zarr.buffer import default_buffer_prototype
 
 from ..errors import StoreBusyError, StoreError
 from .places import is_remote
-from .retries import reason, retry
+from .retries import failing_as, reason, retry
 
 __all__ = ["Lease"]
 
 BEAT_SECONDS = 5.0
+"""Time between two heartbeats. Not tuned: one small request in five seconds costs a store nothing."""
+
 PATIENCE_SECONDS = 45.0
-"""Time for which the heartbeat of a holder on another host must have stopped for it to be taken as dead."""
+"""Time for which the heartbeat of a holder on another host must have stopped for it to be taken as dead: nine beats, so
+that a storage that is away for half a minute costs nobody a run."""
+
 SETTLE_SECONDS = 1.0
+"""Time after which a run that has written its lease over another one looks whether it is still there. It must be longer
+than the writing of another one takes. Not tuned."""
 
 KEY = "lease"
+"""Name of the object, below the group of the run."""
+
 NOBODY = {"token": "", "beat": 0, "pid": 0, "started": None, "host": "nowhere", "host_id": None}
+"""Lease that cannot be read, which nobody holds."""
 
 T = TypeVar("T")
 _of_this_process: set[Any] = set()
@@ -74,13 +83,12 @@ class Lease:
         self._lost = threading.Event()
         self._ended = threading.Event()
         _of_this_process.add(self._mine["token"])
-        try:
-            self._acquire()
-        except StoreError:
-            _of_this_process.discard(self._mine["token"])
-            raise
-        except Exception as error:
-            raise StoreError(f"store {self._name} cannot be written: {reason(error)}") from error
+        with failing_as(f"store {self._name} cannot be written"):
+            try:
+                self._acquire()
+            except StoreError:
+                _of_this_process.discard(self._mine["token"])
+                raise
         self._thread = threading.Thread(target=self._keep, name="dbutterfly-lease", daemon=True)
         self._thread.start()
 
@@ -103,10 +111,8 @@ class Lease:
 
         It comes before what cannot be undone: after a long sleep, this may run before the heart beats again.
         """
-        try:
+        with failing_as(f"store {self._name} cannot be read"):
             held = self._object.read()
-        except Exception as error:
-            raise StoreError(f"store {self._name} cannot be read: {reason(error)}") from error
         if held is None or held["token"] != self._mine["token"]:
             self._lost.set()
         self.check()

@@ -1,38 +1,48 @@
 """Errors of storage that may pass by themselves, and trying again when they are met.
 
-A request to object storage is already tried again below this (``remote_store``). What gets through is a connection that
-breaks while an answer is being read, a server that is away for longer, and the errors of other storage libraries.
+The client of object storage (:mod:`dbutterfly.storage.remote`) already tries each request again. The errors that get
+through it are those of a connection that breaks while an answer is being read, of a server that is away for longer, and
+of other storage libraries.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from ..errors import InputError
+from ..errors import InputError, StoreError
 
-__all__ = ["TIMEOUT_VARIABLE", "may_pass", "reason", "retry", "storage_timeout"]
+__all__ = ["TIMEOUT_VARIABLE", "failing_as", "may_pass", "reason", "retry", "storage_timeout"]
 
 TIMEOUT_VARIABLE = "DBUTTERFLY_STORAGE_TIMEOUT"
 """Environment variable: seconds after which a storage that does not answer is given up."""
 
 DEFAULT_TIMEOUT = 60.0
+"""Seconds after which a storage that does not answer is given up, unless the environment says otherwise. Not tuned: a
+server that restarts is back within a minute."""
 
 LONGEST_WAIT = 2.0
-"""Seconds, give or take half, between two calls at most."""
+"""Seconds, give or take half, between two calls at most. Not tuned."""
 
 LASTING_ERRORS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
+"""Errors of a file system that the next call would meet again."""
+
 LASTING_CODES = {
     errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EINVAL, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
     errno.ENOTSUP, errno.EFBIG,
 }  # fmt: skip
+"""Numbers of errors of the system that the next call would meet again."""
+
 PASSING_STATUS = {408, 409, 425, 429}
+"""Answers of a server by which it asks to be asked again, besides those from 500 on: timeouts, conflicts, limits."""
+
 PASSING_TYPES = {
     "aiohttp.ClientConnectionError",
     "aiohttp.ClientPayloadError",
@@ -44,9 +54,13 @@ PASSING_TYPES = {
     "obstore.GenericError",
     "urllib3.HTTPError",
 }
+"""Errors of the libraries below, by package and class, of a connection that breaks or is not there."""
+
 NO_CREDENTIALS = ("http://169.254.169.254/", "http://metadata.google.internal/")
 """Services of the machines of a cloud, which are asked for credentials when there are none elsewhere."""
+
 LASTING_TEXTS = ("builder error", *NO_CREDENTIALS)
+"""Texts of errors that are of a passing type and yet last: a request that cannot be made, or credentials missing."""
 
 T = TypeVar("T")
 
@@ -98,7 +112,33 @@ def retry(
             )  # fmt: skip
         time.sleep(pause)
         wait = min(2 * wait, max(first_wait, LONGEST_WAIT))
-    raise AssertionError(f"attempts={attempts} is less than 1")
+    raise ValueError(f"attempts={attempts} is less than 1")
+
+
+@contextlib.contextmanager
+def failing_as(what: str, remedy: str = "", *, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Raise an error of storage as a StoreError that says what could not be done.
+
+    Parameters
+    ----------
+    what : str
+        Beginning of the message, such as ``"cannot write store run.zarr"``; the reason follows.
+    remedy : str
+        End of the message.
+    but : tuple of exceptions
+        Errors that are raised as they are.
+
+    Raises
+    ------
+    StoreError
+        In place of any error of the block but these, and a StoreError of its own.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, (StoreError, *but)):
+            raise
+        raise StoreError(f"{what}: {reason(error)}{remedy and f'; {remedy}'}") from error
 
 
 def storage_timeout() -> float:

@@ -29,7 +29,7 @@ from .arrays import occupant
 from .lease import Lease
 from .manifest import FORMAT, Manifest, Sides, index_arrays
 from .places import as_store, retry_at
-from .retries import reason
+from .retries import failing_as
 from .workspace import CHECKSUM, Workspace, ZarrWorkspace
 
 __all__ = ["RunStore"]
@@ -85,10 +85,8 @@ class RunStore:
             )
         place, manifest = as_store(store, argument="store"), replace(manifest, epoch=_new_epoch())
         attributes: dict[str, Any] = {KEY: manifest.to_json()}
-        try:
+        with failing_as(f"store={store!r} cannot be written"):
             group = retry_at(place, "create", lambda: zarr.open_group(place, mode="a", attributes=attributes))
-        except Exception as error:
-            raise StoreError(f"store={store!r} cannot be written: {reason(error)}") from error
         return cls(group, manifest)
 
     @classmethod
@@ -101,12 +99,12 @@ class RunStore:
             If the run was written by a later version.
         """
         place = as_store(store, read_only=mode == "r", argument="store")
+        nothing = (FileNotFoundError, zarr.errors.ContainsArrayError, KeyError)
         try:
-            group = retry_at(place, "open", lambda: zarr.open_group(place, mode=mode))
-        except (FileNotFoundError, zarr.errors.ContainsArrayError, KeyError):
+            with failing_as(f"store={store!r} cannot be opened", but=nothing):
+                group = retry_at(place, "open", lambda: zarr.open_group(place, mode=mode))
+        except nothing:
             return None
-        except Exception as error:
-            raise StoreError(f"store={store!r} cannot be opened: {reason(error)}") from error
         values = group.attrs.asdict().get(KEY)
         if not isinstance(values, dict) or "format" not in values:
             return None
@@ -183,10 +181,8 @@ class RunStore:
         StoreError
             If that fails, again and again where the store is remote.
         """
-        try:
+        with failing_as(f"cannot {what} store {self.group.store_path}"):
             retry_at(self.group.store, what, call)
-        except Exception as error:
-            raise StoreError(f"cannot {what} store {self.group.store_path}: {reason(error)}") from error
 
     def _put_manifest(self, manifest: Manifest) -> None:
         def put() -> None:

@@ -7,6 +7,7 @@ the row of ``done/STAGE`` that vouches for the chunks of a task is written after
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import math
@@ -18,10 +19,10 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
-from ..errors import CheckpointError, StoreError
+from ..errors import CheckpointError
 from .codecs import compiled_codecs, own_codecs
 from .places import is_remote
-from .retries import may_pass, reason, retry
+from .retries import failing_as, may_pass, reason, retry
 
 __all__ = ["CHECKSUM", "MemoryWorkspace", "Selection", "Workspace", "ZarrWorkspace"]
 
@@ -40,6 +41,10 @@ CHECKSUM = (Crc32cCodec(),)
 SIDE_BY_SIDE: Any = {"name": "default", "separator": "."}
 """Names of chunks: the chunks of an array lie in one directory. With one for each index, as is usual, there are more
 directories than chunks, and making and deleting them takes longer than all else that a small run does on its disk."""
+
+
+class _Damage(Exception):
+    """A chunk or an array is not what was written."""
 
 
 class Workspace(Protocol):
@@ -140,20 +145,21 @@ class ZarrWorkspace:
                 )
                 return None
 
-        try:
-            found = retry(create, describe=f"creating {self._name(name)}", remote=self._remote)
-        except Exception as error:
-            if _is_damage(error):
-                raise self._foreign(name, reason(error)) from error
-            raise StoreError(f"cannot create {self._name(name)}: {reason(error)}; {CALL_AGAIN}") from error
+        with failing_as(f"cannot create {self._name(name)}", CALL_AGAIN, but=(CheckpointError,)):
+            try:
+                found = retry(create, describe=f"creating {self._name(name)}", remote=self._remote)
+            except _DAMAGE as error:
+                if may_pass(error):
+                    raise
+                raise self._foreign_error(name, reason(error)) from error
         if found is None:
             return True
         is_ours = (found.shape, found.chunks, found.dtype, found.compressors) == (shape, chunks, dtype, CHECKSUM)
         if not is_ours or not np.isnan(found.fill_value):
-            raise self._foreign(name, f"an array of shape {found.shape}, chunks {found.chunks}, {found.dtype}")
+            raise self._foreign_error(name, f"an array of shape {found.shape}, chunks {found.chunks}, {found.dtype}")
         return False
 
-    def _foreign(self, name: str, what: str) -> CheckpointError:
+    def _foreign_error(self, name: str, what: str) -> CheckpointError:
         return CheckpointError(
             f"{self._name(name)} is damaged, or was not made by this run ({what}); it was not used: delete it, and the "
             "same call computes it again, or begin anew with resume=False",
@@ -170,33 +176,24 @@ class ZarrWorkspace:
             If a chunk is damaged or missing; ``selection`` of the error is the range of the first such chunk.
         """
         try:
-            values = np.asarray(self._read(name, selection))
-        except Exception as error:
-            if not _is_damage(error):
-                raise StoreError(f"cannot read {self._name(name)}: {reason(error)}; {CALL_AGAIN}") from error
-            raise self._damage(name, selection) from error
+            values = self._read_or_damage(name, selection)
+        except _Damage as damage:
+            raise self._damage_error(name, selection) from damage.__cause__
         if np.isnan(values).any():
-            raise self._damage(name, selection)
+            raise self._damage_error(name, selection)
         return values
 
     def read_rows(self, name: str) -> NDArray[Any]:
         """Read an array that has one chunk per row; rows that are missing or damaged come back as NaN."""
-        try:
-            return np.asarray(self._read(name, (slice(None),)))
-        except Exception as error:
-            if not _is_damage(error):
-                raise StoreError(f"cannot read {self._name(name)}: {reason(error)}; {CALL_AGAIN}") from error
+        with contextlib.suppress(_Damage):
+            return self._read_or_damage(name, (slice(None),))
         array = self._array(name)
         rows = np.full(array.shape, np.nan)
         for row in range(array.shape[0]):
             try:
-                rows[row] = np.asarray(self._read(name, (slice(row, row + 1),)))
-            except Exception as error:
-                if not _is_damage(error):
-                    raise StoreError(f"cannot read {self._name(name)}: {reason(error)}; {CALL_AGAIN}") from error
-                _log.warning(
-                    "row %d of %s is damaged (%s): its task is done again", row, self._name(name), reason(error)
-                )
+                rows[row] = self._read_or_damage(name, (slice(row, row + 1),))
+            except _Damage as damage:
+                _log.warning("row %d of %s is damaged (%s): its task is done again", row, self._name(name), damage)
         return rows
 
     def write(self, name: str, selection: Selection, values: NDArray[Any]) -> None:
@@ -208,27 +205,34 @@ class ZarrWorkspace:
         def write() -> None:
             self._array(name, compiled=False)[selection] = values
 
-        try:
+        with failing_as(f"cannot write {self._name(name)}", CALL_AGAIN):
             retry(write, describe=f"writing {self._name(name)}", remote=self._remote)
-        except Exception as error:
-            raise StoreError(f"cannot write {self._name(name)}: {reason(error)}; {CALL_AGAIN}") from error
 
-    def _read(self, name: str, selection: Selection) -> Any:
+    def _read_or_damage(self, name: str, selection: Selection) -> NDArray[Any]:
         """Read a range, and compare the checksums of its chunks.
 
-        The compiled codecs do so for whole chunks only: what is wanted in part, or reaches over the end of the array,
-        is read by those of Zarr.
+        The compiled codecs do so for whole chunks only. A range that takes chunks in part, or reaches over the end of
+        the array, is read by those of Zarr.
+
+        Raises
+        ------
+        _Damage
+            If a chunk, or the array, is not what was written; its cause is the error of the codecs.
+        StoreError
+            If the store cannot be read.
         """
 
         def read() -> Any:
-            return self._fitting(name, selection)[selection]
+            array = self._array(name)
+            return (array if _is_whole(array, selection) else self._array(name, compiled=False))[selection]
 
-        return retry(read, describe=f"reading {self._name(name)}", remote=self._remote)
-
-    def _fitting(self, name: str, selection: Selection) -> zarr.Array[Any]:
-        """Array with the codecs that a range calls for."""
-        array = self._array(name)
-        return array if _is_whole(array, selection) else self._array(name, compiled=False)
+        with failing_as(f"cannot read {self._name(name)}", CALL_AGAIN, but=(_Damage,)):
+            try:
+                return np.asarray(retry(read, describe=f"reading {self._name(name)}", remote=self._remote))
+            except _DAMAGE as error:
+                if may_pass(error):
+                    raise
+                raise _Damage(reason(error)) from error
 
     def _array(self, name: str, *, compiled: bool = True) -> zarr.Array[Any]:
         if (name, compiled) not in self._arrays:
@@ -245,7 +249,7 @@ class ZarrWorkspace:
     def _name(self, name: str) -> str:
         return f"{self._path}/{name} of store {self._store}"
 
-    def _damage(self, name: str, selection: Selection) -> CheckpointError:
+    def _damage_error(self, name: str, selection: Selection) -> CheckpointError:
         """Error that names the first chunk of a range that is damaged or missing."""
         try:
             array = self._array(name, compiled=False)
@@ -271,10 +275,6 @@ def _is_whole(array: zarr.Array[Any], selection: Selection) -> bool:
         if start % chunk or stop % chunk:
             return False
     return True
-
-
-def _is_damage(error: Exception) -> bool:
-    return isinstance(error, _DAMAGE) and not may_pass(error)
 
 
 def _chunks(array: zarr.Array[Any], selection: Selection) -> Iterator[tuple[tuple[int, ...], Selection]]:

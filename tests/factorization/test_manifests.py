@@ -11,7 +11,7 @@ from dbutterfly.storage.manifest import LAYOUT, Manifest
 
 
 def test_the_stored_choices_are_those_of_the_layout():
-    assert LAYOUT == Layout._fields
+    assert Layout._fields == LAYOUT
 
 
 @pytest.mark.parametrize("passes", [1, 2])

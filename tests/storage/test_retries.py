@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import zarr
 
-from dbutterfly.errors import InputError
-from dbutterfly.storage.retries import may_pass, reason, retry, storage_timeout
+from dbutterfly.errors import InputError, StoreError
+from dbutterfly.storage.retries import failing_as, may_pass, reason, retry, storage_timeout
 
 obstore_exceptions = pytest.importorskip("obstore").exceptions
 
@@ -155,3 +155,17 @@ def test_reasons_are_one_line() -> None:
     )
     assert reason(KeyError("x")) == "KeyError: 'x'"
     assert "no credentials were found" in reason(obstore_exceptions.GenericError("GET http://169.254.169.254/x"))
+
+
+def test_an_error_of_storage_says_what_could_not_be_done():
+    told = pytest.raises(StoreError, match=r"^cannot write store run\.zarr: OSError: no space; free some$")
+    with told as caught, failing_as("cannot write store run.zarr", "free some"):
+        raise OSError("no space")
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+@pytest.mark.parametrize("error", [StoreError("told already"), FileNotFoundError("not there")])
+def test_what_is_told_already_or_asked_for_passes(error):
+    with pytest.raises(type(error), match=str(error)) as caught, failing_as("cannot", but=(FileNotFoundError,)):
+        raise error
+    assert caught.value is error

@@ -119,7 +119,8 @@ def test_place_that_cannot_be_written(tmp_path):
 
 
 def test_format_of_a_later_version(tmp_path):
-    RunStore.create(tmp_path / "run", {**MANIFEST, "format": FORMAT + 1, "version": "9.9"})
+    later = MANIFEST.to_json() | {"format": FORMAT + 1, "version": "9.9"}
+    zarr.create_group(tmp_path / "run", attributes={"dbutterfly": later})
     with pytest.raises(
         StoreError, match=rf"has format {FORMAT + 1}, written by dbutterfly 9.9; this version reads format {FORMAT}"
     ):

@@ -1,4 +1,4 @@
-"""What all tasks of a factorization share."""
+"""What all tasks of a factorization share: the matrix, the plan, the workspace and the backend."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["CopySource", "FactorizationJob"]
 
 @dataclass(frozen=True, eq=False)
 class FactorizationJob(Job):
-    """What all tasks of a run share.
+    """Matrix, plan, workspace and backend of a run, which all of its tasks share.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class FactorizationJob(Job):
 
     @property
     def prefetch(self) -> bool:
-        """As the plan says."""
+        """Whether a worker reads for the next task while it computes one, as the plan says."""
         return self.plan.layout.prefetch
 
     @property
@@ -58,11 +58,11 @@ class FactorizationJob(Job):
         return self.computing.host_memory
 
     def lane(self, tasks: int) -> Lane:
-        """Over the device, where there is one."""
+        """Way of a task over the device, where there is one."""
         return self.computing.lane(tasks)
 
     def check(self, output: Output) -> None:
-        """NaN would mean what is not there, and is refused."""
+        """Refuse an output with a NaN, which in the workspace means that nothing was written."""
         if np.isnan(output.values).any():
             raise InputError(
                 f"{self.source.name} has entries of which {output.name} cannot be computed in "
@@ -71,7 +71,7 @@ class FactorizationJob(Job):
 
     @property
     def tile_source(self) -> MatrixSource:
-        """What the tiles are read from: the matrix, or its copy in another order."""
+        """Source of the tiles: the matrix, or its copy in another order."""
         return self.source if self.plan.copy is None else CopySource(self.plan, self.workspace)
 
     @property
@@ -108,7 +108,7 @@ class CopySource(MatrixSource):
         self.edges, self.shared = edges, workspace.shared
 
     def fingerprint(self) -> dict[str, Any]:
-        """Nothing: a copy lives no longer than its run."""
+        """Fingerprint of nothing: a copy lives no longer than its run."""
         return {"kind": "copy"}
 
     def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:

@@ -20,11 +20,12 @@ __all__ = ["memory_workspace", "next_rank", "with_rank"]
 
 
 STALLED = 0.97
-"""Where a further rank leaves more than this part of the error, it is noise, and no rank will do."""
+"""Part of the error that a further rank must undercut: where it leaves more, the error is noise, and no rank will do.
+Not tuned."""
 
 
 def next_rank(job: FactorizationJob, error_bound: float, tol: float) -> int | None:
-    """Rank with which a run goes on whose certificate does not confirm the tolerance.
+    """Choose the rank with which a run goes on whose certificate does not confirm the tolerance.
 
     Parameters
     ----------

@@ -25,8 +25,8 @@ from .manifests import layout_of
 __all__ = ["Request", "check_backend"]
 
 SPARE = 2
-"""Ranks above that of the chain for which tiles are split where a tolerance may call for them. Not tuned: each costs a
-column of the arrays A and B, and saves another read of the matrix where the sampled blocks were too hopeful."""
+"""Ranks above that of the chain for which tiles are split where a tolerance may call for them. Not tuned: each
+makes the arrays A and B larger by a column of every block, and may spare another read of the matrix."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The stages of a run: the arrays that they fill, and what is left to do of them."""
+"""The stages of a run: their tasks, and what is left to do of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["run_stages", "stage_tasks"]
 _log = logging.getLogger("dbutterfly")
 
 SECONDS_BETWEEN_LINES = 30.0
-"""Time after which a stage under way is logged again."""
+"""Time after which a stage under way is logged again. Not tuned."""
 
 
 def run_stages(
@@ -71,14 +71,14 @@ def run_stages(
             bar.start(stage, len(tasks), len(tasks) - len(todo))
             started = time.perf_counter()
             _run_stage(run, engine, bar, todo, rows)
-            found[stage] = _summary(rows, time.perf_counter() - started, len(tasks) - len(todo))
-            _say_ended(stage, found[stage], rows[[index for index, _ in todo]])
+            found[stage] = _summarize(rows, time.perf_counter() - started, len(tasks) - len(todo))
+            _log_ended(stage, found[stage], rows[[index for index, _ in todo]])
             run.record_stages(found)
     return found, records
 
 
 def _tile_task(source: MatrixSource) -> Callable[[Tile], Task]:
-    """How the tiles of a matrix are split."""
+    """Kind of task that splits the tiles of a matrix."""
     if source.probed:
         return ProbeTask
     return SampledTileTask if source.sampled else TileTask
@@ -91,6 +91,7 @@ def _run_stage(
     todo: list[tuple[int, Task]],
     rows: NDArray[np.float64],
 ) -> None:
+    """Run the tasks of a stage that have not ended, and keep their records in ``rows``."""
     started = said = time.monotonic()
     ended, read = len(rows) - len(todo), 0
 
@@ -101,7 +102,7 @@ def _run_stage(
         if now - said >= SECONDS_BETWEEN_LINES:
             said = now
             fields = {"event": "progress", "tasks": len(rows), "ended": ended}
-            _say(todo[0][1].stage, f"{ended} of {len(rows)} tasks", read, now - started, fields)
+            _log_stage(todo[0][1].stage, f"{ended} of {len(rows)} tasks", read, now - started, fields)
         bar.advance(int(record.bytes_read))
         run.check_right()
 
@@ -109,22 +110,23 @@ def _run_stage(
         engine.run(run.job, todo, on_done)
 
 
-def _say_ended(stage: str, summary: dict[str, Any], rows: NDArray[np.float64]) -> None:
-    """Log a stage that has ended; what it read is that of this run."""
+def _log_ended(stage: str, summary: dict[str, Any], rows: NDArray[np.float64]) -> None:
+    """Log a stage that has ended, with the bytes that this sitting has read."""
     resumed = f" and {summary['resumed']} of an earlier run" if summary["resumed"] else ""
     read = int(rows[:, Record._fields.index("bytes_read")].sum())
-    _say(stage, f"{summary['tasks']} tasks{resumed}", read, summary["seconds"], {"event": "stage", **summary})
+    _log_stage(stage, f"{summary['tasks']} tasks{resumed}", read, summary["seconds"], {"event": "stage", **summary})
 
 
-def _say(stage: str, tasks: str, read: int, seconds: float, fields: dict[str, Any]) -> None:
+def _log_stage(stage: str, tasks: str, read: int, seconds: float, fields: dict[str, Any]) -> None:
+    """Log what a stage has done so far, and how fast."""
     rate = read / seconds / 1e9 if seconds > 0 else 0.0
     what = f", {format_bytes(read)} read, {rate:.2f} GB/s" if read else ""
     given = {"stage": stage, "seconds": seconds, "bytes_read": read, "gb_per_s": rate}
     _log.info("%s: %s in %.2f s%s", stage, tasks, seconds, what, extra={"fields": fields | given})
 
 
-def _summary(rows: NDArray[np.float64], seconds: float, resumed: int) -> dict[str, Any]:
-    """Record of a stage: sums over its tasks, of this run and of those that it continues."""
+def _summarize(rows: NDArray[np.float64], seconds: float, resumed: int) -> dict[str, Any]:
+    """Summarize a stage: sums over its tasks, of this sitting and of earlier ones."""
     fields = dict(zip(Record._fields, rows.T, strict=True))
     return {
         "tasks": len(rows) - resumed,

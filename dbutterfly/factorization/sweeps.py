@@ -23,10 +23,10 @@ from .results.factorization import Factorization
 __all__ = ["check_sweeps", "run_sweeps"]
 
 COPIES = 6
-"""Matrices of the size of Z that a sweep holds at its peak."""
+"""Matrices of the size of Z that a sweep may hold at its peak."""
 
 STALLED = 1e-6
-"""A sweep that lowers the error by less than this part of it is the last one."""
+"""Part of the error by which a sweep must lower it for another one to follow. Not tuned."""
 
 
 def check_sweeps(plan: Plan) -> None:

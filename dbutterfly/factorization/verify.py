@@ -1,4 +1,4 @@
-"""Verification: the error of a factorization measured against the matrix, streamed in full or on sampled rows."""
+"""Measure the error of a factorization against the matrix, streamed in full or on some of its rows."""
 
 from __future__ import annotations
 

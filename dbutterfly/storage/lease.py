@@ -34,11 +34,11 @@ from .retries import failing_as, reason, retry
 __all__ = ["Lease"]
 
 BEAT_SECONDS = 5.0
-"""Time between two heartbeats. Not tuned: one small request in five seconds costs a store nothing."""
+"""Time between two heartbeats. Not tuned."""
 
 PATIENCE_SECONDS = 45.0
-"""Time for which the heartbeat of a holder on another host must have stopped for it to be taken as dead: nine beats, so
-that a storage that is away for half a minute costs nobody a run."""
+"""Time for which the heartbeat of a holder on another host must have stopped for it to be taken as dead.
+Not tuned: nine beats."""
 
 SETTLE_SECONDS = 1.0
 """Time after which a run that has written its lease over another one looks whether it is still there. It must be longer

@@ -25,8 +25,7 @@ TIMEOUT_VARIABLE = "DBUTTERFLY_STORAGE_TIMEOUT"
 """Environment variable: seconds after which a storage that does not answer is given up."""
 
 DEFAULT_TIMEOUT = 60.0
-"""Seconds after which a storage that does not answer is given up, unless the environment says otherwise. Not tuned: a
-server that restarts is back within a minute."""
+"""Seconds after which a storage that does not answer is given up, unless the environment says otherwise. Not tuned."""
 
 LONGEST_WAIT = 2.0
 """Seconds, give or take half, between two calls at most. Not tuned."""

@@ -1,8 +1,8 @@
-"""Matrices made of given blocks, and what tests of tile tasks want of a plan."""
+"""Matrices made of given blocks, and jobs with which a test computes one tile."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,25 +10,12 @@ import numpy as np
 import dbutterfly as dbf
 from dbutterfly.factorization.job import FactorizationJob
 from dbutterfly.planning.budget import Budget
+from dbutterfly.planning.search import make_plan
 from dbutterfly.sources.base import MatrixSource
 from dbutterfly.storage.workspace import MemoryWorkspace
-from dbutterfly.structure.axes import axes_of_cut
 from dbutterfly.structure.chain import Chain
+from dbutterfly.structure.tree import split_tree
 from tests.support.comparisons import random_matrix
-
-
-@dataclass(frozen=True)
-class FewFields:
-    """What a tile that is sampled or probed wants of a plan."""
-
-    chain: Chain
-    source: Any
-    rows: Any
-    cols: Any
-    split: Any
-    ranks: tuple[int, ...]
-    passes: int
-    budget: Budget
 
 
 def job_of_source(
@@ -36,12 +23,11 @@ def job_of_source(
 ) -> FactorizationJob:
     """Job in memory with the cut in the middle of the chain."""
     chain = Chain.chainable(source.shape) if chain is None else chain
-    position = max(1, len(chain) // 2)
-    split, *_ = chain.cut(position)
-    rows, cols = axes_of_cut(chain, position, dbf.Orderings.from_any(orderings), (None, None))
-    planned = FewFields(
-        chain, source.info, rows, cols, split, (split.rank,) if ranks is None else ranks, passes, Budget(0)
+    tree = split_tree(len(chain), "balanced", max(1, len(chain) // 2))
+    planned = make_plan(
+        source.info, chain, tree=tree, orderings=dbf.Orderings.from_any(orderings), budget=Budget(1 << 40)
     )
+    planned = replace(planned, passes=passes, ranks=planned.ranks if ranks is None else ranks)
     return FactorizationJob(source, planned, MemoryWorkspace(), "numpy")
 
 

@@ -114,7 +114,7 @@ class RightTask(Task):
 
 
 def _residual_outputs(side: str, span: Selection, below: Any, top: Any, tree: Tree, backend: Backend) -> list[Output]:
-    """What the nodes of a half miss, those below its top node and this itself; nothing of a half of one factor."""
+    """Energies that the nodes of a half miss, below its top node and at it; no output for a half of one factor."""
     if isinstance(tree, int):
         return []
     return [Output(f"{side}_missed", span, backend.to_host(with_top(below, top, tree)))]
@@ -135,5 +135,5 @@ def _squared_sines(basis: Any, parts: Any, scale: Any) -> Any:
 
 
 def _reorder(array: Array, order: Index | None, backend: Backend) -> Array:
-    """The second axis in this order."""
+    """Put the second axis of an array in an order."""
     return array if order is None else namespace(array).take(array, backend.to_device(order), axis=1)

@@ -17,7 +17,8 @@ class Throttled(MatrixSource):
     def __init__(self, inner: MatrixSource, bytes_per_second: float) -> None:
         self.inner, self.rate = inner, bytes_per_second
         self.name, self.shape, self.dtype = inner.name, inner.shape, inner.dtype
-        self.shared, self.edges, self.copies, self.decode_bytes = inner.shared, inner.edges, True, inner.decode_bytes
+        self.shared, self.edges, self.decode_bytes = inner.shared, inner.edges, inner.decode_bytes
+        self.copies_tiles = True
 
     def fingerprint(self) -> dict[str, Any]:
         """As the source behind it."""

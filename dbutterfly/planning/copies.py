@@ -100,7 +100,7 @@ def _panel_width(axis: Axis) -> int:
 def info_of_copy(source: SourceInfo, copy: Copy) -> SourceInfo:
     """What the plan needs to know of a copy, from which tiles are read in place of the matrix."""
     chunk = math.prod(copy.chunks) * np.dtype(source.work_dtype).itemsize
-    return replace(source, dtype=source.work_dtype, copies=True, decode_bytes=2 * chunk)
+    return replace(source, dtype=source.work_dtype, copies_tiles=True, decode_bytes=2 * chunk)
 
 
 def _copy_footprint(source: SourceInfo, height: int, width: int, longest: int, chunk: int) -> Footprint:

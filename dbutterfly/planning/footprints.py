@@ -41,7 +41,7 @@ def tile_footprint(source: SourceInfo, cut: RootCut, row: SideTiling, col: SideT
     """What a task holds that reads a tile and splits its blocks."""
     split = cut.split
     stored, item = np.dtype(source.dtype).itemsize, np.dtype(source.work_dtype).itemsize
-    buffer = row.widest * col.widest * stored if source.copies else 0
+    buffer = row.widest * col.widest * stored if source.copies_tiles else 0
     gathered = buffer and (row.longest != row.widest or col.longest != col.widest)
     transient = row.longest * col.longest * stored if gathered else 0
     if gathered and cut.cols.index is not None:  # a strip of the tile, as it was read and in order

@@ -73,7 +73,7 @@ class Copy:
     bytes_read: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Plan:
     """What a run will do. ``print(plan)`` shows it; nothing has been read yet.
 

@@ -1,7 +1,7 @@
 """The search for a plan: root cut, tiles, groups, reading ahead, and whether a copy in another order comes first.
 
-Every choice is scored by what it costs relative to reading Z once, and by the peak of a worker; the cheapest one that
-fits the budget is taken.
+Every choice has a score, its cost relative to reading Z once, and a peak, the bytes that a worker then holds. Of the
+choices whose peak fits the budget, the one with the lowest score is taken.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ..sources.info import SourceInfo
 from ..structure.axes import axes_of_whole
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
-from ..structure.tree import split_tree
+from ..structure.tree import Tree, split_tree
 from .budget import Budget
 from .footprints import STACK_COPIES
 from .plan import Layout, Plan
 from .sizes import format_bytes
-from .tilings import cost_of_halves, enumerate_tilings, root_position
+from .tilings import SearchSpace, Tiling, cost_of_halves, enumerate_tilings, root_position
 
 __all__ = ["make_plan"]
 
@@ -92,33 +92,71 @@ def make_plan(
         trees = [split_tree(len(chain), tree, root) for root in range(1, len(chain))]
     if layout is not None:
         trees = [candidate for candidate in trees if root_position(candidate) == layout.root]
-    best, least = None, None
-    for candidate in sorted(trees, key=lambda tree: cost_of_halves(chain, tree)):
-        if best is not None and best.score <= 1 + cost_of_halves(chain, candidate):
-            break  # reading Z once and moving these halves costs more already
-        for choice in enumerate_tilings(source, chain, candidate, orderings, budget, layout, can_copy, spare):
-            least = choice.peak if least is None else min(least, choice.peak)
-            if choice.fits(budget) and (best is None or choice.score < best.score):
-                best = choice
-    if best is None and budget.device_memory is not None and (least or 0) <= budget.memory:
-        every = itertools.chain.from_iterable(
-            enumerate_tilings(
-                source, chain, candidate, orderings, replace(budget, device_memory=0), layout, can_copy, spare
-            )
-            for candidate in trees
-        )
-        # Of memory for the least stacks; those of the memory that is named here take a part of it more.
-        least = min(choice.device_peak for choice in every if choice.peak <= budget.memory)
-        least = math.ceil(least / (1 - STACK_COPIES / STACKS_IN_DEVICE))
-        raise MemoryBudgetError(_too_small("device_memory", budget.device_memory, least, source))
-    if best is None:
-        raise MemoryBudgetError(_too_small("memory", budget.memory, least or 0, source))
+    space = SearchSpace(
+        source=source,
+        chain=chain,
+        orderings=orderings,
+        budget=budget,
+        layout=layout,
+        can_copy=can_copy,
+        spare=spare,
+    )
+    best = _find_cheapest(space, trees)
     cut = best.cut
     return Plan(
-        source, chain, cut.tree, orderings, passes, budget, cut.split, cut.rows, cut.cols, best.copy, best.layout,
-        passes * best.bytes_read, best.peak, best.device_peak, notes, not free,
-        tuple(range(cut.split.rank, cut.kept + 1)),
-    )  # fmt: skip
+        source=source,
+        chain=chain,
+        tree=cut.tree,
+        orderings=orderings,
+        passes=passes,
+        budget=budget,
+        split=cut.split,
+        rows=cut.rows,
+        cols=cut.cols,
+        copy=best.copy,
+        layout=best.layout,
+        tile_bytes_read=passes * best.bytes_read,
+        peak_bytes=best.peak,
+        device_peak_bytes=best.device_peak,
+        notes=notes,
+        tree_is_given=not free,
+        ranks=tuple(range(cut.split.rank, cut.kept + 1)),
+    )
+
+
+def _find_cheapest(space: SearchSpace, trees: list[Tree]) -> Tiling:
+    """Find the tiling with the lowest score that fits the budget.
+
+    Raises
+    ------
+    MemoryBudgetError
+        If none fits; the message gives the least memory with which one does.
+    """
+    budget = space.budget
+    best, least = None, None
+    for tree in sorted(trees, key=lambda tree: cost_of_halves(space.chain, tree)):
+        if best is not None and best.score <= 1 + cost_of_halves(space.chain, tree):
+            break  # reading Z once and moving these halves costs more already
+        for tiling in enumerate_tilings(space, tree):
+            least = tiling.peak if least is None else min(least, tiling.peak)
+            if tiling.fits(budget) and (best is None or tiling.score < best.score):
+                best = tiling
+    if best is not None:
+        return best
+    if budget.device_memory is not None and (least or 0) <= budget.memory:
+        enough = _enough_device_memory(space, trees)
+        raise MemoryBudgetError(_too_small("device_memory", budget.device_memory, enough, space.source))
+    raise MemoryBudgetError(_too_small("memory", budget.memory, least or 0, space.source))
+
+
+def _enough_device_memory(space: SearchSpace, trees: list[Tree]) -> int:
+    """Memory of a GPU with which a tiling that fits the host fits the device too."""
+    # With no device memory, stacks of blocks have their least size. With the memory that is computed here, stacks take
+    # one part in STACKS_IN_DEVICE of it, STACK_COPIES times: x >= least + x * STACK_COPIES / STACKS_IN_DEVICE.
+    smallest = replace(space, budget=replace(space.budget, device_memory=0))
+    tilings = itertools.chain.from_iterable(enumerate_tilings(smallest, tree) for tree in trees)
+    least = min(tiling.device_peak for tiling in tilings if tiling.peak <= space.budget.memory)
+    return math.ceil(least / (1 - STACK_COPIES / STACKS_IN_DEVICE))
 
 
 def _check_chain(chain: Chain, shape: tuple[int, int]) -> None:
@@ -171,7 +209,20 @@ def _single_factor_plan(
         raise MemoryBudgetError(_too_small("memory", budget.memory, peak, source))
     notes = (*notes, "a chain of one pattern: its factor is the matrix itself")
     rows, cols = axes_of_whole(chain, orderings, source.edges)
-    layout = Layout(0, 1, 1, 0, 0, prefetch=False)
     return Plan(
-        source, chain, split_tree(1), orderings, 1, budget, None, rows, cols, None, layout, stored, peak, 0, notes
-    )  # fmt: skip
+        source=source,
+        chain=chain,
+        tree=split_tree(1),
+        orderings=orderings,
+        passes=1,
+        budget=budget,
+        split=None,
+        rows=rows,
+        cols=cols,
+        copy=None,
+        layout=Layout(root=0, tile_rows=1, tile_cols=1, left_groups=0, right_groups=0, prefetch=False),
+        tile_bytes_read=stored,
+        peak_bytes=peak,
+        device_peak_bytes=0,
+        notes=notes,
+    )

@@ -1,4 +1,4 @@
-"""Every tiling of one root cut, with its score."""
+"""Every tiling of one root cut of the chain, with its score and its peak memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,25 +24,95 @@ from .footprints import GROUP_COPIES, GROUP_READING, Footprint, device_footprint
 from .plan import Copy, Layout
 from .sides import RootCut, SideTiling, side_tilings
 
-__all__ = ["Tiling", "cost_of_halves", "enumerate_tilings", "root_position"]
+__all__ = ["SearchSpace", "Tiling", "cost_of_halves", "enumerate_tilings", "root_position"]
 
 
 LARGEST_TARGET = 1 << 28
-"""Most bytes of Z that a tile should have where the grid and the budget leave the choice: some tenths of a second."""
+"""Most bytes of Z that a tile should have where the grid and the budget leave the choice.
+
+Computing such a tile takes some tenths of a second on one core. Not tuned further: it bounds only a preference of one
+per cent (:func:`_score`).
+"""
 
 SMALLEST_TILE = 1 << 22
+"""Bytes of a tile below which more tiles are not wanted for the sake of the workers. Not tuned.
+
+At 4 MiB, reading and computing take about as long as the 5 ms that a task costs by itself
+(:data:`.predicted_time.SECONDS_PER_TASK`).
+"""
 
 TARGET_GROUPS = 1 << 24
+"""Most bytes of a range of groups that a task of a half takes, if a single group is not larger.
+
+Not tuned: such a task takes some tenths of a second (:data:`.predicted_time.SECONDS_PER_GIB`), and it holds
+:data:`.footprints.GROUP_COPIES` times these bytes.
+"""
 
 TASKS_PER_WORKER = 4
-"""Fewer tiles than this leave workers idle at the end; four times as many let reading and arithmetic overlap."""
+"""Tiles that every worker should have at least.
+
+Fewer leave workers idle at the end. The preferred tile size gives four times as many, so that reading and arithmetic
+overlap. Not tuned: an estimate from the idle time of the last tasks.
+"""
 
 NO_PREFETCH_COST = 0.3
-"""Cost of reading and computing by turns, relative to reading Z once."""
+"""Cost of reading and computing by turns, relative to reading Z once.
+
+Not tuned: a guess of the time that overlapping saves. It only decides between a plan that reads ahead and one that may
+take larger tiles.
+"""
 
 
-class Tiling(NamedTuple):
-    """One root cut with one tiling of both sides."""
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """What the search for a plan is given: the matrix, what shall be made of it, and within which limits.
+
+    Attributes
+    ----------
+    source : SourceInfo
+        The matrix.
+    chain : Chain
+        Patterns of the factors.
+    orderings : Orderings
+        Orderings that bring the matrix to standard order.
+    budget : Budget
+        Memory of a worker and number of workers.
+    layout : Layout or None
+        Choices of an earlier plan of the same job, which are taken over.
+    can_copy : bool
+        Whether there is a place for a copy of the matrix in another order.
+    spare : int
+        Ranks above that of the root cut for which the tiles are split too.
+    """
+
+    source: SourceInfo
+    chain: Chain
+    orderings: Orderings
+    budget: Budget
+    layout: Layout | None = None
+    can_copy: bool = False
+    spare: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tiling:
+    """One root cut with one tiling of both sides.
+
+    Attributes
+    ----------
+    score : float
+        Cost relative to reading Z once.
+    peak, device_peak : int
+        Predicted bytes that a worker holds at its peak, and those of its GPU (0 where the budget names none).
+    cut : RootCut
+        The root cut, with the sides of the matrix or of its copy.
+    layout : Layout
+        The choices.
+    bytes_read : int
+        Bytes of the chunks that the tiles touch in one pass.
+    copy : Copy or None
+        Copy that the tiles are read from.
+    """
 
     score: float
     peak: int
@@ -57,71 +127,79 @@ class Tiling(NamedTuple):
         return self.peak <= budget.memory and self.device_peak <= (budget.device_memory or 0)
 
 
-def enumerate_tilings(
-    source: SourceInfo,
-    chain: Chain,
-    tree: Tree,
-    orderings: Orderings,
-    budget: Budget,
-    layout: Layout | None,
-    can_copy: bool,
-    spare: int,
-) -> Iterator[Tiling]:
-    """Every sensible tiling of one root cut (or the given one), with its cost relative to reading Z once."""
+def enumerate_tilings(space: SearchSpace, tree: Tree) -> Iterator[Tiling]:
+    """Every sensible tiling of the root cut of a tree, or the one of the given layout."""
+    source, chain, layout = space.source, space.chain, space.layout
     position = root_position(tree)
     split = chain.cut(position)[0]
-    cut = RootCut(tree, split, *axes_of_cut(chain, position, orderings, source.edges), split.rank + spare)
+    cut = RootCut(tree, split, *axes_of_cut(chain, position, space.orderings, source.edges), split.rank + space.spare)
     if layout is None or layout.copy is None:
-        whole = (cut.rows.groups, cut.cols.groups) if source.probed else (None, None)  # a product tells of all rows
+        # One product with a random vector serves all row groups: tiles of an operator take both sides whole.
+        whole = (cut.rows.groups, cut.cols.groups) if source.probed else (None, None)
         rows = list(side_tilings(cut.rows, whole[0] if layout is None else layout.tile_rows))
         cols = list(side_tilings(cut.cols, whole[1] if layout is None else layout.tile_cols))
         for row, col in itertools.product(rows, cols):
-            yield from _variants(source, chain, cut, row, col, budget, layout, None)
-    if can_copy:
+            yield from _variants(space, cut, row, col, None)
+    if space.can_copy:
         for copied, row, col, copy in enumerate_copies(source, cut, layout):
-            yield from _variants(source, chain, copied, row, col, budget, layout, copy)
+            yield from _variants(space, copied, row, col, copy)
 
 
 def _variants(
-    source: SourceInfo,
-    chain: Chain,
-    cut: RootCut,
-    row: SideTiling,
-    col: SideTiling,
-    budget: Budget,
-    layout: Layout | None,
-    copy: CopyChoice | None,
+    space: SearchSpace, cut: RootCut, row: SideTiling, col: SideTiling, copy: CopyChoice | None
 ) -> Iterator[Tiling]:
     """One tiling, with reading ahead and without."""
-    split, item = cut.split, np.dtype(source.work_dtype).itemsize
+    source, budget, layout = space.source, space.budget, space.layout
     read = source if copy is None else info_of_copy(source, copy.copy)
     share = _share(source, cut)
-    touched = int(row.touched * col.touched * share) * np.dtype(read.dtype).itemsize
-    score = cost_of_halves(chain, cut.tree) + _score(read, split, row, col, budget.workers, share)
+    score = cost_of_halves(space.chain, cut.tree) + _score(read, cut.split, row, col, budget.workers, share)
     for prefetch in (True, False) if layout is None else (layout.prefetch,):
-        group = split.p * split.q * cut.kept * item, split.u * split.v * cut.kept * item
-        left = _groups_per_task(split.u, row.per_tile, group[0], budget, prefetch)
-        right = _groups_per_task(split.q, col.per_tile, group[1], budget, prefetch)
-        if layout is not None:
-            left, right = layout.left_groups, layout.right_groups
-        groups = left * group[0], right * group[1]
-        footprints = [Footprint(GROUP_READING * group, GROUP_COPIES * group) for group in groups]
+        counts, group_bytes = _groups_of_halves(space, cut, row, col, prefetch)
+        footprints = [Footprint(GROUP_READING * group, GROUP_COPIES * group) for group in group_bytes]
         footprints.append(tile_footprint(read, cut, row, col))
-        device_peak = 0
-        if budget.device_memory is not None:
-            on_device = device_footprints(source, cut, row, col, groups, device_stack_bytes(budget.device_memory))
-            device_peak = max(footprint.peak(prefetch) for footprint in on_device)
-        cost, chosen = score + (0.0 if prefetch else NO_PREFETCH_COST), None
         if copy is not None:
             footprints.append(copy.footprint)
-            cost, chosen = cost + copy.cost, copy.layout
-        peak = max(footprint.peak(prefetch) for footprint in footprints)
-        layout_ = Layout(root_position(cut.tree), row.per_tile, col.per_tile, left, right, prefetch, chosen)
-        yield Tiling(cost, peak, device_peak, cut, layout_, touched, copy and copy.copy)
+        on_device: list[Footprint] = []
+        if budget.device_memory is not None:
+            stack_bytes = device_stack_bytes(budget.device_memory)
+            on_device = list(device_footprints(source, cut, row, col, group_bytes, stack_bytes))
+        yield Tiling(
+            score=score + (0.0 if prefetch else NO_PREFETCH_COST) + (0.0 if copy is None else copy.cost),
+            peak=max(footprint.peak(prefetch) for footprint in footprints),
+            device_peak=max((footprint.peak(prefetch) for footprint in on_device), default=0),
+            cut=cut,
+            layout=Layout(
+                root=root_position(cut.tree),
+                tile_rows=row.per_tile,
+                tile_cols=col.per_tile,
+                left_groups=counts[0],
+                right_groups=counts[1],
+                prefetch=prefetch,
+                copy=copy and copy.layout,
+            ),
+            bytes_read=int(row.touched * col.touched * share) * np.dtype(read.dtype).itemsize,
+            copy=copy and copy.copy,
+        )
+
+
+def _groups_of_halves(
+    space: SearchSpace, cut: RootCut, row: SideTiling, col: SideTiling, prefetch: bool
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Groups that a task of the left and of the right half takes, and their bytes."""
+    split, item = cut.split, np.dtype(space.source.work_dtype).itemsize
+    left, right = split.p * split.q * cut.kept * item, split.u * split.v * cut.kept * item
+    if space.layout is not None:
+        counts = space.layout.left_groups, space.layout.right_groups
+    else:
+        counts = (
+            _groups_per_task(split.u, row.per_tile, left, space.budget, prefetch),
+            _groups_per_task(split.q, col.per_tile, right, space.budget, prefetch),
+        )
+    return counts, (counts[0] * left, counts[1] * right)
 
 
 def _share(source: SourceInfo, cut: RootCut) -> float:
-    """Part of the work of reading all entries that a matrix takes of which samples or products serve."""
+    """Part of the work of reading all entries: below 1 where samples, or products with vectors, do instead."""
     if source.sampled:
         return Sizes(cut.split.p, cut.split.v, cut.kept).share
     if source.probed:
@@ -132,7 +210,9 @@ def _share(source: SourceInfo, cut: RootCut) -> float:
 def _score(source: SourceInfo, split: Cut, row: SideTiling, col: SideTiling, workers: int, share: float) -> float:
     """Cost of a tiling: bytes read over bytes of Z, plus what idle workers and odd tile sizes cost.
 
-    Of a matrix that is sampled, ``share`` of the entries are evaluated.
+    ``share`` is the part of the entries that is read or evaluated. A single tile where many are wanted costs half of
+    reading Z. A tile twice or half as large as preferred costs one per cent of reading Z, so that its size decides only
+    between tilings that read the same. Neither weight is tuned.
     """
     entries, stored = math.prod(source.shape), np.dtype(source.dtype).itemsize * share
     read = row.touched * col.touched / entries
@@ -145,12 +225,13 @@ def _score(source: SourceInfo, split: Cut, row: SideTiling, col: SideTiling, wor
 
 @functools.lru_cache(maxsize=4096)
 def _groups_per_task(groups: int, per_tile: int, group_bytes: int, budget: Budget, prefetch: bool) -> int:
-    """Most groups that fit target and budget and leave every worker a task.
+    """Most groups that fit target and budget and leave every worker two tasks.
 
-    A divisor or a multiple of a tile's groups, so that what a tile writes is whole chunks of what a task reads.
+    The number divides the groups of a tile or is a multiple of them, so that a tile writes whole chunks of what a task
+    reads.
     """
-    copies = GROUP_COPIES + GROUP_READING * prefetch
-    most = min(TARGET_GROUPS, budget.memory // copies) // group_bytes
+    held = GROUP_COPIES + GROUP_READING * prefetch  # arrays of the size of a range of groups
+    most = min(TARGET_GROUPS, budget.memory // held) // group_bytes
     most = max(1, min(most, math.ceil(groups / (2 * budget.workers))))
     if most >= per_tile:
         return most // per_tile * per_tile
@@ -158,7 +239,7 @@ def _groups_per_task(groups: int, per_tile: int, group_bytes: int, budget: Budge
 
 
 def cost_of_halves(chain: Chain, tree: Tree) -> float:
-    """Cost of moving the halves of a root cut: written, read, and factorized, relative to reading Z."""
+    """Cost of the halves of a root cut, relative to reading Z: they are written, read, and factorized."""
     split = chain.cut(root_position(tree))[0]
     return 3 * split.rank * (split.p + split.v) / (split.p * split.v)
 

@@ -19,7 +19,7 @@ __all__ = ["ArraySource", "DaskSource"]
 class ArraySource(MatrixSource):
     """A NumPy array or memory map: tiles are views, nothing is copied."""
 
-    copies = False
+    copies_tiles = False
 
     def __init__(self, array: NDArray[Any]) -> None:
         self.array = array

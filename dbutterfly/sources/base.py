@@ -37,9 +37,9 @@ class MatrixSource(ABC):
         Whether a pickled copy can read the matrix in another process.
     edges : pair of arrays of int or None
         Chunk boundaries of both sides; None where any range costs what it holds.
-    copies : bool
+    copies_tiles : bool
         Whether reading a tile copies it.
-    fills : bool
+    reads_in_place : bool
         Whether a range is read straight into the place where it is wanted, so that a tile needs no memory of its own.
     decode_bytes : int
         Most bytes held besides the tile and its parts while a range is read.
@@ -60,8 +60,8 @@ class MatrixSource(ABC):
     dtype: np.dtype[Any]
     shared = True
     edges: tuple[Edges, Edges] = (None, None)
-    copies = True
-    fills = False
+    copies_tiles = True
+    reads_in_place = False
     decode_bytes = 0
     chunk_count = 0
     fill_value: Any = None
@@ -73,12 +73,12 @@ class MatrixSource(ABC):
         """What the plan needs to know."""
         work = work_dtype(self.dtype, self.name)
         return SourceInfo(
-            self.shape,
-            self.dtype.name,
-            work.name,
-            self.edges,
-            self.copies,
-            self.decode_bytes,
+            shape=self.shape,
+            dtype=self.dtype.name,
+            work_dtype=work.name,
+            edges=self.edges,
+            copies_tiles=self.copies_tiles,
+            decode_bytes=self.decode_bytes,
             chunk_count=self.chunk_count,
             missing_chunks=self.missing_chunks,
             sampled=self.sampled,
@@ -129,7 +129,7 @@ class MatrixSource(ABC):
         """
         row_parts, col_parts = rows.parts(tile.r0, tile.r1), cols.parts(tile.c0, tile.c1)
         whole = len(row_parts) == len(col_parts) == 1 and _is_all(row_parts[0]) and _is_all(col_parts[0])
-        if whole and not self.fills:
+        if whole and not self.reads_in_place:
             return unfold(self._read_part(row_parts[0], col_parts[0]), rows, cols, tile)
         shape = ((tile.r1 - tile.r0) * rows.members, (tile.c1 - tile.c0) * cols.members)
         buffer = tile_memory.empty(shape, self.dtype.newbyteorder("="))

@@ -14,7 +14,7 @@ from ..structure.axes import Edges
 __all__ = ["SourceInfo", "work_dtype"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SourceInfo:
     """What the plan needs to know of a matrix.
 
@@ -28,7 +28,7 @@ class SourceInfo:
         As computed: integers and booleans become float64, float16 becomes float32.
     edges : pair of arrays of int or None
         Chunk boundaries of both sides; None where any range costs what it holds.
-    copies : bool
+    copies_tiles : bool
         Whether reading a tile copies it (False for arrays in memory, of which a tile is a view).
     decode_bytes : int
         Bytes held besides its result while a range is read.
@@ -44,7 +44,7 @@ class SourceInfo:
     dtype: str
     work_dtype: str
     edges: tuple[Edges, Edges] = (None, None)
-    copies: bool = False
+    copies_tiles: bool = False
     decode_bytes: int = 0
     chunk_count: int = 0
     missing_chunks: int = 0

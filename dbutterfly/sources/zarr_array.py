@@ -79,7 +79,7 @@ class ZarrSource(MatrixSource):
         Whether no chunk was missing when they were counted, so that an absent one has been lost.
     """
 
-    fills = True
+    reads_in_place = True
 
     def __init__(self, array: zarr.Array[Any], complete: bool = False) -> None:
         self.array = array

@@ -32,10 +32,17 @@ def chunk_edges(length, chunk):
 def stored(shape, chunks=None, dtype="float32", **kwargs):
     """Describe a matrix in chunks, or one in memory."""
     if chunks is None:
-        return SourceInfo(shape, dtype, WORK.get(dtype, dtype), **kwargs)
+        return SourceInfo(shape=shape, dtype=dtype, work_dtype=WORK.get(dtype, dtype), **kwargs)
     edges = tuple(chunk_edges(size, chunk) for size, chunk in zip(shape, chunks, strict=True))
     decode = 2 * math.prod(chunks) * np.dtype(dtype).itemsize
-    return SourceInfo(shape, dtype, WORK.get(dtype, dtype), edges, True, decode)
+    return SourceInfo(
+        shape=shape,
+        dtype=dtype,
+        work_dtype=WORK.get(dtype, dtype),
+        edges=edges,
+        copies_tiles=True,
+        decode_bytes=decode,
+    )
 
 
 def planned(source, chain=None, *, memory=GIB, workers=1, **kwargs):
@@ -62,7 +69,7 @@ def jobs(draw):
     kind = draw(st.sampled_from(["chunked", "memory", "entries"]))
     dtype = draw(st.sampled_from(sorted(WORK)))
     chunks = tuple(draw(st.integers(1, size + 3)) for size in shape) if kind == "chunked" else None
-    source = stored(shape, chunks, dtype, **({"copies": True} if kind == "entries" else {}))
+    source = stored(shape, chunks, dtype, **({"copies_tiles": True} if kind == "entries" else {}))
     sides = [draw(st.sampled_from([None, "bitreversal", "index"])) for _ in shape]
     orderings = Orderings(
         *(

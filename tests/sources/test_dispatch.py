@@ -226,7 +226,7 @@ def test_what_the_plan_is_told(tmp_path, make):
             assert (edges[0], edges[-1]) == (0, size)
             assert np.all(np.diff(edges) >= 0)
     assert (info.decode_bytes > 0) is has_chunks
-    assert info.copies is (has_chunks or make is entry_function)
+    assert info.copies_tiles is (has_chunks or make is entry_function)
     assert json.loads(json.dumps(source.fingerprint())) == source.fingerprint()
     np.testing.assert_array_equal(source.read_block(slice(5, 9), slice(50, 60)), matrix()[5:9, 50:60])
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from ..errors import DButterflyError, SourceError
 from ..kernels.backend import tile_memory
 from ..structure.axes import Axis, Edges, Part, Tile
 from .info import SourceInfo, work_dtype
+from .tile_parts import count_kept, count_touched, cut_at_chunks, is_kept_whole, place_part
 
 __all__ = ["MatrixSource", "unfold"]
 
@@ -128,8 +128,8 @@ class MatrixSource(ABC):
             If the storage fails; the message names the range.
         """
         row_parts, col_parts = rows.parts(tile.r0, tile.r1), cols.parts(tile.c0, tile.c1)
-        whole = len(row_parts) == len(col_parts) == 1 and _is_all(row_parts[0]) and _is_all(col_parts[0])
-        if whole and not self.reads_in_place:
+        parts = [*row_parts, *col_parts]
+        if len(parts) == 2 and all(map(is_kept_whole, parts)) and not self.reads_in_place:
             return unfold(self._read_part(row_parts[0], col_parts[0]), rows, cols, tile)
         shape = ((tile.r1 - tile.r0) * rows.members, (tile.c1 - tile.c0) * cols.members)
         buffer = tile_memory.empty(shape, self.dtype.newbyteorder("="))
@@ -151,7 +151,7 @@ class MatrixSource(ABC):
         of the tile.
         """
         sides = ((rows, self.edges[0], tile.r0, tile.r1), (cols, self.edges[1], tile.c0, tile.c1))
-        height, width = (_touched(*side) for side in sides)
+        height, width = (count_touched(*side) for side in sides)
         return height * width * self.dtype.itemsize
 
     def _gather(self, buffer: NDArray[Any], row_parts: list[Part], col_parts: list[Part]) -> None:
@@ -161,23 +161,23 @@ class MatrixSource(ABC):
         random places within a row is several times faster than writing there.
         """
         width = buffer.shape[1]
-        ends = list(itertools.accumulate(map(_wanted, col_parts), initial=0))
+        ends = list(itertools.accumulate(map(count_kept, col_parts), initial=0))
         order = np.empty(width, np.int64)
         for col, (first, last) in zip(col_parts, itertools.pairwise(ends), strict=True):
             order[col.dest] = np.arange(first, last)
         whole = width == self.shape[1]
         for row in row_parts:
-            for strip in _strips(row, self.edges[0]):
+            for strip in cut_at_chunks(row, self.edges[0]):
                 if whole:  # every column of the matrix, in one request
-                    panel = self._read_part(strip, Part(0, width, slice(None), slice(None)))[strip.keep]
+                    gathered = self._read_part(strip, Part(0, width, slice(None), slice(None)))[strip.keep]
                 else:
-                    panel = np.empty((_wanted(strip), width), buffer.dtype)
+                    gathered = np.empty((count_kept(strip), width), buffer.dtype)
                     for col, (first, last) in zip(col_parts, itertools.pairwise(ends), strict=True):
-                        panel[:, first:last] = self._read_part(strip, col)[strip.keep][:, col.keep]
+                        gathered[:, first:last] = self._read_part(strip, col)[strip.keep][:, col.keep]
                 if isinstance(strip.dest, slice):
-                    np.take(panel, order, axis=1, out=buffer[strip.dest], mode="clip")
+                    np.take(gathered, order, axis=1, out=buffer[strip.dest], mode="clip")
                 else:
-                    buffer[strip.dest] = np.take(panel, order, axis=1)
+                    buffer[strip.dest] = np.take(gathered, order, axis=1)
 
     def _fill(self, buffer: NDArray[Any], row: Part, col: Part) -> None:
         """Read one part of a tile into the tile's buffer."""
@@ -217,42 +217,3 @@ def unfold(buffer: NDArray[Any], rows: Axis, cols: Axis, tile: Tile) -> NDArray[
     row_axes = (1, 0) if rows.strided else (0, 1)
     col_axes = (3, 2) if cols.strided else (2, 3)
     return grid.transpose(row_axes[0], col_axes[0], row_axes[1], col_axes[1])
-
-
-def place_part(buffer: NDArray[Any], row: Part, col: Part, block: NDArray[Any]) -> None:
-    """Copy what a tile wants of a range that was read to its place in the tile's buffer."""
-    kept = block[row.keep][:, col.keep]
-    if isinstance(row.dest, slice) or isinstance(col.dest, slice):
-        buffer[row.dest, col.dest] = kept
-    else:
-        buffer[np.ix_(row.dest, col.dest)] = kept
-
-
-def _wanted(part: Part) -> int:
-    """Entries of a part that are wanted."""
-    return part.stop - part.start if isinstance(part.keep, slice) else int(part.keep.size)
-
-
-def _strips(part: Part, edges: Edges) -> Iterator[Part]:
-    """Cut a part of the rows at the chunk boundaries."""
-    if edges is None or not (isinstance(part.keep, slice) and isinstance(part.dest, slice)):
-        yield part  # rows picked one by one: these are of one chunk
-        return
-    inner = edges[(edges > part.start) & (edges < part.stop)].tolist()
-    first = 0 if part.dest.start is None else part.dest.start
-    for start, stop in itertools.pairwise([part.start, *inner, part.stop]):
-        yield Part(start, stop, slice(0, stop - start), slice(first + start - part.start, first + stop - part.start))
-
-
-def _is_all(part: Part) -> bool:
-    return part.keep == slice(None) if isinstance(part.keep, slice) else False
-
-
-def _touched(axis: Axis, edges: Edges, first: int, last: int) -> int:
-    """Entries of one side that the chunks wanted by its parts hold, summed over the parts."""
-    if edges is None:
-        return (last - first) * axis.members
-    parts: Sequence[Part] = axis.parts(first, last)
-    starts = edges[np.searchsorted(edges, [part.start for part in parts], side="right") - 1]
-    stops = edges[np.searchsorted(edges, [part.stop for part in parts], side="left")]
-    return int(np.sum(stops - starts))

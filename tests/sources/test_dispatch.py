@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dbutterfly.errors import InputError, SourceError
 from dbutterfly.factorization.tasks.checks import first_bad_entry
-from dbutterfly.sources import zarr_array
+from dbutterfly.sources import zarr_requests
 from dbutterfly.sources.base import MatrixSource
 from dbutterfly.sources.dispatch import as_source
 from dbutterfly.sources.entries import Entries
@@ -394,8 +394,8 @@ def test_source_is_taken_as_it_is():
 @pytest.mark.parametrize("local", [True, False])
 def test_ranges_cut_into_pieces(tmp_path, monkeypatch, codec, local, shards):
     """Pieces of a few chunks, through a spare array or not, hold what the range holds."""
-    monkeypatch.setattr(zarr_array, "PIECE_BYTES", 90_000)
-    monkeypatch.setattr(zarr_array, "REQUEST_BYTES", 120_000)
+    monkeypatch.setattr(zarr_requests, "PIECE_BYTES", 90_000)
+    monkeypatch.setattr(zarr_requests, "REQUEST_BYTES", 120_000)
     z = matrix("float32", (700, 960))
     compressors = {"none": None, "zstd": zarr.codecs.ZstdCodec(level=1), "checksum": zarr.codecs.Crc32cCodec()}[codec]
     write_zarr(tmp_path / "z.zarr", z, (100, 150), compressors=compressors, shards=shards)

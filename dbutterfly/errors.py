@@ -1,9 +1,12 @@
-"""Every error that dbutterfly raises on purpose.
+"""Every error that dbutterfly raises on purpose, and every warning.
 
 Each message names the argument, the value received and the remedy. Errors about an argument are also
 ``ValueError`` and errors about memory also ``MemoryError``, so that code written for NumPy catches them.
 """
 
+import os
+import sys
+import warnings
 from typing import Self
 
 __all__ = [
@@ -23,7 +26,28 @@ __all__ = [
     "StoreMismatchError",
     "TaskError",
     "ToleranceWarning",
+    "warn_caller",
 ]
+
+PACKAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
+"""Folder of this package."""
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn, and report the line outside of this package from which it was called.
+
+    Parameters
+    ----------
+    message : str
+        The text.
+    category : type
+        Class of the warning.
+    """
+    # As ``skip_file_prefixes`` of Python 3.12: the number of our own frames may change without the report.
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and os.path.abspath(frame.f_code.co_filename).startswith(PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 class DButterflyError(Exception):

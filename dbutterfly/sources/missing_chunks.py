@@ -1,29 +1,28 @@
-"""Chunks that the storage of a matrix does not hold: told, or refused."""
+"""The check for chunks that the storage of a matrix does not hold: a warning, or an error."""
 
 from __future__ import annotations
 
-import warnings
-
-from ..errors import InputError, MissingChunksError, MissingChunksWarning
+from ..errors import InputError, MissingChunksError, MissingChunksWarning, warn_caller
 from .base import MatrixSource
 
 __all__ = ["check_missing"]
 
 
 def check_missing(source: MatrixSource, missing: str) -> None:
-    """Say, or refuse, that chunks of a matrix are not in its storage.
+    """Warn of chunks of a matrix that are not in its storage, or refuse them.
 
     Parameters
     ----------
     source : MatrixSource
         The matrix.
     missing : {"fill", "error"}
-        Whether they are taken for their fill value, with a warning, or refused.
+        Whether missing chunks are taken for their fill value, with a warning, or refused.
 
     Warns
     -----
     MissingChunksWarning
         If chunks are missing and are taken for their fill value, or if the storage does not tell which chunks it holds.
+        The reported file and line are those of the code that called this package.
 
     Raises
     ------
@@ -41,11 +40,11 @@ def check_missing(source: MatrixSource, missing: str) -> None:
     warning, refusal = _missing_texts(source)
     if missing == "error":
         raise MissingChunksError(f"{source.name}: {refusal}")
-    warnings.warn(f"{source.name}: {warning}", MissingChunksWarning, stacklevel=4)
+    warn_caller(f"{source.name}: {warning}", MissingChunksWarning)
 
 
 def _missing_texts(source: MatrixSource) -> tuple[str, str]:
-    """What is said of missing chunks where they are taken for their fill value, and where they are refused."""
+    """Texts of the warning and of the error."""
     fill = f"the fill value {source.fill_value}"
     if not source.lists_chunks:
         text = f"its store cannot be listed, so that missing chunks, read as {fill}, go unnoticed"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dask.utils import parse_bytes
 
 from ..errors import InputError
 
-__all__ = ["format_bytes", "parse_memory"]
+__all__ = ["count_bytes", "format_bytes", "parse_memory"]
 
 
 def format_bytes(count: float) -> str:
@@ -28,10 +30,16 @@ def parse_memory(memory: int | float | str | None, name: str = "memory") -> int 
     """
     if memory is None:
         return None
-    try:
-        count = int(parse_bytes(memory))
-    except (ValueError, TypeError, OverflowError, AttributeError):
-        count = 0
-    if count <= 0:
+    count = count_bytes(memory)
+    if count is None:
         raise InputError(f'{name}={memory!r} is not a positive number of bytes; give an integer or a text like "2 GiB"')
     return count
+
+
+def count_bytes(size: Any) -> int | None:
+    """Bytes from a number or a text such as ``"2 GiB"``; None if it is not a positive number of bytes."""
+    try:
+        count = int(parse_bytes(size))
+    except (ValueError, TypeError, OverflowError, AttributeError):
+        return None
+    return count if count > 0 else None

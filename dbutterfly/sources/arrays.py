@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import SourceError
 from ..structure.axes import Axis, Tile
 from .base import MatrixSource, unfold
+from .fingerprint import hash_sample
 
 __all__ = ["ArraySource", "DaskSource"]
 
@@ -39,9 +39,7 @@ class ArraySource(MatrixSource):
 
     def fingerprint(self) -> dict[str, Any]:
         """Hash of the entries at 64 x 64 crossings."""
-        rows, cols = (np.unique(np.linspace(0, size - 1, 64).astype(int)) for size in self.shape)
-        sample = np.ascontiguousarray(self.array[np.ix_(rows, cols)])
-        return {"kind": "array", "sample": hashlib.blake2b(sample.tobytes(), digest_size=16).hexdigest()}
+        return {"kind": "array", "sample": hash_sample(self.shape, lambda rows, cols: self.array[np.ix_(rows, cols)])}
 
     def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
         """View of a range of rows and columns."""

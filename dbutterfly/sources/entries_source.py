@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,15 +12,21 @@ from ..errors import SourceError
 from ..structure.axes import Axis, Tile
 from .base import MatrixSource, unfold
 from .entries import Entries
+from .fingerprint import hash_sample
 
 __all__ = ["EntriesSource", "check_reproducible"]
 
 
 SIDE = 8
-"""Rows and columns of the sample."""
+"""Rows and columns of the sample. Not tuned: 64 entries take no time, and a function that is not reproducible shows
+itself in most of its values."""
 
 ROUNDING = 256
-"""Units in the last place of the norm of the sample by which a value may differ in another request."""
+"""Units in the last place of the norm of the sample by which a value may differ in another request.
+
+Not tuned: sums of some hundred terms that are added up in another order stay below it by far, and a value that depends
+on the request differs by much more.
+"""
 
 
 class EntriesSource(MatrixSource):
@@ -35,10 +40,8 @@ class EntriesSource(MatrixSource):
 
     def fingerprint(self) -> dict[str, Any]:
         """Hash of the entries at 64 x 64 crossings."""
-        rows, cols = (np.unique(np.linspace(0, size - 1, 64).astype(np.int64)) for size in self.shape)
-        sample = np.ascontiguousarray(self.entries.block(rows, cols))
         kind = "sampled entries" if self.sampled else "entries"
-        return {"kind": kind, "sample": hashlib.blake2b(sample.tobytes(), digest_size=16).hexdigest()}
+        return {"kind": kind, "sample": hash_sample(self.shape, self.entries.block)}
 
     def check_reproducible(self) -> None:
         """Evaluate some entries again, in other requests."""
@@ -72,13 +75,13 @@ def check_reproducible(entries: Entries) -> None:
     -----
     Values may differ by rounding: loops over vectors and products of matrices round differently in other shapes.
     """
-    rows, cols = (_spread(size) for size in entries.shape)
+    rows, cols = (_sample_indices(size) for size in entries.shape)
     first = entries.block(rows, cols)
     allowed = ROUNDING * float(np.finfo(entries.dtype).eps) * _norm(first)
     for again in _other_requests(entries, rows, cols):
         with np.errstate(invalid="ignore", over="ignore"):
             change = np.abs(again - first)
-        # NaN and infinities that are there each time are reported where they are met.
+        # A NaN or an infinity that is there each time is no change; the tile that meets it reports it.
         finite = np.isfinite(first), np.isfinite(again)
         changed = np.where(finite[0] & finite[1], change > allowed, finite[0] != finite[1])
         if changed.any():
@@ -92,19 +95,20 @@ def check_reproducible(entries: Entries) -> None:
 
 
 def _other_requests(entries: Entries, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Iterator[NDArray[Any]]:
-    """Evaluate the same entries in reverse order, and in parts of some of the columns, and of some of the rows."""
+    """Evaluate the sample again: in reverse order, in three parts of its columns, and in three parts of its rows."""
     yield entries.block(rows[::-1], cols[::-1])[::-1, ::-1]
     yield np.concatenate([entries.block(rows, part) for part in np.split(cols, [1, cols.size // 2])], axis=1)
     yield np.concatenate([entries.block(part, cols) for part in np.split(rows, [1, rows.size // 2])], axis=0)
 
 
 def _norm(block: NDArray[Any]) -> float:
+    """Norm of the finite entries, scaled by the largest, so that squares neither overflow nor vanish."""
     finite = block[np.isfinite(block)]
     largest = float(np.max(np.abs(finite), initial=0))
     return largest * float(np.linalg.norm(finite / largest)) if largest else 0.0
 
 
-def _spread(size: int) -> NDArray[np.int64]:
-    """Some indices of a side, from all over it and with no period."""
+def _sample_indices(size: int) -> NDArray[np.int64]:
+    """Choose one index at random in each of eight equal ranges of a side, so that no period is met."""
     strata = np.arange(SIDE) + np.random.default_rng(0).random(SIDE)
     return np.unique(np.floor(strata * size / SIDE).astype(np.int64))

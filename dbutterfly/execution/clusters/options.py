@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import yaml
-from dask.utils import parse_bytes, parse_timedelta
+from dask.utils import parse_timedelta
 
 from ...errors import InputError
+from ...planning.sizes import count_bytes
 
 __all__ = ["count", "duration", "flag", "mapping", "option", "parse_options", "read_options", "size", "text", "texts"]
 
@@ -96,11 +97,8 @@ def count(name: str, value: Any) -> int:
 
 def size(name: str, value: Any) -> int:
     """Bytes, from a number or a text such as ``4 GiB``."""
-    try:
-        found = int(parse_bytes(value))
-    except (ValueError, TypeError, AttributeError):
-        found = 0
-    if found < 1:
+    found = count_bytes(value)
+    if found is None:
         raise InputError(f'{name}={value!r} is not a positive number of bytes; write it like "4 GiB"')
     return found
 

@@ -17,10 +17,25 @@ __all__ = ["RootCut", "SideTiling", "powers_of_two", "side_tilings", "tile_side"
 
 
 MAX_TILES_PER_SIDE = 4096
+"""Most tiles along one side. Not tuned: it bounds the work of weighing a tiling, and the number of tasks, each of which
+costs the scheduler 0.4 ms or more (benchmark ``scheduler``).
+"""
 
 
 class SideTiling(NamedTuple):
-    """A way to cut one side into tiles: groups per tile, entries of touched chunks in all, widest tile and range."""
+    """A way to cut one side into tiles.
+
+    Attributes
+    ----------
+    per_tile : int
+        Groups that a tile takes; the last tile may take fewer.
+    touched : int
+        Entries of the side in the chunks that each tile touches, summed over the tiles.
+    widest : int
+        Entries of a whole tile.
+    longest : int
+        Bound on the longest range that is read for a tile.
+    """
 
     per_tile: int
     touched: int
@@ -29,7 +44,19 @@ class SideTiling(NamedTuple):
 
 
 class RootCut(NamedTuple):
-    """A root cut of the chain, with the sides of the matrix (or of its copy) under it, and the rank kept of blocks."""
+    """A root cut of the chain, and the sides of a matrix under it.
+
+    Attributes
+    ----------
+    tree : Tree
+        The tree with this cut at its root.
+    split : Cut
+        Blocks of the cut.
+    rows, cols : Axis
+        Sides of the matrix, or of its copy in another order.
+    kept : int
+        Largest rank for which the blocks are split: the rank of the cut and the spare ones.
+    """
 
     tree: Tree
     split: Cut
@@ -45,7 +72,10 @@ def tile_side(axis: Axis, per_tile: int) -> SideTiling:
 
 
 def side_tilings(axis: Axis, given: int | None = None) -> Iterator[SideTiling]:
-    """Tilings of one side: powers of two, multiples of the chunk, and the whole; or the given one."""
+    """Tilings of one side, or the given one.
+
+    A tile takes a power of two of groups, a power of two times the groups that lie in whole chunks, or all groups.
+    """
     sizes = {axis.groups}
     bases = [1]
     if axis.edges is not None and axis.edges.size > 2:

@@ -80,18 +80,10 @@ def make_plan(
     _check_chain(chain, source.shape)
     orderings = Orderings() if orderings is None else orderings
     orderings.validate(source.shape)
-    if passes != 1 and (source.sampled or source.probed):
-        what = "an operator is probed" if source.probed else "entries are sampled"
-        raise InputError(f"passes={passes!r} is not possible where {what}; use 1, or give the whole matrix")
+    _check_single_read(source, passes)
     notes = _notes(source)
     if len(chain) == 1:
         return _single_factor_plan(source, chain, orderings, budget, notes)
-    trees = [split_tree(len(chain), tree)]
-    free = isinstance(tree, str) and tree == "balanced"
-    if free:
-        trees = [split_tree(len(chain), tree, root) for root in range(1, len(chain))]
-    if layout is not None:
-        trees = [candidate for candidate in trees if root_position(candidate) == layout.root]
     space = SearchSpace(
         source=source,
         chain=chain,
@@ -101,27 +93,46 @@ def make_plan(
         can_copy=can_copy,
         spare=spare,
     )
-    best = _find_cheapest(space, trees)
-    cut = best.cut
+    free = isinstance(tree, str) and tree == "balanced"
+    best = _find_cheapest(space, _candidate_trees(space, tree, free))
+    return _plan_of_tiling(space, best, passes, notes, tree_is_given=not free)
+
+
+def _plan_of_tiling(
+    space: SearchSpace, tiling: Tiling, passes: int, notes: tuple[str, ...], tree_is_given: bool
+) -> Plan:
+    """Plan that the tiling of a search stands for."""
+    cut = tiling.cut
     return Plan(
-        source=source,
-        chain=chain,
+        source=space.source,
+        chain=space.chain,
         tree=cut.tree,
-        orderings=orderings,
+        orderings=space.orderings,
         passes=passes,
-        budget=budget,
+        budget=space.budget,
         split=cut.split,
         rows=cut.rows,
         cols=cut.cols,
-        copy=best.copy,
-        layout=best.layout,
-        tile_bytes_read=passes * best.bytes_read,
-        peak_bytes=best.peak,
-        device_peak_bytes=best.device_peak,
+        copy=tiling.copy,
+        layout=tiling.layout,
+        tile_bytes_read=passes * tiling.bytes_read,
+        peak_bytes=tiling.peak,
+        device_peak_bytes=tiling.device_peak,
         notes=notes,
-        tree_is_given=not free,
+        tree_is_given=tree_is_given,
         ranks=tuple(range(cut.split.rank, cut.kept + 1)),
     )
+
+
+def _candidate_trees(space: SearchSpace, tree: Any, free: bool) -> list[Tree]:
+    """Trees among which the plan chooses: with every root cut where it is free, else the one that is given."""
+    count, layout = len(space.chain), space.layout
+    trees = [split_tree(count, tree)]
+    if free:
+        trees = [split_tree(count, tree, root) for root in range(1, count)]
+    if layout is not None:
+        trees = [candidate for candidate in trees if root_position(candidate) == layout.root]
+    return trees
 
 
 def _find_cheapest(space: SearchSpace, trees: list[Tree]) -> Tiling:
@@ -145,8 +156,8 @@ def _find_cheapest(space: SearchSpace, trees: list[Tree]) -> Tiling:
         return best
     if budget.device_memory is not None and (least or 0) <= budget.memory:
         enough = _enough_device_memory(space, trees)
-        raise MemoryBudgetError(_too_small("device_memory", budget.device_memory, enough, space.source))
-    raise MemoryBudgetError(_too_small("memory", budget.memory, least or 0, space.source))
+        raise MemoryBudgetError(_budget_message("device_memory", budget.device_memory, enough, space.source))
+    raise MemoryBudgetError(_budget_message("memory", budget.memory, least or 0, space.source))
 
 
 def _enough_device_memory(space: SearchSpace, trees: list[Tree]) -> int:
@@ -159,7 +170,15 @@ def _enough_device_memory(space: SearchSpace, trees: list[Tree]) -> int:
     return math.ceil(least / (1 - STACK_COPIES / STACKS_IN_DEVICE))
 
 
+def _check_single_read(source: SourceInfo, passes: int) -> None:
+    """Refuse a second read of a matrix that is sampled or probed."""
+    if passes != 1 and (source.sampled or source.probed):
+        what = "an operator is probed" if source.probed else "entries are sampled"
+        raise InputError(f"passes={passes!r} is not possible where {what}; use 1, or give the whole matrix")
+
+
 def _check_chain(chain: Chain, shape: tuple[int, int]) -> None:
+    """Refuse a chain of another shape, or whose product has entries that are zero whatever the factors."""
     if chain.shape != tuple(shape):
         raise ChainError(
             f"chain has shape {chain.shape[0]} x {chain.shape[1]} but the matrix is {shape[0]} x {shape[1]}; "
@@ -173,6 +192,7 @@ def _check_chain(chain: Chain, shape: tuple[int, int]) -> None:
 
 
 def _notes(source: SourceInfo) -> tuple[str, ...]:
+    """Remarks on the matrix that a plan carries."""
     notes = []
     if source.dtype != source.work_dtype:
         notes.append(f"entries are stored as {source.dtype} and taken as {source.work_dtype}")
@@ -191,7 +211,8 @@ def _notes(source: SourceInfo) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _too_small(name: str, given: int, least: int, source: SourceInfo) -> str:
+def _budget_message(name: str, given: int, least: int, source: SourceInfo) -> str:
+    """Text of the error for a budget that is too small; ``least`` bytes would do."""
     rows, cols = source.shape
     enough = "the least that works" if name == "memory" else "enough"
     return (
@@ -203,10 +224,11 @@ def _too_small(name: str, given: int, least: int, source: SourceInfo) -> str:
 def _single_factor_plan(
     source: SourceInfo, chain: Chain, orderings: Orderings, budget: Budget, notes: tuple[str, ...]
 ) -> Plan:
+    """Plan of a chain of one pattern: the matrix is read in one tile and is the factor."""
     stored = source.nbytes
     peak = stored * 2 + math.prod(source.shape) * np.dtype(source.work_dtype).itemsize
     if peak > budget.memory:
-        raise MemoryBudgetError(_too_small("memory", budget.memory, peak, source))
+        raise MemoryBudgetError(_budget_message("memory", budget.memory, peak, source))
     notes = (*notes, "a chain of one pattern: its factor is the matrix itself")
     rows, cols = axes_of_whole(chain, orderings, source.edges)
     return Plan(

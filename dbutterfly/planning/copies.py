@@ -19,17 +19,34 @@ __all__ = ["CopyChoice", "enumerate_copies", "info_of_copy"]
 
 
 COPY_STRIP = 1 << 26
-"""Most bytes of a row of chunks of the copy: a tile is read by such strips, whose columns are then brought in order."""
+"""Most bytes of a row of chunks of the copy.
+
+A tile of the copy is read strip by strip, each of which is then brought in order: two such strips are held at a time.
+Not tuned: 64 MiB are a quarter of the largest tile that is preferred.
+"""
 
 COPY_WIDTH = 1024
-"""Least entries of a panel of the copy across, where the chunks of the matrix are narrower."""
+"""Least entries of a panel of the copy across, where the chunks of the matrix are narrower. Not tuned."""
 
 WRITE_COST = 2.0
-"""Cost of writing a byte of a copy, relative to reading it."""
+"""Cost of writing a byte of a copy, relative to reading it. Not tuned: a guess, by which a copy that is written once
+and read once costs three times reading Z."""
 
 
 class CopyChoice(NamedTuple):
-    """A way to make a copy: what it is, its part of the layout, its cost relative to reading Z once, its footprint."""
+    """A way to make a copy.
+
+    Attributes
+    ----------
+    copy : Copy
+        The copy.
+    layout : (int, int, int)
+        Side that is laid together, and groups and entries of the two sides that a panel takes.
+    cost : float
+        Cost of making it, relative to reading Z once.
+    footprint : Footprint
+        Bytes that a task holds that copies a panel.
+    """
 
     copy: Copy
     layout: tuple[int, int, int]
@@ -40,7 +57,10 @@ class CopyChoice(NamedTuple):
 def enumerate_copies(
     source: SourceInfo, cut: RootCut, layout: Layout | None
 ) -> Iterator[tuple[RootCut, SideTiling, SideTiling, CopyChoice]]:
-    """Copies in which the groups of a scattered side lie together, and the tilings for which they are made."""
+    """Copies in which the groups of a scattered side lie together, each with the tilings that are read from it.
+
+    Yields the root cut with the sides of the copy, the tilings of its rows and columns, and the copy.
+    """
     for side, axis in enumerate((cut.rows, cut.cols)):
         if axis.index is None or axis.edges is None or (layout and (layout.copy is None or layout.copy[0] != side)):
             continue
@@ -64,13 +84,13 @@ def _copies_of_side(
     laid = Axis(axis.length, axis.groups, False, edges=chunk_edges(axis.length, chunk))
     kept = replace(other, edges=chunk_edges(other.length, width))
     side_choice = tile_side(laid, per_tile)
-    panels = Axis(other.length, other.length, False, edges=other.edges)
+    entries = Axis(other.length, other.length, False, edges=other.edges)  # taken one by one, not by groups
     chunks = (chunk, width) if side == 0 else (width, chunk)
-    for groups in [layout.copy[1]] if layout and layout.copy else _heights(axis, per_tile):
+    for groups in [layout.copy[1]] if layout and layout.copy else _panel_heights(axis, per_tile):
         touched, longest = axis.tiling_cost(groups)
-        across, _ = panels.tiling_cost(width)
+        across, _ = entries.tiling_cost(width)
         read = touched * across * np.dtype(source.dtype).itemsize
-        pair = (axis, panels) if side == 0 else (panels, axis)
+        pair = (axis, entries) if side == 0 else (entries, axis)
         copy = Copy(*pair, chunks, read)
         cost = read / source.nbytes + WRITE_COST
         footprint = _copy_footprint(source, min(groups, axis.groups) * axis.members, width, longest, chunk)
@@ -80,8 +100,8 @@ def _copies_of_side(
             yield copied, *((side_choice, whole) if side == 0 else (whole, side_choice)), choice
 
 
-def _heights(axis: Axis, per_tile: int) -> Iterator[int]:
-    """Groups that a panel takes: all of them, or fewer where a panel of all does not fit, in whole tiles."""
+def _panel_heights(axis: Axis, per_tile: int) -> Iterator[int]:
+    """Groups that a panel may take: all of them, and halves, quarters, and so on in whole tiles, down to one tile."""
     groups = axis.groups
     while groups >= per_tile:
         yield groups
@@ -98,13 +118,13 @@ def _panel_width(axis: Axis) -> int:
 
 
 def info_of_copy(source: SourceInfo, copy: Copy) -> SourceInfo:
-    """What the plan needs to know of a copy, from which tiles are read in place of the matrix."""
+    """Describe a copy as the matrix that tiles are read from."""
     chunk = math.prod(copy.chunks) * np.dtype(source.work_dtype).itemsize
     return replace(source, dtype=source.work_dtype, copies_tiles=True, decode_bytes=2 * chunk)
 
 
 def _copy_footprint(source: SourceInfo, height: int, width: int, longest: int, chunk: int) -> Footprint:
-    """A panel, with the range that is read into it, or the chunk that is written of it."""
+    """Footprint of a task that copies a panel: the panel, and the range that is read into it or the chunk written."""
     stored, item = np.dtype(source.dtype).itemsize, np.dtype(source.work_dtype).itemsize
     panel = height * width * stored
     converted = 0 if source.dtype == source.work_dtype else height * width * item

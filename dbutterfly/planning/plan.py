@@ -1,8 +1,8 @@
 """The plan of a run, in integers, made before anything is read.
 
-It chooses the root cut of the chain, the tiles in which Z is read and the groups in which the halves are factorized,
-from the chunk grid and the memory budget, and predicts what the run will read, write and hold. Everything that a run
-does later is decided here; results do not depend on the tiles chosen, only cost does.
+The plan chooses the root cut of the chain, the tiles in which Z is read and the groups in which the halves are
+factorized, from the chunk grid and the memory budget. It predicts what the run will read, write and hold. Everything
+that a run does later is decided here. The tiles that are chosen change the cost, not the result.
 
     stage        task                      reads                      writes
     copy         panel (see below)         its part of Z              the same entries, groups of one side together
@@ -75,7 +75,7 @@ class Copy:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Plan:
-    """What a run will do. ``print(plan)`` shows it; nothing has been read yet.
+    """Plan of a run, made before anything is read. ``print(plan)`` shows it.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class Plan:
         Times that Z is read.
     budget : Budget
         Memory of a task and number of workers.
-    split : Split or None
+    split : Cut or None
         Blocks of the root cut; None for a chain of one pattern, whose factor is the matrix itself.
     rows, cols : Axis
         Sides of the matrix, or of its copy, under the root cut (one group each for a single pattern).
@@ -104,9 +104,9 @@ class Plan:
     peak_bytes : int
         Predicted peak of a worker.
     device_peak_bytes : int
-        The same of the memory of its GPU; 0 where the budget names none.
+        Predicted peak in the memory of a worker's GPU; 0 where the budget names none.
     notes : tuple of str
-        What else the caller should know.
+        Remarks for the caller.
     tree_is_given : bool
         False where the plan chose the root cut, which a later plan of the same job may choose otherwise.
     ranks : tuple of int
@@ -207,16 +207,18 @@ class Plan:
     def stage_seconds(self, read_bandwidth: float, device: Device | None = None) -> dict[str, float]:
         """Predicted time of every stage.
 
-        A stage takes as long as its reading, or as its arithmetic, of which decoding what is read is a part, whichever
-        is longer; and what a worker cannot overlap: its first task where it reads ahead, all where it does not. On a
-        GPU, decoding a task and copying it there overlap with the kernels of the task before.
+        A stage takes as long as its reading or its arithmetic, whichever is longer. The shorter of the two adds to that
+        where a worker cannot overlap them: for its first task if it reads ahead, for all tasks if it does not. Decoding
+        is part of the arithmetic. On a GPU, decoding a task and copying it there overlap with the kernels of the task
+        before.
 
         Parameters
         ----------
         read_bandwidth : float
             Bytes per second that the storage gives to all workers together.
         device : Device, optional
-            GPU that every worker has: a prediction from its data sheet (:mod:`dbutterfly.planning.predicted_time`).
+            GPU that every worker has. Experimental: times on a GPU follow from its data sheet and were never measured
+            (:mod:`dbutterfly.planning.predicted_time`).
 
         Notes
         -----
@@ -225,7 +227,7 @@ class Plan:
         return predict_stage_seconds(self, read_bandwidth, device)
 
     def seconds(self, read_bandwidth: float, device: Device | None = None) -> float:
-        """Predicted time of all stages; see :meth:`stage_seconds`."""
+        """Predicted time of all stages; see :meth:`stage_seconds`, also for ``device``, which is experimental."""
         return sum(self.stage_seconds(read_bandwidth, device).values())
 
     def to_json(self) -> dict[str, Any]:

@@ -1,14 +1,17 @@
 r"""Which chain reaches a tolerance, estimated from sampled blocks before the run.
 
-Of some blocks of some cuts of a chain, some rows and columns are read, and their singular values taken. With
-``e_l(r)^2`` the energy beyond the first r of them, as a fraction of that of the matrix, a product of rank r leaves
-about ``sum_l e_l(r)^2`` over all cuts l of the chain where singular values fall fast, and ``max_l e_l(r)^2`` where
-they are flat: then it is the same noise that every cut leaves. In between, something in between is taken. Chains of
-every rank are tried, with several sizes of the digits at their ends (:meth:`dbutterfly.Chain.chainable`, balanced and
-not), fewest values first.
+Some rows and columns of some blocks of some cuts of a chain are read, and the singular values of these samples are
+taken. Let ``e_l(r)^2`` be the energy beyond the first r singular values at the cut l, as a fraction of the energy of
+the matrix. The squared error of a product of rank r is estimated by
 
-The certificate of the run has the last word: it says whether the tolerance was reached, and where it was not, the rank
-is raised.
+    singular values that fall fast   sum_l e_l(r)^2    every cut leaves a part of its own
+    flat ones                        max_l e_l(r)^2    every cut leaves the same noise
+
+and by a mean of the two in between, weighted by how flat they are: ``f = sum_l e_l(r + 1)^2 / sum_l e_l(r)^2``. Chains
+of every rank are tried, with several sizes of the digits at their ends (:meth:`dbutterfly.Chain.chainable`, balanced
+and not), those with the fewest values first.
+
+The certificate of the run decides whether the tolerance was reached. Where it was not, the rank is raised.
 """
 
 from __future__ import annotations
@@ -28,25 +31,32 @@ from ..structure.orderings import Orderings
 __all__ = ["LARGEST_RANK", "Estimate", "chain_for_tolerance"]
 
 SIDE = 64
-"""Most rows and columns of a block that are read, or four times the rank if that is more."""
+"""Most rows and columns of a block that are read, or four times the rank if that is more. Not tuned by itself."""
 
 BLOCKS = 64
-"""Blocks sampled of all cuts together, ..."""
+"""Number of blocks that are sampled in all, divided evenly among the cuts.
+
+With it, the estimates for five kernels at N = 512 are within a factor of five of the error of the factorization
+(``tests/planning/test_tolerance.py``); other numbers were not compared.
+"""
 
 BLOCKS_OF_CUT = 6
-"""... but so many of each at least."""
+"""Least number of blocks that are sampled at a cut, whatever :data:`BLOCKS` gives. Not tuned."""
 
 LARGEST_RANK = 64
-"""Largest rank that is tried."""
+"""Largest rank that is tried. Not tuned: it bounds the time of planning."""
 
 LEAVES = (1, 2, 4)
-"""Chains are tried whose end digits reach the rank, or that part of it: some rank may be redundant at the ends."""
+"""Divisors of the rank, which give the least size of the digits at the ends of a chain.
+
+Smaller digits at the ends give fewer values; part of the rank may be redundant there.
+"""
 
 READ_FRACTION = 0.05
-"""Part of a chunked matrix that sampling may read, ..."""
+"""Part of a chunked matrix after which sampling ends, the middle cuts having come first. Not tuned."""
 
 READ_LEAST = 1 << 26
-"""... or bytes, if that is more. The middle cuts come first."""
+"""Bytes that sampling may read of any matrix, even if :data:`READ_FRACTION` of it is less. Not tuned."""
 
 
 class Estimate(NamedTuple):
@@ -68,10 +78,18 @@ class Estimate(NamedTuple):
 
 
 class _Tails(NamedTuple):
-    """What sampled blocks of chains with the same digits leave beyond each rank.
+    """Energies of sampled blocks beyond each rank, for all chains with the same digits.
 
-    ``tails[l, r]``: mean energy beyond rank r of a sampled entry, at the sampled cut l; ``positions`` of these cuts;
-    ``energy``: mean energy of a sampled entry; ``blocks`` sampled.
+    Attributes
+    ----------
+    tails : array, shape (cuts, ranks)
+        Mean energy beyond rank r of a sampled entry, at each sampled cut.
+    positions : array of int, shape (cuts,)
+        Number of factors to the left of each sampled cut.
+    energy : float
+        Mean energy of a sampled entry.
+    blocks : int
+        Blocks that were sampled.
     """
 
     tails: NDArray[np.float64]
@@ -130,17 +148,18 @@ def _candidates(shape: tuple[int, int]) -> list[Chain]:
 
 
 def _expected_error(tails: _Tails, chain: Chain) -> float:
-    """Estimated error of a product of the chain; cuts that were not sampled count as the nearest that was."""
+    """Estimate the relative error of a product of the chain; a cut that was not sampled counts as the nearest one."""
     if tails.energy == 0:
         return 0.0
     cuts = [int(np.argmin(np.abs(tails.positions - position))) for position in range(1, len(chain))]
     beyond, further = (tails.tails[cuts, min(rank, tails.tails.shape[1] - 1)] for rank in (chain.rank, chain.rank + 1))
     largest = beyond.max()
-    flat = further.sum() / beyond.sum() if largest > 0 else 0.0
+    flat = further.sum() / beyond.sum() if largest > 0 else 0.0  # the f of the module docstring
     return math.sqrt((largest + (1 - flat) * (beyond.sum() - largest)) / tails.energy)
 
 
 def _sample(source: MatrixSource, chain: Chain, orderings: Orderings, rng: np.random.Generator) -> _Tails:
+    """Sample blocks of the cuts of a chain, the middle cuts first, until enough has been read."""
     allowed = max(READ_LEAST, READ_FRACTION * source.info.nbytes)
     side = max(SIDE, 4 << (chain.rank - 1).bit_length())
     found: dict[int, list[NDArray[np.float64]]] = {}
@@ -150,7 +169,7 @@ def _sample(source: MatrixSource, chain: Chain, orderings: Orderings, rng: np.ra
             break
         rows, cols = axes_of_cut(chain, position, orderings, source.edges)
         for _ in range(max(BLOCKS_OF_CUT, BLOCKS // (len(chain) - 1))):
-            block, touched = _block(source, rows, cols, side, rng)
+            block, touched = _read_sample(source, rows, cols, side, rng)
             read += touched
             squares = np.linalg.svd(block, compute_uv=False).astype(np.float64) ** 2 / block.size
             tails = np.concatenate([np.cumsum(squares[::-1])[::-1], [0.0]])
@@ -161,10 +180,10 @@ def _sample(source: MatrixSource, chain: Chain, orderings: Orderings, rng: np.ra
     return _Tails(means, positions, float(np.mean(energies)), len(energies))
 
 
-def _block(
+def _read_sample(
     source: MatrixSource, rows: Axis, cols: Axis, side: int, rng: np.random.Generator
 ) -> tuple[NDArray[Any], int]:
-    """Some rows and columns of a random block, in double precision, and the bytes that reading them touched."""
+    """Read some rows and columns of a random block, in double precision; return them and the bytes touched."""
     sides = []
     for axis in (rows, cols):
         group = int(rng.integers(axis.groups))

@@ -63,7 +63,7 @@ class ArraySource(MatrixSource):
 
 
 class DaskSource(MatrixSource):
-    """A two-dimensional Dask array; its chunks are computed in the task that wants them."""
+    """A two-dimensional Dask array; each task computes the chunks that it needs."""
 
     def __init__(self, array: Any) -> None:
         if any(np.isnan(size) for sizes in array.chunks for size in sizes):
@@ -86,7 +86,7 @@ class DaskSource(MatrixSource):
 
 
 def _is_whole_memmap(array: NDArray[Any]) -> bool:
-    """Whether other processes can map the same file: not so for views, whose offset NumPy does not keep."""
+    """Whether an array maps a file as other processes can map it; views cannot, as NumPy does not keep their offset."""
     base: object = array.base
     return isinstance(array, np.memmap) and isinstance(base, mmap.mmap) and array.flags.forc
 

@@ -1,7 +1,6 @@
 """The interface of a matrix that can be read: shape, dtype, chunk grid, and one tile of a cut at a time.
 
-Reading is all a source does: conversion to the computing dtype and every check of the entries happen where the tile is
-worked on.
+A source only reads. The task that works on a tile converts it to the computing dtype and checks its entries.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class MatrixSource(ABC):
     Attributes
     ----------
     name : str
-        What error messages call it.
+        Name of the matrix in error messages.
     shape : (int, int)
         Rows and columns.
     dtype : numpy.dtype
@@ -40,7 +39,7 @@ class MatrixSource(ABC):
     copies_tiles : bool
         Whether reading a tile copies it.
     reads_in_place : bool
-        Whether a range is read straight into the place where it is wanted, so that a tile needs no memory of its own.
+        Whether a range is read straight into the buffer that it is for, so that reading it needs no other memory.
     decode_bytes : int
         Most bytes held besides the tile and its parts while a range is read.
     chunk_count : int
@@ -48,11 +47,11 @@ class MatrixSource(ABC):
     lists_chunks : bool
         Whether the storage tells which chunks it holds; if not, none counts as missing.
     fill_value : scalar or None
-        What a missing chunk reads as.
+        Entries of a missing chunk.
     sampled : bool
-        Whether some of the entries only may be evaluated.
+        Whether a factorization may evaluate some of the entries only.
     probed : bool
-        Whether it is known by its products with vectors, of which fewer are needed than there are columns.
+        Whether the matrix is known by its products with vectors, of which fewer are needed than there are columns.
     """
 
     name: str
@@ -70,7 +69,7 @@ class MatrixSource(ABC):
 
     @property
     def info(self) -> SourceInfo:
-        """What the plan needs to know."""
+        """Description of the matrix for the plan."""
         work = work_dtype(self.dtype, self.name)
         return SourceInfo(
             shape=self.shape,
@@ -104,11 +103,11 @@ class MatrixSource(ABC):
         return 0
 
     def check_reproducible(self) -> None:  # noqa: B027
-        """Raise SourceError if entries that are asked for again are found to have changed; only functions are asked."""
+        """Raise SourceError if entries have changed when they are evaluated again; only entry functions are checked."""
 
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
-        """Plain values that differ between matrices, so that a store is not continued with another one."""
+        """Plain values that tell matrices apart, so that a stored run is not continued with another matrix."""
 
     @abstractmethod
     def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
@@ -145,10 +144,9 @@ class MatrixSource(ABC):
         """Bytes that reading a tile costs: those of the chunks that it requests, as :meth:`read` requests them.
 
         They are the bytes of the entries that these chunks hold inside the matrix, before compression, so that all
-        tiles of a plan together cost what the plan says. What passes the wire differs: compressed chunks are smaller,
-        Zarr stores chunks at the far edges in full size, and of an uncompressed chunk wanted in part only that part
-        may be read. A chunk that two requests want counts twice. Where nothing is stored in chunks, they are the bytes
-        of the tile.
+        tiles of a plan together cost what the plan says. A chunk that two requests want counts twice. Where nothing is
+        stored in chunks, the cost is that of the tile. The bytes that pass the wire differ: compressed chunks are
+        smaller, Zarr stores chunks at the far edges in full size, and only a part of an uncompressed chunk may be read.
         """
         sides = ((rows, self.edges[0], tile.r0, tile.r1), (cols, self.edges[1], tile.c0, tile.c1))
         height, width = (count_touched(*side) for side in sides)
@@ -208,6 +206,7 @@ class MatrixSource(ABC):
         return block
 
     def _read_part(self, row: Part, col: Part) -> NDArray[Any]:
+        """Read the range of a part of the rows and a part of the columns."""
         return self.read_range(slice(row.start, row.stop), slice(col.start, col.stop))
 
 

@@ -1,4 +1,4 @@
-"""The chunks of a Zarr array as its store holds them: their keys, which are there, whether their files can be whole.
+"""The chunks of a Zarr array as its store holds them: their keys, which of them exist, whether files can be whole.
 
 A shard counts as one chunk here, since it is what a store holds.
 """
@@ -23,8 +23,10 @@ from ..storage.retries import retry
 __all__ = ["ChunkFault", "ChunkFiles", "absent_chunks", "chunk_key", "chunk_shape", "chunks_of", "codec_names"]
 
 METADATA_KEYS = frozenset({"zarr.json", ".zarray"})
+"""Keys of the metadata of an array, in Zarr 3 and 2."""
 
 UNCOMPRESSED = frozenset({"bytes", "transpose"})
+"""Codecs after which a chunk has as many bytes as its entries."""
 
 
 class ChunkFault(Exception):
@@ -61,26 +63,27 @@ def codec_names(array: zarr.Array[Any]) -> list[str]:
     """Names of the codecs of an array, from the entries to the bytes, those inside shards too."""
     metadata = array.metadata.to_dict()
     if "codecs" in metadata:
-        return list(_names(metadata["codecs"]))
+        return list(_codec_names(metadata["codecs"]))
     stages = [*(metadata.get("filters") or ()), metadata.get("compressor")]  # type: ignore[misc]
-    return ["bytes", *_names(stages)]
+    return ["bytes", *_codec_names(stages)]
 
 
-def _names(codecs: Any) -> Iterator[str]:
+def _codec_names(codecs: Any) -> Iterator[str]:
+    """Names of codecs as the metadata lists them, those inside of others behind them."""
     for codec in codecs:
         if codec is not None:
             yield str(codec.get("name", codec.get("id")))
-            yield from _names((codec.get("configuration") or {}).get("codecs", ()))
+            yield from _codec_names((codec.get("configuration") or {}).get("codecs", ()))
 
 
-# ---------------------------------------------------------------- which are there
+# ---------------------------------------------------------------- which of them exist
 
 
 class _Listing(zarr.storage.WrapperStore[zarr.abc.store.Store]):
     """A store that keeps the keys it lists, and hands none of them on.
 
-    Zarr lists a store in the event loop that the store belongs to, and counts the chunks itself, but its count takes
-    quadratic time: it is used for the first alone.
+    Zarr's count of the chunks lists the store in the event loop that the store belongs to, which is what is needed
+    here, and then takes quadratic time to count, which is avoided by handing on no keys.
     """
 
     def __init__(self, store: zarr.abc.store.Store) -> None:
@@ -94,7 +97,7 @@ class _Listing(zarr.storage.WrapperStore[zarr.abc.store.Store]):
             yield ""
 
 
-def _list(array: zarr.Array[Any]) -> set[str]:
+def _list_keys(array: zarr.Array[Any]) -> set[str]:
     """Every key below an array."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -113,7 +116,7 @@ def absent_chunks(array: zarr.Array[Any]) -> NDArray[np.int64] | None:
     if not array.store.supports_listing:
         return None
     try:
-        listed = retry(lambda: _list(array), describe=f"list {array.store_path}", remote=is_remote(array))
+        listed = retry(lambda: _list_keys(array), describe=f"list {array.store_path}", remote=is_remote(array))
     except Exception:
         return None
     start = len(array.path) + 1 if array.path else 0

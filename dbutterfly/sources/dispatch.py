@@ -48,6 +48,7 @@ def as_source(source: Any) -> MatrixSource:
 
 
 def _wrap(source: Any) -> MatrixSource:
+    """Choose the source for the type of an object."""
     if isinstance(source, MatrixSource):
         return source
     if isinstance(source, Entries):
@@ -61,7 +62,8 @@ def _wrap(source: Any) -> MatrixSource:
         _check_matrix(source.shape, f"Zarr array {source.store_path}")
         return ZarrSource(source)
     if isinstance(source, zarr.Group):
-        raise SourceError(f"source is the Zarr group {source.store_path}; name one of its arrays: {_arrays(source)}")
+        names = _list_arrays(source)
+        raise SourceError(f"source is the Zarr group {source.store_path}; name one of its arrays: {names}")
     if isinstance(source, zarr.abc.store.Store):
         return _wrap(_open_zarr_array(source))
     if hasattr(source, "dask") and hasattr(source, "chunks"):
@@ -75,6 +77,7 @@ def _wrap(source: Any) -> MatrixSource:
 
 
 def _as_numpy(source: Any) -> NDArray[Any]:
+    """Convert an object to an array, but for those of which NumPy would make something else than their entries."""
     if hasattr(source, "tocsr"):
         raise SourceError(f"source is a sparse {type(source).__name__}; pass source.toarray()")
     if isinstance(source, np.ma.MaskedArray):
@@ -90,6 +93,7 @@ def _as_numpy(source: Any) -> NDArray[Any]:
 
 
 def _check_matrix(shape: tuple[int, ...], name: str) -> None:
+    """Refuse a shape that is not that of a matrix."""
     if len(shape) != 2:
         raise SourceError(f"{name} has {len(shape)} dimensions, shape {tuple(shape)}; a matrix has two")
     if 0 in shape:
@@ -97,6 +101,7 @@ def _check_matrix(shape: tuple[int, ...], name: str) -> None:
 
 
 def _from_path(path: str) -> MatrixSource:
+    """Open a ``.npy`` file or a Zarr array."""
     local = Path(path.removeprefix("file://"))
     if "://" not in path and not local.exists():
         raise SourceError(f"source={path!r} does not exist; give a Zarr array, its URL, or a .npy file")
@@ -126,7 +131,7 @@ def _open_zarr_array(place: Any) -> zarr.Array[Any]:
     except Exception as error:
         raise SourceError(f"source={place!r} cannot be opened as a Zarr array: {reason(error)}") from error
     if isinstance(node, zarr.Group):
-        raise SourceError(f"source={place!r} is a Zarr group; name one of its arrays: {_arrays(node)}")
+        raise SourceError(f"source={place!r} is a Zarr group; name one of its arrays: {_list_arrays(node)}")
     found: zarr.Array[Any] = node
     return found
 
@@ -137,6 +142,6 @@ def _open_quietly(store: Any) -> Any:
         return zarr.open(store, mode="r")
 
 
-def _arrays(group: zarr.Group) -> str:
+def _list_arrays(group: zarr.Group) -> str:
     names = [name for name, _ in group.arrays()]
     return ", ".join(names[:8]) if names else "it has none"

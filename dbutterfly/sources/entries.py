@@ -24,9 +24,11 @@ Index: TypeAlias = "slice | Sequence[int] | NDArray[np.integer[Any]]"
 
 _DTYPES = tuple(np.dtype(name) for name in ("float32", "float64", "complex64", "complex128"))
 
-# Entries evaluated at once when the whole matrix is asked for: enough to keep the function busy, little beside the
-# result.
-_PANEL = 1 << 20
+BATCH_ENTRIES = 1 << 20
+"""Entries evaluated at once when the whole matrix is asked for.
+
+Not tuned: enough to keep the function busy, and little beside the result.
+"""
 
 
 class Entries:
@@ -156,7 +158,7 @@ class Entries:
         if copy is False:
             raise InputError("copy=False: the matrix is not stored, so an array of it is always new; leave copy out")
         out = np.empty(self.shape, self.dtype if dtype is None else dtype)
-        step = max(_PANEL // self.shape[1], 1)
+        step = max(BATCH_ENTRIES // self.shape[1], 1)
         for start in range(0, self.shape[0], step):
             out[start : start + step] = self.block(slice(start, start + step), slice(None))
         return out
@@ -192,6 +194,7 @@ def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
 
 
 def _check_shape(shape: Any) -> tuple[int, int]:
+    """Return a shape as two positive integers, or refuse it."""
     try:
         rows, cols = (operator.index(side) for side in shape)
     except (TypeError, ValueError):
@@ -206,6 +209,7 @@ def _is_integer(side: Any) -> bool:
 
 
 def _indices(selection: Any, size: int, name: str) -> NDArray[np.int64]:
+    """Indices from 0 to size - 1 of a slice or an index array, whose negative ones count from the end."""
     if isinstance(selection, slice):
         return np.arange(*selection.indices(size), dtype=np.int64)
     index = np.asarray(selection)

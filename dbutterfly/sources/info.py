@@ -1,4 +1,4 @@
-"""What the plan needs to know of a matrix."""
+"""Description of a matrix for the plan: no data, integers and names only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["SourceInfo", "work_dtype"]
 
 @dataclass(frozen=True, kw_only=True)
 class SourceInfo:
-    """What the plan needs to know of a matrix.
+    """Description of a matrix for the plan.
 
     Attributes
     ----------

@@ -1,8 +1,8 @@
 """Matrices that are known by their products: SciPy linear operators, those of PyLops, and sparse matrices.
 
-A product with a unit vector is a column, and one of the adjoint a row, so that such a matrix can be read like any
-other, at the price of one product for every row or column of a tile. Factorizing it takes fewer, with random vectors
-(:mod:`dbutterfly.factorization.tasks.probed_tiles`).
+A product with a unit vector gives a column, and a product of the adjoint gives a row. Such a matrix can therefore be
+read like any other, at the price of one product for every row or column of a tile. Factorizing it takes fewer products,
+with random vectors (:mod:`dbutterfly.factorization.tasks.probed_tiles`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ __all__ = ["OperatorSource", "is_operator", "operator_source"]
 
 
 UNLIKE = 1e-2
-"""Part by which ``<y, Z x>`` and ``<Z^H y, x>`` may differ: operators that solve systems by iteration are inexact."""
+"""Part by which ``<y, Z x>`` and ``<Z^H y, x>`` may differ.
+
+Not tuned: operators that solve systems by iteration are inexact, and an adjoint that is none differs by far more.
+"""
 
 
 class OperatorSource(MatrixSource):

@@ -36,13 +36,13 @@ COLUMN_STREAM, ROW_STREAM, ERROR_STREAM, CHECK_STREAM = range(4)
 """Streams of random numbers: vectors on column groups, on row groups, on all columns, and to look at an operator."""
 
 PRODUCT_BYTES = 1 << 24
-"""Bytes of vectors and products that are held at a time (at least those of one product)."""
+"""Bytes of vectors and products that are held at a time (at least those of one product). Not tuned."""
 
 OVERSAMPLING = 4
 """Vectors beyond the rank (Halko, Martinsson and Tropp, SIAM Review 53, 2011: 5 to 10 are ample, fewer will do)."""
 
 CHECKS = 2
-"""Vectors on a column group by which the errors of its blocks are estimated."""
+"""Vectors on a column group by which the errors of its blocks are estimated. Not tuned."""
 
 
 class ProbeSizes(NamedTuple):
@@ -50,7 +50,7 @@ class ProbeSizes(NamedTuple):
 
     Attributes
     ----------
-    split : Split
+    split : Cut
         Blocks of the root cut.
     rank : int
         Rank of their approximations.

@@ -17,7 +17,10 @@ from ..structure.chain import Cut
 __all__ = ["WORK_BYTES", "Evaluated", "Sizes", "count_evaluated"]
 
 WORK_BYTES = 1 << 23
-"""Bytes of columns and rows that are held at a time, beside what a tile writes (at least those of one block)."""
+"""Bytes of columns and rows that are held at a time, beside what a tile writes (at least those of one block).
+
+Not tuned: little beside a tile.
+"""
 
 
 class Sizes(NamedTuple):
@@ -64,7 +67,7 @@ class Sizes(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-    """What was evaluated: number of entries, and of blocks that were evaluated in full after the pivots had missed."""
+    """Number of entries that were evaluated, and of blocks evaluated in full because the pivots had missed a part."""
 
     entries: int
     redone: int
@@ -75,7 +78,7 @@ def count_evaluated(split: Cut, rank: int, slack: NDArray[np.float64]) -> Evalua
 
     Parameters
     ----------
-    split : Split
+    split : Cut
         Blocks of the root cut.
     rank : int
         Rank of their approximations.

@@ -56,7 +56,7 @@ def plan(
     ] = None,
     backend: Annotated[str, typer.Option(help="numpy, or cupy to predict the time of GPU workers.")] = "numpy",
     device: Annotated[
-        str, typer.Option(help="GPU of each worker, with --backend cupy: l4, a100, h100, h200.")
+        str, typer.Option(help="GPU of each worker, with --backend cupy (experimental): l4, a100, h100, h200.")
     ] = "a100",
     device_memory: DeviceMemory = None,
     as_json: AsJson = False,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 
-from ..errors import CheckpointError, SourceError, ToleranceWarning
+from ..errors import CheckpointError, SourceError, ToleranceWarning, warn_caller
 from ..execution.engine import Engine
 from .arrays import create_arrays, create_first_arrays
 from .assemble import assemble
@@ -40,11 +39,10 @@ def complete_run(run: Run, engine: Engine, *, progress: bool = False) -> Factori
     if request.sweeps:
         result = run_sweeps(result, run.job, request.sweeps)
     if request.tol is not None and result.certificate.error_bound > request.tol:
-        warnings.warn(
+        warn_caller(
             f"tol={request.tol:g} was not reached: {result.certificate}; no chain of higher rank that was tried has "
             "fewer values than the matrix",
             ToleranceWarning,
-            stacklevel=4,
         )
     if request.identified is not None:
         result.record["identified"] = request.identified.to_json()

@@ -128,8 +128,9 @@ def test_a_tolerance_out_of_reach_is_said_before_the_run():
 
 def test_a_tolerance_that_was_not_reached_is_said_after_the_run(low_guess):
     matrix = random_matrix((128, 128))
-    with pytest.warns(ToleranceWarning, match=r"tol=0\.1 was not reached: error bound 0\.\d+"):
+    with pytest.warns(ToleranceWarning, match=r"tol=0\.1 was not reached: error bound 0\.\d+") as warned:
         fact = dbf.factorize(matrix, tol=0.1)
+    assert [warning.filename for warning in warned] == [__file__]
     assert dense_error(fact, matrix) <= fact.certificate.error_bound
 
 

@@ -29,7 +29,7 @@ NO_KERNELS = {
     "backend": "the array namespace itself, the device, and the ways in which a kernel may wait; no arithmetic",
     "products.choose": "chooses between modules; takes no array",
     "products.jit": "compiled by Numba, for NumPy's arrays only",
-    "low_rank.subspace.gaussian": "makes an array of NumPy; takes none",
+    "low_rank.subspace.fixed_sketch": "makes an array of NumPy; takes none",
 }
 
 WAITING = [

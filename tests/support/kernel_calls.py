@@ -154,26 +154,26 @@ BLOCKS = [
     Call(rank_one.rank_one, lambda on: (on.entries(4 * on.many, 6, 9),), "wide", 3),
     Call(rank_one.rank_one, lambda on: (on.entries(4 * on.many, 9, 6),), "tall", 3),
     Call(rank_one.rank_one, lambda on: (on.entries(4 * on.many, 2, 2500),), "long", 3),
-    Call(rank_one.safe_range, lambda on: (on.entries(4, 6, 9),)),
-    Call(rank_one.cancels, lambda on: (on.energies(4), on.energies(4), on.dtype)),
+    Call(linalg.safe_range, lambda on: (on.entries(4, 6, 9),)),
+    Call(linalg.has_cancelled, lambda on: (on.energies(4), on.energies(4), on.dtype)),
     Call(rank_one.is_settled, lambda on: (*(on.energies(4),) * 4, on.dtype)),
     Call(rank_one.slack_bound, lambda on: (on.energies(4), on.energies(4), on.energies(4))),
     Call(linalg.replace, lambda on: (on.rank_ones(4), on.put(np.ones(4, bool)), on.rank_ones(4))),
     Call(linalg.replace_rows, lambda on: (on.entries(4, 3), on.put(np.ones(4, bool)), on.entries(4, 3))),
     Call(
-        rank_one.residual_energy,
+        linalg.residual_energy,
         lambda on: (on.entries(9 * on.many, 6, 9), on.entries(9 * on.many, 6, 1), on.entries(9 * on.many, 1, 9)),
         "rank 1",
     ),
     Call(
-        rank_one.residual_energy,
+        linalg.residual_energy,
         lambda on: (on.entries(9 * on.many, 6, 9), on.entries(9 * on.many, 6, 2), on.entries(9 * on.many, 2, 9)),
         "rank 2",
     ),
-    Call(rank_one.squared_norms, lambda on: (on.entries(3, 4, 5),)),
-    Call(rank_one.squared_norms, lambda on: (on.entries(3, 1024 * 2 * on.many + 7),), "long"),
-    Call(rank_one.adjoint, lambda on: (on.entries(3, 4, 5),)),
-    Call(rank_one.nonzero_divisor, lambda on: (on.energies(3), on.entries(2))),
+    Call(linalg.squared_norms, lambda on: (on.entries(3, 4, 5),)),
+    Call(linalg.squared_norms, lambda on: (on.entries(3, 1024 * 2 * on.many + 7),), "long"),
+    Call(linalg.adjoint, lambda on: (on.entries(3, 4, 5),)),
+    Call(linalg.nonzero_divisor, lambda on: (on.energies(3), on.entries(2))),
     Call(orthonormal.orthonormalizers, lambda on: (on.entries(4 * on.many, 9, 1),), "rank 1"),
     Call(orthonormal.orthonormalizers, lambda on: (on.entries(4 * on.many, 9, 3),), "rank 3", 1),
     Call(subspace.best_subspaces, lambda on: (on.entries(4 * on.many, 12, 15), (1, 2)), "", 4),
@@ -181,9 +181,9 @@ BLOCKS = [
     Call(
         subspace.best_subspaces, lambda on: (on.entries(4 * on.many, 15, 2), (1, 3)), "fewer columns than the rank", 4
     ),
-    Call(subspace.tame, lambda on: (on.entries(4 * on.many, 6, 9),), "", 1),
-    Call(subspace.pad, lambda on: (on.entries(4, 2, 9), 3), "more"),
-    Call(subspace.pad, lambda on: (on.entries(4, 3, 9), 2), "fewer"),
+    Call(linalg.tame, lambda on: (on.entries(4 * on.many, 6, 9),), "", 1),
+    Call(linalg.pad, lambda on: (on.entries(4, 2, 9), 3), "more"),
+    Call(linalg.pad, lambda on: (on.entries(4, 3, 9), 2), "fewer"),
     Call(ranges.leading_ranges, lambda on: (on.entries(4 * on.many, 12, 15), 2), "", 3),
     Call(ranges.leading_ranges, lambda on: (on.entries(4 * on.many, 2, 15), 3), "fewer rows than the rank"),
     Call(ranges.leading_ranges, lambda on: (on.entries(4 * on.many, 15, 2), 3), "fewer columns than the rank", 1),
@@ -205,7 +205,7 @@ BLOCKS = [
     ),
     Call(pivots.pivots, lambda on: (on.entries(3, 4, 12), 0, on.energies(3, 12)), "none"),
     Call(pivots.column_squares, lambda on: (on.entries(3, 4, 5),)),
-    Call(pivots.taken, lambda on: (on.entries(3, 4, 12), on.places(12, 3, 5))),
+    Call(pivots.take_entries, lambda on: (on.entries(3, 4, 12), on.places(12, 3, 5))),
 ]
 """Kernels of stacks of blocks."""
 
@@ -292,7 +292,9 @@ GRIDS = [
             on.places(15, 2 * on.many, 3, 4),
         ),
     ),
-    Call(cross.missed, lambda on: (on.crosses(), on.energies(2 * on.many, 3), on.energies(2 * on.many, 3))),
+    Call(
+        cross.has_unseen_residual, lambda on: (on.crosses(), on.energies(2 * on.many, 3), on.energies(2 * on.many, 3))
+    ),
 ]
 """Kernels of grids of blocks."""
 
@@ -312,7 +314,7 @@ ORDERINGS = [
     Call(groups.permute_rows, lambda on: (on.entries(1, 3, 12, 8), on.places(12, 1, 12)), "one matrix"),
     Call(groups.permute_rows, lambda on: (on.entries(2, 3, 12, 8), on.places(6, 2, 6), {"lines": 2}), "two lines"),
     Call(groups.unit_rows, lambda on: (on.entries(2, 3, 8),)),
-    Call(groups.squares_of, lambda on: (on.entries(2, 3, 8),)),
+    Call(groups.squared_moduli, lambda on: (on.entries(2, 3, 8),)),
     Call(pairs.two_line_fits, lambda on: (on.entries(2, 1, 8), on.entries(2, 6, 8))),
     Call(pairs.pair_residuals, lambda on: (on.entries(2 * on.many, 3, 12, 8), 3)),
     Call(pairs.pair_residuals, lambda on: (on.entries(1, 1, 4, 520 * on.many), 2), "in tiles"),
@@ -347,7 +349,7 @@ HIERARCHIES = [
     Call(hierarchy.part_left, lambda on: (on.entries(2, 2, 3, 4, 15), 3)),
     Call(hierarchy.join_right, lambda on: (on.entries(6, 2, 3, 4, 5), 3)),
     Call(hierarchy.part_right, lambda on: (on.entries(2, 6, 3, 4, 5), 3)),
-    Call(hierarchy.times_blocks, lambda on: ([on.entries(4, 1, 3, 6, 1)], on.entries(12, 2, 2))),
+    Call(hierarchy.multiply_blocks, lambda on: ([on.entries(4, 1, 3, 6, 1)], on.entries(12, 2, 2))),
     Call(
         hierarchy.orthonormal_columns,
         lambda on: (
@@ -359,7 +361,7 @@ HIERARCHIES = [
         "",
         1,
     ),
-    Call(hierarchy.with_top, lambda on: (on.energies(3 * on.many, 2), on.energies(3 * on.many), ((0, 1), (2, 3)))),
+    Call(hierarchy.insert_top, lambda on: (on.energies(3 * on.many, 2), on.energies(3 * on.many), ((0, 1), (2, 3)))),
 ]
 for name, chain in CHAINS.items():
     rank, tree = chain.rank, split_tree(len(chain))

@@ -9,12 +9,12 @@ from ...execution.task import Inputs, Output, Task
 from ...kernels.backend import Array, Backend, namespace
 from ...kernels.factors.hierarchy import (
     factor_stack,
+    insert_top,
     left_matrices,
     left_rows,
     orthonormal_columns,
     right_matrices,
     right_rows,
-    with_top,
 )
 from ...kernels.linalg import adjoint, squared_norms
 from ...kernels.orthonormal import orthonormalizers
@@ -117,7 +117,7 @@ def _residual_outputs(side: str, span: Selection, below: Any, top: Any, tree: Tr
     """Energies that the nodes of a half miss, below its top node and at it; no output for a half of one factor."""
     if isinstance(tree, int):
         return []
-    return [Output(f"{side}_missed", span, backend.to_host(with_top(below, top, tree)))]
+    return [Output(f"{side}_missed", span, backend.to_host(insert_top(below, top, tree)))]
 
 
 def _squared_sines(basis: Any, parts: Any, scale: Any) -> Any:

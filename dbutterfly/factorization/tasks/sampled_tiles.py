@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ...errors import InputError, SourceError
 from ...execution.task import Inputs, Output
 from ...kernels.backend import Array, Backend, namespace
-from ...kernels.low_rank.cross import cross_grid, missed, sampled_residual
+from ...kernels.low_rank.cross import cross_grid, has_unseen_residual, sampled_residual
 from ...kernels.low_rank.grid import low_rank_grid
 from ...sources.block_entries import BlockEntries
 from ...sources.entries_source import EntriesSource
@@ -135,7 +135,7 @@ class _Blocks:
             rank=rank,
             count=count,
         )
-        lost = missed(found, *sampled_residual(found, *self._sample(_DETECTION)))
+        lost = has_unseen_residual(found, *sampled_residual(found, *self._sample(_DETECTION)))
         residual, _ = sampled_residual(found, *self._sample(_ESTIMATE))
         discarded, squares = host(residual) * (p * v), host(found.squares)
         of_ranks = np.stack([discarded + squares[..., r:].sum(axis=-1) for r in self.ranks], axis=-1)

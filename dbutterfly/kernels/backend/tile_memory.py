@@ -32,16 +32,16 @@ __all__ = ["Allocate", "empty", "keep"]
 Allocate: TypeAlias = Callable[[int], NDArray[np.uint8]]
 """Makes a number of bytes."""
 
-SMALLEST = 1 << 20
+SMALLEST_TILE = 1 << 20
 """Bytes below which memory is asked for anew."""
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Numbers of the parameters of ``mallopt`` (malloc.h of the GNU C library)."""
-KEPT = {TRIM_THRESHOLD: 1 << 26, MMAP_THRESHOLD: 1 << 25}
+RAISED_THRESHOLDS = {TRIM_THRESHOLD: 1 << 26, MMAP_THRESHOLD: 1 << 25}
 """Most that the GNU C library sets these two to, by itself, where nobody has set them."""
-GIVEN_BACK = {TRIM_THRESHOLD: "MALLOC_TRIM_THRESHOLD_", MMAP_THRESHOLD: "MALLOC_MMAP_THRESHOLD_"}
+THRESHOLD_VARIABLES = {TRIM_THRESHOLD: "MALLOC_TRIM_THRESHOLD_", MMAP_THRESHOLD: "MALLOC_MMAP_THRESHOLD_"}
 """Variables of the environment that set them."""
-DEFAULT = 1 << 17
+DEFAULT_THRESHOLD = 1 << 17
 """What they are if one of them is set and the other is not."""
 
 _lock = threading.RLock()
@@ -66,7 +66,7 @@ def keep(allocate: Allocate | None = None) -> Iterator[None]:
         _users += 1
         _allocate = _allocate or allocate
         if _users == 1:
-            _keep_freed()
+            _raise_thresholds()
     try:
         yield
     finally:
@@ -75,7 +75,7 @@ def keep(allocate: Allocate | None = None) -> Iterator[None]:
             if not _users:
                 _allocate = None
                 _free.clear()
-                _give_back_freed()
+                _restore_thresholds()
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
@@ -90,12 +90,12 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
-    if size < SMALLEST or not _users:
+    if size < SMALLEST_TILE or not _users:
         return np.empty(shape, dtype)
-    return np.asarray(_Loan(_block(size), shape, dtype))
+    return np.asarray(_TileMemory(_take_memory(size), shape, dtype))
 
 
-def _block(size: int) -> NDArray[np.uint8]:
+def _take_memory(size: int) -> NDArray[np.uint8]:
     """Free memory of at least this size; what is free and too small is given up, for memory of this size."""
     with _lock:
         for index, block in enumerate(_free):
@@ -107,9 +107,9 @@ def _block(size: int) -> NDArray[np.uint8]:
 
 
 @functools.cache
-def _allocator() -> ctypes.CDLL | None:
+def _trimming_allocator() -> ctypes.CDLL | None:
     """The C library, where its allocator was told to give back what is freed."""
-    given = {parameter: os.environ[name] for parameter, name in GIVEN_BACK.items() if name in os.environ}
+    given = {parameter: os.environ[name] for parameter, name in THRESHOLD_VARIABLES.items() if name in os.environ}
     if not sys.platform.startswith("linux") or TRIM_THRESHOLD not in given:
         return None
     if not all(size.isdecimal() for size in given.values()):  # as the library, which ignores them then
@@ -118,20 +118,20 @@ def _allocator() -> ctypes.CDLL | None:
     return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
 
 
-def _keep_freed() -> None:
-    if (library := _allocator()) is not None:
-        for parameter, size in KEPT.items():
+def _raise_thresholds() -> None:
+    if (library := _trimming_allocator()) is not None:
+        for parameter, size in RAISED_THRESHOLDS.items():
             library.mallopt(parameter, size)
 
 
-def _give_back_freed() -> None:
-    if (library := _allocator()) is not None:
-        for parameter, name in GIVEN_BACK.items():
-            library.mallopt(parameter, int(os.environ.get(name, DEFAULT)))
+def _restore_thresholds() -> None:
+    if (library := _trimming_allocator()) is not None:
+        for parameter, name in THRESHOLD_VARIABLES.items():
+            library.mallopt(parameter, int(os.environ.get(name, DEFAULT_THRESHOLD)))
         library.malloc_trim(0)
 
 
-class _Loan:
+class _TileMemory:
     """Memory under an array and all its views, which keep this object until the last of them is gone."""
 
     def __init__(self, block: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

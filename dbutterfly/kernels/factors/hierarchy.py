@@ -33,18 +33,18 @@ from ..orthonormal import orthonormalizers
 __all__ = [
     "Factored",
     "factor_stack",
+    "insert_top",
     "join_left",
     "join_right",
     "left_matrices",
     "left_rows",
+    "multiply_blocks",
     "multiply_stack",
     "orthonormal_columns",
     "part_left",
     "part_right",
     "right_matrices",
     "right_rows",
-    "times_blocks",
-    "with_top",
 ]
 
 PANEL = 64
@@ -109,7 +109,7 @@ def factor_stack(matrices: Array, chain: Chain, tree: Tree, *, stack_bytes: int)
     return Factored(factors, _multiply(basis, fitted.product, split), xp.concat(sums, axis=1))
 
 
-def with_top(missed: Array, top: Array, tree: Tree) -> Array:
+def insert_top(missed: Array, top: Array, tree: Tree) -> Array:
     """Energies (K, J - 1) that all nodes miss: those below the top one (K, J - 2) and, at its cut, its own (K,)."""
     assert not isinstance(tree, int)
     at = len(tree_leaves(tree[0])) - 1
@@ -123,7 +123,7 @@ def _residuals(given: Array, found: Factored, tree: Tree, panel: int | None = No
     cols = given.shape[2]
     panels = [slice(first, min(first + (panel or cols), cols)) for first in range(0, cols, panel or cols)]
     rows = (squared_norms(given[:, :, part] - found.product[:, :, part]) for part in panels)
-    return with_top(found.missed, namespace(given).sum(functools.reduce(operator.add, rows), axis=-1), tree)
+    return insert_top(found.missed, namespace(given).sum(functools.reduce(operator.add, rows), axis=-1), tree)
 
 
 def _sum_up(missed: Array, groups: int) -> Array:
@@ -191,10 +191,10 @@ def orthonormal_columns(left: Factored, rank: int) -> Factored:
     t = orthonormalizers(xp.reshape(product, (count * q, p, rank)))
     t = xp.reshape(t, (count, q, rank, rank))
     product = xp.permute_dims(xp.matmul(product, t), (0, 2, 1, 3))
-    return left._replace(factors=times_blocks(left.factors, t), product=xp.reshape(product, (count, p, cols)))
+    return left._replace(factors=multiply_blocks(left.factors, t), product=xp.reshape(product, (count, p, cols)))
 
 
-def times_blocks(factors: list[Array], t: Array) -> list[Array]:
+def multiply_blocks(factors: list[Array], t: Array) -> list[Array]:
     """Factors of left children, their products multiplied block by block from the right.
 
     Parameters

@@ -57,7 +57,7 @@ def round_product(ks_values: Sequence[Array], chain: Chain, tol: float) -> tuple
         right = xp.reshape(vh[:, :kept, :], (a, m, d, kept, n, after))
         parts[level] = xp.permute_dims(right, (0, 3, 1, 4, 5, 2))
         scaled = u[:, :, :kept] * xp.astype(s[:, None, :kept], u.dtype)
-        parts[level - 1] = _times_from_right(parts[level - 1], scaled)
+        parts[level - 1] = _multiply_from_right(parts[level - 1], scaled)
     return [_join(part) for part in parts], math.sqrt(spent) / norm if norm else 0.0
 
 
@@ -76,11 +76,11 @@ def _left_orthonormal(ks_values: Sequence[Array], chain: Chain) -> list[Array]:
         q, r = xp.linalg.qr(columns)
         size = q.shape[2]
         parts[level] = xp.permute_dims(xp.reshape(q, (a, n, d, rank, m, size)), (0, 3, 4, 1, 5, 2))
-        parts[level + 1] = _times_from_left(parts[level + 1], r)
+        parts[level + 1] = _multiply_from_left(parts[level + 1], r)
     return parts
 
 
-def _times_from_left(part: Array, blocks: Array) -> Array:
+def _multiply_from_left(part: Array, blocks: Array) -> Array:
     """Multiply a factor by matrices (size, ir), one for each block of the junction to its left, ``(ia, m, d)``."""
     xp = namespace(part)
     a, rank, m, n, after, d = part.shape
@@ -89,7 +89,7 @@ def _times_from_left(part: Array, blocks: Array) -> Array:
     return xp.permute_dims(product, (0, 3, 1, 4, 5, 2))
 
 
-def _times_from_right(part: Array, blocks: Array) -> Array:
+def _multiply_from_right(part: Array, blocks: Array) -> Array:
     """Multiply a factor by matrices (jr, size), one for each block of the junction to its right, ``(ia, n, d)``."""
     xp = namespace(part)
     a, rank, m, n, after, d = part.shape

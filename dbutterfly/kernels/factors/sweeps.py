@@ -22,12 +22,12 @@ from .hierarchy import (
     join_right,
     left_matrices,
     left_rows,
+    multiply_blocks,
     multiply_stack,
     part_left,
     part_right,
     right_matrices,
     right_rows,
-    times_blocks,
 )
 
 __all__ = ["Swept", "sweep"]
@@ -74,15 +74,15 @@ def sweep(matrices: Array, factors: list[Array], chain: Chain, tree: Tree) -> Sw
     to_rows = adjoint(_orthonormalizers(adjoint(b)))  # (K, u, q, r, r)
     rows = xp.matmul(to_rows, b)
     target = xp.matmul(xp.conj(rows), xp.matrix_transpose(blocks))  # (K, u, q, r, p): columns of Z B^H
-    left = times_blocks(left, xp.matmul(b, adjoint(rows)))
+    left = multiply_blocks(left, xp.matmul(b, adjoint(rows)))
     fitted = sweep(left_matrices(xp.reshape(target, (count * u, q, rank, p))), left, left_chain, tree[0])
 
     x = xp.matrix_transpose(xp.reshape(left_rows(fitted.product, rank), (count, u, q, rank, p)))
     to_columns = _orthonormalizers(x)
     columns = xp.matmul(x, to_columns)
-    left = times_blocks(fitted.factors, to_columns)
+    left = multiply_blocks(fitted.factors, to_columns)
     target = xp.matmul(adjoint(columns), blocks)  # (K, u, q, r, v)
-    right = _before(right, xp.matmul(xp.matmul(adjoint(columns), x), to_rows))
+    right = _multiply_from_left(right, xp.matmul(xp.matmul(adjoint(columns), x), to_rows))
     best = sweep(right_matrices(xp.permute_dims(target, (0, 2, 1, 3, 4))), right, right_chain, tree[1])
 
     b = xp.permute_dims(right_rows(best.product, q, rank), (0, 2, 1, 3, 4))
@@ -99,7 +99,7 @@ def _orthonormalizers(columns: Array) -> Array:
     return xp.reshape(found, (*lead, rank, rank))
 
 
-def _before(right: list[Array], t: Array) -> list[Array]:
+def _multiply_from_left(right: list[Array], t: Array) -> list[Array]:
     """Factors of right children, their products multiplied block by block by matrices (K, u, q, r, r) from the left.
 
     Row ``k*u + rl`` of a child, and of its first factor (1, b, c, d), has ``b = (k, m)`` and ``rl = (m, d)``.

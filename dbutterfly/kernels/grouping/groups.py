@@ -31,7 +31,7 @@ __all__ = [
     "fit_rows",
     "leading_rows",
     "permute_rows",
-    "squares_of",
+    "squared_moduli",
     "transpose_grid",
     "unit_rows",
 ]
@@ -152,11 +152,11 @@ def fit_rows(
         basis = xp.reshape(xp.permute_dims(basis, (0, 1, 3, 5, 2, 4)), (s, t, groups, -1, row_groups * rank))
         rows = xp.permute_dims(xp.reshape(part, (s, t, m, groups, -1)), (0, 1, 3, 2, 4))
         products = xp.matmul(rows, xp.conj(basis))
-        squares = squares_of(products)
-        own = _own(squares, row_groups, rank)  # (S, T, g, u, p*a)
+        squares = squared_moduli(products)
+        own = _own_squares(squares, row_groups, rank)  # (S, T, g, u, p*a)
         caught = xp.sum(own, axis=(1, 2, 4))
         if leave_out and rank == 1 and lines == 1:
-            squares = _without_self(squares, own, rows)
+            squares = _leave_out_self(squares, own, rows)
         summed = xp.sum(xp.reshape(xp.sum(squares, axis=(1, 2)), (s, m // lines, lines, row_groups, rank)), axis=(2, 4))
         scores = summed if scores is None else scores + summed
         captured = caught if captured is None else captured + caught
@@ -200,7 +200,7 @@ def unit_rows(rows: Array) -> Array:
     return rows / nonzero_divisor(norms, rows)[..., None]
 
 
-def squares_of(entries: Array) -> Array:
+def squared_moduli(entries: Array) -> Array:
     """Squared moduli of entries, in their precision."""
     xp = namespace(entries)
     if is_complex(xp, entries.dtype):
@@ -217,7 +217,7 @@ def _column_groups(grid: Array, width: int, col_groups: int) -> Iterator[Array]:
         yield grid[:, :, :, first * v : min(first + step, col_groups) * v]
 
 
-def _own(squares: Array, row_groups: int, rank: int) -> Array:
+def _own_squares(squares: Array, row_groups: int, rank: int) -> Array:
     """Squares of the rows with their own group, from (S, T, g, m, u*r): shape (S, T, g, u, p)."""
     xp = namespace(squares)
     s, t, g, m, _ = squares.shape
@@ -226,7 +226,7 @@ def _own(squares: Array, row_groups: int, rank: int) -> Array:
     return xp.matrix_transpose(xp.linalg.diagonal(xp.permute_dims(summed, (0, 1, 2, 4, 3, 5))))
 
 
-def _without_self(squares: Array, own: Array, rows: Array) -> Array:
+def _leave_out_self(squares: Array, own: Array, rows: Array) -> Array:
     """Scores of rank one with the own group's without the row itself."""
     xp = namespace(squares)
     s, t, g, m, u = squares.shape

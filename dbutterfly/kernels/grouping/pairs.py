@@ -12,12 +12,12 @@ import array_api_compat
 
 from ..backend import Array, is_complex, namespace
 from ..linalg import adjoint
-from .groups import squares_of
+from .groups import squared_moduli
 
 __all__ = ["pair_residuals", "two_line_fits"]
 
 LLOYD_STEPS = 3
-TILE = 512
+TILE_COLUMNS = 512
 """Columns that are compared with all others at a time."""
 
 
@@ -39,7 +39,7 @@ def two_line_fits(x: Array, y: Array) -> tuple[Array, Array]:
     xp = namespace(y)
     m = y.shape[-1]
     across = x * (xp.conj(y) if is_complex(xp, y.dtype) else y)
-    ex, ey = squares_of(x), squares_of(y)
+    ex, ey = squared_moduli(x), squared_moduli(y)
     parts = [ex - ey, 2 * xp.real(across), 2 * xp.imag(across)] if is_complex(xp, y.dtype) else [ex - ey, 2 * across]
     points = xp.stack(parts, axis=-1)
     spread = points - xp.mean(points, axis=-2, keepdims=True)
@@ -76,22 +76,22 @@ def pair_residuals(grid: Array, row_groups: int) -> Array:
     groups = xp.reshape(grid, (s, t, row_groups, m // row_groups, n))
     device = array_api_compat.device(grid)
     tiles = []
-    for first in range(0, n, TILE):
-        last = min(first + TILE, n)
+    for first in range(0, n, TILE_COLUMNS):
+        last = min(first + TILE_COLUMNS, n)
         total = xp.zeros((t, n, last - first), dtype=xp.real(grid[:0, :0, :0, :0]).dtype, device=device)
         for i in range(s):
             for g in range(row_groups):
-                total += _lost(groups[i, :, g, :, :], first, last)
+                total += _least_eigenvalues(groups[i, :, g, :, :], first, last)
         tiles.append(xp.where(total > 0, total, xp.zeros_like(total)))
     return tiles[0] if len(tiles) == 1 else xp.concat(tiles, axis=-1)
 
 
-def _lost(rows: Array, first: int, last: int) -> Array:
+def _least_eigenvalues(rows: Array, first: int, last: int) -> Array:
     """Smaller eigenvalue of the Gram matrix of each column, from (t, p, n), with each of some columns."""
     xp = namespace(rows)
     some = rows[:, :, first:last]
-    squares = squares_of(xp.matmul(adjoint(rows), some))
-    energy = xp.sum(squares_of(rows), axis=1)
+    squares = squared_moduli(xp.matmul(adjoint(rows), some))
+    energy = xp.sum(squared_moduli(rows), axis=1)
     both = energy[:, :, None] + energy[:, None, first:last]
     apart = energy[:, :, None] - energy[:, None, first:last]
     return (both - xp.sqrt(apart * apart + 4 * squares)) / 2

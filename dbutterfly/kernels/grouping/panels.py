@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ..backend import Array, is_complex, namespace
 from ..orthonormal import orthonormalizers
-from .groups import squares_of
+from .groups import squared_moduli
 
 __all__ = ["PanelFit", "fit_panel", "orthonormal_parts", "row_basis"]
 
@@ -53,7 +53,7 @@ def fit_panel(panel: Array, basis: Array, row_groups: int, labels: Array | None 
     b, u = panel.shape[0], row_groups
     rows = xp.permute_dims(xp.reshape(panel, (b, q, v)), (1, 0, 2))
     products = xp.reshape(xp.matmul(rows, basis), (q, b, u, width // u))
-    scores = xp.sum(squares_of(products), axis=(0, 3))
+    scores = xp.sum(squared_moduli(products), axis=(0, 3))
     best = xp.argmax(scores, axis=1) if labels is None else labels
     place = xp.broadcast_to(best[None, :, None, None], (q, b, 1, width // u))
     own = xp.take_along_axis(products, place, axis=2)[:, :, 0, :]

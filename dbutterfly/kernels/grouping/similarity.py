@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..backend import Array, namespace
 from ..linalg import adjoint, nonzero_divisor, squared_norms
-from .groups import squares_of, unit_rows
+from .groups import squared_moduli, unit_rows
 
 __all__ = ["landmark_similarity", "row_similarity"]
 
@@ -49,9 +49,9 @@ def row_similarity(
             rows = groups[:, k, :, c, :]
             if lines == 1:
                 rows = unit_rows(rows)
-                alike = squares_of(xp.matmul(rows, adjoint(rows)))
+                alike = squared_moduli(xp.matmul(rows, adjoint(rows)))
             else:
-                alike = squares_of(xp.matmul(rows, adjoint(rows)))
+                alike = squared_moduli(xp.matmul(rows, adjoint(rows)))
                 alike = xp.sum(xp.reshape(alike, (s, m // lines, lines, m // lines, lines)), axis=(2, 4))
                 norms = xp.sum(xp.reshape(squared_norms(rows), (s, m // lines, lines)), axis=-1)
                 norms = nonzero_divisor(norms, alike)
@@ -83,7 +83,9 @@ def landmark_similarity(rows: Array, landmarks: Array, col_groups: int, alpha: f
     both = [xp.permute_dims(xp.reshape(a, (a.shape[0], col_groups, -1)), (1, 0, 2)) for a in (rows, landmarks)]
     total = None
     for c in range(col_groups):
-        alike = _power(squares_of(xp.matmul(unit_rows(both[0][c, :, :]), adjoint(unit_rows(both[1][c, :, :])))), alpha)
+        alike = _power(
+            squared_moduli(xp.matmul(unit_rows(both[0][c, :, :]), adjoint(unit_rows(both[1][c, :, :])))), alpha
+        )
         total = alike if total is None else total + alike
     return total
 

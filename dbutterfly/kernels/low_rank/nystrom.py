@@ -1,16 +1,30 @@
 r"""Approximation of every block of a stack from products of the block and of its adjoint with random vectors.
 
-Of a block Z (p x v) are known ``Y = Z Omega`` and ``W = Psi^H Z``, with more vectors in Psi than in Omega. With Q an
-orthonormal basis of the range of Y, the block is near ``Q Q^H Z``, of which W tells the rows: ``Psi^H Q (Q^H Z) = W``
-up to what lies beyond Q. The least-squares solution
+Two products of a block Z (p x v) are known, with more vectors in Psi than in Omega:
 
-    Z ~ Q X,    X = (Psi^H Q)^+ W
+    (1)  Y = Z Omega,    W = Psi^H Z
+
+With Q an orthonormal basis of the range of Y, the block is near ``Q Q^H Z``, of which W tells the rows:
+``Psi^H Q (Q^H Z) = W`` up to what lies beyond Q. The least-squares solution
+
+    (2)  Z ~ Q X,    X = (Psi^H Q)^+ W
 
 is the generalized Nystroem approximation ``Y (Psi^H Y)^+ W``, computed such that a Y of lesser rank does no harm: Psi
 is independent of Q, so that ``Psi^H Q``, twice as tall as wide, is well conditioned whatever the block (Tropp et al.).
-With s and t vectors in Omega and Psi and ``E = Z - Q Q^H Z``, the expected squared error is ``||E||^2`` times
-``1 + s / (t - s - 1)``, about twice that of the range alone, and E belongs to the rank s: the cut to the rank wanted,
-by the singular values of X, comes last.
+With s and t vectors in Omega and Psi, and ``E = Z - Q Q^H Z``, the expected squared error is
+
+    (3)  ||E||^2 (1 + s / (t - s - 1))
+
+about twice that of the range alone. E belongs to the rank s: the cut to the rank wanted, by the singular values of X,
+comes last.
+
+A product with one more normal vector w estimates energies, for the approximation ``L_r R_r`` of rank r and the
+directions T beyond r, which are known:
+
+    (4)  E |(Z - L_r R_r) w|^2 = ||Z - L_r R_r||^2
+    (5)  E [|(Z - L_r R_r) w|^2 - |T w|^2 + ||T||^2] = ||Z - L_r R_r||^2
+
+The second estimate fluctuates with what is unknown only.
 """
 
 from __future__ import annotations
@@ -69,6 +83,7 @@ def nystrom(columns: Array, rows: Array, tests: Array, rank: int) -> Sketched:
     """
     xp = namespace(columns)
     basis, _ = xp.linalg.qr(xp.matrix_transpose(columns))
+    # (2): the pseudo-inverse by the QR decomposition of Psi^H Q.
     seen, triangle = xp.linalg.qr(xp.matmul(adjoint(tests), basis))
     inner = xp.linalg.solve(triangle, xp.matmul(adjoint(seen), rows))
     outer, small = xp.linalg.qr(adjoint(inner))
@@ -100,19 +115,13 @@ def probed_energies(found: Sketched, vectors: Array, products: Array, ranks: tup
     -------
     array of float64, shape (..., 1 + number of ranks)
         Without bias, but for estimates below zero, which are taken as zero.
-
-    Notes
-    -----
-    ``||(Z - L_r R_r) w||^2`` has the expectation sought. The directions T beyond r are known, so that ``||T||^2`` need
-    not be estimated: ``||(Z - L_r R_r) w||^2 - ||T w||^2 + ||T||^2`` has the same expectation, and fluctuates with what
-    is unknown only.
     """
     xp = namespace(products)
     weights = xp.matmul(vectors, xp.matrix_transpose(found.right))
-    rest = products - xp.matmul(weights, found.left)
+    rest = products - xp.matmul(weights, found.left)  # (Z - L R) w, with all directions
     known = xp.astype(xp.abs(weights), xp.float64) ** 2 * found.squares[..., None, :]
     energies = []
-    for rank in (0, *ranks):
+    for rank in (0, *ranks):  # (5); rank 0 is the energy of the block
         beyond = rest + xp.matmul(weights[..., rank:], found.left[..., rank:, :])
         drawn = column_squares(xp.matrix_transpose(beyond)) - xp.sum(known[..., rank:], axis=-1)
         energies.append(xp.mean(drawn, axis=-1) + xp.sum(found.squares[..., rank:], axis=-1))

@@ -4,24 +4,34 @@ The errors of a child are measured once it is factorized, so that here a range n
 mostly less than that: where the left child is a single factor, *which* r orthonormal columns span the range does not
 count. Then thin QR alone, of r columns each, give it: with orthonormal Q and V and a triangle T,
 
-    Q R = Z Omega,    Z^H Q = V T,    Y = Z V = Q T^H + W,    W orthogonal to Q,
+    (1)  Q R = Z Omega,    Z^H Q = V T,    Y = Z V = Q T^H + W,    W orthogonal to Q
 
-and the range is that of Y. With ``lost = ||Z - Y V^H||^2``, the bound of :mod:`dbutterfly.kernels.low_rank.subspace`
-says that no other r directions capture more than Y by ``|W|^2 lost / (s_r^2 - lost)``, where ``s_r >= 1 / ||T^-1||`` is
-the least singular value of T. So no singular value decomposition is needed, which costs a small block several times its
-thin QR.
+and the range is that of Y. With what Y loses of the block,
+
+    (2)  lost = ||Z - Y V^H||^2 = ||Z||^2 - |Y|^2
+
+the bound (6) of :mod:`dbutterfly.kernels.low_rank.subspace` says that no other r directions capture more than Y by
+
+    (3)  |W|^2 lost / (s_r^2 - lost),    s_r >= 1 / ||T^-1||
+
+with s_r the least singular value of T. So no singular value decomposition is needed, which costs a small block several
+times its thin QR.
 """
 
 from __future__ import annotations
 
 from ..backend import Array, namespace, true_places
-from ..linalg import RELATIVE_SLACK, SUBTRACTED, adjoint, replace_rows, residual_energy, squared_norms
-from .subspace import OVERSAMPLING, ROUNDED, best_subspaces, fixed_sketch, pad, tame
+from ..linalg import RELATIVE_SLACK, SUBTRACTED, adjoint, pad, replace_rows, residual_energy, squared_norms, tame
+from .subspace import OVERSAMPLING, ROUNDED_UNITS, best_subspaces, fixed_sketch
 
 __all__ = ["leading_ranges", "weighted_ranges"]
 
 ROUNDS = 2
-"""Rounds before singular values are asked."""
+"""Rounds (1) before singular values are asked.
+
+Measured on 500 blocks of 32 x 32 in float64, rank 4, on a shared core of an AMD EPYC: one, two and three rounds take
+63, 69 and 73 ms where a singular value is 0.6 times the one before, and 118, 116 and 127 ms where noise hides the gap.
+"""
 
 
 def leading_ranges(blocks: Array, rank: int) -> Array:
@@ -52,12 +62,13 @@ def leading_ranges(blocks: Array, rank: int) -> Array:
 
 
 def _iterate(blocks: Array, energy: Array, basis: Array, rounds: int) -> Array:
-    """Columns (n, p, r) after a round from ``basis``; blocks that have more to gain go through more."""
+    """Columns (n, p, r) after a round (1) from ``basis``; blocks that have more to gain go through more rounds."""
     xp = namespace(blocks)
-    outer, triangle = xp.linalg.qr(xp.matmul(adjoint(blocks), basis))
-    y = xp.matmul(blocks, outer)
+    outer, triangle = xp.linalg.qr(xp.matmul(adjoint(blocks), basis))  # (1): Z^H Q = V T
+    y = xp.matmul(blocks, outer)  # (1)
     found = xp.linalg.qr(y)[0]
-    open_ = ~_are_settled(blocks, energy, y, outer, y - xp.matmul(basis, adjoint(triangle)), triangle)
+    rise = y - xp.matmul(basis, adjoint(triangle))  # (1): W
+    open_ = ~_is_settled(blocks, energy, y, outer, rise, triangle)
     which = true_places(open_)
     if which.shape[0] == 0:
         return found
@@ -69,10 +80,11 @@ def _iterate(blocks: Array, energy: Array, basis: Array, rounds: int) -> Array:
     return replace_rows(found, open_, better)
 
 
-def _are_settled(blocks: Array, energy: Array, y: Array, outer: Array, rise: Array, triangle: Array) -> Array:
-    """Blocks of which no other directions could capture more by ``RELATIVE_SLACK`` of what is lost.
+def _is_settled(blocks: Array, energy: Array, y: Array, outer: Array, rise: Array, triangle: Array) -> Array:
+    """Mask of the blocks of which no other directions could capture more, by (3), than ``RELATIVE_SLACK`` of the loss.
 
-    What is lost is formed from the residual only where the difference of energies, which bounds it, leaves that open.
+    That is ``|W|^2 <= RELATIVE_SLACK (s_r^2 - lost)``. The loss is formed from the residual only where the difference
+    of energies (2), with its rounding a bound on the loss, leaves that open.
     """
     xp = namespace(blocks)
     eps = float(xp.finfo(blocks.dtype).eps)
@@ -80,16 +92,16 @@ def _are_settled(blocks: Array, energy: Array, y: Array, outer: Array, rise: Arr
     eye = xp.eye(triangle.shape[-1], dtype=triangle.dtype, device=triangle.device)
     singular = xp.any(xp.linalg.diagonal(triangle) == 0, axis=-1)  # an inverse would raise for the stack
     inverse = xp.linalg.inv(xp.where(singular[:, None, None], eye, triangle))
-    least = xp.where(singular, xp.zeros_like(caught), 1 / xp.sum(squared_norms(inverse), axis=-1))
+    least = xp.where(singular, xp.zeros_like(caught), 1 / xp.sum(squared_norms(inverse), axis=-1))  # (3): below s_r^2
     settled = risen <= RELATIVE_SLACK * (least - (energy - caught) - SUBTRACTED * eps * energy)
-    rounding = (ROUNDED * eps) ** 2 * caught
+    rounding = (ROUNDED_UNITS * eps) ** 2 * caught
     doubtful = ~settled & (risen <= xp.maximum(RELATIVE_SLACK * least, rounding))
     which = true_places(doubtful)
     if which.shape[0] == 0:
         return settled
     blocks, y, outer = (xp.take(array, which, axis=0) for array in (blocks, y, outer))
     risen, least, rounding = (xp.take(array, which) for array in (risen, least, rounding))
-    lost = residual_energy(blocks, y, adjoint(outer))
+    lost = residual_energy(blocks, y, adjoint(outer))  # (2)
     return replace_rows(settled, doubtful, (risen <= RELATIVE_SLACK * (least - lost)) | (lost <= rounding))
 
 
@@ -105,9 +117,13 @@ def weighted_ranges(blocks: Array, rank: int) -> Array:
     Returns
     -------
     array, shape (n, rank, p)
-        Rows ``s_i u_i`` of approximations whose error is near the least: what the range of random combinations of the
-        columns leaves outside bounds what is lost, and blocks for which that is too much go through
-        :func:`dbutterfly.kernels.low_rank.subspace.best_subspaces`. Zero beyond the smaller side.
+        Rows ``s_i u_i`` of approximations whose error is near the least. Zero beyond the smaller side.
+
+    Notes
+    -----
+    The block is approximated within the range of random combinations of its columns. The energy that this range leaves
+    outside bounds what is lost beside the best approximation; blocks for which it is too much go through
+    :func:`dbutterfly.kernels.low_rank.subspace.best_subspaces`.
     """
     xp = namespace(blocks)
     blocks, energy, divisor, _ = tame(blocks)
@@ -132,7 +148,7 @@ def weighted_ranges(blocks: Array, rank: int) -> Array:
 
 
 def _start_basis(blocks: Array, rank: int) -> Array | None:
-    """Orthonormal basis (n, p, k) of random combinations of the columns; None where the rows are few: all of them."""
+    """Orthonormal basis (n, p, k) of random combinations of the columns; None where p <= k, so that it would be all."""
     xp = namespace(blocks)
     _, p, v = blocks.shape
     k = rank + OVERSAMPLING

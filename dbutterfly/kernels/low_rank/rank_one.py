@@ -1,18 +1,27 @@
 r"""Best rank-one approximation of every block of a stack, by products alone.
 
-Each block Z (p x v) starts from its largest row; one round of the power iteration then gives, with unit vectors,
+Each block Z (p x v) starts from its largest row. One round of the power iteration then gives, with unit vectors u, v,
 
-    t v^H = u^H Z,    s u' = Z v,    w = Z v - t u  (orthogonal to u),
+    (1)  t v^H = u^H Z,    w = Z v - t u,    w orthogonal to u
 
-so that in bases that start with u and v the block is ``[[t, 0], [w, R]]`` with ``||Z||^2 = t^2 + |w|^2 + ||R||^2``.
-Hence the largest singular value is *bounded from above* by quantities that the round has at hand,
+so that in bases that start with u and v
 
-    sigma_1^2 <= lambda_max [[t^2, t|w|], [t|w|, ||Z||^2 - t^2]],
+    (2)  Z = [[t, 0], [w, R]],    ||Z||^2 = t^2 + |w|^2 + ||R||^2
 
-and the round stops where that bound leaves nothing to gain. The residual ``Z - (Z v) v^H`` is orthogonal to v whether
-or not v has converged, which is all the certificate needs. Blocks that are rank one up to noise pass at once. For the
-others (less than half of the energy in one vector, a small gap, a start orthogonal to the top vector) the Gram matrix
-of the short side is raised to a high power: it gives the vector, and the bound ``sigma_1^2 <= trace(G^m)^(1/m)``.
+The approximation is ``(Z v) v^H``. Its residual is orthogonal to v whether or not v has converged, which is all that
+the certificate needs:
+
+    (3)  ||Z - (Z v) v^H||^2 = ||Z||^2 - |Z v|^2,    |Z v|^2 = t^2 + |w|^2
+
+By (2), the largest singular value is *bounded from above* by quantities that the round has at hand,
+
+    (4)  sigma_1^2 <= lambda_max [[t^2, t|w|], [t|w|, ||Z||^2 - t^2]]
+
+and the round stops where that bound leaves nothing to gain. Blocks that are rank one up to noise pass at once. Others
+have less than half of their energy in one vector, a small gap, or a start orthogonal to the top vector. For these the
+Gram matrix G of the short side, n x n, is raised to a high power, which gives the top vector, and the bound
+
+    (5)  sigma_1^2 <= trace(G^m)^(1/m),    m = 16
 
 Squares are summed in the precision of the matrix along runs of about 1024 entries, and in float64 from there on.
 :mod:`dbutterfly.kernels.low_rank.rank_one_grid` does the first round for whole tiles.
@@ -26,7 +35,7 @@ from ..backend import Array, any_true, is_complex, namespace, true_places
 from ..linalg import (
     RELATIVE_SLACK,
     adjoint,
-    cancels,
+    has_cancelled,
     nonzero_divisor,
     replace,
     residual_energy,
@@ -35,6 +44,12 @@ from ..linalg import (
 )
 
 __all__ = ["RankOne", "is_settled", "rank_one", "slack_bound"]
+
+ROUNDED_UNITS = 8
+"""Residuals of this many units in the last place of the norm of a block are rounding.
+
+Not tuned: of the size of :data:`dbutterfly.kernels.linalg.SUBTRACTED`, here for norms and not for energies.
+"""
 
 
 class RankOne(NamedTuple):
@@ -83,27 +98,28 @@ def rank_one(blocks: Array) -> RankOne:
     outside = (energy < tiny) | ~(energy < huge)
     which = true_places(outside)
     if which.shape[0] == 0:
-        return _from_largest_row(blocks, rows, energy)
+        return _approximate_from_largest_row(blocks, rows, energy)
     rescaled = _approximate_rescaled(xp.take(blocks, which, axis=0))
     if which.shape[0] == blocks.shape[0]:
         return rescaled
-    return replace(_from_largest_row(blocks, rows, energy), outside, rescaled)
+    return replace(_approximate_from_largest_row(blocks, rows, energy), outside, rescaled)
 
 
 def _approximate_rescaled(blocks: Array) -> RankOne:
-    """Bring every block to largest modulus one first, for entries whose squares leave the range of the dtype."""
+    """Approximate blocks whose squares leave the range of the dtype: divided by their largest modulus first."""
     xp = namespace(blocks)
     largest = xp.max(xp.abs(blocks), axis=(1, 2))
     largest = xp.where(largest > 0, largest, xp.ones_like(largest))
     scale = xp.astype(largest, xp.float64)
     scaled = blocks / xp.astype(largest, blocks.dtype)[:, None, None]
     rows = squared_norms(scaled)
-    found = _from_largest_row(scaled, rows, xp.sum(rows, axis=-1))
+    found = _approximate_from_largest_row(scaled, rows, xp.sum(rows, axis=-1))
     energies = (x * scale * scale for x in (found.energy, found.discarded, found.slack))
     return RankOne(found.left * xp.astype(largest, blocks.dtype)[:, None], found.right, *energies)
 
 
-def _from_largest_row(blocks: Array, rows: Array, energy: Array) -> RankOne:
+def _approximate_from_largest_row(blocks: Array, rows: Array, energy: Array) -> RankOne:
+    """Approximate blocks from the energies of their rows (k, p) and their own: a round, or the Gram matrix after it."""
     xp = namespace(blocks)
     largest = xp.argmax(rows, axis=-1)[:, None]
     start = xp.take_along_axis(blocks, largest[:, :, None], axis=1)
@@ -112,49 +128,63 @@ def _from_largest_row(blocks: Array, rows: Array, energy: Array) -> RankOne:
     found, done = _round(blocks, left, energy)
     hard = true_places(~done)
     if hard.shape[0]:
-        found = replace(found, ~done, _hard(xp.take(blocks, hard, axis=0), xp.take(energy, hard)))
+        found = replace(found, ~done, _approximate_by_gram(xp.take(blocks, hard, axis=0), xp.take(energy, hard)))
     return found
 
 
 def _round(blocks: Array, left: Array, energy: Array) -> tuple[RankOne, Array]:
-    """One round of the power iteration from ``left`` (k, p, 1); also which blocks have nothing left to gain."""
+    """One round (1) from ``left`` (k, p, 1), a multiple of u; and the mask of blocks with nothing left to gain."""
     xp = namespace(blocks)
     length = xp.sqrt(squared_norms(adjoint(left)))
     u = left / nonzero_divisor(length, blocks)[:, :, None]
-    projected = xp.matmul(adjoint(u), blocks)
+    projected = xp.matmul(adjoint(u), blocks)  # (1): t v^H
     t = xp.sqrt(squared_norms(projected))
     unit = nonzero_divisor(t, blocks)[:, :, None]
     right = projected / unit
     left = xp.matmul(blocks, adjoint(right))
-    rise = squared_norms(adjoint(left - u * unit))[:, 0]
+    rise = squared_norms(adjoint(left - u * unit))[:, 0]  # |w|^2 of (1)
     captured = squared_norms(adjoint(left))[:, 0]
-    discarded = _discarded_energy(blocks, left, right, energy, captured)
-    slack = slack_bound(t[:, 0] ** 2, rise, discarded)
+    discarded = _discarded_energy(blocks, left, right, energy, captured)  # (3)
+    slack = slack_bound(t[:, 0] ** 2, rise, discarded)  # (4)
     settled = is_settled(energy, discarded, rise, slack, blocks.dtype)
     return RankOne(left[:, :, 0], right[:, 0, :], energy, discarded, xp.minimum(slack, discarded)), settled
 
 
 def is_settled(energy: Array, discarded: Array, rise: Array, slack: Array, dtype: Any) -> Array:
-    """Blocks with nothing left to gain: what a further round could capture is little beside what is discarded anyhow.
+    """Mask of the blocks with nothing left to gain from a further round.
 
-    Or it is lost in rounding, as for blocks of rank one, or there is nothing.
+    These are blocks for which the gain is little beside what is discarded anyhow, blocks for which it would be lost in
+    rounding, as those of rank one, and zero blocks.
     """
     eps = float(namespace(energy).finfo(dtype).eps)
-    return (slack <= RELATIVE_SLACK * discarded) | (rise + slack <= (8 * eps) ** 2 * energy) | (energy == 0)
+    rounding = (ROUNDED_UNITS * eps) ** 2 * energy
+    return (slack <= RELATIVE_SLACK * discarded) | (rise + slack <= rounding) | (energy == 0)
 
 
 def _discarded_energy(blocks: Array, left: Array, right: Array, energy: Array, captured: Array) -> Array:
-    """``||Z||^2 - ||Z v||^2``, from the residual itself in every block where that difference cancels."""
+    """``||Z||^2 - |Z v|^2`` of (3), from the residual itself in every block where that difference cancels."""
     xp = namespace(blocks)
     difference = energy - captured
-    small = cancels(difference, energy, blocks.dtype)
+    small = has_cancelled(difference, energy, blocks.dtype)
     if not any_true(small):
         return difference
     return xp.where(small, residual_energy(blocks, left, right), difference)
 
 
 def slack_bound(t2: Array, rise: Array, discarded: Array) -> Array:
-    """Bound of the module docstring on ``sigma_1^2``, less the captured ``t^2 + rise``, without cancellation."""
+    """Energy that any other rank-one matrix could capture beyond ``t^2 + |w|^2``, by (4), without cancellation.
+
+    Parameters
+    ----------
+    t2, rise, discarded : array of float64
+        ``t^2``, ``|w|^2`` and ``||R||^2`` of the blocks.
+
+    Notes
+    -----
+    With ``g = t^2 - |w|^2 - ||R||^2`` and ``h = sqrt(g^2 + 4 t^2 |w|^2)``, the larger eigenvalue of (4) is above
+    ``t^2`` by ``(h - g) / 2``. Where g is positive, that difference would cancel, and is formed as ``2 t^2 |w|^2 / (h +
+    g)``.
+    """
     xp = namespace(t2)
     gap = t2 - (rise + discarded)
     root = xp.sqrt(gap * gap + 4 * t2 * rise)
@@ -162,14 +192,15 @@ def slack_bound(t2: Array, rise: Array, discarded: Array) -> Array:
     return xp.maximum(above - rise, xp.zeros_like(above))
 
 
-def _hard(blocks: Array, energy: Array) -> RankOne:
-    """Blocks on which one round was not enough: the power of the Gram matrix shows the top vector."""
+def _approximate_by_gram(blocks: Array, energy: Array) -> RankOne:
+    """Approximate blocks on which one round was not enough, by the top vector of their Gram matrix and (5)."""
     xp = namespace(blocks)
     wide = blocks.shape[1] <= blocks.shape[2]
     transposed = adjoint(blocks)
     gram = xp.matmul(blocks, transposed) if wide else xp.matmul(transposed, blocks)
     vector, bound = _top_vector(gram, energy)
     found, _ = _round(blocks, vector if wide else xp.matmul(blocks, vector), energy)
+    # Both (4) and (5) hold: the smaller bound counts.
     beyond = xp.maximum(bound - (energy - found.discarded), xp.zeros_like(energy))
     return found._replace(slack=xp.minimum(found.slack, beyond))
 
@@ -177,32 +208,35 @@ def _hard(blocks: Array, energy: Array) -> RankOne:
 def _top_vector(gram: Array, energy: Array) -> tuple[Array, Array]:
     """Top eigenvector (k, n, 1) of positive semidefinite matrices, and a bound on their largest eigenvalue.
 
-    With ``H = G^8``, the bound is ``trace(G^16)^(1/16) = ||H||^(1/8)``: 9 % above the eigenvalue where three others
-    are as large, and sharper the faster they fall. The vector is ``H^4 e_j`` for the j with the largest
-    ``||H e_j|| / ||H^(1/2) e_j||``, the unit vector that leans most towards the top vector: the largest column would
-    rather be one where the energy of lesser vectors is concentrated. G is scaled to trace ``sqrt(n)`` first, so that
-    ``||H||^2``, from ``n^-7`` to ``n^8``, neither underflows nor overflows.
+    With ``H = G^8``, the bound (5) is ``trace(G^16)^(1/16) = ||H||^(1/8)``: 9 % above the eigenvalue where three others
+    are as large, since ``4^(1/16) = 1.09``, and sharper the faster they fall. The vector is ``H^4 e_j`` for the j with
+    the largest ``||H e_j|| / ||H^(1/2) e_j||``, the unit vector that leans most towards the top vector: the largest
+    column would rather be one where the energy of lesser vectors is concentrated. G is scaled to trace ``sqrt(n)``
+    first, so that ``||H||^2``, from ``n^-7`` to ``n^8``, neither underflows nor overflows.
     """
     xp = namespace(gram)
     size, eps = gram.shape[-1], float(xp.finfo(gram.dtype).eps)
     scale = xp.sum(xp.astype(_diagonal(gram), xp.float64), axis=-1) / size**0.5
     power = gram / nonzero_divisor(scale, gram)[:, None, None]
     for _ in range(3):
-        power = xp.matmul(power, power)
+        power = xp.matmul(power, power)  # H = G^8
     columns = squared_norms(power)
     squares = xp.sum(columns, axis=-1)
-    bound = xp.minimum(scale * squares ** (1 / 16) * (1 + size * eps), energy)
-    diagonal = xp.astype(_diagonal(power), xp.float64)
-    counts = diagonal > eps * xp.max(diagonal, axis=-1, keepdims=True)
+    bound = xp.minimum(scale * squares ** (1 / 16) * (1 + size * eps), energy)  # (5), with the rounding of the products
+    diagonal = xp.astype(_diagonal(power), xp.float64)  # ||H^(1/2) e_j||^2
+    counts = diagonal > eps * xp.max(
+        diagonal, axis=-1, keepdims=True
+    )  # below is rounding, which must not be divided by
     leaning = xp.where(counts, columns / xp.where(counts, diagonal, 1), 0)
     power = power / nonzero_divisor(xp.sqrt(squares), gram)[:, None, None]
     vector = xp.take_along_axis(power, xp.argmax(leaning, axis=-1)[:, None, None], axis=2)
-    for _ in range(3):
+    for _ in range(3):  # H is divided by its norm above, so that H^4 e_j does not overflow
         vector = xp.matmul(power, vector)
     return vector, bound
 
 
 def _diagonal(hermitian: Array) -> Array:
+    """Diagonals (k, n) of Hermitian matrices, real."""
     xp = namespace(hermitian)
     diagonal = xp.linalg.diagonal(hermitian)
     return xp.real(diagonal) if is_complex(xp, diagonal.dtype) else diagonal

@@ -1,14 +1,24 @@
 """Best rank-one approximation of every block of a grid, at the speed of the cache.
 
 A tile of Z is far larger than a cache, and its blocks lie strewn in it. They are copied together a stack at a time, one
-that stays in the second-level cache of a core, and there passed over four times: for the energies of the rows, for
-``a = Z r^H`` with the largest row r scaled to norm one, for ``b = a^H Z`` and for ``c = Z b^H``. That is one round of
-the power iteration with its scaling left out; norms, energies and bounds follow from a, b and c for all blocks of the
-grid at once, since a call on a few numbers costs as much as a pass over a stack.
+that stays in the second-level cache of a core, and there passed over four times: for the energies of the rows, and,
+with the largest row r scaled to norm one, for
 
-Blocks that the round does not settle are copied again: those whose residual cannot be told from rounding, to form it;
-those with more to gain, or with squares out of range, for :func:`dbutterfly.kernels.low_rank.rank_one`. Which
-they are the host learns for all stacks at once: on a device, it waits twice, and for the calls of ``rank_one``.
+    (1)  a = Z r^H
+    (2)  b = a^H Z
+    (3)  c = Z b^H
+
+That is one round of the power iteration of :mod:`dbutterfly.kernels.low_rank.rank_one` with its scaling left out. What
+the round gives there follows from a, b and c,
+
+    (4)  u = a / |a|,    v^H = b / |b|,    Z v = c / |b|,    t = |b| / |a|,    w = Z v - t u
+
+and so do norms, energies and bounds: for all blocks of the grid at once, since a call on a few numbers costs as much as
+a pass over a stack.
+
+Blocks that the round does not settle are copied again. Where the residual cannot be told from rounding, it is formed;
+where there is more to gain, or squares are out of range, the block goes to ``rank_one``. The host learns which blocks
+these are for all stacks at once: on a device, it waits twice, and for the calls of ``rank_one``.
 """
 
 from __future__ import annotations
@@ -21,20 +31,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backend import Array, entry_bytes, host_array, is_complex, namespace
-from ..linalg import adjoint, cancels, nonzero_divisor, replace, residual_energy, squared_norms
+from ..linalg import adjoint, has_cancelled, nonzero_divisor, replace, residual_energy, squared_norms
 from .rank_one import RankOne, is_settled, rank_one, slack_bound
 
 __all__ = ["rank_one_grid", "stacks_of"]
 
 SMALL_BLOCK = 64
-"""Entries of a block up to which a call of BLAS for each would cost more than its arithmetic."""
+"""Entries of a block up to which the stack is worked on entry by entry: a call of BLAS costs more than its arithmetic.
+
+Measured on stacks of up to 1 MiB, on a shared core of an AMD EPYC: entry by entry takes half of the time of BLAS for
+4 x 4 blocks of float32, as long from 8 x 8 to 10 x 10, and 2.5 times as long for 16 x 16. For complex128 the two cross
+between 4 x 4 and 6 x 6 already, and 8 x 8 takes 1.9 times as long: the limit suits float32.
+"""
 
 VECTOR = 16
-"""Entries that the widest vector instruction of a processor takes, or a multiple."""
+"""Entries to a multiple of which a stack is filled up.
+
+Not tuned: the widest vector instruction of a processor, of 64 bytes, takes 16 entries of float32 and fewer of others.
+"""
 
 
 class _Round(NamedTuple):
-    """Products of one round for k blocks: energy (k,), a (k, p, 1), b (k, 1, v), c (k, p, 1)."""
+    """Energies (k,) of k blocks, and products (1) to (3): a (k, p, 1), b (k, 1, v), c (k, p, 1)."""
 
     energy: Array
     a: Array
@@ -69,16 +87,17 @@ def rank_one_grid(grid: Array, *, dtype: Any, stack_bytes: int, certified: bool 
     round_ = _Round(*(_join(arrays) for arrays in zip(*rounds, strict=True)))
     found, rise, t2 = _scale(round_)
     if certified:
-        small = cancels(found.discarded, found.energy, dtype)
+        small = has_cancelled(found.discarded, found.energy, dtype)
         residuals = _revisit(parts, ends, small, lambda part, at: _residuals(copy(part), found, at))
     else:
+        # Without a certificate, a difference that is rounding counts as rounding: no block is read again to form it.
         small = found.discarded < float(xp.finfo(dtype).eps) * found.energy
         residuals = float(xp.finfo(dtype).eps) * found.energy
     if residuals is not None:
         found = found._replace(discarded=xp.where(small, residuals, found.discarded))
     slack = slack_bound(t2, rise, found.discarded)
     found = found._replace(slack=xp.minimum(slack, found.discarded))
-    doubtful = ~is_settled(found.energy, found.discarded, rise, slack, dtype) | ~_in_range(found.energy, dtype)
+    doubtful = ~is_settled(found.energy, found.discarded, rise, slack, dtype) | ~_is_in_range(found.energy, dtype)
     found = _mend(found, doubtful, parts, ends, copy)
     return RankOne(*(xp.reshape(array, (groups, peers, *array.shape[1:])) for array in found))
 
@@ -119,6 +138,7 @@ def _parts(grid: Array, count: int) -> list[Array]:
 
 
 def _first_round(blocks: Array) -> _Round:
+    """Products (1) to (3) for a stack of blocks."""
     if blocks.shape[1] * blocks.shape[2] <= SMALL_BLOCK:
         return _first_round_across(blocks)
     xp = namespace(blocks)
@@ -128,37 +148,38 @@ def _first_round(blocks: Array) -> _Round:
     largest = first + xp.astype(xp.argmax(rows, axis=-1), xp.int64, copy=False)
     start = xp.take(xp.reshape(blocks, (count * p, v)), largest, axis=0)
     norms = xp.sqrt(xp.maximum(xp.max(rows, axis=-1), float(xp.finfo(blocks.dtype).smallest_normal)))
-    a = xp.matmul(blocks, adjoint((start / xp.astype(norms, blocks.dtype)[:, None])[:, None, :]))
-    b = xp.matmul(adjoint(a), blocks)
-    return _Round(xp.sum(rows, axis=-1), a, b, xp.matmul(blocks, adjoint(b)))
+    a = xp.matmul(blocks, adjoint((start / xp.astype(norms, blocks.dtype)[:, None])[:, None, :]))  # (1)
+    b = xp.matmul(adjoint(a), blocks)  # (2)
+    return _Round(xp.sum(rows, axis=-1), a, b, xp.matmul(blocks, adjoint(b)))  # (3)
 
 
 def _first_round_across(blocks: Array) -> _Round:
-    """The same for small blocks: entry by entry across the stack, whose axis comes last.
+    """Products (1) to (3) for small blocks: entry by entry across the stack, whose axis comes last.
 
     For the result not to depend on the size of the stack, sums are taken term by term and the stack is filled up with
-    zeros to whole vectors of the processor: the rest of a complex product would be rounded otherwise.
+    zeros to whole vectors of the processor: the last entries of a complex product, which no whole vector takes, would
+    be rounded otherwise.
     """
     xp = namespace(blocks)
     count, p, v = blocks.shape
     z = xp.zeros((p, v, -(-count // VECTOR) * VECTOR), dtype=blocks.dtype, device=blocks.device)
     z[:, :, :count] = xp.permute_dims(blocks, (1, 2, 0))
-    conjugate = xp.conj if is_complex(xp, blocks.dtype) else _itself
-    rows = _total(_squares(z[:, j, :]) for j in range(v))
+    conjugate = xp.conj if is_complex(xp, blocks.dtype) else _identity
+    rows = _sum_terms(_squares(z[:, j, :]) for j in range(v))
     largest = xp.argmax(rows, axis=0)
     start = xp.take_along_axis(z, largest[None, None, :], axis=0)[0, :, :]
     start = conjugate(start / nonzero_divisor(xp.sqrt(xp.max(rows, axis=0)), blocks))
-    a = _total(z[:, j, :] * start[j, :] for j in range(v))
-    b = _total(z[i, :, :] * conjugate(a[i, :]) for i in range(p))
+    a = _sum_terms(z[:, j, :] * start[j, :] for j in range(v))  # (1)
+    b = _sum_terms(z[i, :, :] * conjugate(a[i, :]) for i in range(p))  # (2)
     adjoint_b = conjugate(b)
-    c = _total(z[:, j, :] * adjoint_b[j, :] for j in range(v))
-    energy = _total(xp.astype(rows[i, :], xp.float64) for i in range(p))
-    a, b, c = (_stack_first(array, count) for array in (a, b, c))
+    c = _sum_terms(z[:, j, :] * adjoint_b[j, :] for j in range(v))  # (3)
+    energy = _sum_terms(xp.astype(rows[i, :], xp.float64) for i in range(p))
+    a, b, c = (_move_stack_first(array, count) for array in (a, b, c))
     return _Round(energy[:count], a[:, :, None], b[:, None, :], c[:, :, None])
 
 
-def _stack_first(vectors: Array, count: int) -> Array:
-    """Contiguous (count, n) from (n, at least count)."""
+def _move_stack_first(vectors: Array, count: int) -> Array:
+    """Contiguous vectors (count, n) of a stack from their entries (n, at least count)."""
     xp = namespace(vectors)
     stacked = xp.empty((count, vectors.shape[0]), dtype=vectors.dtype, device=vectors.device)
     stacked[:, :] = xp.matrix_transpose(vectors[:, :count])
@@ -166,15 +187,17 @@ def _stack_first(vectors: Array, count: int) -> Array:
 
 
 def _squares(entries: Array) -> Array:
+    """Squared moduli; as products, whose rounding does not depend on the place in a vector of the processor."""
     xp = namespace(entries)
     return xp.real(entries * xp.conj(entries)) if is_complex(xp, entries.dtype) else entries * entries
 
 
-def _itself(array: Array) -> Array:
+def _identity(array: Array) -> Array:
     return array
 
 
-def _total(terms: Iterator[Array]) -> Array:
+def _sum_terms(terms: Iterator[Array]) -> Array:
+    """Sum of arrays one after the other, in the order of the terms whatever the length of the stack."""
     total = next(terms)
     for term in terms:
         total = total + term
@@ -182,47 +205,52 @@ def _total(terms: Iterator[Array]) -> Array:
 
 
 def _scale(round_: _Round) -> tuple[RankOne, Array, Array]:
-    """Left and right parts with energies (slack not yet known), the rise ``|w|^2`` of the round, and ``t^2``."""
+    """Left and right parts (4) with energies (slack not yet known), the rise ``|w|^2`` of the round, and ``t^2``."""
     xp = namespace(round_.a)
     a, b, c = round_.a[:, :, 0], round_.b[:, 0, :], round_.c[:, :, 0]
     a2, b2 = squared_norms(a), squared_norms(b)
     unit = nonzero_divisor(xp.sqrt(b2), b)[:, None]
-    right, left = b / unit, c / unit
-    t2 = b2 / xp.where(a2 > 0, a2, xp.ones_like(a2))
-    rise = squared_norms(left - a * (unit / nonzero_divisor(a2, a)[:, None]))
+    right, left = b / unit, c / unit  # (4): v^H and Z v
+    t2 = b2 / xp.where(a2 > 0, a2, xp.ones_like(a2))  # (4)
+    rise = squared_norms(left - a * (unit / nonzero_divisor(a2, a)[:, None]))  # (4): t u = a |b| / |a|^2
     discarded = round_.energy - squared_norms(left)
     return RankOne(left, right, round_.energy, discarded, discarded), rise, t2
 
 
-def _in_range(energy: Array, dtype: Any) -> Array:
-    """Energies whose power 3/2, that of ``c``, stays in the range of the dtype, and whose square in that of float64."""
+def _is_in_range(energy: Array, dtype: Any) -> Array:
+    """Mask of the energies at which nothing leaves its range.
+
+    ``|c|`` is of the size of ``||Z||^3``, so that the power 3/2 of the energy must stay in the range of the dtype, with
+    the distances of :func:`dbutterfly.kernels.linalg.safe_range`, and the square of the energy in that of float64.
+    """
     info = namespace(energy).finfo(dtype)
     low, high = float(info.smallest_normal) / float(info.eps) ** 2, float(info.max) * float(info.eps)
     return (energy > max(low ** (2 / 3), 1e-140)) & (energy < min(high ** (2 / 3), 1e140))
 
 
 def _residuals(blocks: Array, found: RankOne, at: slice) -> Array:
+    """Energies of the residuals of a stack, whose approximations lie at a slice of ``found``."""
     return residual_energy(blocks, found.left[at, :, None], found.right[at, None, :])
 
 
 def _mend(
     found: RankOne, doubtful: Array, parts: list[Array], ends: list[int], copy: Callable[[Array], Array]
 ) -> RankOne:
-    """Put better approximations in place of the doubtful ones, which are taken together to stacks."""
+    """Replace the doubtful approximations by those of ``rank_one``, to which blocks of several parts go together."""
     xp, flags = namespace(doubtful), host_array(doubtful)
     places = [np.flatnonzero(flags[at]) for at in _spans(ends)]
 
-    def taken(number: int) -> Array:
+    def take_doubtful(number: int) -> Array:
         return xp.take(copy(parts[number]), xp.asarray(places[number], device=doubtful.device), axis=0)
 
-    better = [rank_one(_join(taken(number) for number in stack)) for stack in _together(places, ends[1])]
+    better = [rank_one(_join(take_doubtful(number) for number in stack)) for stack in _gather_parts(places, ends[1])]
     if not better:
         return found
     return replace(found, doubtful, RankOne(*(_join(arrays) for arrays in zip(*better, strict=True))))
 
 
-def _together(places: list[NDArray[np.intp]], most: int) -> Iterator[list[int]]:
-    """Numbers of the parts that have places, in order, those together that have ``most`` places or fewer."""
+def _gather_parts(places: list[NDArray[np.intp]], most: int) -> Iterator[list[int]]:
+    """Lists of the numbers of the parts that have places, in order; those of a list have at most ``most`` places."""
     stack: list[int] = []
     held = 0
     for number, part in enumerate(places):
@@ -237,7 +265,7 @@ def _together(places: list[NDArray[np.intp]], most: int) -> Iterator[list[int]]:
 
 
 def _revisit(parts: list[Array], ends: list[int], mask: Array, visit: Callable[[Array, slice], Array]) -> Array | None:
-    """What ``visit`` says of the parts that have a block under ``mask``, zero elsewhere; None if there is none."""
+    """Results of ``visit`` for the parts with a block under ``mask``, zero for others; None if nothing is true."""
     flags = host_array(mask)
     if not flags.any():
         return None
@@ -249,6 +277,7 @@ def _revisit(parts: list[Array], ends: list[int], mask: Array, visit: Callable[[
 
 
 def _ends(rounds: list[_Round]) -> list[int]:
+    """Numbers of blocks before each part, and of all blocks."""
     ends = [0]
     for round_ in rounds:
         ends.append(ends[-1] + round_.energy.shape[0])
@@ -256,9 +285,11 @@ def _ends(rounds: list[_Round]) -> list[int]:
 
 
 def _spans(ends: list[int]) -> list[slice]:
+    """Slices of the blocks of each part."""
     return [slice(first, last) for first, last in itertools.pairwise(ends)]
 
 
 def _join(arrays: Any) -> Array:
+    """Concatenate arrays; a single one is not copied."""
     arrays = list(arrays)
     return arrays[0] if len(arrays) == 1 else namespace(arrays[0]).concat(arrays, axis=0)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from dbutterfly.kernels.factors.hierarchy import (
     Factored,
     factor_stack,
+    insert_top,
     join_left,
     join_right,
     left_matrices,
@@ -15,7 +16,6 @@ from dbutterfly.kernels.factors.hierarchy import (
     orthonormal_columns,
     part_left,
     part_right,
-    with_top,
 )
 from dbutterfly.kernels.low_rank.grid import left_parts
 from dbutterfly.structure.chain import Chain
@@ -246,7 +246,7 @@ def test_what_a_node_misses_is_what_the_projections_lose_down_its_right_spine(xp
         return
     energy = np.linalg.norm(matrices) ** 2
     top = np.sum(np.abs(matrices - found.product) ** 2, axis=(1, 2))
-    missed = with_top(found.missed, top, tree).sum(axis=0)
+    missed = insert_top(found.missed, top, tree).sum(axis=0)
     spine = down_the_right_spine(matrices, chain, tree, found.factors)
     for number, (cut, _) in enumerate(spine):
         assert missed[cut - 1] == pytest.approx(sum(lost for _, lost in spine[number:]), abs=1e-12 * energy)

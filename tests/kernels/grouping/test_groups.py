@@ -11,7 +11,7 @@ from dbutterfly.kernels.grouping.groups import (
     fit_rows,
     leading_rows,
     permute_rows,
-    squares_of,
+    squared_moduli,
     transpose_grid,
 )
 from tests.support.drawn_arrays import drawn
@@ -116,4 +116,4 @@ def test_transposing_twice_gives_the_grid_back(xp):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_squares_are_those_of_the_moduli(xp, dtype):
     values = drawn((7,), dtype)
-    np.testing.assert_allclose(xp.to_numpy(squares_of(xp.asarray(values))), np.abs(values) ** 2, rtol=1e-5)
+    np.testing.assert_allclose(xp.to_numpy(squared_moduli(xp.asarray(values))), np.abs(values) ** 2, rtol=1e-5)

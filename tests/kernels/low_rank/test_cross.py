@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dbutterfly.kernels.low_rank.cross import cross_grid, missed, sampled_residual
+from dbutterfly.kernels.low_rank.cross import cross_grid, has_unseen_residual, sampled_residual
 from dbutterfly.kernels.low_rank.pivots import pivots
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
@@ -226,7 +226,7 @@ def test_a_part_that_the_pivots_missed_shows_in_a_sample(xp, dtype):
     at = np.arange(0, 32, 8)
     where = xp.asarray(np.broadcast_to(at, (2, 2, 4)).copy())
     residual, entry = sampled_residual(found, xp.asarray(grid[:, :, at[:, None], at]), where, where)
-    assert xp.to_numpy(missed(found, residual, entry)).tolist() == [[False, True], [False, False]]
+    assert xp.to_numpy(has_unseen_residual(found, residual, entry)).tolist() == [[False, True], [False, False]]
 
 
 @pytest.mark.parametrize("rank", [1, 2, 4])
@@ -237,7 +237,7 @@ def test_blocks_of_no_low_rank_are_not_missed(rank):
     rows, cols = rng.integers(0, 32, (2, 16, 16, 4))
     g, h = np.ogrid[:16, :16]
     values = grid[g[..., None, None], h[..., None, None], rows[..., None], cols[:, :, None]]
-    assert not missed(found, *sampled_residual(found, values, rows, cols)).any()
+    assert not has_unseen_residual(found, *sampled_residual(found, values, rows, cols)).any()
 
 
 def test_pivots_of_a_triangle_of_scales(xp):

@@ -65,7 +65,7 @@ class LeftTask(Task):
             Output("X", span, take_in_order(backend.to_host(basis), back, axis=1)),
             Output("scale", span, take_in_order(backend.to_host(scale), back, axis=1)),
             Output("left_error", span, take_in_order(backend.to_host(errors), back, axis=1)),
-            *_residual_outputs("left", span, left.missed, xp.sum(error, axis=-1), tree, backend),
+            *_residual_outputs("left", span, left.residuals, xp.sum(error, axis=-1), tree, backend),
         ]
 
 
@@ -109,7 +109,7 @@ class RightTask(Task):
                 span,
                 take_in_order(backend.to_host(error), inverse_order(job.plan.rows.group_order), axis=1),
             ),
-            *_residual_outputs("right", span, fitted.missed, xp.sum(error, axis=(1, 2)), tree, backend),
+            *_residual_outputs("right", span, fitted.residuals, xp.sum(error, axis=(1, 2)), tree, backend),
         ]
 
 

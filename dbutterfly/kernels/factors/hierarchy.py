@@ -1,14 +1,27 @@
 """Hierarchical factorization of a stack of matrices that fits in memory, down to the leaf factors.
 
-At a node, the best rank-r approximation ``U S V^H`` of every block leaves two stacks of smaller matrices. They are
-factorized one after the other (the *sequential* rule): the left child on ``U S``, which is isometric because the rows
-of ``V^H`` are orthonormal; the r columns that the product X of its factors has for each block are then orthonormalised,
-the triangle moving out of it; and the right child on ``X^H Z``, the best right part for the X that was reached. As the
-blocks are disjoint, ``||Z - X B||^2 = ||Z||^2 - ||X^H Z||^2 + ||X^H Z - B||^2`` at every node.
+At a node, every block of the cut is approximated by rank r, and leaves two stacks of smaller matrices, its left and its
+right part:
 
-By how much the product of every child misses what it was given is measured on the way, on matrices smaller than those
-of the top node: :mod:`dbutterfly.factorization.results.cut_errors` makes of it the part of the error that each cut
-answers for.
+    (1)  Z ~ U S V^H    (block by block)
+
+They are factorized one after the other (the *sequential* rule). The left child is factorized on ``U S``, which is
+isometric because the rows of ``V^H`` are orthonormal. The r columns that the product X of its factors has for each
+block are then orthonormalised, the triangle T moving into the last factor,
+
+    (2)  X <- X T
+
+and the right child is factorized on the best right part for the X that was reached,
+
+    (3)  B = X^H Z
+
+As the blocks are disjoint, at every node
+
+    (4)  ||Z - X B||^2 = ||Z||^2 - ||X^H Z||^2 + ||X^H Z - B||^2
+
+The residual of every child, its product less the matrix that it was given, is measured on the way, on matrices smaller
+than those of the top node. :mod:`dbutterfly.factorization.results.cut_errors` makes of these residuals the part of the
+error that each cut answers for.
 
 Column ``ch*r + k`` of the left child of row group ``rl`` meets row ``k*u + rl`` of the right child of column group
 ``ch``.
@@ -48,7 +61,11 @@ __all__ = [
 ]
 
 PANEL = 64
-"""Columns of left children that are compared at a time: they and their products lie across each other in memory."""
+"""Columns of left children that are compared with their products at a time.
+
+Not tuned. The children are transposed views and their products are not, so that the difference of whole matrices would
+stride through one of them.
+"""
 
 
 class Factored(NamedTuple):
@@ -60,14 +77,14 @@ class Factored(NamedTuple):
         One array per pattern of the chain, left to right.
     product : array, shape (K, m, n)
         The K products.
-    missed : array of float64, shape (K, J - 2)
-        ``||Z' - product'||^2``, summed over the matrices Z' of a node, for every node that is cut below the top one, in
-        the order of the cuts. Shape (K, 0) for a single factor.
+    residuals : array of float64, shape (K, J - 2)
+        Energies ``||Z' - product'||^2``, summed over the matrices Z' of a node, for every node that is cut below the
+        top one, in the order of the cuts. Shape (K, 0) for a single factor.
     """
 
     factors: list[Array]
     product: Array
-    missed: Array
+    residuals: Array
 
 
 def factor_stack(matrices: Array, chain: Chain, tree: Tree, *, stack_bytes: int) -> Factored:
@@ -95,42 +112,45 @@ def factor_stack(matrices: Array, chain: Chain, tree: Tree, *, stack_bytes: int)
     blocks = xp.permute_dims(xp.reshape(matrices, (count, p, u, q, v)), (0, 2, 3, 1, 4))
     blocks = xp.reshape(blocks, (count * u, q, p, v))
     exact = isinstance(tree[0], int)  # a left child of one factor is its own product
-    parts = left_matrices(left_parts(blocks, rank, stack_bytes=stack_bytes, weighted=not exact))
+    parts = left_matrices(left_parts(blocks, rank, stack_bytes=stack_bytes, weighted=not exact))  # (1): U S
     left = factor_stack(parts, left_chain, tree[0], stack_bytes=stack_bytes)
-    missed = _residuals(parts, left, tree[0], PANEL)
-    if rank == 1 or not exact:
-        left = orthonormal_columns(left, rank)
+    residuals = _residuals(parts, left, tree[0], PANEL)
+    if rank == 1 or not exact:  # ranges of a rank above 1 that are their own product are orthonormal already
+        left = orthonormal_columns(left, rank)  # (2)
     basis = left_rows(left.product, rank)
-    projected = xp.reshape(xp.matmul(xp.conj(basis), blocks), (count, u, q, rank, v))
+    projected = xp.reshape(xp.matmul(xp.conj(basis), blocks), (count, u, q, rank, v))  # (3)
     right = right_matrices(xp.permute_dims(projected, (0, 2, 1, 3, 4)))
     fitted = factor_stack(right, right_chain, tree[1], stack_bytes=stack_bytes)
-    sums = (_sum_up(missed, u), _sum_up(_residuals(right, fitted, tree[1]), q))
+    sums = (_sum_up(residuals, u), _sum_up(_residuals(right, fitted, tree[1]), q))
     factors = [join_left(factor, u) for factor in left.factors] + [join_right(factor, q) for factor in fitted.factors]
     return Factored(factors, _multiply(basis, fitted.product, split), xp.concat(sums, axis=1))
 
 
-def insert_top(missed: Array, top: Array, tree: Tree) -> Array:
-    """Energies (K, J - 1) that all nodes miss: those below the top one (K, J - 2) and, at its cut, its own (K,)."""
+def insert_top(residuals: Array, top: Array, tree: Tree) -> Array:
+    """Residuals (K, J - 1) of all nodes: those below the top one (K, J - 2) and, inserted at its cut, its own (K,)."""
     assert not isinstance(tree, int)
     at = len(tree_leaves(tree[0])) - 1
-    return namespace(missed).concat((missed[:, :at], top[:, None], missed[:, at:]), axis=1)
+    return namespace(residuals).concat((residuals[:, :at], top[:, None], residuals[:, at:]), axis=1)
 
 
 def _residuals(given: Array, found: Factored, tree: Tree, panel: int | None = None) -> Array:
-    """The same for products that were fitted to ``given``, by panels of columns; a single factor misses nothing."""
+    """Residuals of a child that was fitted to ``given``, and of its nodes; a single factor has none.
+
+    They are formed ``panel`` columns at a time, by default all columns together.
+    """
     if isinstance(tree, int):
-        return found.missed
+        return found.residuals
     cols = given.shape[2]
     panels = [slice(first, min(first + (panel or cols), cols)) for first in range(0, cols, panel or cols)]
     rows = (squared_norms(given[:, :, part] - found.product[:, :, part]) for part in panels)
-    return insert_top(found.missed, namespace(given).sum(functools.reduce(operator.add, rows), axis=-1), tree)
+    return insert_top(found.residuals, namespace(given).sum(functools.reduce(operator.add, rows), axis=-1), tree)
 
 
-def _sum_up(missed: Array, groups: int) -> Array:
+def _sum_up(residuals: Array, groups: int) -> Array:
     """Sums over the children (K*groups, cuts) of each node: (K, cuts)."""
-    xp = namespace(missed)
-    count, cuts = missed.shape
-    return xp.sum(xp.reshape(missed, (count // groups, groups, cuts)), axis=1)
+    xp = namespace(residuals)
+    count, cuts = residuals.shape
+    return xp.sum(xp.reshape(residuals, (count // groups, groups, cuts)), axis=1)
 
 
 def left_matrices(parts: Array) -> Array:
@@ -141,7 +161,7 @@ def left_matrices(parts: Array) -> Array:
 
 
 def left_rows(matrices: Array, rank: int) -> Array:
-    """Inverse of :func:`left_matrices`."""
+    """Left parts (U, q, r, p) from the matrices (U, p, q*r) of left children: inverse of :func:`left_matrices`."""
     xp = namespace(matrices)
     groups, p, cols = matrices.shape
     return xp.reshape(xp.matrix_transpose(matrices), (groups, cols // rank, rank, p))
@@ -155,7 +175,7 @@ def right_matrices(parts: Array) -> Array:
 
 
 def right_rows(matrices: Array, q: int, rank: int) -> Array:
-    """Inverse of :func:`right_matrices`."""
+    """Right parts (K, q, u, r, v) from the matrices of right children: inverse of :func:`right_matrices`."""
     xp = namespace(matrices)
     _, rows, v = matrices.shape
     return xp.permute_dims(xp.reshape(matrices, (-1, q, rank, rows // rank, v)), (0, 1, 3, 2, 4))
@@ -175,7 +195,7 @@ def _multiply(basis: Array, right: Array, split: Cut) -> Array:
 
 
 def orthonormal_columns(left: Factored, rank: int) -> Factored:
-    """Change the last factor so that the columns of the product that meet a block are orthonormal, or zero.
+    """Change the last factor, by (2), so that the columns of the product that meet a block are orthonormal, or zero.
 
     Parameters
     ----------
@@ -239,7 +259,7 @@ def multiply_stack(factors: list[Array], chain: Chain, tree: Tree) -> Array:
 
 
 def part_left(factor: Array, u: int) -> Array:
-    """Inverse of :func:`join_left`: factor (K, a, b, c, d) as factor (K*u, a, b, c, d/u) of the left children."""
+    """Factor (K, a, b, c, d) of a node as factor (K*u, a, b, c, d/u) of its left children."""
     xp = namespace(factor)
     count, a, b, c, d = factor.shape
     parted = xp.permute_dims(xp.reshape(factor, (count, a, b, c, d // u, u)), (0, 5, 1, 2, 3, 4))
@@ -247,6 +267,6 @@ def part_left(factor: Array, u: int) -> Array:
 
 
 def part_right(factor: Array, q: int) -> Array:
-    """Inverse of :func:`join_right`."""
+    """Factor (K, q*a, b, c, d) of a node as factor (K*q, a, b, c, d) of its right children."""
     count, a, b, c, d = factor.shape
     return namespace(factor).reshape(factor, (count * q, a // q, b, c, d))

@@ -1,13 +1,29 @@
 """Norm and least ranks of a product of factors that is never formed: the rounding of tensor trains, for butterflies.
 
-In a chainable chain, row indices ``ib = (ir, m)`` and column indices ``ic = (n, jr)`` of a factor hold a digit of the
-matrix and the index of a junction. A junction cuts the matrix into disjoint blocks, one for each ``(ia, n, id)`` of the
-factor to its left, and each block is a product ``L R`` through the junction's index. Orthonormal columns of all L of a
-junction become, multiplied by the next factor, the L of the next one, whose digits m have disjoint rows: a QR
-decomposition of the matrices ``((ir, m), jr)`` makes them orthonormal again. From left to right, all the norm of the
-matrix comes to be in the last factor; from right to left, singular value decompositions then show what each junction
-needs (Oseledets, "Tensor-train decomposition", SIAM J. Sci. Comput. 33, 2011, algorithms 1 and 2, which have no digits
-id). The rank that one junction keeps is the shape of what the next one decomposes: the host waits once for each.
+In a chainable chain, the indices of the rows and of the columns of a factor hold a digit of the matrix and the index of
+a junction:
+
+    (1)  ib = (ir, m),    ic = (n, jr)
+
+A junction cuts the matrix into disjoint blocks, one for each ``(ia, n, id)`` of the factor to its left, and each block
+is a product through the junction's index,
+
+    (2)  block = L R
+
+Orthonormal columns of all L of a junction become, multiplied by the next factor, the L of the next one, whose digits m
+have disjoint rows. A QR decomposition, with rows ``(ir, m)`` and columns ``jr``, makes them orthonormal again:
+
+    (3)  F = Q T,    F <- Q,    the next factor <- T times it
+
+From left to right, all the norm of the matrix comes to be in the last factor. From right to left, singular value
+decompositions, with rows ``ir`` and columns ``(n, jr)``, then show what each junction needs, for all its blocks at
+once:
+
+    (4)  F = U S V^H,    F <- V_r^H,    the factor before <- it times U_r S_r
+    (5)  sum over blocks and i > r of s_i^2 <= energy that may be discarded
+
+(Oseledets, "Tensor-train decomposition", SIAM J. Sci. Comput. 33, 2011, algorithms 1 and 2, which have no digits id).
+The rank that one junction keeps is the shape of what the next one decomposes: the host waits once for each.
 """
 
 from __future__ import annotations
@@ -22,7 +38,15 @@ __all__ = ["product_norm", "round_product"]
 
 
 def product_norm(ks_values: Sequence[Array], chain: Chain) -> float:
-    """Frobenius norm of the product of a chainable chain, given as to :func:`round_product`."""
+    """Frobenius norm of the product of a chainable chain.
+
+    Parameters
+    ----------
+    ks_values : sequence of arrays, shapes (a, b, c, d)
+        Factors from left to right.
+    chain : Chain
+        Their patterns; chainable.
+    """
     return _norm(_left_orthonormal(ks_values, chain)[-1])
 
 
@@ -47,12 +71,12 @@ def round_product(ks_values: Sequence[Array], chain: Chain, tol: float) -> tuple
     """
     parts = _left_orthonormal(ks_values, chain)
     xp, norm = namespace(parts[0]), _norm(parts[-1])
-    left, spent = (tol * norm) ** 2, 0.0
+    allowed, spent = (tol * norm) ** 2, 0.0
     for level in range(len(parts) - 1, 0, -1):
         a, rank, m, n, after, d = parts[level].shape
         blocks = xp.reshape(xp.permute_dims(parts[level], (0, 2, 5, 1, 3, 4)), (a * m * d, rank, n * after))
-        u, s, vh = xp.linalg.svd(blocks, full_matrices=False)
-        kept, lost = _least_rank(s, (left - spent) / level)
+        u, s, vh = xp.linalg.svd(blocks, full_matrices=False)  # (4)
+        kept, lost = _least_rank(s, (allowed - spent) / level)  # (5): what is left, shared by the junctions to come
         spent += lost
         right = xp.reshape(vh[:, :kept, :], (a, m, d, kept, n, after))
         parts[level] = xp.permute_dims(right, (0, 3, 1, 4, 5, 2))
@@ -69,11 +93,11 @@ def _left_orthonormal(ks_values: Sequence[Array], chain: Chain) -> list[Array]:
     for values, before, after in zip(ks_values, ranks, ranks[1:], strict=False):
         xp = namespace(values)
         a, b, c, d = values.shape
-        parts.append(xp.reshape(values, (a, before, b // before, c // after, after, d)))
+        parts.append(xp.reshape(values, (a, before, b // before, c // after, after, d)))  # (1)
     for level in range(len(parts) - 1):
         a, rank, m, n, after, d = parts[level].shape
         columns = xp.reshape(xp.permute_dims(parts[level], (0, 3, 5, 1, 2, 4)), (a * n * d, rank * m, after))
-        q, r = xp.linalg.qr(columns)
+        q, r = xp.linalg.qr(columns)  # (3)
         size = q.shape[2]
         parts[level] = xp.permute_dims(xp.reshape(q, (a, n, d, rank, m, size)), (0, 3, 4, 1, 5, 2))
         parts[level + 1] = _multiply_from_left(parts[level + 1], r)
@@ -99,12 +123,13 @@ def _multiply_from_right(part: Array, blocks: Array) -> Array:
 
 
 def _join(part: Array) -> Array:
+    """Factor (a, b, c, d) of a part (a, ir, m, n, jr, d): inverse of (1)."""
     a, rank, m, n, after, d = part.shape
     return namespace(part).reshape(part, (a, rank * m, n * after, d))
 
 
 def _least_rank(singular_values: Array, allowed: float) -> tuple[int, float]:
-    """Least rank, at least 1, for which the energy discarded of all blocks is allowed; that energy."""
+    """Least rank, at least 1, for which the energy (5) discarded of all blocks is allowed; and that energy."""
     xp = namespace(singular_values)
     energies = host_array(xp.sum(xp.astype(singular_values, xp.float64) ** 2, axis=0)).tolist()
     lost, kept = 0.0, len(energies)
@@ -115,5 +140,6 @@ def _least_rank(singular_values: Array, allowed: float) -> tuple[int, float]:
 
 
 def _norm(values: Array) -> float:
+    """Frobenius norm of an array, for which the host waits."""
     xp = namespace(values)
     return math.sqrt(host_array(xp.sum(xp.astype(xp.abs(values), xp.float64) ** 2)))

@@ -1,11 +1,20 @@
 """Alternating least squares over the factors of a butterfly: sweeps that never raise the error.
 
-Where the rows of B that meet a block are orthonormal, ``||Z - X B||^2 = ||Z B^H - X||^2 + const`` for every X, since
-the blocks are disjoint; where the columns of X are, ``||Z - X B||^2 = ||X^H Z - B||^2 + const``. So the left factors of
-a node are fitted anew to ``Z B^H``, starting from what they are, and then the right ones to ``X^H Z``: by the same step
-at the nodes below, down to the leaves, which take their target as it is. No step can raise the error. Between the
-steps, the r x r matrices that make rows or columns orthonormal move from one side to the other, so that products stay
-what they were.
+Where the rows of B that meet a block are orthonormal, for every X, since the blocks are disjoint,
+
+    (1)  ||Z - X B||^2 = ||Z B^H - X||^2 + const
+
+and where the columns of X are,
+
+    (2)  ||Z - X B||^2 = ||X^H Z - B||^2 + const
+
+So the left factors of a node are fitted anew to ``Z B^H``, starting from what they are, and then the right ones to
+``X^H Z``: by the same step at the nodes below, down to the leaves, which take their target as it is. No step can raise
+the error. Between the steps, the r x r matrices that make rows or columns orthonormal move from one side to the other,
+so that products stay what they were:
+
+    (3)  X B = (X B B'^H) B',    B' = T B with orthonormal rows
+    (4)  X B = X' (X'^H X B),    X' = X T with orthonormal columns
 """
 
 from __future__ import annotations
@@ -46,7 +55,7 @@ def sweep(matrices: Array, factors: list[Array], chain: Chain, tree: Tree) -> Sw
     Parameters
     ----------
     matrices : array, shape (K, m, n)
-        What the products should be.
+        Matrices Z, to which the products are fitted.
     factors : list of array, shapes (K, a, b, c, d)
         Factors to start from.
     chain : Chain
@@ -72,17 +81,17 @@ def sweep(matrices: Array, factors: list[Array], chain: Chain, tree: Tree) -> Sw
 
     b = xp.permute_dims(right_rows(multiply_stack(right, right_chain, tree[1]), q, rank), (0, 2, 1, 3, 4))
     to_rows = adjoint(_orthonormalizers(adjoint(b)))  # (K, u, q, r, r)
-    rows = xp.matmul(to_rows, b)
-    target = xp.matmul(xp.conj(rows), xp.matrix_transpose(blocks))  # (K, u, q, r, p): columns of Z B^H
-    left = multiply_blocks(left, xp.matmul(b, adjoint(rows)))
+    rows = xp.matmul(to_rows, b)  # (3): B'
+    target = xp.matmul(xp.conj(rows), xp.matrix_transpose(blocks))  # (1): columns of Z B'^H, shape (K, u, q, r, p)
+    left = multiply_blocks(left, xp.matmul(b, adjoint(rows)))  # (3): X B B'^H
     fitted = sweep(left_matrices(xp.reshape(target, (count * u, q, rank, p))), left, left_chain, tree[0])
 
     x = xp.matrix_transpose(xp.reshape(left_rows(fitted.product, rank), (count, u, q, rank, p)))
     to_columns = _orthonormalizers(x)
-    columns = xp.matmul(x, to_columns)
+    columns = xp.matmul(x, to_columns)  # (4): X'
     left = multiply_blocks(fitted.factors, to_columns)
-    target = xp.matmul(adjoint(columns), blocks)  # (K, u, q, r, v)
-    right = _multiply_from_left(right, xp.matmul(xp.matmul(adjoint(columns), x), to_rows))
+    target = xp.matmul(adjoint(columns), blocks)  # (2): X'^H Z, shape (K, u, q, r, v)
+    right = _multiply_from_left(right, xp.matmul(xp.matmul(adjoint(columns), x), to_rows))  # (4) of B', which is T B
     best = sweep(right_matrices(xp.permute_dims(target, (0, 2, 1, 3, 4))), right, right_chain, tree[1])
 
     b = xp.permute_dims(right_rows(best.product, q, rank), (0, 2, 1, 3, 4))
@@ -92,7 +101,7 @@ def sweep(matrices: Array, factors: list[Array], chain: Chain, tree: Tree) -> Sw
 
 
 def _orthonormalizers(columns: Array) -> Array:
-    """The same for a stack (K, u, q, n, r): matrices (K, u, q, r, r)."""
+    """Matrices (K, u, q, r, r) that make the columns of a stack (K, u, q, n, r) orthonormal."""
     xp = namespace(columns)
     *lead, n, rank = columns.shape
     found = orthonormalizers(xp.reshape(columns, (-1, n, rank)))

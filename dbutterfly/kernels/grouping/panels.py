@@ -1,8 +1,13 @@
 """One panel of rows against the groups of a cut: what it takes to read a matrix panel by panel.
 
-Given the leading rows of all blocks, every row item is scored against every row group, and keeps its products with the
-blocks of the group that fits it best. These products are the left parts of the blocks, and, made orthonormal, they are
-to the columns what the leading rows are to the rows: rows and columns by turns are a block power iteration.
+Given the leading rows V of all blocks, orthonormal, every row item z, with the parts z_C on the column groups C, is
+scored against every row group g, and keeps its products with the blocks of the group that fits it best:
+
+    (1)  products = z_C V_gC^H
+    (2)  score = sum over C of |z_C V_gC^H|^2
+
+The products are the left parts of the blocks. Made orthonormal, they are to the columns what the leading rows are to
+the rows: rows and columns by turns are a block power iteration.
 """
 
 from __future__ import annotations
@@ -17,16 +22,16 @@ __all__ = ["PanelFit", "fit_panel", "orthonormal_parts", "row_basis"]
 
 
 class PanelFit(NamedTuple):
-    """How the rows of a panel fit into row groups.
+    """Fit of the rows of a panel into row groups.
 
     Attributes
     ----------
     scores : array of float, shape (b, u)
-        Energy of each row that the blocks of each group capture.
+        Energy (2) of each row that the blocks of each group capture.
     best : array of int, shape (b,)
         Group that captures most.
     products : array, shape (b, q, r)
-        Products of each row with the leading rows of the blocks of that group.
+        Products (1) of each row with the leading rows of the blocks of that group.
     """
 
     scores: Array
@@ -52,8 +57,8 @@ def fit_panel(panel: Array, basis: Array, row_groups: int, labels: Array | None 
     q, v, width = basis.shape
     b, u = panel.shape[0], row_groups
     rows = xp.permute_dims(xp.reshape(panel, (b, q, v)), (1, 0, 2))
-    products = xp.reshape(xp.matmul(rows, basis), (q, b, u, width // u))
-    scores = xp.sum(squared_moduli(products), axis=(0, 3))
+    products = xp.reshape(xp.matmul(rows, basis), (q, b, u, width // u))  # (1)
+    scores = xp.sum(squared_moduli(products), axis=(0, 3))  # (2)
     best = xp.argmax(scores, axis=1) if labels is None else labels
     place = xp.broadcast_to(best[None, :, None, None], (q, b, 1, width // u))
     own = xp.take_along_axis(products, place, axis=2)[:, :, 0, :]

@@ -1,4 +1,12 @@
-"""How alike the rows of a grid of matrices are on the column groups: what spectral clustering starts from."""
+"""Similarity of the rows of a grid of matrices on its column groups: what spectral clustering starts from.
+
+Two rows of a block of rank one are proportional. With Z_k and Z_l the row items k and l, and C a column group of the
+matrices t of a row of the grid, their similarity is
+
+    (1)  W[k, l] = sum over t and C of (|<Z_kC, Z_lC>| / (||Z_kC|| ||Z_lC||))^alpha
+
+where the inner product of items of several lines is the norm of their Gram block.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +22,7 @@ __all__ = ["landmark_similarity", "row_similarity"]
 def row_similarity(
     grid: Array, col_groups: int, alpha: float, *, lines: int = 1, sample: Sequence[int] | None = None
 ) -> Array:
-    r"""Similarity of the row items of each row of a grid, from the correlations on its column groups.
+    """Similarity of the row items of each row of a grid, from the correlations on its column groups.
 
     Parameters
     ----------
@@ -32,8 +40,7 @@ def row_similarity(
     Returns
     -------
     array of float, shape (S, m, m)
-        ``W[s, k, l] = sum over t and C of (|<Z_kC, Z_lC>| / (||Z_kC|| ||Z_lC||))^alpha``; rows that are zero on a
-        column group are alike to none there.
+        W of (1) for each row s of the grid; rows that are zero on a column group are alike to none there.
 
     References
     ----------
@@ -56,13 +63,13 @@ def row_similarity(
                 norms = xp.sum(xp.reshape(squared_norms(rows), (s, m // lines, lines)), axis=-1)
                 norms = nonzero_divisor(norms, alike)
                 alike = alike / (norms[:, :, None] * norms[:, None, :])
-            alike = _power(alike, alpha)
+            alike = _power(alike, alpha)  # (1), one term
             total = alike if total is None else total + alike
     return total
 
 
 def landmark_similarity(rows: Array, landmarks: Array, col_groups: int, alpha: float) -> Array:
-    """Similarity, as :func:`row_similarity` has it, of rows to some landmarks.
+    """Similarity (1) of rows of one matrix to some landmarks.
 
     Parameters
     ----------
@@ -91,7 +98,7 @@ def landmark_similarity(rows: Array, landmarks: Array, col_groups: int, alpha: f
 
 
 def _power(squares: Array, alpha: float) -> Array:
-    """Squares of correlations to correlations to the power of alpha."""
+    """Correlations to the power of alpha, from their squares; the usual powers 1 and 2 without a general power."""
     if alpha == 2:
         return squares
     return namespace(squares).sqrt(squares) if alpha == 1 else squares ** (alpha / 2)

@@ -142,7 +142,7 @@ def test_matrices_of_a_stack_do_not_meet():
     for k in range(4):
         alone = factor_stack(matrices[k : k + 1], chain, tree, stack_bytes=4096)
         np.testing.assert_array_equal(alone.product[0], together.product[k])
-        np.testing.assert_array_equal(alone.missed[0], together.missed[k])
+        np.testing.assert_array_equal(alone.residuals[0], together.residuals[k])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -240,16 +240,16 @@ def down_the_right_spine(matrices, chain, tree, factors):
 def test_what_a_node_misses_is_what_the_projections_lose_down_its_right_spine(xp, chain, tree):
     tree, matrices = split_tree(len(chain), tree), random_array((2, *chain.shape), "complex128")
     found = to_numpy(xp, factor_stack(xp.asarray(matrices), chain, tree, stack_bytes=4096))
-    assert found.missed.dtype == np.float64
-    assert found.missed.shape == (2, max(len(chain) - 2, 0))
+    assert found.residuals.dtype == np.float64
+    assert found.residuals.shape == (2, max(len(chain) - 2, 0))
     if len(chain) == 1:
         return
     energy = np.linalg.norm(matrices) ** 2
     top = np.sum(np.abs(matrices - found.product) ** 2, axis=(1, 2))
-    missed = insert_top(found.missed, top, tree).sum(axis=0)
+    residuals = insert_top(found.residuals, top, tree).sum(axis=0)
     spine = down_the_right_spine(matrices, chain, tree, found.factors)
     for number, (cut, _) in enumerate(spine):
-        assert missed[cut - 1] == pytest.approx(sum(lost for _, lost in spine[number:]), abs=1e-12 * energy)
+        assert residuals[cut - 1] == pytest.approx(sum(lost for _, lost in spine[number:]), abs=1e-12 * energy)
 
 
 @pytest.mark.parametrize("tree", ["balanced", "left", "right"])
@@ -262,12 +262,12 @@ def test_what_a_left_child_misses_is_what_its_columns_leave_of_the_left_parts(ra
     blocks = random_array((p, u, q, v), "complex128").transpose(1, 2, 0, 3)
     parts = left_parts(np.ascontiguousarray(blocks), rank, stack_bytes=1 << 20)  # (u, q, rank, p)
     left = factor_stack(left_matrices(parts), left_chain, split_tree(cut, tree), stack_bytes=1 << 20)
-    missed = np.linalg.norm(left_matrices(parts) - left.product) ** 2
+    residuals = np.linalg.norm(left_matrices(parts) - left.product) ** 2
     x = np.linalg.qr(left.product.reshape(u, p, q, rank).transpose(0, 2, 1, 3))[0]
     columns = parts.swapaxes(2, 3)
     beyond = columns - x @ (x.conj().swapaxes(2, 3) @ columns)
-    assert missed > 0.1 * np.linalg.norm(parts) ** 2
-    assert missed == pytest.approx(np.linalg.norm(beyond) ** 2, rel=1e-11)
+    assert residuals > 0.1 * np.linalg.norm(parts) ** 2
+    assert residuals == pytest.approx(np.linalg.norm(beyond) ** 2, rel=1e-11)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -275,8 +275,8 @@ def test_exact_products_miss_rounding_only(dtype):
     """And not what energies of the dtype differ by, which is the root of that."""
     chain = Chain.square_dyadic(64)
     matrices = random_butterflies(chain, dtype)
-    missed = factor_stack(matrices, chain, split_tree(6), stack_bytes=1 << 20).missed
-    assert np.sqrt(missed.max()) < 20 * np.finfo(dtype).eps * np.linalg.norm(matrices)
+    residuals = factor_stack(matrices, chain, split_tree(6), stack_bytes=1 << 20).residuals
+    assert np.sqrt(residuals.max()) < 20 * np.finfo(dtype).eps * np.linalg.norm(matrices)
 
 
 # ---------------------------------------------------------------- pieces

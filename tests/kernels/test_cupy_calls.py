@@ -119,12 +119,12 @@ OF_CUPY = {
     "cupy.cuda.MemoryPool": ["set_limit(self, size=size)", "malloc(self, size)", "free_all_blocks(self)"],
     "cupy.cuda.Stream": ["synchronize(self)", "__enter__(self)", "__exit__(self, *error)"],
 }
-"""What ``kernels/cuda.py`` calls besides: where it is, and how it is called."""
+"""Calls of CuPy's own functions in ``kernels/backend``: where a function is, and how it is called."""
 
 
 def test_all_calls_of_cupy_are_listed():
     """By the dotted names in the source, beginning with the module or one of the objects that are made of it."""
-    text = (PACKAGE / "kernels" / "cuda.py").read_text() + (PACKAGE / "kernels" / "backend.py").read_text()
+    text = "".join(path.read_text() for path in sorted((PACKAGE / "kernels" / "backend").glob("*.py")))
     made = r"(?:cupy\(\)|_shared\.pool|self\.pool|self\._driver\.stream|on_device)"
     used = set(re.findall(made + r"\.((?:\w+\.)*\w+)", text))
     listed = {call.partition("(")[0] for calls in OF_CUPY.values() for call in calls}

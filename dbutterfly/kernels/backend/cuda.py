@@ -1,14 +1,14 @@
-"""What a CUDA device has besides arrays: streams, pinned memory, a pool with a limit. The only importer of CuPy.
+"""Streams, pinned memory and a pool with a limit on a CUDA device. The only importer of CuPy.
 
-A task crosses the device in a :class:`DeviceLane`, with a stream and a thread of its own: first what it has read is
-copied there, then its kernels run, then its results come back. Streams run side by side, so that the tile of the next
-task is copied while the kernels of this one run. For a copy not to wait, nor to keep a processor, its memory on the
-host is pinned: tiles are read into such memory (:func:`allocate_pinned`, through
+A task crosses the device in a :class:`DeviceLane`, with a stream and a thread of its own: first its inputs are copied
+there, then its kernels run, then its results come back. Streams run side by side, so that the tile of the next task is
+copied while the kernels of this one run. A copy neither waits nor keeps a processor busy if its memory on the host is
+pinned: tiles are read into such memory (:func:`allocate_pinned`, through
 :mod:`dbutterfly.kernels.backend.tile_memory`).
 
-All memory that tasks take of the device, the first one that the process sees, comes from one pool, which is limited to
-what the plan allows; the pool of the program around is not touched, but for what it holds and nobody uses. When no lane
-is open, the pool is empty.
+The device is the first one that the process sees. All memory that tasks take of it comes from one pool, which is
+limited to what the plan allows. CuPy's default pool, which belongs to the program around, is not touched, except that
+its unused blocks are freed where memory is short. When no lane is open, the pool of the tasks is empty.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def has_device() -> bool:
 
 
 def cupy() -> Any:
-    """The package, imported when it is first needed: that takes a second."""
+    """The package CuPy, imported when it is first needed: that takes a second."""
     return importlib.import_module("cupy")
 
 
@@ -64,9 +64,9 @@ def free_memory() -> int:
 
 
 def allocate_pinned(size: int) -> NDArray[np.uint8]:
-    """Memory of the host that the device reaches by itself; plain memory, and slower copies, where there is no more.
+    """Pinned memory of the host, which the device reaches by itself; plain memory, and slower copies, if there is none.
 
-    It is of this size, and goes back when it is gone: CuPy's pool would round it up, and keep it.
+    It is of this size, and goes back to the system with the array: CuPy's pool would round the size up, and keep it.
     """
     try:
         memory = cupy().cuda.PinnedMemory(size)
@@ -84,10 +84,10 @@ def find_staged(array: NDArray[Any]) -> Any:
 
 
 class _Driver:
-    """A thread with a stream, one after the other for many lanes.
+    """A thread with a stream, which serves many lanes one after the other.
 
     CuPy holds the handles of CUDA's libraries per thread, and a device waits for all that it does when one of them is
-    given up, as it would be with every task of a Dask worker, whose threads come and go.
+    given up. The threads of a Dask worker come and go with every task: without drivers, each task would wait like that.
     """
 
     def __init__(self) -> None:
@@ -95,12 +95,12 @@ class _Driver:
         self.stream = self.call(lambda: cupy().cuda.Stream(non_blocking=True))
 
     def call(self, function: Callable[[], T]) -> T:
-        """What a function returns, or raises, that this thread calls."""
+        """Call a function in this thread: its result, or its error."""
         return self._thread.submit(function).result()
 
 
 class _Shared:
-    """What the lanes of this process share: the pool, drivers that wait for a lane, limits of those that are open."""
+    """State that the lanes of this process share: the pool, drivers without a lane, and the limits of open lanes."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -109,7 +109,11 @@ class _Shared:
         self.limits: list[int] = []
 
     def malloc(self, size: int) -> Any:
-        """Memory of the pool. What streams have given back, and it keeps for each, counts for its limit."""
+        """Memory of the pool.
+
+        Blocks that streams have given back, which the pool keeps for each stream apart, count for its limit. So they
+        are freed where the limit is met, and those of CuPy's default pool with them.
+        """
         try:
             return self.pool.malloc(size)
         except MemoryError:
@@ -168,13 +172,14 @@ class DeviceLane:
             it lies.
         """
 
-        def begun() -> None:
-            self._staged += [(array, *self._copied(array)) for array in arrays]
+        def copy_all() -> None:
+            self._staged += [(array, *self._begin_copy(array)) for array in arrays]
 
-        self.call(begun)
+        self.call(copy_all)
 
-    def _copied(self, array: NDArray[Any]) -> tuple[NDArray[Any], Any]:
-        """Memory that is copied, and the array on the device."""
+    def _begin_copy(self, array: NDArray[Any]) -> tuple[NDArray[Any], Any]:
+        """Begin to copy an array; returns the memory on the host that is copied, and the array on the device."""
+        # Axes are brought into the order in which the entries lie, copied as they lie, and permuted back on the device.
         order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
         laid = array.transpose(order)
         if not (laid.flags.c_contiguous and laid.dtype.isnative):
@@ -201,7 +206,7 @@ class DeviceLane:
             That of the function.
         """
         try:
-            return self._driver.call(lambda: self._called(function))  # type: ignore[no-any-return]
+            return self._driver.call(lambda: self._call_in_stream(function))  # type: ignore[no-any-return]
         except BaseException as error:
             traceback.clear_frames(error.__traceback__)  # they hold arrays of the device
             if not isinstance(error, MemoryError) or not type(error).__module__.startswith("cupy"):
@@ -211,7 +216,8 @@ class DeviceLane:
                 "process: give a smaller device_memory=, for which the plan takes smaller tiles, or free the device"
             ) from error
 
-    def _called(self, function: Callable[[], T]) -> T:
+    def _call_in_stream(self, function: Callable[[], T]) -> T:
+        """Call a function, in the thread of the driver, with its stream, the pool, and this lane as the current one."""
         _here.lane = self
         try:
             with self._driver.stream, cupy().cuda.using_allocator(_shared.malloc):

@@ -1,4 +1,4 @@
-"""Lanes: where a task runs, from what it has read to its results."""
+"""Lanes: the way of a task through the device that computes it, from its inputs to its results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Lane(Protocol):
-    """Where a task runs, from what it has read to its results: on the host, or over a device and back."""
+    """The way of one task from its inputs to its results: on the host, or over a device and back."""
 
     def __enter__(self) -> Self: ...
 
@@ -31,7 +31,7 @@ class Lane(Protocol):
 
 
 class _HostLane:
-    """Arrays of the host are there already."""
+    """The lane of a task on the host, where its inputs are already."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""The array namespace of an array, and what the standard leaves out of it."""
+"""The array namespace of an array, and functions that the array API standard leaves out."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ Array = Any
 """An array of any namespace that follows the array API standard."""
 
 _namespaces: dict[type, Any] = {}
+"""Namespaces of the types of arrays that were met."""
 
 
 def namespace(array: Array) -> Any:
-    """Array namespace of ``array`` (array-api-compat's, so that NumPy and CuPy look alike).
+    """Array namespace of ``array``: that of array-api-compat, so that NumPy and CuPy look alike.
 
-    Looked up once for a type: kernels ask for it some twenty times for a stack of a few hundred microseconds.
+    It is looked up once for each type: kernels ask for it some twenty times for a stack of a few hundred microseconds.
     """
     found = _namespaces.get(type(array))
     if found is None:
@@ -43,7 +44,7 @@ def entry_bytes(xp: Any, dtype: Any) -> int:
 
 
 def any_true(mask: Array) -> bool:
-    """Whether any entry of a boolean array is true. On a device, the host waits for what was asked before."""
+    """Whether any entry of a boolean array is true. On a device, the host waits for all kernels launched before."""
     return bool(namespace(mask).any(mask))
 
 

@@ -22,20 +22,23 @@ BACKENDS = ("auto", "numpy", "cupy")
 
 
 SHARE_OF_DEVICE = 0.8
-"""Part of the free memory of a device that tasks may hold by default; the rest is for the context and the libraries."""
+"""Part of the free memory of a device that tasks may hold by default; the rest is for the context and the libraries.
+
+Neither tuned nor measured.
+"""
 
 
 @dataclass(frozen=True)
 class Backend:
-    """Where a worker's kernels run.
+    """Library, device and memory with which the kernels of a worker run.
 
     Parameters
     ----------
     name : {"numpy", "cupy"}
         Array library.
     stack_bytes : int
-        Bytes of blocks handed to a kernel at a time: what stays in the second-level cache of a core while the kernel
-        passes over it several times, or what fills a GPU.
+        Bytes of blocks handed to a kernel at a time: those that stay in the second-level cache of a core while the
+        kernel passes over them several times, or that fill a GPU.
     device_memory : int
         Bytes of the device that a task may hold, with the next one that is copied there; 0 on the host.
     """
@@ -56,14 +59,14 @@ class Backend:
         return np.asarray(array) if self.name == "numpy" else np.asarray(cuda.cupy().asnumpy(array))
 
     def lane(self, tasks: int) -> Lane:
-        """Lane of a task in a process that computes so many at a time."""
+        """Lane of one task in a process that computes ``tasks`` of them at a time."""
         if self.name == "numpy":
             return HOST
         return cuda.DeviceLane(min(tasks * self.device_memory, _share_of_device()))
 
     @property
     def host_memory(self) -> Callable[[int], NDArray[np.uint8]] | None:
-        """Where the memory of tiles comes from, for copies to the device to be fast; None for plain memory."""
+        """Function that makes the memory of tiles, from which copies to the device are fast; None for plain memory."""
         return None if self.name == "numpy" else cuda.allocate_pinned
 
 

@@ -1,15 +1,17 @@
 """Memory of tiles, which is used again by the tiles that follow.
 
-A tile is large enough for its memory to go back to the system when it is freed, and the system clears every page that
-it hands out: for each tile anew, that takes as long as reading it from the page cache, and the bandwidth of the memory
-that all workers of a machine share. While tasks are under way in this process (:func:`keep`), what no array refers to
-any more waits for the next tile instead; when the last of them has ended, it goes back.
+The memory of a tile is large enough to go back to the system when it is freed, and the system clears every page that it
+hands out. For each tile anew, that takes as long as reading it from the page cache, and the bandwidth of the memory
+that all workers of a machine share. While tasks are under way in this process (:func:`keep`), memory to which no array
+refers any more waits for the next tile instead. When the last of the tasks has ended, all of it goes back.
 
-There are never more buffers than tiles were held at one time, since a new one is made only if none is free.
+There is never more of it than for the tiles that were held at one time, since new memory is asked for only if none is
+free.
 
-The workers of Dask tell the allocator to give back whatever is freed (``MALLOC_TRIM_THRESHOLD_`` in their environment),
-so that each chunk that is read and each stack of blocks has its pages cleared anew, too: a fifth of a worker's time.
-While tasks are under way, the allocator may keep as much as it would by default; then it gives back what it holds.
+The workers of Dask tell the allocator of the C library to give back whatever is freed (``MALLOC_TRIM_THRESHOLD_`` in
+their environment), so that the pages of each chunk that is read, and of each stack of blocks, are cleared anew, too: a
+fifth of a worker's time. While tasks are under way, the allocator may keep as much as it would by default. Then its
+thresholds are again those of the environment, and what it holds goes back.
 """
 
 from __future__ import annotations
@@ -30,22 +32,33 @@ from numpy.typing import DTypeLike, NDArray
 __all__ = ["Allocate", "empty", "keep"]
 
 Allocate: TypeAlias = Callable[[int], NDArray[np.uint8]]
-"""Makes a number of bytes."""
+"""A function that makes an array of so many bytes."""
 
 SMALLEST_TILE = 1 << 20
-"""Bytes below which memory is asked for anew."""
+"""Bytes of an array below which its memory is plain memory.
+
+Not tuned: a mebibyte is far below a tile.
+"""
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-"""Numbers of the parameters of ``mallopt`` (malloc.h of the GNU C library)."""
+"""Numbers of the parameters of ``mallopt`` (malloc.h of the GNU C library).
+
+Free memory at the end of the heap above the first threshold goes back to the system. Memory above the second one is
+mapped by itself, and goes back when it is freed.
+"""
+
 RAISED_THRESHOLDS = {TRIM_THRESHOLD: 1 << 26, MMAP_THRESHOLD: 1 << 25}
-"""Most that the GNU C library sets these two to, by itself, where nobody has set them."""
+"""Largest values that the GNU C library sets by itself, where nobody has set one."""
+
 THRESHOLD_VARIABLES = {TRIM_THRESHOLD: "MALLOC_TRIM_THRESHOLD_", MMAP_THRESHOLD: "MALLOC_MMAP_THRESHOLD_"}
-"""Variables of the environment that set them."""
+"""Variables of the environment that set them when a process starts."""
+
 DEFAULT_THRESHOLD = 1 << 17
-"""What they are if one of them is set and the other is not."""
+"""Value of one of the two where the environment sets the other one only."""
 
 _lock = threading.RLock()
-"""Not a plain lock: a buffer may come back in the middle of anything, as where garbage is collected."""
+"""A lock that its thread may take again: memory comes back where garbage is collected, which may be under the lock."""
+
 _users = 0
 _free: list[NDArray[np.uint8]] = []
 _allocate: Allocate | None = None
@@ -58,8 +71,8 @@ def keep(allocate: Allocate | None = None) -> Iterator[None]:
     Parameters
     ----------
     allocate : callable, optional
-        Where the memory comes from, for all users until the last one leaves; by default the first of them that names
-        something, or plain memory.
+        Function from which the memory comes. The first one that a user names serves all users until the last one
+        leaves; if nobody names one, it is plain memory.
     """
     global _users, _allocate
     with _lock:
@@ -79,7 +92,7 @@ def keep(allocate: Allocate | None = None) -> Iterator[None]:
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """Array like that of :func:`numpy.empty`, whose memory is kept for others when it is gone.
+    """Array as of :func:`numpy.empty`, whose memory is kept for others when the array is gone.
 
     Parameters
     ----------
@@ -96,7 +109,7 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
 
 
 def _take_memory(size: int) -> NDArray[np.uint8]:
-    """Free memory of at least this size; what is free and too small is given up, for memory of this size."""
+    """Free memory of at least this size, or new memory, for which all that is free, and too small, is given up."""
     with _lock:
         for index, block in enumerate(_free):
             if block.nbytes >= size:
@@ -108,7 +121,13 @@ def _take_memory(size: int) -> NDArray[np.uint8]:
 
 @functools.cache
 def _trimming_allocator() -> ctypes.CDLL | None:
-    """The C library, where its allocator was told to give back what is freed."""
+    """The C library, if the environment told its allocator to give back what is freed; else None.
+
+    So the allocator of a process in which nobody has set a threshold, as of a program on threads, is left alone. Where
+    the workers are ours, Dask's setting ``distributed.nanny.pre-spawn-environ`` could leave the variable out instead.
+    But an idle worker would then hold what it has freed, and the workers of a cluster that was there before would go on
+    clearing pages. With ``mallopt``, both are served, and outside of tasks a worker is as Dask has set it up.
+    """
     given = {parameter: os.environ[name] for parameter, name in THRESHOLD_VARIABLES.items() if name in os.environ}
     if not sys.platform.startswith("linux") or TRIM_THRESHOLD not in given:
         return None
@@ -119,12 +138,14 @@ def _trimming_allocator() -> ctypes.CDLL | None:
 
 
 def _raise_thresholds() -> None:
+    """Let the allocator keep freed memory, as it would by default."""
     if (library := _trimming_allocator()) is not None:
         for parameter, size in RAISED_THRESHOLDS.items():
             library.mallopt(parameter, size)
 
 
 def _restore_thresholds() -> None:
+    """Set the thresholds to what the environment says, as at the start of the process, and give back what is free."""
     if (library := _trimming_allocator()) is not None:
         for parameter, name in THRESHOLD_VARIABLES.items():
             library.mallopt(parameter, int(os.environ.get(name, DEFAULT_THRESHOLD)))
@@ -132,7 +153,7 @@ def _restore_thresholds() -> None:
 
 
 class _TileMemory:
-    """Memory under an array and all its views, which keep this object until the last of them is gone."""
+    """Owner of the memory of a tile: the array and all its views keep it alive, and its end gives the memory back."""
 
     def __init__(self, block: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self._block = block

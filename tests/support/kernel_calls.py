@@ -31,7 +31,7 @@ CHAINS = {"rank 1": Chain.square_dyadic(16), "rank 2": Chain.chainable((16, 32),
 
 @dataclass(frozen=True)
 class Place:
-    """Where the arrays of a call are made, and of which dtype.
+    """Namespace, device and dtype of the arrays of a call.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Place:
     name : str
         Name of the dtype of entries.
     many : int
-        Multiple of what a kernel has a loop over, or a stack of.
+        Factor on the sizes over which a kernel has a loop, or a stack.
     """
 
     xp: Any
@@ -100,13 +100,13 @@ class Call:
     given : callable
         Makes the arguments at a place: positional ones, and a dictionary of the others as the last.
     label : str
-        What is special about the call.
+        Words that tell this call from others of the same kernel.
     waits : int
         How often the host waits for a device, where nothing that it asks is true.
     by_stack : tuple of str
         Answers (``ANSWERS``) for which it waits for every stack of blocks, and not once for all of them.
     then : callable
-        What to look at of the result.
+        Makes of the result what is compared.
     """
 
     kernel: Callable[..., Any]
@@ -410,7 +410,7 @@ for name, chain in CHAINS.items():
         Call(ksmm.dense_product, lambda on, chain=chain: (on.factors(chain),), name),
         Call(rounding.product_norm, lambda on, chain=chain: (on.factors(chain), chain), name, 1),
     ]
-"""Kernels of chains of factors that are found."""
+"""Kernels that find the factors of a chain, or work on them."""
 
 PRODUCTS = [
     Call(

@@ -99,4 +99,5 @@ def resolve_backend(name: str = "auto", device_memory: int | None = None) -> Bac
 
 
 def _share_of_device() -> int:
+    """Bytes of the device that all tasks of this process together may hold."""
     return int(SHARE_OF_DEVICE * cuda.free_memory())

@@ -1,4 +1,4 @@
-"""How many bytes of blocks a kernel is given at a time, on a core and on a GPU."""
+"""Bytes of blocks that a kernel is given at a time, on a core and on a GPU."""
 
 from __future__ import annotations
 

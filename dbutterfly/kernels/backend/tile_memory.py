@@ -120,7 +120,7 @@ def _take_memory(size: int) -> NDArray[np.uint8]:
 
 
 @functools.cache
-def _trimming_allocator() -> ctypes.CDLL | None:
+def _allocator_library() -> ctypes.CDLL | None:
     """The C library, if the environment told its allocator to give back what is freed; else None.
 
     So the allocator of a process in which nobody has set a threshold, as of a program on threads, is left alone. Where
@@ -139,14 +139,14 @@ def _trimming_allocator() -> ctypes.CDLL | None:
 
 def _raise_thresholds() -> None:
     """Let the allocator keep freed memory, as it would by default."""
-    if (library := _trimming_allocator()) is not None:
+    if (library := _allocator_library()) is not None:
         for parameter, size in RAISED_THRESHOLDS.items():
             library.mallopt(parameter, size)
 
 
 def _restore_thresholds() -> None:
     """Set the thresholds to what the environment says, as at the start of the process, and give back what is free."""
-    if (library := _trimming_allocator()) is not None:
+    if (library := _allocator_library()) is not None:
         for parameter, name in THRESHOLD_VARIABLES.items():
             library.mallopt(parameter, int(os.environ.get(name, DEFAULT_THRESHOLD)))
         library.malloc_trim(0)

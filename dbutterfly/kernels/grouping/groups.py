@@ -61,6 +61,21 @@ and 512 MiB take 53, 42, 41, 37 and 40 ms. The limit is one of memory, not of ti
 NO_ENERGY = 1e-12
 """Part of the energy of a block below which what a row leaves of it is rounding, and counts as zero. Not tuned."""
 
+ROUNDS = 3
+"""Steps (4) by which leading rows are found for scores.
+
+Measured on 500 blocks of 32 x 32, a product of rank r with normal factors and normal noise: of the energy of the best
+rows, those of three steps miss 6e-5 at most for r = 1 and noise 1, nothing for r = 4 and noise 0.3. For r = 4 and noise
+1, where the gap closes, they miss a median of 8e-6 and a tenth at most. One step misses 1, 17 and 23 % at most.
+"""
+
+PART_ROUNDS = 6
+"""Steps (4) by which leading rows are found for the parts of blocks, whose errors the cuts below inherit.
+
+Measured on the blocks of :data:`ROUNDS`: six steps miss 0.2 % of the energy at most for r = 4 and noise 1, less than
+1e-6 elsewhere.
+"""
+
 
 class Fit(NamedTuple):
     """Fit of the rows of a grid into its row groups.
@@ -105,7 +120,7 @@ def block_view(grid: Array, row_groups: int, col_groups: int) -> Array:
     return xp.permute_dims(folded, (0, 1, 2, 4, 3, 5))
 
 
-def leading_rows(blocks: Array, rank: int, rounds: int = 3) -> Array:
+def leading_rows(blocks: Array, rank: int, rounds: int = ROUNDS) -> Array:
     """Orthonormal rows V that span about the leading right singular vectors of blocks, by block power iteration.
 
     Parameters
@@ -192,7 +207,7 @@ def block_parts(grid: Array, row_groups: int, col_groups: int, rank: int) -> Par
     u, q, p, v = row_groups, col_groups, m // row_groups, n // col_groups
     r = min(rank, p, v)
     blocks = block_view(grid, u, q)
-    basis = leading_rows(blocks, r, rounds=6)
+    basis = leading_rows(blocks, r, rounds=PART_ROUNDS)
     left = xp.matmul(blocks, adjoint(basis))  # (5), shape (S, T, u, q, p, r)
     if r > 1:  # rotate to the singular vectors, so that the right parts can carry their scale
         turn = xp.linalg.eigh(xp.matmul(adjoint(left), left)).eigenvectors

@@ -138,6 +138,7 @@ def weighted_ranges(blocks: Array, rank: int) -> Array:
         return weighted
     outside = energy - xp.sum(squared_norms(inner), axis=-1)
     lost = energy - xp.sum(xp.astype(values, xp.float64) ** 2, axis=-1)
+    # ``outside`` is a difference of two energies, both of which may be off.
     rounding = 2 * SUBTRACTED * float(xp.finfo(blocks.dtype).eps) * energy
     open_ = outside > xp.maximum(RELATIVE_SLACK * lost, rounding)
     which = true_places(open_)

@@ -155,11 +155,9 @@ def _approximate(blocks: Array, energy: Array, ranks: tuple[int, ...]) -> LowRan
     """
     xp = namespace(blocks)
     p, k = blocks.shape[1], ranks[-1] + OVERSAMPLING
-    rows = (
-        blocks
-        if p <= k
-        else xp.matmul(xp.asarray(fixed_sketch(k, p), dtype=blocks.dtype, device=blocks.device), blocks)
-    )
+    rows = blocks
+    if p > k:
+        rows = xp.matmul(xp.asarray(fixed_sketch(k, p), dtype=blocks.dtype, device=blocks.device), blocks)
     outer = xp.linalg.qr(adjoint(rows))[0]  # (1): P
     y = xp.matmul(blocks, outer)
     basis, triangle = xp.linalg.qr(y)  # (1): Y = Q T

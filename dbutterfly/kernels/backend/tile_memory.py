@@ -60,8 +60,13 @@ _lock = threading.RLock()
 """A lock that its thread may take again: memory comes back where garbage is collected, which may be under the lock."""
 
 _users = 0
+"""Blocks of :func:`keep` in which threads of this process are."""
+
 _free: list[NDArray[np.uint8]] = []
+"""Memory to which no array refers any more."""
+
 _allocate: Allocate | None = None
+"""Function from which the memory comes while there are users; None for plain memory."""
 
 
 @contextlib.contextmanager
@@ -111,8 +116,8 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
 def _take_memory(size: int) -> NDArray[np.uint8]:
     """Free memory of at least this size, or new memory, for which all that is free, and too small, is given up."""
     with _lock:
-        for index, block in enumerate(_free):
-            if block.nbytes >= size:
+        for index, memory in enumerate(_free):
+            if memory.nbytes >= size:
                 return _free.pop(index)
         _free.clear()
         allocate = _allocate
@@ -155,16 +160,16 @@ def _restore_thresholds() -> None:
 class _TileMemory:
     """Owner of the memory of a tile: the array and all its views keep it alive, and its end gives the memory back."""
 
-    def __init__(self, block: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self._block = block
+    def __init__(self, memory: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._memory = memory
         self.__array_interface__ = {
             "shape": shape,
             "typestr": dtype.str,
-            "data": (block.ctypes.data, False),
+            "data": (memory.ctypes.data, False),
             "version": 3,
         }
 
     def __del__(self) -> None:
         with _lock:
             if _users:
-                _free.append(self._block)
+                _free.append(self._memory)

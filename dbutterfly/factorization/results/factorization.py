@@ -21,7 +21,7 @@ from ...structure.tree import Tree, split_tree
 from ..manifests import describe_factors
 from ..workspace_arrays import count_ended
 from .certificate import Certificate
-from .report import page, write_page
+from .report.page import page, write_page
 from .trace import Trace
 
 __all__ = ["Factorization", "load", "open_factorization"]

@@ -11,7 +11,7 @@ import pytest
 import dbutterfly as dbf
 from dbutterfly.errors import InputError
 from dbutterfly.factorization.results.factorization import Factorization
-from dbutterfly.factorization.results.report import page
+from dbutterfly.factorization.results.report.page import page
 from dbutterfly.structure.tree import tree_leaves
 from tests.support.comparisons import noisy_butterfly
 

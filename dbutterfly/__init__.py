@@ -1,15 +1,27 @@
 """Certified butterfly factorization of matrices too big for one machine.
 
-The way of the data, one direction, through six rooms::
+``factorize`` is the main job: a matrix in, factors and a certificate out, on threads or on a Dask cluster. ``plan``
+says beforehand what it will cost, ``verify`` measures the result against the matrix, and ``open`` brings a stored
+result back. ``identify`` finds the orderings of rows and columns where nobody knows them.
 
-    source  --plan-->  tiles  --rank r per block-->  A, B  --regroup in the store-->  groups  --recursion-->
-    ks_values sources.py  plan.py  tasks.py  kernels/low_rank.py      store.py                  kernels/hierarchy.py
-    |
-                                                                                 ButterflyOperator, certificate --+
+The data goes one way::
 
-``factorize`` runs all of it, on threads or on a Dask cluster; ``plan`` says beforehand what it will cost, ``verify``
-measures the result against the matrix, ``open`` brings a stored result back. ``identify`` finds the orderings of rows
-and columns where they are not known.
+    source --plan--> tiles --rank r per block--> A, B --regroup in the store--> groups --recursion--> factors
+                                                                                                         |
+                                          ButterflyOperator, verify, report  <--  Factorization  <-------+
+
+Every name below is a folder, and ``errors`` a module. Imports go down this list only; names on one line do not know
+each other::
+
+    cli                                     the command line
+    factorization                           the main job: request, run, result
+    identification | operator | matrices    unknown orderings | the linear operator | known matrices
+    execution                               where and how tasks run: threads, Dask, clusters
+    planning                                integers: what a run will cost, and the search for the cheapest
+    sources                                 matrices to read, behind one interface
+    kernels                                 arrays in, arrays out, in any array library
+    storage | structure                     what a run keeps, and where | integers: chains, trees, orderings, sides
+    errors                                  every error and warning that is raised on purpose
 """
 
 from . import errors, matrices

@@ -8,9 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+
+import dbutterfly
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -79,9 +82,60 @@ def test_console_commands(index, tmp_path):
     assert "error" in done.stdout
 
 
-def test_picture_of_the_house_names_every_module():
-    package = ROOT / "dbutterfly"
-    rooms = [f"{path.name}/" if path.is_dir() else path.name for path in package.iterdir()]
-    for room in rooms:
-        if not room.startswith("__"):
-            assert f"`{room}`" in README or f"`{room.removesuffix('.py')}`" in README, room
+# ---- the folder tree and the way through the code
+
+
+def layers() -> list[set[str]]:
+    """Rooms of the contract that the imports keep, from the top."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [rooms] = [contract["layers"] for contract in contracts if contract.get("containers") == ["dbutterfly"]]
+    return [set(layer.split(" | ")) for layer in rooms if layer != "__main__"]
+
+
+def tree_of_the_house() -> list[str]:
+    """Every path of the tree in the README, from the root of the repository."""
+    tree = re.search(r"```\n(dbutterfly/\n.*?)```", README, re.S)
+    assert tree is not None
+    place: list[str] = []
+    paths = []
+    for line in tree.group(1).splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        place = [*place[:depth], line.split()[0].removesuffix("/")]
+        paths.append("/".join(place))
+    return paths
+
+
+def test_the_tree_names_every_room_in_the_order_of_the_imports_and_nothing_else():
+    rooms = [Path(path).stem for path in tree_of_the_house() if path.count("/") == 1]
+    there = {path.stem for path in (ROOT / "dbutterfly").iterdir() if path.suffix in ("", ".py")}
+    assert set(rooms) == {name for name in there if not name.startswith("__")}
+    for layer in layers():
+        assert set(rooms[: len(layer)]) == layer
+        rooms = rooms[len(layer) :]
+    assert rooms == []
+
+
+def test_the_tree_is_short_and_names_what_there_is():
+    tree = tree_of_the_house()
+    assert len(tree) <= 40
+    assert [path for path in tree if not (ROOT / path).exists()] == []
+    assert [name for name in re.findall(r"`([a-z_/]+\.py)`", README) if not (ROOT / "dbutterfly" / name).exists()] == []
+
+
+def test_the_package_shows_the_same_rooms():
+    picture = (dbutterfly.__doc__ or "").partition("this list only")[2].partition("::\n\n")[2]
+    shown = [re.split(r"  +", line.strip())[0] for line in picture.splitlines() if line.startswith("    ")]
+    assert [set(layer.split(" | ")) for layer in shown] == layers()
+
+
+def test_the_way_through_the_code_is_there():
+    """The three steps name files, and what is found in them."""
+    steps = re.findall(r"^\d\. (.*?)\n(?=\d\.|\n)", README[README.index("in three files") :], re.S | re.M)
+    assert len(steps) == 3
+    source = ""
+    for step in steps:
+        [file] = re.findall(r"`([a-z_/]+\.py)`", step)
+        source += (ROOT / "dbutterfly" / file).read_text()
+        for name in re.findall(r"`([A-Za-z_.]+)`", step):
+            for part in [] if name == file else name.split("."):
+                assert re.search(rf"\b{part}\b", source), f"{part} is not in {file}"

@@ -1,7 +1,24 @@
-"""Every error that dbutterfly raises on purpose, and every warning.
+"""Every error and warning that dbutterfly raises on purpose.
 
-Each message names the argument, the value received and the remedy. Errors about an argument are also
-``ValueError`` and errors about memory also ``MemoryError``, so that code written for NumPy catches them.
+Each message names the argument, the value received and the remedy. The errors form one hierarchy::
+
+    DButterflyError
+        InputError, also a ValueError            an argument cannot be used
+            ChainError                             the chain
+            NonFiniteError                         the entries of the matrix
+            SingularFactorError                    the factors that are to be inverted
+            SourceError                            the matrix cannot be read
+                MissingChunksError                   chunks of it are not stored
+        MemoryBudgetError, also a MemoryError    the memory allowed is too small
+        StoreError                               the store of a run cannot be used
+            StoreBusyError                         another run works on it
+            StoreMismatchError                     it holds another run
+            CheckpointError                        a part of it is damaged
+        ClusterError, also a RuntimeError        a cluster does not start
+        TaskError, also a RuntimeError           a task failed
+
+Code written for NumPy thus catches errors about an argument as ``ValueError``, and errors about memory as
+``MemoryError``. :class:`MissingChunksWarning` and :class:`ToleranceWarning` are the two warnings.
 """
 
 import os
@@ -54,8 +71,11 @@ class DButterflyError(Exception):
     """Base of every error raised on purpose."""
 
 
+# ---- arguments
+
+
 class InputError(DButterflyError, ValueError):
-    """An argument cannot be used; the message says which, what it was and what would do."""
+    """An argument cannot be used. The message says which, what it was and what would do."""
 
 
 class ChainError(InputError):
@@ -68,11 +88,11 @@ class NonFiniteError(InputError):
     Attributes
     ----------
     index : tuple of int
-        Row and column of the first such entry of the tile in which it was met, in the matrix as stored.
+        Row and column of the first such entry of the tile in which it was found, in the matrix as stored.
     """
 
     def __init__(self, message: str, index: tuple[int, int]) -> None:
-        super().__init__(message, index)
+        super().__init__(message, index)  # all arguments: an error from a worker is unpickled with them
         self.index = index
 
     def __str__(self) -> str:
@@ -80,12 +100,12 @@ class NonFiniteError(InputError):
 
     @classmethod
     def at(cls, name: str, index: tuple[int, int]) -> Self:
-        """Error for an entry of what is called ``name``."""
+        """Error for an entry of the matrix that messages call ``name``."""
         return cls(f"{name} holds a NaN or an infinity at index {index}; mask or replace such entries first", index)
 
 
 class SingularFactorError(InputError):
-    """A factor has no inverse; the message names it."""
+    """A factor has no inverse. The message names the factor."""
 
 
 class SourceError(InputError):
@@ -93,30 +113,33 @@ class SourceError(InputError):
 
 
 class MissingChunksError(SourceError):
-    """Chunks of the matrix are not in its storage, and the caller does not take them for their fill value."""
+    """Chunks of the matrix are not in its storage, or nobody can tell, and the caller refuses that."""
 
 
-class MissingChunksWarning(UserWarning):
-    """Chunks of the matrix are not in its storage and read as its fill value.
-
-    Zarr need not store a chunk that holds the fill value only, so this may be right; or files were lost.
-    """
+# ---- memory
 
 
 class MemoryBudgetError(DButterflyError, MemoryError):
-    """The memory budget is too small for the job; the message gives the least one that works."""
+    """The memory budget is too small for the job. The message gives the least one that works."""
+
+
+# ---- stores
 
 
 class StoreError(DButterflyError):
-    """A run's store cannot be opened, written, or understood."""
+    """The store of a run cannot be opened, written, or understood."""
 
 
 class StoreBusyError(StoreError):
     """Another run that is alive works on the store."""
 
 
+class StoreMismatchError(StoreError):
+    """The store already holds the run of another matrix or of other settings. Nothing in it was changed."""
+
+
 class CheckpointError(StoreError):
-    """A piece that a run has stored is damaged or missing; it is not used.
+    """A piece that a run has stored is damaged or missing. It is not used.
 
     Attributes
     ----------
@@ -127,24 +150,33 @@ class CheckpointError(StoreError):
     """
 
     def __init__(self, message: str, name: str, selection: tuple[slice, ...]) -> None:
-        super().__init__(message, name, selection)
+        super().__init__(message, name, selection)  # all arguments: an error from a worker is unpickled with them
         self.name, self.selection = name, selection
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
-class StoreMismatchError(StoreError):
-    """A store already holds the run of another matrix or of other settings; nothing in it was changed."""
+# ---- runs
 
 
 class ClusterError(DButterflyError, RuntimeError):
-    """A cluster does not start, or its workers do not arrive; the message says what is known of the reason."""
+    """A cluster does not start, or its workers do not arrive. The message says what is known of the reason."""
 
 
 class TaskError(DButterflyError, RuntimeError):
-    """A task failed on a worker; the message names the task, and the cause is chained."""
+    """A task failed on a worker. The message names the task, and the cause is chained."""
+
+
+# ---- warnings
+
+
+class MissingChunksWarning(UserWarning):
+    """Chunks of the matrix are not in its storage and read as its fill value.
+
+    Zarr need not store a chunk that holds nothing but the fill value, so this may be right; or files were lost.
+    """
 
 
 class ToleranceWarning(UserWarning):
-    """A tolerance was not reached; the factorization is returned, and its certificate says what was."""
+    """A tolerance was not reached. The factorization is returned, and its certificate says what was reached."""

@@ -1,4 +1,4 @@
-"""The program: its commands, and what becomes of their errors."""
+"""The program: its commands, its exit code, and the messages of its errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .commands.report import report
 from .commands.verify import verify
 from .examples import epilog
 from .exit_codes import BAD_INPUT, FAILED, INTERRUPTED
-from .messages import say_error
+from .messages import show_error
 from .values import Interrupted
 
 __all__ = ["app", "main"]
@@ -73,40 +73,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if threading.current_thread() is threading.main_thread():
-        _end_in_order_when_terminated()
+        _treat_sigterm_as_ctrl_c()
     try:
         code = app(given or ["--help"], prog_name="dbutterfly", standalone_mode=False)
         if code == INTERRUPTED:
             raise typer.Abort
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read the results has seen enough
+    except BrokenPipeError:  # the reader of the results has closed the pipe; nothing must be flushed into it at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
         if os.environ.get("DBUTTERFLY_DEBUG"):
             traceback.print_exc()
-        say_error(_message(error), "--log-json" in given)
+        show_error(_message(error), "--log-json" in given)
         return _exit_code(error)
     return int(code or 0)
 
 
-def _end_in_order_when_terminated() -> None:
-    """Take SIGTERM, by which batch systems and containers end a program, for a Ctrl-C.
+def _treat_sigterm_as_ctrl_c() -> None:
+    """Let SIGTERM, by which batch systems and containers end a program, do what Ctrl-C does.
 
-    A program in the background of a script is born deaf to Ctrl-C; it must hear it to be ended so.
+    A shell script starts its background programs with SIGINT ignored. The handler of Python is put back then, since a
+    raised SIGINT would be ignored too.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
 
 
-def _is_usage(error: Exception) -> bool:
-    """Whether typer refused the arguments; the class of its error has another home in every version."""
+def _is_wrong_use(error: Exception) -> bool:
+    """Whether typer refused the arguments. The module of the class of its error differs between versions of typer."""
     return hasattr(error, "format_message")
 
 
 def _message(error: Exception) -> str:
-    if _is_usage(error):
+    """One line about an error. The class is named where the error was not raised on purpose."""
+    if _is_wrong_use(error):
         return f"{error.format_message()} (see --help)"  # type: ignore[attr-defined]
     if isinstance(error, typer.Abort):
         return "interrupted"
@@ -116,5 +118,6 @@ def _message(error: Exception) -> str:
 
 
 def _exit_code(error: Exception) -> int:
-    bad_input = _is_usage(error) or isinstance(error, (InputError, StoreError, MemoryBudgetError))
+    """Exit code of an error: wrong use and bad input, or a failure."""
+    bad_input = _is_wrong_use(error) or isinstance(error, (InputError, StoreError, MemoryBudgetError))
     return BAD_INPUT if bad_input else FAILED

@@ -1,4 +1,4 @@
-"""The demonstration: a noisy Fourier matrix on disk, its factorization, and what that saves."""
+"""The demonstration: a noisy Fourier matrix on disk, its factorization, and the time that a product saves."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ from ..structure.orderings import BITREVERSAL
 __all__ = ["Step", "demonstrate"]
 
 REPEATS = 5
+"""Products of which the median time is shown. Not tuned: few enough to be quick, enough to pass over one slow call."""
 
 
 class Step(NamedTuple):
-    """What one step of the demonstration has to say, for people and for machines."""
+    """Results of one step of the demonstration, as text and as values for JSON."""
 
     text: str
     values: dict[str, Any]
@@ -44,19 +45,19 @@ def demonstrate(n: int, noise: float, directory: Path, *, progress: bool = False
     noise : float
         Relative size of the noise in the Frobenius norm.
     directory : Path
-        Where ``z.zarr`` and ``run.zarr`` are written.
+        Place for ``z.zarr`` and ``run.zarr``.
     progress : bool
         Whether to show progress on stderr.
 
     Yields
     ------
     Step
-        The matrix, the plan, the factorization, the verified error, and the race between the two products.
+        Five in all: matrix, plan, factorization, verified error, and the times of the two products.
 
     Raises
     ------
     StoreError
-        If the directory already holds either.
+        If the directory already holds one of the two.
     """
     matrix = noisy(dft(n), noise, seed=0)
     array = write(matrix, directory / "z.zarr", progress=progress)
@@ -73,13 +74,13 @@ def demonstrate(n: int, noise: float, directory: Path, *, progress: bool = False
     found = factorize(
         source, orderings=orderings, memory=planned.budget.memory, store=directory / "run.zarr", progress=progress
     )
-    yield _factorized(found, time.perf_counter() - started)
+    yield _factorization_step(found, time.perf_counter() - started)
     verified = verify(found, source, progress=progress)
     yield Step(f"verified      error {verified}", {"verified_error": float(verified)})
-    yield _race(found, source)
+    yield _race_products(found, source)
 
 
-def _factorized(found: Factorization, seconds: float) -> Step:
+def _factorization_step(found: Factorization, seconds: float) -> Step:
     certificate = {**found.certificate.to_json(), "ratio": found.certificate.ratio}
     return Step(
         f"factorized    in {seconds:.2f} s: {len(found.chain)} factors, {format_bytes(found.nbytes)}, "
@@ -89,14 +90,17 @@ def _factorized(found: Factorization, seconds: float) -> Step:
     )
 
 
-def _race(found: Factorization, source: MatrixSource) -> Step:
-    """Multiply one vector by the factors and by the matrix, compare the times and the products."""
+def _race_products(found: Factorization, source: MatrixSource) -> Step:
+    """Multiply one vector by the factors and by the matrix, and compare times and products.
+
+    The products differ by at most ``error_bound ||Z||_F ||x||``, as a spectral norm is at most the Frobenius norm.
+    """
     everything = slice(None)
     dense, rng = source.read_block(everything, everything), np.random.default_rng(1)
     real, imaginary = rng.standard_normal((2, source.shape[1]))
     x = real + 1j * imaginary
-    fast, fast_product = _timed(lambda: found.operator @ x)
-    slow, slow_product = _timed(lambda: dense @ x)
+    fast, fast_product = _time_product(lambda: found.operator @ x)
+    slow, slow_product = _time_product(lambda: dense @ x)
     difference = float(np.linalg.norm(fast_product - slow_product))
     allowed = found.certificate.error_bound * found.certificate.norm * float(np.linalg.norm(x))
     if not difference <= allowed:
@@ -109,7 +113,7 @@ def _race(found: Factorization, source: MatrixSource) -> Step:
     )
 
 
-def _timed(product: Callable[[], NDArray[Any]]) -> tuple[float, NDArray[Any]]:
+def _time_product(product: Callable[[], NDArray[Any]]) -> tuple[float, NDArray[Any]]:
     """Median seconds of a product, and the product."""
     result, seconds = product(), []
     for _ in range(REPEATS):

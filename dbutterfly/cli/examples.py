@@ -1,4 +1,4 @@
-"""The examples that the help texts show. They run in this order, in one directory that holds a vector ``x.npy``."""
+"""Examples in the help texts. A test runs all of them in this order, in a directory that holds a vector ``x.npy``."""
 
 from __future__ import annotations
 
@@ -40,10 +40,13 @@ EXAMPLES = {
     "info": ["dbutterfly info run.zarr", "dbutterfly info g-run.zarr --json"],
     "report": ["dbutterfly report run.zarr run.html"],
 }
-"""Command lines by command."""
+"""Command lines that show the use of each command."""
 
 
 def epilog(*commands: str) -> str:
-    """End of a help text, exempt from wrapping: the examples of one command, or the first of each of several."""
+    r"""Examples at the end of a help text: all of one command, or the first of each of several.
+
+    The first line, ``\b``, keeps the paragraph from being wrapped.
+    """
     lines = EXAMPLES[commands[0]] if len(commands) == 1 else [EXAMPLES[command][0] for command in commands]
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])

@@ -1,4 +1,4 @@
-"""Exit codes of the program."""
+"""Exit codes of the program, beside 0 for success."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 import typer
 
 from ..factorization.results.estimates import VerifiedError
-from .messages import say_error
+from .messages import show_error
 
 __all__ = ["ABOVE_TOLERANCE", "BAD_INPUT", "FAILED", "INTERRUPTED", "check_tolerance"]
 
@@ -15,18 +15,18 @@ FAILED: Final = 1
 """The program failed, or was interrupted."""
 
 BAD_INPUT: Final = 2
-"""The program was used in a wrong way, or was given what it cannot use."""
+"""The program was used in a wrong way, or its input cannot be used."""
 
 ABOVE_TOLERANCE: Final = 3
-"""The program did what it was asked for, and the result is not good enough."""
+"""The program ended well, but the error of the result is above ``--tol``, or no orderings were found."""
 
 INTERRUPTED: Final = 130
-"""What typer makes of a Ctrl-C that no command caught; earlier versions make it an Abort."""
+"""Exit code by which newer versions of typer report a Ctrl-C that no command caught; earlier ones raise an Abort."""
 
 
 def check_tolerance(verified: VerifiedError | None, tol: float | None, log_json: bool = False) -> None:
     """End the program with :data:`ABOVE_TOLERANCE` where a verified error is above the tolerance asked for."""
     if verified is None or tol is None or verified <= tol:
         return
-    say_error(f"the verified error {float(verified):.4g} is above --tol {tol:g}", log_json)
+    show_error(f"the verified error {float(verified):.4g} is above --tol {tol:g}", log_json)
     raise typer.Exit(ABOVE_TOLERANCE)

@@ -1,8 +1,7 @@
-"""The log of a run: lines for people, or one JSON object per line for whatever collects the logs of a cluster.
+"""The log of a run: lines for people, or one JSON object a line for the collector of the logs of a cluster.
 
-What the package has to say goes to the logger ``dbutterfly``; what is more than a sentence (stage, seconds, bytes) is
-in the attribute ``fields`` of its records. Programs that use the package set up logging as they like; the command line
-uses :func:`logging_to_stderr`.
+The package logs to the logger ``dbutterfly``. The attribute ``fields`` of a record has stage, seconds and bytes
+as values. Programs that use the package set up this logger as they like; the command line uses :func:`log_to_stderr`.
 """
 
 from __future__ import annotations
@@ -16,21 +15,21 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["JsonLines", "logging_to_stderr"]
+__all__ = ["JsonLines", "log_to_stderr"]
 
 
 class JsonLines(logging.Formatter):
-    """A record as one JSON object on one line: time, level, message, its fields, and an exception if there is one."""
+    """Formatter of a record as one line of JSON: time, level, message, fields, and an exception if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Text of a record."""
+        """Line of a record."""
         time = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
         entry: dict[str, Any] = {
             "time": time.isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage().strip(),
-            **{name: _plain(value) for name, value in getattr(record, "fields", {}).items()},
+            **{name: _json_number(value) for name, value in getattr(record, "fields", {}).items()},
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
@@ -38,7 +37,7 @@ class JsonLines(logging.Formatter):
 
 
 class _ToStderr(logging.Handler):
-    """Writes to what ``sys.stderr`` is at the moment: progress bars put themselves in its place."""
+    """Handler that looks up ``sys.stderr`` for every record, since progress bars replace it while they are shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -48,8 +47,8 @@ class _ToStderr(logging.Handler):
 
 
 @contextlib.contextmanager
-def logging_to_stderr(level: int = logging.INFO, *, as_json: bool = False) -> Iterator[None]:
-    """Write what the package logs to stderr, and Python's warnings with it, for a ``with`` block.
+def log_to_stderr(level: int = logging.INFO, *, as_json: bool = False) -> Iterator[None]:
+    """Write the log of the package to stderr for a ``with`` block; as JSON, with Python's warnings in it.
 
     Parameters
     ----------
@@ -61,9 +60,9 @@ def logging_to_stderr(level: int = logging.INFO, *, as_json: bool = False) -> It
     handler = _ToStderr(level)
     handler.setFormatter(JsonLines() if as_json else logging.Formatter("%(message)s"))
     ours = logging.getLogger("dbutterfly")
-    heard = [ours, logging.getLogger("py.warnings")] if as_json else [ours]
+    loggers = [ours, logging.getLogger("py.warnings")] if as_json else [ours]
     before, propagated = ours.level, ours.propagate
-    for logger in heard:
+    for logger in loggers:
         logger.addHandler(handler)
     ours.setLevel(level)
     ours.propagate = False
@@ -76,10 +75,10 @@ def logging_to_stderr(level: int = logging.INFO, *, as_json: bool = False) -> It
             logging.captureWarnings(False)
         ours.setLevel(before)
         ours.propagate = propagated
-        for logger in heard:
+        for logger in loggers:
             logger.removeHandler(handler)
 
 
-def _plain(value: Any) -> Any:
-    """JSON knows no NaN and no infinity."""
+def _json_number(value: Any) -> Any:
+    """Value with None in place of NaN and infinities, which JSON lacks."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

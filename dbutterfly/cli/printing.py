@@ -25,17 +25,17 @@ __all__ = [
 
 def print_json(value: Any) -> None:
     """Print one JSON document; infinities and NaN, which JSON lacks, become null."""
-    print(json.dumps(_finite(value), indent=2, allow_nan=False))
+    print(json.dumps(_without_infinities(value), indent=2, allow_nan=False))
 
 
 def print_lines(lines: Iterable[tuple[str, str]], *, to_stderr: bool = False) -> None:
-    """Print names and texts in two columns, as plans do."""
+    """Print names and texts in two columns, as in a plan."""
     for name, text in lines:
         print(f"{name:<13} {text}", file=sys.stderr if to_stderr else sys.stdout)
 
 
 def factorization_lines(factorization: Factorization) -> Iterator[tuple[str, str]]:
-    """What there is to say of a factorization and its run."""
+    """Names and texts that describe a factorization and its run."""
     (rows, cols), chain = factorization.shape, factorization.chain
     yield "matrix", f"{rows} x {cols} {factorization.dtype.name}"
     yield "orderings", factorization.orderings.describe()
@@ -55,7 +55,7 @@ def factorization_lines(factorization: Factorization) -> Iterator[tuple[str, str
 
 
 def factorization_json(factorization: Factorization) -> dict[str, Any]:
-    """Return the same as plain values."""
+    """Plain values that describe a factorization and its run."""
     return {
         "shape": list(factorization.shape),
         "dtype": factorization.dtype.name,
@@ -83,9 +83,9 @@ def verified_json(verified: VerifiedError) -> dict[str, Any]:
     }
 
 
-def _finite(value: Any) -> Any:
+def _without_infinities(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _without_infinities(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [_without_infinities(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""From the texts of the command line to the values that the public interface takes."""
+"""Values of the public interface from the texts of the command line."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from ..structure.chain import Chain
 
 __all__ = [
     "Interrupted",
-    "absolute",
+    "absolute_place",
     "choose_cluster",
     "load_array",
     "open_cluster",
     "parse_bandwidth",
     "parse_chain",
+    "parse_job",
     "parse_levels",
     "parse_orderings",
     "parse_pair",
@@ -39,18 +40,18 @@ class Interrupted(Exception):
     """The user pressed Ctrl-C; the message says what is left."""
 
 
-def absolute(place: str) -> str:
-    """Path from the root, by which workers elsewhere and later calls from elsewhere find the same place; URLs stay."""
+def absolute_place(place: str) -> str:
+    """Absolute path, which names the same place to workers and to later calls from other directories. URLs stay."""
     return place if "://" in place else os.path.abspath(place)
 
 
 def parse_chain(text: str | None, shape: tuple[int, int]) -> Chain | None:
-    """Chain of a name, a list of patterns or JSON; None for the default one.
+    """Chain from a name, a list of patterns or JSON; None for the default chain.
 
     Raises
     ------
     InputError
-        If ``text`` is none of them; ChainError if the chain does not exist.
+        If ``text`` is none of these. Its subclass ChainError if the chain does not exist.
     """
     if text is None or text == "chainable":
         return None
@@ -60,7 +61,7 @@ def parse_chain(text: str | None, shape: tuple[int, int]) -> Chain | None:
     if name == "monarch":
         return Chain.monarch(shape, *(parse_pair(divisors, "chain monarch:") if divisors else ()))
     try:
-        patterns = json.loads(text) if text.startswith("[") else [_integers(part) for part in text.split(";")]
+        patterns = json.loads(text) if text.startswith("[") else [_parse_integers(part) for part in text.split(";")]
     except ValueError:
         raise InputError(
             f"--chain {text!r} is unknown; use dyadic, monarch, monarch:p,q, chainable, patterns such as "
@@ -70,7 +71,7 @@ def parse_chain(text: str | None, shape: tuple[int, int]) -> Chain | None:
 
 
 def parse_tree(text: str) -> Any:
-    """Name of a tree, or nested pairs given as JSON."""
+    """Name of a tree, or nested pairs from JSON."""
     if not text.startswith("["):
         return text
     try:
@@ -88,14 +89,14 @@ def parse_orderings(text: str | None) -> tuple[Any, Any] | None:
         raise InputError(
             f"--orderings {text!r} is not ROWS,COLS; each is none, bitreversal, identify or a .npy file of indices"
         )
-    rows, cols = (_side(side.strip()) for side in sides)
+    rows, cols = (_parse_side(side.strip()) for side in sides)
     return rows, cols
 
 
 def parse_levels(text: str) -> list[int]:
     """Integers from a text such as ``4,5,6``."""
     try:
-        return list(_integers(text))
+        return list(_parse_integers(text))
     except ValueError:
         raise InputError(f"--levels {text!r} is no list of integers separated by commas") from None
 
@@ -103,7 +104,7 @@ def parse_levels(text: str) -> list[int]:
 def parse_pair(text: str, option: str) -> tuple[int, int]:
     """Two integers from a text such as ``64,1024``."""
     try:
-        first, second = _integers(text)
+        first, second = _parse_integers(text)
     except ValueError:
         raise InputError(f"--{option} {text!r} is not two integers separated by a comma") from None
     return first, second
@@ -118,80 +119,6 @@ def parse_bandwidth(text: str) -> float:
     if count is None:
         raise InputError(f"--read-bandwidth {text!r} is no number of bytes per second; write it like 500MB/s")
     return float(count)
-
-
-def load_array(place: str) -> NDArray[Any]:
-    """Numbers of a ``.npy`` file, memory-mapped, or of a Zarr array.
-
-    Raises
-    ------
-    InputError
-        If there is none; StoreError if it is no Zarr array.
-    """
-    path = Path(place)
-    if "://" not in place and not path.exists():
-        raise InputError(f"{place!r} does not exist; give a .npy file or a Zarr array")
-    if not path.is_file():
-        return read_array(place)
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{place!r} is no readable .npy file of numbers: {error}") from error
-    return array
-
-
-def save_array(place: str, array: NDArray[Any]) -> None:
-    """Write a ``.npy`` file under exactly this name, whole or not at all.
-
-    Raises
-    ------
-    InputError
-        If it cannot be written.
-    """
-    unfinished = Path(f"{place}.{os.getpid()}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-        unfinished.replace(place)
-    except OSError as error:
-        raise InputError(f"{place!r} cannot be written: {error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def choose_cluster(where: str | None, pairs: list[str] | None, tls: str | None, workers: int | None) -> Kind:
-    """Kind of cluster of the command line; options with a name of their own there count more.
-
-    Raises
-    ------
-    InputError
-        If there is no such kind or option.
-    """
-    named = {name: value for name, value in (("tls", tls), ("workers", workers)) if value is not None}
-    return choose(where, **{**parse_options(pairs or []), **named})
-
-
-def open_cluster(
-    where: str | None, pairs: list[str] | None, tls: str | None, workers: int | None
-) -> contextlib.AbstractContextManager[Any]:
-    """Cluster of the command line, which starts when there is work and is closed with the block.
-
-    Raises
-    ------
-    InputError
-        If it cannot be had.
-    """
-    return opened(choose_cluster(where, pairs, tls, workers))
-
-
-def _integers(text: str) -> list[int]:
-    return [int(number) for number in text.split(",")]
-
-
-def _side(text: str) -> Any:
-    if text in ("none", ""):
-        return None
-    return load_array(text) if text.endswith(".npy") else text
 
 
 def parse_job(
@@ -212,3 +139,77 @@ def parse_job(
         "passes": passes,
         "orderings": parse_orderings(orderings),
     }
+
+
+def load_array(place: str) -> NDArray[Any]:
+    """Numbers of a ``.npy`` file, memory-mapped, or of a Zarr array.
+
+    Raises
+    ------
+    InputError
+        If nothing is there, or the file holds no numbers. StoreError if it is no Zarr array.
+    """
+    path = Path(place)
+    if "://" not in place and not path.exists():
+        raise InputError(f"{place!r} does not exist; give a .npy file or a Zarr array")
+    if not path.is_file():
+        return read_array(place)
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{place!r} is no readable .npy file of numbers: {error}") from error
+    return array
+
+
+def save_array(place: str, array: NDArray[Any]) -> None:
+    """Write a ``.npy`` file under exactly this name, complete or not at all.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    unfinished = Path(f"{place}.{os.getpid()}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+        unfinished.replace(place)
+    except OSError as error:
+        raise InputError(f"{place!r} cannot be written: {error}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def choose_cluster(where: str | None, pairs: list[str] | None, tls: str | None, workers: int | None) -> Kind:
+    """Kind of cluster that the command line asks for. ``--workers`` and ``--tls`` override ``--cluster-option``.
+
+    Raises
+    ------
+    InputError
+        If there is no such kind or option.
+    """
+    named = {name: value for name, value in (("tls", tls), ("workers", workers)) if value is not None}
+    return choose(where, **{**parse_options(pairs or []), **named})
+
+
+def open_cluster(
+    where: str | None, pairs: list[str] | None, tls: str | None, workers: int | None
+) -> contextlib.AbstractContextManager[Any]:
+    """Cluster that the command line asks for: started when there is work, closed with the block.
+
+    Raises
+    ------
+    InputError
+        If it cannot be had.
+    """
+    return opened(choose_cluster(where, pairs, tls, workers))
+
+
+def _parse_integers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+def _parse_side(text: str) -> Any:
+    if text in ("none", ""):
+        return None
+    return load_array(text) if text.endswith(".npy") else text

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import dbutterfly as dbf
-from dbutterfly.cli.logs import JsonLines, logging_to_stderr
+from dbutterfly.cli.logs import JsonLines, log_to_stderr
 from dbutterfly.factorization import stages
 from tests.support.comparisons import noisy_butterfly
 
@@ -48,7 +48,7 @@ def test_the_dashboard_is_named(client, caplog, monkeypatch, capsys):
 
 def test_json_lines_are_objects_one_a_line(capsys):
     log = logging.getLogger("dbutterfly")
-    with logging_to_stderr(as_json=True):
+    with log_to_stderr(as_json=True):
         log.info("two\nlines", extra={"fields": {"seconds": 1.5, "ratio": np.inf, "path": sys}})
         log.debug("too little")
         with warnings.catch_warnings(action="always"):
@@ -71,7 +71,7 @@ def test_an_exception_is_part_of_its_line():
 def test_logging_is_left_as_it_was_found(as_json, capsys):
     log = logging.getLogger("dbutterfly")
     before = log.level, log.propagate, list(log.handlers), warnings.showwarning
-    with logging_to_stderr(logging.WARNING, as_json=as_json):
+    with log_to_stderr(logging.WARNING, as_json=as_json):
         log.info("not wanted")
     assert (log.level, log.propagate, list(log.handlers), warnings.showwarning) == before
     assert capsys.readouterr().err == ""

@@ -1,1 +1,1 @@
-"""The commands, one a file."""
+"""The commands, one a file. Their docstrings and options are the help texts."""

@@ -12,7 +12,7 @@ import dbutterfly as dbf
 from ...errors import InputError
 from ..options import AsJson, ClusterOptions, ClusterText, Memory, Quiet, TlsText, Workers
 from ..printing import print_json, print_lines
-from ..values import absolute, load_array, open_cluster, save_array
+from ..values import absolute_place, load_array, open_cluster, save_array
 
 __all__ = ["apply"]
 
@@ -39,15 +39,15 @@ def apply(
     """
     if transpose and adjoint:
         raise InputError("--transpose and --adjoint exclude each other")
-    stored = dbf.ButterflyOperator.load(absolute(store))
+    stored = dbf.ButterflyOperator.load(absolute_place(store))
     operator = stored.T if transpose else stored.H if adjoint else stored
     started = time.perf_counter()
     if y.rstrip("/").endswith(".zarr"):
         with open_cluster(cluster, cluster_option, tls, workers) as where:
             done = dbf.stream_product(
                 operator,
-                absolute(x),
-                absolute(y),
+                absolute_place(x),
+                absolute_place(y),
                 cluster=where,
                 memory=memory,
                 overwrite=overwrite,
@@ -55,7 +55,7 @@ def apply(
             )
         shape, dtype, how = done.shape, done.dtype, f" by blocks of {done.columns} columns"
     else:
-        product = _product(operator, x)
+        product = _product_in_memory(operator, x)
         save_array(y, product)
         shape, dtype, how = product.shape, product.dtype, ""
     seconds = time.perf_counter() - started
@@ -65,8 +65,8 @@ def apply(
         print_lines([("product", f"{' x '.join(map(str, shape))} {dtype.name} in {y}, in {seconds:.3g} s{how}")])
 
 
-def _product(operator: dbf.ButterflyOperator, x: str) -> Any:
-    """Product in memory."""
+def _product_in_memory(operator: dbf.ButterflyOperator, x: str) -> Any:
+    """Product with the array in a file or a store, computed in memory."""
     right = load_array(x)
     if right.ndim not in (1, 2) or right.shape[0] != operator.shape[1]:
         rows, cols = operator.shape

@@ -13,7 +13,7 @@ import dbutterfly as dbf
 from ...identification.identify import is_unknown
 from ...sources.dispatch import as_source
 from ..exit_codes import check_tolerance
-from ..messages import say_plan, show_log
+from ..messages import show_log, show_plan
 from ..options import (
     AsJson,
     ChainText,
@@ -36,7 +36,7 @@ from ..options import (
     Workers,
 )
 from ..printing import factorization_json, factorization_lines, print_json, print_lines, verified_json
-from ..values import Interrupted, absolute, open_cluster, parse_job
+from ..values import Interrupted, absolute_place, open_cluster, parse_job
 
 __all__ = ["factorize"]
 
@@ -72,29 +72,30 @@ def factorize(
 
     A run that was cut off is continued by the same command. The plan goes to stderr.
     """
-    wrapped = as_source(absolute(source))
-    job = parse_job(wrapped, chain, tree, rank, tol if chain is None and rank is None else None, passes, orderings)
+    matrix = as_source(absolute_place(source))
+    job = parse_job(matrix, chain, tree, rank, tol if chain is None and rank is None else None, passes, orderings)
     with show_log(quiet, log_json), open_cluster(cluster, cluster_option, tls, workers) as where:
         resources: dict[str, Any] = {"cluster": where, "memory": memory}
         if is_unknown(job["orderings"]):
             asked = {name: job[name] for name in ("chain", "rank", "orderings")}
-            job["orderings"] = dbf.identify(wrapped, **asked, **resources, backend=backend)
+            job["orderings"] = dbf.identify(matrix, **asked, **resources, backend=backend)
             if not quiet and not log_json:
                 print(job["orderings"], file=sys.stderr)
         on_device: dict[str, Any] = {"backend": backend, "device_memory": device_memory}
-        planned = dbf.plan(wrapped, **job, **resources, **on_device, store=store)
-        resources["memory"] = planned.budget.memory  # what is free may change, the plan that was shown may not
+        planned = dbf.plan(matrix, **job, **resources, **on_device, store=store)
+        # Free memory may change until the run; the plan that was shown must not.
+        resources["memory"] = planned.budget.memory
         on_device["device_memory"] = planned.budget.device_memory
-        say_plan(planned, quiet, log_json)
+        show_plan(planned, quiet, log_json)
         bars = not quiet and not log_json
         started = time.perf_counter()
         try:
             found = dbf.factorize(
-                wrapped,
+                matrix,
                 **job,
                 **resources,
                 **on_device,
-                store=absolute(store),
+                store=absolute_place(store),
                 missing=missing,
                 sweeps=sweeps,
                 resume=not no_resume,
@@ -105,7 +106,7 @@ def factorize(
             raise Interrupted(f"interrupted; finished tasks are kept in {store}, and {same} resumes") from None
         seconds = time.perf_counter() - started
         wanted = verify or tol is not None
-        verified = dbf.verify(found, wrapped, **resources, progress=bars) if wanted else None
+        verified = dbf.verify(found, matrix, **resources, progress=bars) if wanted else None
     if report is not None:
         found.report(report)
     if as_json:

@@ -21,7 +21,7 @@ __all__ = ["KnownName", "generate"]
 
 
 class KnownName(enum.StrEnum):
-    """Matrices that can be generated."""
+    """Names of the matrices that can be generated."""
 
     DFT = "dft"
     HADAMARD = "hadamard"
@@ -36,7 +36,6 @@ class KnownName(enum.StrEnum):
     CAUCHY = "cauchy"
 
 
-# Kinds that draw random numbers take a seed.
 _MAKERS: dict[KnownName, Callable[..., KnownMatrix]] = {
     KnownName.DFT: dbf.matrices.dft,
     KnownName.HADAMARD: dbf.matrices.hadamard,
@@ -47,6 +46,7 @@ _MAKERS: dict[KnownName, Callable[..., KnownMatrix]] = {
     KnownName.LEGENDRE: dbf.matrices.legendre,
     KnownName.CAUCHY: dbf.matrices.cauchy,
 }
+# These draw random numbers, and take a seed.
 _RANDOM_MAKERS: dict[KnownName, Callable[..., KnownMatrix]] = {
     KnownName.ORTHOGONAL: dbf.matrices.orthogonal_butterfly,
     KnownName.GAUSSIAN: dbf.matrices.gaussian_butterfly,
@@ -74,17 +74,17 @@ def generate(
     """
     sides = None if chunks is None else parse_pair(chunks, "chunks")
     rng = np.random.default_rng(seed)
-    matrix = _make(kind, _check_size(kind, n, shape), {} if dtype is None else {"dtype": dtype}, rng)
+    matrix = _make(kind, _parse_size(kind, n, shape), {} if dtype is None else {"dtype": dtype}, rng)
     matrix = dbf.matrices.noisy(matrix, noise, seed=rng) if noise else matrix
     matrix = dbf.matrices.shuffled(matrix, seed=rng) if shuffle else matrix
     array = dbf.matrices.write(matrix, store, chunks=sides, overwrite=overwrite, progress=not quiet)
     if as_json:
-        print_json({"store": store, "chunks": list(array.chunks), **_known_json(matrix)})
+        print_json({"store": store, "chunks": list(array.chunks), **_matrix_json(matrix)})
     else:
-        print_lines(_known_lines(matrix, store, array.chunks))
+        print_lines(_matrix_lines(matrix, store, array.chunks))
 
 
-def _check_size(kind: KnownName, n: int | None, shape: str | None) -> int | tuple[int, int]:
+def _parse_size(kind: KnownName, n: int | None, shape: str | None) -> int | tuple[int, int]:
     if (n is None) == (shape is None):
         raise InputError("give the size as --n N, or the shape of a gaussian matrix as --shape R,C")
     if n is not None:
@@ -101,7 +101,7 @@ def _make(kind: KnownName, size: Any, dtype: dict[str, str], rng: np.random.Gene
     return _MAKERS[kind](size, **dtype)
 
 
-def _known_lines(matrix: KnownMatrix, store: str, chunks: tuple[int, ...]) -> list[tuple[str, str]]:
+def _matrix_lines(matrix: KnownMatrix, store: str, chunks: tuple[int, ...]) -> list[tuple[str, str]]:
     rows, cols = matrix.shape
     structure = "none of rank one" if matrix.chain is None else " ".join(map(repr, matrix.chain))
     return [
@@ -113,7 +113,7 @@ def _known_lines(matrix: KnownMatrix, store: str, chunks: tuple[int, ...]) -> li
     ]
 
 
-def _known_json(matrix: KnownMatrix) -> dict[str, Any]:
+def _matrix_json(matrix: KnownMatrix) -> dict[str, Any]:
     return {
         "matrix": repr(matrix.f),
         "shape": list(matrix.shape),

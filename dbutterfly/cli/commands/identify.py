@@ -13,7 +13,7 @@ from ...sources.dispatch import as_source
 from ..exit_codes import ABOVE_TOLERANCE
 from ..options import AsJson, ChainText, ClusterOptions, ClusterText, Memory, Rank, Source, TlsText, Workers
 from ..printing import print_json, print_lines
-from ..values import absolute, open_cluster, parse_chain, parse_levels, parse_orderings, save_array
+from ..values import absolute_place, open_cluster, parse_chain, parse_levels, parse_orderings, save_array
 
 __all__ = ["identification_lines", "identify"]
 
@@ -47,11 +47,11 @@ def identify(
     They are written as files that --orderings of the other commands takes. Exit with code 3 if none were found that
     hold up beside the noise; the best are written all the same.
     """
-    wrapped = as_source(absolute(source))
+    matrix = as_source(absolute_place(source))
     with open_cluster(cluster, cluster_option, tls, workers) as where:
         found = dbf.identify(
-            wrapped,
-            parse_chain(chain, wrapped.shape),
+            matrix,
+            parse_chain(chain, matrix.shape),
             method=method,
             levels=None if levels is None else parse_levels(levels),
             orderings=parse_orderings(orderings),
@@ -74,7 +74,7 @@ def identify(
 
 
 def identification_lines(found: IdentifiedOrderings) -> list[tuple[str, str]]:
-    """What to print of orderings that were found."""
+    """Names and texts that describe orderings that were found."""
     lines = [("orderings", str(found))]
     for level, residual, floor in zip(found.levels, found.residuals, found.floors, strict=True):
         lines.append((f"cut {level}", f"residual {residual:.4g}, {floor:.4g} if the noise were all"))

@@ -28,7 +28,7 @@ from ..options import (
     Workers,
 )
 from ..printing import print_json, print_lines
-from ..values import absolute, choose_cluster, parse_bandwidth, parse_job
+from ..values import absolute_place, choose_cluster, parse_bandwidth, parse_job
 
 __all__ = ["plan"]
 
@@ -74,11 +74,11 @@ def plan(
     if read_bandwidth is None and gpu is not None:
         read_bandwidth = "1GB/s"
     bandwidth = None if read_bandwidth is None else parse_bandwidth(read_bandwidth)
-    wrapped = as_source(absolute(source))
-    job = parse_job(wrapped, chain, tree, rank, tol, passes, orderings)
+    matrix = as_source(absolute_place(source))
+    job = parse_job(matrix, chain, tree, rank, tol, passes, orderings)
     kind = choose_cluster(cluster, cluster_option, tls, workers)
     planned = dbf.plan(
-        wrapped, **job, cluster=kind, memory=memory, device_memory=device_memory, backend="numpy", store=store
+        matrix, **job, cluster=kind, memory=memory, device_memory=device_memory, backend="numpy", store=store
     )
     stages = {} if bandwidth is None else planned.stage_seconds(bandwidth, gpu)
     if as_json:

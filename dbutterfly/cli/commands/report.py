@@ -9,7 +9,7 @@ import typer
 import dbutterfly as dbf
 
 from ..options import Store
-from ..values import absolute
+from ..values import absolute_place
 
 __all__ = ["report"]
 
@@ -22,5 +22,5 @@ def report(
 
     It is one HTML file that needs neither other files nor a network.
     """
-    dbf.open(absolute(store)).report(file)
+    dbf.open(absolute_place(store)).report(file)
     print(f"written: {file}")

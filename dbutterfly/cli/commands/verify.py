@@ -11,7 +11,7 @@ import dbutterfly as dbf
 from ..exit_codes import check_tolerance
 from ..options import AsJson, ClusterOptions, ClusterText, Memory, Quiet, Source, Store, TlsText, Tolerance, Workers
 from ..printing import print_json, print_lines, verified_json
-from ..values import absolute, open_cluster
+from ..values import absolute_place, open_cluster
 
 __all__ = ["verify"]
 
@@ -38,7 +38,7 @@ def verify(
     with open_cluster(cluster, cluster_option, tls, workers) as where:
         verified = dbf.verify(
             found,
-            absolute(source),
+            absolute_place(source),
             samples=samples,
             seed=seed,
             cluster=where,

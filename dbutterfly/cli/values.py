@@ -17,6 +17,7 @@ from ..execution.clusters.options import parse_options
 from ..planning.sizes import parse_memory
 from ..sources.base import MatrixSource
 from ..storage.arrays import read_array
+from ..storage.files import write_whole
 from ..structure.chain import Chain
 
 __all__ = [
@@ -169,15 +170,10 @@ def save_array(place: str, array: NDArray[Any]) -> None:
     InputError
         If it cannot be written.
     """
-    unfinished = Path(f"{place}.{os.getpid()}.unfinished")
     try:
-        with unfinished.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-        unfinished.replace(place)
+        write_whole(place, lambda file: np.save(file, array, allow_pickle=False))
     except OSError as error:
         raise InputError(f"{place!r} cannot be written: {error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def choose_cluster(where: str | None, pairs: list[str] | None, tls: str | None, workers: int | None) -> Kind:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, StoreError
+from ..storage.files import write_whole
 from ..storage.manifest import FORMAT, OPERATOR, Manifest, index_arrays, name_sides
 from ..storage.run_store import RunStore
 from ..structure.chain import Chain
@@ -21,7 +21,7 @@ __all__ = ["load_factors", "save_factors"]
 
 
 def save_factors(place: Any, ks_values: Sequence[NDArray[Any]], chain: Chain, orderings: Orderings) -> None:
-    """See :meth:`dbutterfly.ButterflyOperator.save`."""
+    """Write factors and orderings; see :meth:`dbutterfly.ButterflyOperator.save`."""
     sides = orderings.sides
     if not _is_npz(place):
         patterns = [list(pattern) for pattern in chain]
@@ -30,19 +30,15 @@ def save_factors(place: Any, ks_values: Sequence[NDArray[Any]], chain: Chain, or
         return
     arrays, named = index_arrays(sides), {name: np.array(side) for name, side in sides.items() if isinstance(side, str)}
     factors = {f"factor_{index}": values for index, values in enumerate(ks_values)}
-    unfinished = Path(f"{os.fspath(place)}.{os.getpid()}.unfinished")
+    contents = {"format": np.array(FORMAT), **factors, **arrays, **named}
     try:
-        with unfinished.open("wb") as file:
-            np.savez(file, allow_pickle=False, format=np.array(FORMAT), **factors, **arrays, **named)
-        unfinished.replace(place)
+        write_whole(place, lambda file: np.savez(file, allow_pickle=False, **contents))
     except OSError as error:
         raise InputError(f"place={os.fspath(place)!r} cannot be written: {error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def load_factors(place: Any) -> tuple[list[NDArray[Any]], Orderings]:
-    """See :meth:`dbutterfly.ButterflyOperator.load`."""
+    """Read factors and orderings; see :meth:`dbutterfly.ButterflyOperator.load`."""
     if _is_npz(place):
         return _load_npz(os.fspath(place))
     run = RunStore.open(place)

@@ -73,6 +73,12 @@ def test_files_are_replaced_whole(tmp_path):
         operator().save(tmp_path / "no" / "op.npz")
 
 
+def test_a_file_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match=r"op.npz' cannot be written: \[Errno 20\]"):
+        operator().save(tmp_path / "file" / "op.npz")
+
+
 def test_groups_are_not_replaced(tmp_path):
     operator().save(tmp_path / "op.zarr")
     with pytest.raises(StoreError, match="already holds something"):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ....errors import InputError
 from ....planning.sizes import format_bytes
+from ....storage.files import write_whole
 from ....structure.chain import Chain
 from ....structure.orderings import Orderings
 from ....structure.tree import Tree, tree_leaves
@@ -106,13 +107,9 @@ def write_page(path: str | os.PathLike[str], text: str) -> None:
     InputError
         If it cannot be written.
     """
-    place = Path(path)
-    unfinished = place.with_name(f"{place.name}.{os.getpid()}.unfinished")
     try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(place)
+        write_whole(Path(path), lambda file: file.write(text.encode()))
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise InputError(
             f"report {os.fspath(path)!r} cannot be written: {error}; name a file in a directory"
         ) from error

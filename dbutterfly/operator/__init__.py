@@ -1,1 +1,1 @@
-"""The factors as a linear operator: products, inverses, norms, files, and products of stored matrices."""
+"""The factors as a linear operator: products, inverses, norms, files, and products with stored matrices."""

@@ -1,4 +1,4 @@
-"""Checks of the factors and orderings that are to make an operator."""
+"""Checks of the factors and orderings that an operator is made of."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from ..structure.chain import Chain, Pattern
 from ..structure.orderings import Orderings
 
 __all__ = [
+    "SUPPORTED",
     "Index",
-    "chainable_factors",
     "check_chain",
     "check_factors",
     "check_permutations",
-    "transpose_factors",
 ]
 
 Index: TypeAlias = NDArray[np.int64]
+"""Permutation of one side, as an array of indices."""
 
-_DTYPE_CHARS = "fdFD"  # float32, float64, complex64, complex128
+SUPPORTED = "fdFD"
+"""NumPy's characters of the dtypes that factors may have: float32, float64, complex64 and complex128."""
 
 
 def check_factors(ks_values: Iterable[ArrayLike]) -> tuple[NDArray[Any], ...]:
-    """Factors as arrays of native byte order, not copied where they are that.
+    """Return factors as arrays of native byte order; only those of the other byte order are copied.
 
     Raises
     ------
@@ -49,7 +50,7 @@ def _check_factor(values: NDArray[Any], index: int) -> NDArray[Any]:
             f"ks_values[{index}] has shape {values.shape}; every factor is a 4-D array (a, b, c, d) without an empty "
             "axis, and a single one is passed as [values]"
         )
-    if values.dtype.char not in _DTYPE_CHARS:
+    if values.dtype.char not in SUPPORTED:
         raise InputError(
             f"ks_values[{index}] has dtype {values.dtype}; convert it with astype to float32, float64, complex64 or "
             "complex128"
@@ -58,7 +59,7 @@ def _check_factor(values: NDArray[Any], index: int) -> NDArray[Any]:
 
 
 def check_chain(factors: Sequence[NDArray[Any]]) -> Chain:
-    """Chain of some factors.
+    """Return the chain of some factors.
 
     Raises
     ------
@@ -76,7 +77,7 @@ def check_chain(factors: Sequence[NDArray[Any]]) -> Chain:
 
 
 def check_permutations(orderings: Orderings, chain: Chain) -> tuple[Index | None, Index | None]:
-    """Index arrays of both sides, None for the standard order.
+    """Return the index arrays of both sides, None for the standard order.
 
     Raises
     ------
@@ -93,15 +94,3 @@ def check_permutations(orderings: Orderings, chain: Chain) -> tuple[Index | None
             f"ends with d = 1, not {chain!r}; pass an index array"
         )
     return orderings.permutations(chain)
-
-
-def transpose_factors(factors: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
-    """Factors of the transpose, as views."""
-    return tuple(values.swapaxes(1, 2) for values in reversed(factors))
-
-
-def chainable_factors(ks_values: Sequence[NDArray[Any]], chain: Chain) -> tuple[tuple[NDArray[Any], ...], Chain, bool]:
-    """Factors and chain of an operator, or of its transpose, said third, where only that one is chainable."""
-    if chain.ranks is None and chain.T.ranks is not None:
-        return transpose_factors(ks_values), chain.T, True
-    return tuple(ks_values), chain, False

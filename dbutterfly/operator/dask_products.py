@@ -1,4 +1,4 @@
-"""Products with the columns of a Dask array, chunk by chunk, gathered nowhere."""
+"""Products with a Dask array, chunk by chunk of its columns; the array is never gathered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["is_dask_array", "multiply_chunks"]
 
 
 def is_dask_array(x: Any) -> bool:
-    """Whether ``x`` is a Dask array: known without importing what may not be there."""
+    """Whether ``x`` is a Dask array, told by its attributes, so that ``dask.array`` is not imported for it."""
     return hasattr(x, "dask") and hasattr(x, "map_blocks")
 
 
@@ -36,9 +36,9 @@ def multiply_chunks(operator: Any, x: Any) -> Any:
     chunks = ((rows,), *whole.chunks[1:])
     dtype = np.result_type(operator.dtype, x.dtype)
     sent = dask.delayed(operator, pure=True, traverse=False)
-    return whole.map_blocks(_product, sent, dtype=dtype, chunks=chunks, meta=np.empty((0,) * x.ndim, dtype))
+    return whole.map_blocks(_multiply, sent, dtype=dtype, chunks=chunks, meta=np.empty((0,) * x.ndim, dtype))
 
 
-def _product(block: NDArray[Any], operator: Any) -> NDArray[Any]:
+def _multiply(block: NDArray[Any], operator: Any) -> NDArray[Any]:
     product: NDArray[Any] = operator @ block
     return product

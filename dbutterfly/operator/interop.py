@@ -1,4 +1,4 @@
-"""Operators of other packages from ours, and ours from theirs."""
+"""Conversions between operators of this package and those of SciPy, lazylinop and PyLops."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["from_lazylinop", "lazylinop_of", "pylops_of", "sparse_factors"]
 
 
 def sparse_factors(ks_values: Sequence[NDArray[Any]], rows: Index | None, cols: Index | None) -> list[sparse.csr_array]:
-    """Sparse matrices whose product is the matrix of some factors, orderings folded into the first and the last."""
+    """Sparse matrices whose product is the matrix; the orderings are folded into the first and the last."""
     factors = [_to_csr(values) for values in ks_values]
     if rows is not None:
         factors[0] = factors[0][np.argsort(rows)]
@@ -43,7 +43,7 @@ def _to_csr(values: NDArray[Any]) -> sparse.csr_array:
 
 
 def lazylinop_of(operator: Any) -> Any:
-    """See :meth:`dbutterfly.ButterflyOperator.to_lazylinop`."""
+    """Operator of lazylinop; see :meth:`dbutterfly.ButterflyOperator.to_lazylinop`."""
     lazylinop = _import("lazylinop", "lazylinop psutil pandas")
     _import("lazylinop.butterfly", "lazylinop psutil pandas")
     is_standard = operator.orderings.rows is None and operator.orderings.cols is None
@@ -78,7 +78,7 @@ def from_lazylinop(operator: Any) -> tuple[list[NDArray[Any]], Orderings]:
 
 
 def pylops_of(operator: Any) -> Any:
-    """See :meth:`dbutterfly.ButterflyOperator.to_pylops`."""
+    """Operator of PyLops; see :meth:`dbutterfly.ButterflyOperator.to_pylops`."""
     return _import("pylops", "pylops").aslinearoperator(operator)
 
 

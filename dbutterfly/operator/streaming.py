@@ -1,7 +1,7 @@
 """Products of an operator with a stored matrix of any number of columns, block by block, into another stored matrix.
 
-Every block of columns is a task, which reads it whole, multiplies it and writes whole chunks of the product; the engine
-is that of a factorization, so that blocks are read ahead, tried again, and multiplied on threads or on a cluster alike.
+Every block of columns is a task, which reads it whole, multiplies it and writes whole chunks of the product. The engine
+is that of a factorization: it reads blocks ahead, tries them again, and runs them on threads or on a cluster alike.
 """
 
 from __future__ import annotations
@@ -29,26 +29,33 @@ from .butterfly import ButterflyOperator
 __all__ = ["StreamedProduct", "stream_product"]
 
 CHUNK_BYTES = 1 << 24
-"""Most bytes of a chunk of the product, if one row of a block is not longer."""
+"""Most bytes of a chunk of the product, if one row of a block is not longer.
+
+Not tuned: no benchmark varies it.
+"""
 
 WORK_COLUMNS = 64
-"""Columns of which the kernels hold copies between two factors, besides operand and product."""
+"""Columns of which the kernels hold copies between two factors, besides operand and product.
+
+Twice the 32 columns that the compiled kernels take through all factors together (``COLUMNS`` in
+``kernels/products/jit/compiler.py``). ``test_memory_beyond_the_idle_size_is_bounded`` checks the budget that follows.
+"""
 
 
 @dataclass(frozen=True)
 class StreamedProduct:
-    """What a streamed product did.
+    """Measurements of a streamed product.
 
     Attributes
     ----------
     shape : (int, int)
-        Of the product.
+        Shape of the product.
     dtype : dtype
-        Of the product.
+        Dtype of the product.
     columns : int
-        In a block.
+        Columns of a block; the last block may have fewer.
     tasks : int
-        Blocks.
+        Number of blocks.
     bytes_read : int
         Bytes of the chunks of the operand that were read.
     """
@@ -78,7 +85,7 @@ def stream_product(
     Parameters
     ----------
     operator : ButterflyOperator
-        Or its transpose or adjoint.
+        Operator to multiply by, such as a transpose or adjoint.
     source : array_like, zarr.Array, path, ...
         Matrix with as many rows as the operator has columns, as for :func:`dbutterfly.factorize`.
     destination : path, URL or Zarr store
@@ -94,7 +101,7 @@ def stream_product(
     Returns
     -------
     StreamedProduct
-        What was done. NaN and infinities go through the product as they do in NumPy.
+        Measurements. NaN and infinities go through the product as they do in NumPy.
 
     Raises
     ------
@@ -135,7 +142,13 @@ def stream_product(
 
 
 def _columns_of_block(operator: ButterflyOperator, source: MatrixSource, dtype: np.dtype[Any], memory: int) -> int:
-    """Columns that fit: whole chunks if that can be, else as many as divide one."""
+    """Columns of a block that fits into memory: whole chunks if one fits, else a divisor of a chunk.
+
+    Raises
+    ------
+    MemoryBudgetError
+        If no column fits.
+    """
     rows, cols = operator.shape
     operand = 2 * cols * source.dtype.itemsize  # the block that is multiplied and the one that is read meanwhile
     each = operand + (2 * cols + 2 * rows) * dtype.itemsize  # contiguous operand, product, and what is written of it
@@ -156,7 +169,7 @@ def _columns_of_block(operator: ButterflyOperator, source: MatrixSource, dtype: 
 
 @dataclass(frozen=True, eq=False)
 class ProductJob(Job):
-    """What the tasks of a product share."""
+    """Source, place of the product and operator, which all tasks share."""
 
     source: MatrixSource
     workspace: Any
@@ -164,12 +177,12 @@ class ProductJob(Job):
 
 
 class ProductPlace:
-    """The product as the workspace of an engine: one array, which is written only.
+    """Workspace of an engine that holds nothing but the product: one array, which is written and never read.
 
     Parameters
     ----------
     array : zarr.Array
-        Where it goes.
+        Array of the product.
     """
 
     def __init__(self, array: Any) -> None:
@@ -177,18 +190,18 @@ class ProductPlace:
         self.shared = is_shared(array)
 
     def write(self, name: str, selection: Selection, values: NDArray[Any]) -> None:
-        """Write a range of whole chunks; that a task has ended is not kept.
+        """Write a range of whole chunks of the product. Marks of tasks that have ended are dropped.
 
         Raises
         ------
         StoreError
-            If that fails.
+            If writing fails.
         """
         if name == ProductTask.stage:
             write_range(self._array, selection, values)
 
     def read(self, name: str, selection: Selection) -> NDArray[Any]:
-        """Nothing can be read."""
+        """Refuse: nothing can be read."""
         raise CheckpointError(f"{name} is not kept", name, selection)
 
 
@@ -202,15 +215,15 @@ class ProductTask(Task):
 
     @property
     def label(self) -> str:
-        """Name with the range covered."""
+        """Name of the task, with its columns."""
         return f"product of columns {self.first}..{self.last - 1}"
 
     def source_of(self, job: ProductJob) -> MatrixSource:
-        """The matrix."""
+        """Matrix that the task reads."""
         return job.source
 
     def read_source(self, job: ProductJob) -> Inputs:
-        """Read the columns."""
+        """Read the columns of the block."""
         grid = job.source.read(*_axes(job.source), Tile(0, 1, self.first, self.last))
         return {"columns": grid[0, :, :, 0].T}
 
@@ -219,12 +232,12 @@ class ProductTask(Task):
         return job.source.bytes_touched(*_axes(job.source), Tile(0, 1, self.first, self.last))
 
     def compute(self, job: ProductJob, inputs: Inputs) -> list[Output]:
-        """Multiply them."""
+        """Multiply the block."""
         product = job.operator.apply(inputs["columns"])
         return [Output(self.stage, (slice(None), slice(self.first, self.last)), product)]
 
 
 def _axes(source: MatrixSource) -> tuple[Axis, Axis]:
-    """All rows as one group, every column as one."""
+    """Axes that view the matrix as one group of all rows, and a group of every column."""
     (rows, cols), (row_edges, col_edges) = source.shape, source.edges
     return Axis(rows, 1, False, edges=row_edges), Axis(cols, cols, False, edges=col_edges)

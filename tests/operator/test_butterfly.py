@@ -373,3 +373,12 @@ def test_relative_errors_are_small_for_chains_of_every_kind(dtype, chain, seed, 
         assert np.linalg.norm(found - exact) <= bar * np.linalg.norm(exact)
     gap = abs(np.vdot(y.astype(wide), ax) - np.vdot(ahy, x.astype(wide)))
     assert gap <= bar * np.linalg.norm(y) * np.linalg.norm(ax)
+
+
+def test_the_class_defines_all_its_methods_itself():
+    """A reader of the file sees what ``help(ButterflyOperator)`` shows: no method of ours is in a base alone."""
+    ours = {name for name in dir(ButterflyOperator) if not name.startswith("_") and not hasattr(LinearOperator, name)}
+    data = {"ks_values", "nbytes", "nbytes_prepared", "nnz"}
+    assert ours - set(vars(ButterflyOperator)) == data
+    assert all(f"\n    {name} : " in ButterflyOperator.__doc__ for name in data)
+    assert all(value.__doc__ for name, value in vars(ButterflyOperator).items() if not name.startswith("_"))

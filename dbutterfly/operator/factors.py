@@ -1,0 +1,95 @@
+"""Factors made of others: transposed, fused, of another dtype, of lower ranks, or multiplied out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ..errors import ChainError, InputError
+from ..kernels.factors.rounding import round_product
+from ..kernels.products.fusion import fuse_factors
+from ..kernels.products.ksmm import dense_product
+from ..structure.chain import Chain
+from ..structure.fusion import groups_of_count
+from .checks import SUPPORTED, Index
+
+__all__ = [
+    "chainable_factors",
+    "convert_factors",
+    "dense_matrix",
+    "fuse_neighbours",
+    "prune_factors",
+    "transpose_factors",
+]
+
+
+def transpose_factors(factors: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
+    """Factors of the transpose, as views."""
+    return tuple(values.swapaxes(1, 2) for values in reversed(factors))
+
+
+def chainable_factors(ks_values: Sequence[NDArray[Any]], chain: Chain) -> tuple[tuple[NDArray[Any], ...], Chain, bool]:
+    """Factors of a matrix, or of its transpose where only that chain is chainable.
+
+    Returns
+    -------
+    tuple of ndarray
+        Factors.
+    Chain
+        Their chain, which is chainable if either of the two is.
+    bool
+        Whether they are those of the transpose.
+    """
+    if chain.ranks is None and chain.T.ranks is not None:
+        return transpose_factors(ks_values), chain.T, True
+    return tuple(ks_values), chain, False
+
+
+def fuse_neighbours(ks_values: Sequence[NDArray[Any]], chain: Chain, n: int) -> list[NDArray[Any]]:
+    """Multiply neighbours together until ``n`` factors are left; see :meth:`dbutterfly.ButterflyOperator.fuse`."""
+    groups = groups_of_count(chain.patterns, n)
+    return [np.ascontiguousarray(fuse_factors([ks_values[index] for index in group])) for group in groups]
+
+
+def convert_factors(ks_values: Sequence[NDArray[Any]], dtype: DTypeLike) -> list[NDArray[Any]]:
+    """Convert factors to another dtype; see :meth:`dbutterfly.ButterflyOperator.astype`."""
+    wanted, common = np.dtype(dtype), np.result_type(*ks_values)
+    if wanted.char not in SUPPORTED:
+        raise InputError(f"dtype={wanted} is not supported; use float32, float64, complex64 or complex128")
+    if common.kind == "c" and wanted.kind != "c":
+        raise InputError(f"dtype={wanted} would lose the imaginary parts of an operator of dtype {common}")
+    return [values.astype(wanted) for values in ks_values]
+
+
+def prune_factors(
+    ks_values: Sequence[NDArray[Any]], chain: Chain, tol: float
+) -> tuple[Sequence[NDArray[Any]], bool] | None:
+    """Lower the ranks of the junctions; see :meth:`dbutterfly.ButterflyOperator.prune`.
+
+    Returns
+    -------
+    (sequence of ndarray, bool) or None
+        Factors of the least ranks, and whether they are those of the transpose, as in :func:`chainable_factors`; None
+        if no rank can be lowered.
+    """
+    if not (isinstance(tol, (int, float)) and 0 <= tol <= 1):
+        raise InputError(f"tol={tol!r} is no relative error; use a number from 0 to 1, such as 1e-6")
+    factors, chain, is_transposed = chainable_factors(ks_values, chain)
+    if chain.ranks is None:
+        raise ChainError(f"{chain!r} is not chainable, so its junctions have no ranks to lower")
+    kept, _ = round_product(factors, chain, tol)
+    if Chain([values.shape for values in kept]) == chain:
+        return None
+    return kept, is_transposed
+
+
+def dense_matrix(ks_values: Sequence[NDArray[Any]], rows: Index | None, cols: Index | None) -> NDArray[Any]:
+    """Multiply factors out, and undo the orderings; see :meth:`dbutterfly.ButterflyOperator.to_dense`."""
+    product: NDArray[Any] = dense_product(ks_values)
+    for axis, index in enumerate((rows, cols)):
+        if index is not None:
+            product = np.take(product, np.argsort(index), axis=axis)
+    return product

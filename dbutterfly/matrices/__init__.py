@@ -1,7 +1,7 @@
 """Known transforms, kernels and random butterflies, whose chain and orderings come with them.
 
-Every matrix here is an entry function: any block of any size costs what the block costs, nothing of shape ``(M, N)`` is
-held, and :func:`write` streams it into a Zarr array. They are what the factorization is tried and tested on.
+Every matrix here is an entry function. A block costs what its entries cost, wherever it lies; nothing of shape
+``(M, N)`` is held, and :func:`write` streams a matrix into a Zarr array. Tests and benchmarks factorize these matrices.
 
 - Butterflies of rank one, exactly: :func:`dft`, :func:`hadamard`, :func:`orthogonal_butterfly`,
   :func:`gaussian_butterfly`, and :func:`butterfly` for given factors of any rank.

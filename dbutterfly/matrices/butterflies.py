@@ -17,7 +17,7 @@ from ..structure.chain import Chain
 from ..structure.orderings import Orderings
 from .known import Indices, KnownMatrix, Seed, check_chain, check_power, generator
 from .noise import standard_normal
-from .permutations import stored
+from .permutations import undo_orderings
 
 __all__ = ["butterfly", "gaussian_butterfly", "orthogonal_butterfly"]
 
@@ -35,7 +35,7 @@ def butterfly(ks_values: Sequence[NDArray[Any]], orderings: Any = None) -> Known
     Returns
     -------
     KnownMatrix
-        Of the common dtype of the factors. Its norm is exact.
+        Matrix of the common dtype of the factors. Its norm is exact.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def butterfly(ks_values: Sequence[NDArray[Any]], orderings: Any = None) -> Known
     dtype = check_dtype(np.result_type(*factors))
     layered = [factor.reshape(layer) for factor, layer in zip(factors, _layers(chain), strict=True)]
     matrix = KnownMatrix(_Product(chain, _tables(layered, dtype)), chain.shape, dtype, norm=_norm(layered), chain=chain)
-    return stored(matrix, Orderings.from_any(orderings))
+    return undo_orderings(matrix, Orderings.from_any(orderings))
 
 
 def orthogonal_butterfly(n: int, *, dtype: DTypeLike = np.float64, seed: Seed = None) -> KnownMatrix:
@@ -78,7 +78,7 @@ def orthogonal_butterfly(n: int, *, dtype: DTypeLike = np.float64, seed: Seed = 
     Returns
     -------
     KnownMatrix, shape (n, n)
-        Orthogonal or unitary, in standard order.
+        Orthogonal or unitary matrix, in standard order.
 
     Raises
     ------
@@ -110,7 +110,8 @@ def gaussian_butterfly(
     Returns
     -------
     KnownMatrix
-        In standard order. Entries have variance 1 for a chain of rank one, else the product of the junctions' ranks.
+        Matrix in standard order. Its entries have variance 1 for a chain of rank one, else the product of the ranks of
+        the junctions.
 
     Raises
     ------
@@ -123,7 +124,7 @@ def gaussian_butterfly(
 
 @dataclass(frozen=True, eq=False)
 class _Product:
-    """Entries of a chain of factors.
+    """Entry function of a product of factors.
 
     ``tables[l][:, :, i mod R_l, j // C_l]`` is the small matrix that factor l contributes to entry (i, j), R_l the
     product of the row radices from l on and C_l that of the column radices after l.
@@ -159,9 +160,11 @@ class _Product:
         return total
 
     def _period(self, index: int) -> int:
+        """Number R such that factor ``index`` depends on i modulo R."""
         return int(self.tables[index].shape[2])
 
     def _stride(self, index: int) -> int:
+        """Number C such that factor ``index`` depends on j divided by C."""
         return self.chain.shape[1] // int(self.tables[index].shape[3])
 
 
@@ -186,6 +189,7 @@ def _layers(chain: Chain) -> list[tuple[int, ...]]:
 
 
 def _tables(layered: Sequence[NDArray[Any]], dtype: np.dtype[Any]) -> tuple[NDArray[Any], ...]:
+    """Factors as the ``tables`` of :class:`_Product`, shapes (rank before, rank after, m d, a n)."""
     tables = []
     for factor in layered:
         a, before, m, n, after, d = factor.shape
@@ -211,12 +215,14 @@ def _norm(layered: Sequence[NDArray[Any]]) -> float:
 
 
 def _rotations(rng: np.random.Generator, a: int, d: int) -> NDArray[Any]:
+    """Random 2 x 2 rotations by uniform angles, shape (a, 2, 2, d)."""
     angle = rng.uniform(0, 2 * math.pi, (a, d))
     return _two_by_two(np.cos(angle), np.sin(angle), -np.sin(angle), np.cos(angle))
 
 
 def _unitaries(rng: np.random.Generator, a: int, d: int) -> NDArray[Any]:
-    # Haar measure of U(2): three uniform phases, and a uniform squared cosine (Zyczkowski and Kus, 1994).
+    """Random unitary 2 x 2 matrices of Haar measure, shape (a, 2, 2, d)."""
+    # The Haar measure of U(2): three uniform phases, and a uniform squared cosine (Zyczkowski and Kus, 1994).
     squared = rng.random((a, d))
     cos, sin = np.sqrt(squared), np.sqrt(1 - squared)
     common, first, second = np.exp(1j * rng.uniform(0, 2 * math.pi, (3, a, d)))
@@ -226,5 +232,5 @@ def _unitaries(rng: np.random.Generator, a: int, d: int) -> NDArray[Any]:
 
 
 def _two_by_two(top_left: Any, top_right: Any, bottom_left: Any, bottom_right: Any) -> NDArray[Any]:
-    """Shape (a, 2, 2, d) from four arrays of shape (a, d)."""
+    """Stack four arrays of shape (a, d) to 2 x 2 matrices, shape (a, 2, 2, d)."""
     return np.stack([np.stack([top_left, top_right], 1), np.stack([bottom_left, bottom_right], 1)], 1)

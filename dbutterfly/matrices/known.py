@@ -1,4 +1,4 @@
-"""The type of a matrix whose structure is known, and the checks of arguments that all makers of one share."""
+"""Matrices whose norm and butterfly structure are known, and checks of the arguments that all of them share."""
 
 from __future__ import annotations
 
@@ -33,8 +33,16 @@ __all__ = [
 ]
 
 Indices: TypeAlias = NDArray[np.int64]
+"""Rows or columns of a block."""
+
 Seed: TypeAlias = "int | np.random.Generator | None"
+"""Seed of random numbers; None is new at every call."""
+
 Matrix: TypeAlias = "Entries | NDArray[Any]"
+"""Matrix that can be made noisy, shuffled or written."""
+
+PANEL_ENTRIES = 1 << 20
+"""Entries that are evaluated at a time for a norm: at most 16 MiB, unless one row is longer. Not tuned."""
 
 
 class KnownMatrix(Entries):
@@ -70,7 +78,7 @@ class KnownMatrix(Entries):
 
     Notes
     -----
-    So ``factorize(Z, Z.chain, orderings=Z.orderings)`` is the factorization that fits a known matrix ``Z``.
+    ``factorize(Z, Z.chain, orderings=Z.orderings)`` is the factorization that fits a known matrix ``Z``.
     """
 
     def __init__(
@@ -97,7 +105,7 @@ class KnownMatrix(Entries):
 
 
 def as_known(matrix: Matrix) -> KnownMatrix:
-    """Return ``matrix`` as a KnownMatrix; where its norm is not known, that evaluates every entry once."""
+    """Return ``matrix`` as a KnownMatrix. A norm that is not known is computed, which evaluates every entry once."""
     if isinstance(matrix, KnownMatrix):
         return matrix
     entries = as_entries(matrix)
@@ -123,7 +131,8 @@ def as_entries(matrix: Any) -> Entries:
 
 
 def _frobenius_norm(entries: Entries) -> float:
-    step = max((1 << 20) // entries.shape[1], 1)
+    """Frobenius norm, from panels of whole rows."""
+    step = max(PANEL_ENTRIES // entries.shape[1], 1)
     total = 0.0
     for start in range(0, entries.shape[0], step):
         panel = entries.block(slice(start, start + step), slice(None))
@@ -134,6 +143,8 @@ def _frobenius_norm(entries: Entries) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Stored:
+    """Entry function of an array in memory."""
+
     array: NDArray[Any]
 
     def __repr__(self) -> str:
@@ -184,7 +195,7 @@ def check_choice(value: Any, name: str, choices: Sequence[str]) -> str:
 
 
 def draw_entropy(seed: Any) -> int:
-    """Draw an integer from a seed: what an entry function keeps, to draw the same numbers in any process."""
+    """Draw an integer from a seed. An entry function keeps it, to draw the same numbers in any process."""
     return int(generator(seed).integers(2**63))
 
 

@@ -1,4 +1,4 @@
-"""Legendre polynomials of any degree at a bounded cost per value, with the Gauss-Legendre nodes found by them."""
+"""Legendre polynomials of any degree at a bounded cost per value, and the Gauss-Legendre nodes as their roots."""
 
 from __future__ import annotations
 
@@ -12,11 +12,20 @@ from numpy.typing import NDArray
 
 __all__ = ["GaussNodes", "gauss_nodes", "legendre_values"]
 
-# Degrees below this one go through the recurrence, the others through the expansion in Bessel functions, whose
-# truncated terms are then below 1e-15.
 _FIRST_ASYMPTOTIC = 32
+"""Least degree whose values come from the expansion in Bessel functions; those below come from the recurrence.
+
+The truncated terms of the expansion are below 1e-15 from here on (``tests/matrices/test_legendre_nodes.py``).
+"""
+
 _ORDERS = 6
-_TERMS = 48  # of the power series in theta^2, whose terms fall by 4 each at theta = pi/2
+"""Terms of the expansion in ``mu^-2``: ``mu^-12``, the power in the next one, is below 1e-18."""
+
+_TERMS = 48
+"""Terms of the power series in ``theta^2``. They fall by a factor of 4 each at ``theta = pi/2``, the worst place."""
+
+_NEWTON_STEPS = 6
+"""Steps of Newton's method for the nodes; each squares the error. Not tuned."""
 
 _Table = NDArray[np.float64]
 
@@ -51,7 +60,7 @@ def gauss_nodes(n: int) -> GaussNodes:
     2012). The weight at a node is ``2 / (d P_n(cos theta) / d theta)^2``.
     """
     angle: _Table = np.arange(0.75, (n + 1) // 2) * (math.pi / (n + 0.5))
-    for _ in range(6):
+    for _ in range(_NEWTON_STEPS):
         below, value = legendre_values(angle, np.array([n - 1, n])).T
         slope = -n * (below - np.cos(angle) * value) / np.sin(angle)
         angle -= value / slope
@@ -98,7 +107,7 @@ def legendre_values(angle: _Table, degree: NDArray[np.int64]) -> _Table:
 
 
 def _recurrence(angle: _Table, last: int) -> _Table:
-    """Degrees 0 .. last, from differences of neighbours: exact at the end of the interval, where P = 1."""
+    """Values of degrees 0 .. last, from differences of neighbours: exact at the end of the interval, where P = 1."""
     versine = 2 * np.sin(angle / 2) ** 2  # 1 - cos(angle) without cancellation
     values = np.ones((last + 1, angle.size))
     step = np.zeros(angle.size)
@@ -109,6 +118,7 @@ def _recurrence(angle: _Table, last: int) -> _Table:
 
 
 def _expansion(angle: _Table, mu: _Table) -> _Table:
+    """Values of degrees ``mu - 1/2``, by the expansion in Bessel functions in :func:`legendre_values`."""
     even, odd = _series()
     orders = mu ** (-2.0 * np.arange(_ORDERS)[:, None])
     amplitude = np.sqrt(angle / np.sin(angle))

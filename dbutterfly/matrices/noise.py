@@ -1,4 +1,4 @@
-"""Gaussian noise that depends on the seed and the entry only, so that any block of a noisy matrix can be asked for."""
+"""Gaussian noise that depends on the seed and the entry only, so that any block of a noisy matrix can be evaluated."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from .known import Indices, KnownMatrix, Matrix, Seed, as_known, draw_entropy
 
 __all__ = ["noisy", "standard_normal"]
 
-# Noise is drawn in cells of this shape: large enough that seeding a generator costs a fifth of a cell, and low, since
-# slabs of a few whole rows are what strided column groups need.
 _CELL = (8, 1024)
+"""Shape of the cells in which noise is drawn, each with a generator of its own.
+
+A cell is so large that seeding its generator takes a fifth of its time. It has few rows, because strided column groups
+are read as slabs of a few whole rows. With another shape, a seed would give other noise.
+"""
 
 
 def noisy(matrix: Matrix, eps: float, *, seed: Seed = None) -> KnownMatrix:
@@ -36,8 +39,8 @@ def noisy(matrix: Matrix, eps: float, *, seed: Seed = None) -> KnownMatrix:
     Returns
     -------
     KnownMatrix
-        With the chain and the orderings of ``matrix``. Its norm is the expected one, ``norm * sqrt(1 + eps^2)``; the
-        actual one deviates from it by a fraction of about ``eps / sqrt(M*N)``.
+        Matrix with the chain and the orderings of ``matrix``. Its norm is the expected one, ``norm * sqrt(1 + eps^2)``;
+        the actual one deviates from it by a fraction of about ``eps / sqrt(M*N)``.
 
     Raises
     ------
@@ -67,14 +70,16 @@ def noisy(matrix: Matrix, eps: float, *, seed: Seed = None) -> KnownMatrix:
 
 @dataclass(frozen=True)
 class _Noise:
+    """Entry function of the noise alone."""
+
     dtype: np.dtype[Any]
     deviation: float
     entropy: int
 
     def __call__(self, rows: Indices, cols: Indices) -> NDArray[Any]:
         out = np.empty((rows.size, cols.size), self.dtype)
-        col_cells = _by_cell(cols, _CELL[1])
-        for cell_row, at_rows in _by_cell(rows, _CELL[0]):
+        col_cells = _group_by_cell(cols, _CELL[1])
+        for cell_row, at_rows in _group_by_cell(rows, _CELL[0]):
             for cell_col, at_cols in col_cells:
                 cell = self._cell(cell_row, cell_col)
                 inside = np.ix_(rows[at_rows] % _CELL[0], cols[at_cols] % _CELL[1])
@@ -90,6 +95,8 @@ class _Noise:
 
 @dataclass(frozen=True, eq=False)
 class _Noisy:
+    """Entry function of a matrix with noise."""
+
     matrix: Entries
     noise: _Noise
     eps: float
@@ -103,8 +110,8 @@ class _Noisy:
         return block
 
 
-def _by_cell(index: Indices, side: int) -> list[tuple[int, Indices]]:
-    """Cells that the indices fall into, each with the positions of its indices."""
+def _group_by_cell(index: Indices, side: int) -> list[tuple[int, Indices]]:
+    """Group indices by the cells that they fall into: number of each cell, and positions of its indices."""
     cells = index // side
     return [(int(cell), np.flatnonzero(cells == cell)) for cell in np.unique(cells)]
 

@@ -19,7 +19,8 @@ from .ranked import ranked_chain
 
 __all__ = ["fourier_integral", "nudft"]
 
-# Most singular values above a tolerance times the largest, in any block of n entries: measured.
+# Ranks by tolerance: the most singular values above the tolerance times the largest one, in any block of n entries.
+# They were measured, on the matrices that the notes of each function name.
 _NUDFT_RANKS = {1e-3: 6, 1e-6: 9, 1e-9: 11}
 _INTEGRAL_RANKS = {1e-3: 6, 1e-6: 9, 1e-9: 11}
 
@@ -36,7 +37,7 @@ def nudft(n: int, *, tol: float = 1e-6, dtype: DTypeLike = np.complex128, seed: 
     dtype : dtype
         complex64 or complex128.
     seed : int, numpy.random.Generator or None
-        Of the points ``x_j``, independent and uniform in [0, 1), sorted. None is new at every call.
+        Seed of the points ``x_j``, independent and uniform in [0, 1), sorted. None is new at every call.
 
     Returns
     -------
@@ -64,7 +65,7 @@ def nudft(n: int, *, tol: float = 1e-6, dtype: DTypeLike = np.complex128, seed: 
     Dutt and Rokhlin, "Fast Fourier transforms for nonequispaced data", SIAM Journal on Scientific Computing 14, 1993.
     """
     n = check_size(n)
-    return _oscillatory(_Nonuniform(n, draw_entropy(seed)), n, dtype, ranked_chain(n, _NUDFT_RANKS, tol), tol)
+    return _phase_matrix(_Nonuniform(n, draw_entropy(seed)), n, dtype, ranked_chain(n, _NUDFT_RANKS, tol), tol)
 
 
 def fourier_integral(n: int, *, tol: float = 1e-6, dtype: DTypeLike = np.complex128) -> KnownMatrix:
@@ -105,10 +106,11 @@ def fourier_integral(n: int, *, tol: float = 1e-6, dtype: DTypeLike = np.complex
     Modeling and Simulation 7, 2009.
     """
     n = check_size(n)
-    return _oscillatory(_Integral(n), n, dtype, ranked_chain(n, _INTEGRAL_RANKS, tol), tol)
+    return _phase_matrix(_Integral(n), n, dtype, ranked_chain(n, _INTEGRAL_RANKS, tol), tol)
 
 
-def _oscillatory(f: EntryFunction, n: int, dtype: DTypeLike, chain: Chain, tol: float) -> KnownMatrix:
+def _phase_matrix(f: EntryFunction, n: int, dtype: DTypeLike, chain: Chain, tol: float) -> KnownMatrix:
+    """Matrix of entries of modulus one, in standard order once its rows are bit-reversed."""
     dtype = check_dtype(dtype)
     if dtype.kind != "c":
         raise InputError(f"dtype={dtype}: a complex exponential is complex; use complex64 or complex128")
@@ -117,6 +119,8 @@ def _oscillatory(f: EntryFunction, n: int, dtype: DTypeLike, chain: Chain, tol: 
 
 @dataclass(frozen=True)
 class _Nonuniform:
+    """Entry function of :func:`nudft`."""
+
     n: int
     entropy: int
 
@@ -130,6 +134,8 @@ class _Nonuniform:
 
 @dataclass(frozen=True)
 class _Integral:
+    """Entry function of :func:`fourier_integral`."""
+
     n: int
 
     def __repr__(self) -> str:
@@ -153,10 +159,11 @@ def sorted_points(n: int, entropy: int) -> NDArray[np.float64]:
     return points
 
 
-# A fraction of a turn is an integer in units of 2^-64: its multiples modulo whole turns are exact, since they wrap.
+# A fraction of a turn is an integer in units of 2^-64. Its multiples are exact modulo whole turns, since integers wrap.
 
 
 def _fixed_point(turns: NDArray[np.float64]) -> Indices:
+    """Fractions of a turn in units of 2^-64, rounded to multiples of 2^-53."""
     return np.rint((turns - np.round(turns)) * 2.0**53).astype(np.int64) << 11
 
 

@@ -18,7 +18,8 @@ from .ranked import ranked_chain
 
 __all__ = ["cauchy", "helmholtz"]
 
-# Most singular values above a tolerance times the largest, in any block of n entries: measured.
+# Ranks by tolerance: the most singular values above the tolerance times the largest one, in any block of n entries.
+# They were measured, on the matrices that the notes of each function name.
 _RANKS = {
     (Geometry.SEGMENTS, Spread.GRID): {1e-3: 3, 1e-6: 4, 1e-9: 6},
     (Geometry.SEGMENTS, Spread.RANDOM): {1e-3: 4, 1e-6: 5, 1e-9: 7},
@@ -60,7 +61,7 @@ def helmholtz(
     dtype : dtype
         complex64 or complex128.
     seed : int, numpy.random.Generator or None
-        Of random points; None is new at every call. A grid takes no notice of it.
+        Seed of random points; None is new at every call. A grid takes no notice of it.
 
     Returns
     -------
@@ -138,7 +139,7 @@ def helmholtz(
 
 
 def _default_wavenumber(n: int, geometry: Geometry) -> float:
-    """Ten points per wavelength, on the outer one of two circles."""
+    """Wavenumber of ten points per wavelength, on circles those of the outer one."""
     spacing = {
         Geometry.SEGMENTS: 1 / n,
         Geometry.CIRCLES: 4 * math.pi / n,
@@ -211,6 +212,8 @@ def cauchy(n: int, *, points: str = "separated", tol: float = 1e-6, dtype: DType
 
 @dataclass(frozen=True)
 class _Helmholtz:
+    """Entry function of :func:`helmholtz`."""
+
     sets: PointSets
     wavenumber: float
 
@@ -228,6 +231,8 @@ class _Helmholtz:
 
 @dataclass(frozen=True)
 class _Cauchy:
+    """Entry function of :func:`cauchy`."""
+
     n: int
     interlaced: bool
 

@@ -1,4 +1,4 @@
-"""Matrices with permuted rows and columns, and the orderings that put them back."""
+"""Matrices with permuted rows and columns, and the orderings that restore them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..sources.entries import Entries
 from ..structure.orderings import Orderings
 from .known import Indices, KnownMatrix, Matrix, Seed, as_known, generator
 
-__all__ = ["shuffled", "stored"]
+__all__ = ["shuffled", "undo_orderings"]
 
 
 def shuffled(matrix: Matrix, *, seed: Seed = None) -> KnownMatrix:
@@ -40,7 +40,7 @@ def shuffled(matrix: Matrix, *, seed: Seed = None) -> KnownMatrix:
     shuffles = tuple(rng.permutation(size).astype(np.int64, copy=False) for size in known.shape)
     # Z'[i] = Z[shuffle[i]], so the row of Z' that holds row k of Z is shuffle^-1[k].
     rows, cols = (
-        inverse(shuffle) if side is None else inverse(shuffle)[side]
+        _invert(shuffle) if side is None else _invert(shuffle)[side]
         for shuffle, side in zip(shuffles, _permutations(known), strict=True)
     )
     return KnownMatrix(
@@ -54,19 +54,21 @@ def shuffled(matrix: Matrix, *, seed: Seed = None) -> KnownMatrix:
     )
 
 
-def stored(matrix: KnownMatrix, orderings: Orderings) -> KnownMatrix:
-    """Store a matrix in standard order such that ``orderings`` bring it back."""
+def undo_orderings(matrix: KnownMatrix, orderings: Orderings) -> KnownMatrix:
+    """Permute a matrix that is in standard order, such that ``orderings`` bring it back into that order."""
     orderings.validate(matrix.shape)
     assert matrix.chain is not None
     sides = orderings.permutations(matrix.chain)
     if all(side is None for side in sides):
         return matrix
-    f = _Permuted(matrix, *(None if side is None else inverse(side) for side in sides))
+    f = _Permuted(matrix, *(None if side is None else _invert(side) for side in sides))
     return KnownMatrix(f, matrix.shape, matrix.dtype, norm=matrix.norm, chain=matrix.chain, orderings=orderings)
 
 
 @dataclass(frozen=True, eq=False)
 class _Permuted:
+    """Entry function of a matrix whose rows and columns are taken in another order."""
+
     matrix: Entries
     rows: Indices | None
     cols: Indices | None
@@ -81,6 +83,7 @@ class _Permuted:
 
 
 def _permutations(known: KnownMatrix) -> tuple[Indices | None, Indices | None]:
+    """Orderings of a matrix as index arrays, None for the standard order."""
     if known.chain is not None:
         return known.orderings.permutations(known.chain)
     rows, cols = known.orderings.rows, known.orderings.cols
@@ -92,7 +95,7 @@ def _permutations(known: KnownMatrix) -> tuple[Indices | None, Indices | None]:
     return rows, cols
 
 
-def inverse(permutation: Indices) -> Indices:
+def _invert(permutation: Indices) -> Indices:
     inverse = np.empty_like(permutation)
     inverse[permutation] = np.arange(permutation.size)
     return inverse

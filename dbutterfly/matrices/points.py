@@ -18,6 +18,15 @@ __all__ = ["Geometry", "PointSets", "Spread", "coordinates", "distances", "pair_
 
 _Points = NDArray[np.float64]
 
+CHEBYSHEV_POINTS = {1: 120, 2: 20}
+"""Chebyshev points of each parameter, by the number of parameters, onto which :func:`pair_sum` condenses a set.
+
+With them the relative error of a sum of ``1 / |x - y|`` is below 1e-9 (``tests/matrices/test_points.py``).
+"""
+
+CONDENSED_AT_A_TIME = 1 << 14
+"""Points whose Chebyshev polynomials are held at a time: at most 16 MiB for each parameter. Not tuned."""
+
 
 class Geometry(enum.StrEnum):
     """Where the points of the rows, and those of the columns, lie."""
@@ -51,7 +60,7 @@ class Spread(enum.StrEnum):
 
 @dataclass(frozen=True)
 class PointSets:
-    """``n`` points for the rows and ``n`` for the columns, made anew in each process from these few numbers."""
+    """``n`` points for the rows and ``n`` for the columns. Each process makes them from these few numbers."""
 
     n: int
     geometry: Geometry
@@ -92,7 +101,7 @@ def pair_sum(sets: PointSets, f: Callable[[_Points], Any]) -> float:
     ``sum_i g(t_i) ~ sum_a (sum_i L_a(t_i)) g(t_a)``. For an ``f`` that is analytic where the sets lie the relative
     error is below 1e-9.
     """
-    degree = 20 if sets.geometry.dimension == 2 else 120
+    degree = CHEBYSHEV_POINTS[sets.geometry.dimension]
     axis = (np.cos(math.pi * (np.arange(degree) + 0.5) / degree) + 1) / 2
     grid = np.stack(np.meshgrid(*[axis] * sets.geometry.dimension, indexing="ij"), -1).reshape(
         -1, sets.geometry.dimension
@@ -103,14 +112,13 @@ def pair_sum(sets: PointSets, f: Callable[[_Points], Any]) -> float:
 
 
 def _condense(parameters: _Points, degree: int) -> _Points:
-    """Sums of the Lagrange polynomials of the Chebyshev points over given points, shape (degree ** dimension,)."""
+    """Sum the Lagrange polynomials of the Chebyshev points over given points, shape (degree ** dimension,)."""
     nodes = np.cos(math.pi * (np.arange(degree) + 0.5) / degree)
     to_lagrange = np.polynomial.chebyshev.chebvander(nodes, degree - 1) * (2 / degree)
     to_lagrange[:, 0] /= 2
     total: _Points = np.zeros(degree ** parameters.shape[1])
-    step = 1 << 14
-    for start in range(0, len(parameters), step):
-        panel = 2 * parameters[start : start + step] - 1
+    for start in range(0, len(parameters), CONDENSED_AT_A_TIME):
+        panel = 2 * parameters[start : start + CONDENSED_AT_A_TIME] - 1
         each = [np.polynomial.chebyshev.chebvander(t, degree - 1) @ to_lagrange.T for t in panel.T]
         total += each[0].sum(0) if len(each) == 1 else (each[0].T @ each[1]).ravel()
     return total
@@ -124,10 +132,11 @@ def _grid(n: int, dimension: int) -> _Points:
 
 
 def _divide(points: _Points, radices: Sequence[int]) -> NDArray[np.int64]:
-    """Order of recursive division into equal parts, ``radices[0]`` first, across the side that is longer by then.
+    """Divide points recursively into equal parts, and return the order of the points part by part.
 
-    Those are the groups of a chain with these digits: halves of halves for a power of two. In one dimension it is the
-    sorted order.
+    ``radices[0]`` parts are made first; every division is across the side of the square that is longer by then. The
+    parts are the groups of a chain with these digits: halves of halves for a power of two. In one dimension the order
+    is the sorted one.
     """
     n, dimension = points.shape
     if dimension == 1:

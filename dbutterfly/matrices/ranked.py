@@ -28,7 +28,8 @@ def ranked_chain(n: int, ranks: Mapping[float, int], tol: float) -> Chain:
     Returns
     -------
     Chain
-        Of that rank at every junction; a single pattern where no cut leaves two sides of as many rows and columns.
+        Chain of that rank at every junction. It is a single pattern where no cut leaves two sides of as many rows and
+        columns.
 
     Raises
     ------

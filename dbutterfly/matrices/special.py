@@ -1,4 +1,4 @@
-"""Transforms of special functions: Hankel (Bessel) and Legendre, both as matrices that are orthogonal or nearly so."""
+"""Transforms of special functions: Hankel (Bessel) and Legendre, as matrices that are orthogonal or nearly so."""
 
 from __future__ import annotations
 
@@ -22,9 +22,19 @@ from .ranked import ranked_chain
 __all__ = ["hankel", "legendre"]
 
 _LAST_ORDER = 20
-_EXACT_NORM_UP_TO = 256
+"""Highest order of a Hankel transform, which is the highest one whose ranks were measured."""
 
-# Most singular values above a tolerance times the largest, in any block of n entries: measured.
+_EXACT_NORM_UP_TO = 256
+"""Sizes up to which the norm of a Hankel transform is computed. Above, ``sqrt(n)`` is accurate to 1e-9."""
+
+_TABULATED_ROOTS = 200
+"""Roots for which Newton's method starts from those of SciPy. Not tuned: McMahon's expansion holds for large roots."""
+
+_NEWTON_STEPS = 3
+"""Steps of Newton's method for the roots; each squares the error. Not tuned."""
+
+# Ranks by tolerance: the most singular values above the tolerance times the largest one, in any block of n entries.
+# They were measured, on the matrices that the notes of each function name.
 _HANKEL_RANKS = {1e-3: 8, 1e-6: 12, 1e-9: 16}
 _LEGENDRE_RANKS = {1e-3: 8, 1e-6: 12, 1e-9: 16}
 
@@ -105,8 +115,8 @@ def legendre(n: int, *, tol: float = 1e-6, dtype: DTypeLike = np.float64) -> Kno
     -----
     Largest numerical rank (singular values above ``tol`` times the block's largest) of all blocks of all cuts, each of
     ``n`` entries, of a dyadic chain at n = 1024, and of the middle cut at n = 4096: 8 at 1e-3, 12 at 1e-6 and 16 at
-    1e-9 (14 for n = 256). The chain has these ranks at every junction. As for :func:`hankel`, blocks of low degrees or
-    near the ends of the interval have lower ranks, and none has a higher one.
+    1e-9 (14 for n = 256). The chain has these ranks at every junction. Blocks of low degrees or near the ends of the
+    interval have lower ranks, and none has a higher one.
 
     Every entry costs the same, whatever its degree: see :func:`~dbutterfly.matrices.legendre_nodes.legendre_values`.
     Nodes and weights are made once per process, in O(n), and do not travel with the matrix.
@@ -125,6 +135,8 @@ def legendre(n: int, *, tol: float = 1e-6, dtype: DTypeLike = np.float64) -> Kno
 
 @dataclass(frozen=True)
 class _Hankel:
+    """Entry function of :func:`hankel`."""
+
     n: int
     order: int
 
@@ -142,6 +154,8 @@ class _Hankel:
 
 @dataclass(frozen=True)
 class _Legendre:
+    """Entry function of :func:`legendre`."""
+
     n: int
 
     def __repr__(self) -> str:
@@ -159,14 +173,15 @@ class _Legendre:
 def _fourier_bessel(n: int, order: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """First ``n + 1`` positive roots of ``J_order``, and ``1 / |J_(order+1)|`` there; made once per process.
 
-    McMahon's expansion (Abramowitz and Stegun, 9.5.12) starts Newton's method where it holds.
+    Newton's method starts from the roots of SciPy, and from McMahon's expansion (Abramowitz and Stegun, 9.5.12) for the
+    larger ones.
     """
     count = np.arange(1, n + 2)
     beta, four = (count + order / 2 - 0.25) * math.pi, 4.0 * order**2
     roots = beta - (four - 1) / (8 * beta) - 4 * (four - 1) * (7 * four - 31) / (3 * (8 * beta) ** 3)
-    early = min(n + 1, 200)
+    early = min(n + 1, _TABULATED_ROOTS)
     roots[:early] = scipy.special.jn_zeros(order, early)
-    for _ in range(3):
+    for _ in range(_NEWTON_STEPS):
         value = _bessel(order, roots)
         roots -= value / (order / roots * value - _bessel(order + 1, roots))
     scale = 1 / np.abs(_bessel(order + 1, roots))
@@ -176,6 +191,7 @@ def _fourier_bessel(n: int, order: int) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def _bessel(order: int, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bessel function of the first kind; orders 0 and 1 have functions of their own in SciPy."""
     if order > 1:
         return np.asarray(scipy.special.jv(order, x))
     return np.asarray(scipy.special.j1(x) if order else scipy.special.j0(x))

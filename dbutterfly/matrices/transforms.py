@@ -32,7 +32,7 @@ def dft(n: int, *, dtype: DTypeLike = np.complex128) -> KnownMatrix:
     Returns
     -------
     KnownMatrix, shape (n, n)
-        In standard order once its columns are bit-reversed (Cooley and Tukey, 1965).
+        Matrix in standard order once its columns are bit-reversed (Cooley and Tukey, 1965).
 
     Raises
     ------
@@ -64,7 +64,7 @@ def hadamard(n: int, *, dtype: DTypeLike = np.float64) -> KnownMatrix:
     Returns
     -------
     KnownMatrix, shape (n, n)
-        In standard order as it is.
+        Matrix in standard order as it is.
 
     Raises
     ------
@@ -103,6 +103,8 @@ def dct2(n: int, *, dtype: DTypeLike = np.float64) -> KnownMatrix:
 
 @dataclass(frozen=True)
 class _Fourier:
+    """Entry function of :func:`dft`."""
+
     n: int
     dtype: np.dtype[Any]
 
@@ -116,6 +118,8 @@ class _Fourier:
 
 @dataclass(frozen=True)
 class _Hadamard:
+    """Entry function of :func:`hadamard`."""
+
     n: int
     dtype: np.dtype[Any]
 
@@ -130,6 +134,8 @@ class _Hadamard:
 
 @dataclass(frozen=True)
 class _Cosine:
+    """Entry function of :func:`dct2`."""
+
     n: int
     dtype: np.dtype[Any]
 
@@ -159,15 +165,17 @@ def _roots_of_unity(n: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     quarter = (8 * t + n) // (2 * n)  # nearest quarter turn
     angle = (4 * t - quarter * n) * (math.pi / (2 * n))
     unit = np.array([1, -1j, -1, 1j])[quarter % 4]
-    return _frozen((np.cos(angle) - 1j * np.sin(angle)) * unit, dtype)
+    return _freeze((np.cos(angle) - 1j * np.sin(angle)) * unit, dtype)
 
 
 @functools.lru_cache(maxsize=4)
 def _cosines(n: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    return _frozen(_roots_of_unity(4 * n, np.dtype(np.complex128)).real * math.sqrt(2 / n), dtype)
+    """``sqrt(2/n) cos(2 pi t / (4n))`` for t = 0 .. 4n-1."""
+    return _freeze(_roots_of_unity(4 * n, np.dtype(np.complex128)).real * math.sqrt(2 / n), dtype)
 
 
-def _frozen(table: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _freeze(table: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Convert a table, and make it read-only, as all callers share it."""
     table = table.astype(dtype)
     table.flags.writeable = False
     return table

@@ -19,10 +19,17 @@ if TYPE_CHECKING:
 
 __all__ = ["default_chunks", "write"]
 
-# Limits of a default chunk. Slabs are kept smaller: a tile takes one out of each of about sqrt(M) row groups.
 _CHUNK_BYTES = 8 << 20
+"""Most bytes of a default chunk. Not tuned: no benchmark varies it."""
+
 _SLAB_BYTES = 2 << 20
+"""Bytes of a default chunk of whole rows, if one row is not longer. Not tuned.
+
+Slabs are smaller than other chunks, since a tile takes one out of each of about sqrt(M) row groups.
+"""
+
 _CHUNK_SIDE = 1024
+"""Longest side of a default chunk that is no slab: in float64, 1024 x 1024 entries are ``_CHUNK_BYTES``."""
 
 
 def write(
@@ -86,7 +93,7 @@ def write(
 
 
 def default_chunks(matrix: Matrix) -> tuple[int, int]:
-    """Choose a chunk shape under which the first split can read every chunk once, in tiles of few chunks.
+    """Choose a chunk shape with which the root cut can read every chunk once, in tiles of few chunks.
 
     Parameters
     ----------
@@ -117,7 +124,7 @@ def default_chunks(matrix: Matrix) -> tuple[int, int]:
 
 
 def _strided_rows(entries: Entries) -> int | None:
-    """Length u of a row group's stride at the middle cut, where rows and columns are both strided in storage."""
+    """Stride u of the row groups at the middle cut, if rows and columns are both strided in storage; else None."""
     chain = getattr(entries, "chain", None)
     if chain is None or len(chain) < 2 or not isinstance(entries, KnownMatrix):
         return None
@@ -134,6 +141,7 @@ def _chunk_side(size: int, limit: int) -> int:
 
 
 def _check_chunks(chunks: Any, shape: tuple[int, int]) -> tuple[int, int]:
+    """Return ``chunks`` as two integers, no larger than ``shape``; raise InputError if that cannot be."""
     try:
         rows, cols = (operator.index(side) for side in chunks)
     except (TypeError, ValueError):

@@ -8,28 +8,22 @@ over it and looking, a moment later, whether it is still there: of two that try,
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
 import logging
 import os
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self
 
 import psutil
-import zarr
-from zarr.abc.store import Store
-from zarr.buffer import default_buffer_prototype
 
 from ..errors import StoreBusyError, StoreError
-from .places import is_remote
-from .retries import failing_as, reason, retry
+from . import lease_object
+from .lease_object import object_of
+from .retries import failing_as, reason
 
 __all__ = ["Lease"]
 
@@ -40,17 +34,6 @@ PATIENCE_SECONDS = 45.0
 """Time for which the heartbeat of a holder on another host must have stopped for it to be taken as dead.
 Not tuned: nine beats."""
 
-SETTLE_SECONDS = 1.0
-"""Time after which a run that has written its lease over another one looks whether it is still there. It must be longer
-than the writing of another one takes. Not tuned."""
-
-KEY = "lease"
-"""Name of the object, below the group of the run."""
-
-NOBODY = {"token": "", "beat": 0, "pid": 0, "started": None, "host": "nowhere", "host_id": None}
-"""Lease that cannot be read, which nobody holds."""
-
-T = TypeVar("T")
 _of_this_process: set[Any] = set()
 """Tokens of the leases that runs of this process hold."""
 
@@ -76,7 +59,7 @@ class Lease:
     """
 
     def __init__(self, store: Any, path: str) -> None:
-        self._object = _object_of(store, path)
+        self._object = object_of(store, path)
         self._name = f"{store}/{path}".rstrip("/")
         self._mine = {"token": uuid.uuid4().hex, "pid": os.getpid(), "started": _start_time(os.getpid()), **_host()}
         self._beats = 0
@@ -145,7 +128,7 @@ class Lease:
             if held == judged:
                 break
         self._object.write(self._value())
-        time.sleep(SETTLE_SECONDS)
+        time.sleep(lease_object.SETTLE_SECONDS)
         held = self._object.read()
         if held is None or held["token"] != self._mine["token"]:
             raise StoreBusyError(f"store {self._name} was taken by another run that started at the same moment")
@@ -182,99 +165,6 @@ class Lease:
         return {**self._mine, "beat": self._beats}
 
 
-class _Object(Protocol):
-    """A small JSON object in a store."""
-
-    def create(self, value: dict[str, Any]) -> bool:
-        """Write it unless it is there; False if it was."""
-
-    def read(self) -> dict[str, Any] | None:
-        """Value, or None."""
-
-    def write(self, value: dict[str, Any]) -> None:
-        """Write it, whatever is there."""
-
-    def delete(self) -> None:
-        """Remove it."""
-
-
-class _Key:
-    """An object of its own in a store that has put-if-absent."""
-
-    def __init__(self, store: Store, path: str) -> None:
-        self._store, self._key = store, f"{path}/{KEY}".lstrip("/")
-        self._prototype = default_buffer_prototype()
-
-    def create(self, value: dict[str, Any]) -> bool:
-        self._do(lambda: self._store.set_if_not_exists(self._key, self._bytes(value)))
-        return self.read() == value
-
-    def read(self) -> dict[str, Any] | None:
-        found = self._do(lambda: self._store.get(self._key, self._prototype))
-        return None if found is None else _parse(found.to_bytes())
-
-    def write(self, value: dict[str, Any]) -> None:
-        self._do(lambda: self._store.set(self._key, self._bytes(value)))
-
-    def delete(self) -> None:
-        self._do(lambda: self._store.delete(self._key))
-
-    def _do(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return retry(lambda: _run(make()), describe=f"lease of store {self._store}", remote=is_remote(self._store))
-
-    def _bytes(self, value: dict[str, Any]) -> Any:
-        return self._prototype.buffer.from_bytes(json.dumps(value).encode())
-
-
-class _Attributes:
-    """The attributes of a group, for stores that only Zarr can reach: there put-if-absent is to look and then put."""
-
-    def __init__(self, store: Any, path: str) -> None:
-        self._store, self._path = store, f"{path}/{KEY}".lstrip("/")
-
-    def create(self, value: dict[str, Any]) -> bool:
-        if self.read() is not None:
-            return False
-        self.write(value)
-        time.sleep(SETTLE_SECONDS)
-        return self.read() == value
-
-    def read(self) -> dict[str, Any] | None:
-        try:
-            found = zarr.open_group(self._store, path=self._path, mode="r").attrs.asdict()
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            return NOBODY
-        return {**NOBODY, **found} if "token" in found else None
-
-    def write(self, value: dict[str, Any]) -> None:
-        try:
-            zarr.open_group(self._store, path=self._path, mode="a", attributes=value).attrs.put(value)
-        except zarr.errors.ContainsGroupError:  # another run has made it at the same moment
-            zarr.open_group(self._store, path=self._path, mode="r+").attrs.put(value)
-        except ValueError:  # what is there cannot be read, and so it counts as nothing
-            zarr.create_group(self._store, path=self._path, attributes=value)
-
-    def delete(self) -> None:
-        self.write({})
-
-
-def _object_of(store: Any, path: str) -> _Object:
-    if isinstance(store, Store) and not isinstance(store, zarr.storage.FsspecStore):
-        return _Key(store, path)
-    return _Attributes(store, path)  # the connections of fsspec belong to the event loop of Zarr
-
-
-def _parse(content: bytes) -> dict[str, Any]:
-    """Value of a lease; one that cannot be read is nobody's."""
-    try:
-        value = json.loads(content)
-    except ValueError:
-        value = {}
-    return {**NOBODY, **value} if isinstance(value, dict) else NOBODY
-
-
 def _host() -> dict[str, str]:
     """Name of this host, and an identity of the space in which its process numbers hold."""
     parts = [socket.gethostname()]
@@ -299,9 +189,3 @@ def _start_time(pid: int) -> float | None:
             return float(process.create_time())
     except (psutil.Error, ValueError):
         return None
-
-
-def _run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, from whatever thread: that of a notebook has a loop already."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, coroutine).result()

@@ -16,7 +16,7 @@ from dbutterfly.factorization import workspace_arrays
 from dbutterfly.factorization.tasks.halves import LeftTask, RightTask
 from dbutterfly.factorization.tasks.projection import ProjectTask
 from dbutterfly.planning import copies
-from dbutterfly.storage import lease
+from dbutterfly.storage import lease_object
 from dbutterfly.storage.run_store import RunStore
 from tests.support.comparisons import assert_same, memory_for, noisy_butterfly, snapshot
 from tests.support.logged_sources import Counted, blocks
@@ -250,7 +250,7 @@ def test_a_run_that_was_taken_over_writes_no_result(stopped, resumed, expected, 
     store = zarr.storage.LocalStore(tmp_path / "run")
 
     def taken_over(*args):
-        found = lease._object_of(store, "")
+        found = lease_object.object_of(store, "")
         found.write(found.read() | {"token": "theirs", "started": 1.0})
         return assembled(*args)
 
@@ -259,8 +259,8 @@ def test_a_run_that_was_taken_over_writes_no_result(stopped, resumed, expected, 
         with pytest.raises(StoreBusyError, match="another run has taken over store"):
             resumed()
     assert not RunStore.open(tmp_path / "run").is_complete
-    assert lease._object_of(store, "").read()["token"] == "theirs"
-    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.1)
+    assert lease_object.object_of(store, "").read()["token"] == "theirs"
+    monkeypatch.setattr(lease_object, "SETTLE_SECONDS", 0.1)
     assert_same(resumed()[0], expected[1])
 
 

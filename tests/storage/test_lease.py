@@ -17,7 +17,7 @@ import zarr
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 
 from dbutterfly.errors import StoreBusyError, StoreError
-from dbutterfly.storage import lease
+from dbutterfly.storage import lease, lease_object
 from dbutterfly.storage.lease import Lease
 from tests.support.comparisons import snapshot
 from tests.support.dask_processes import wait_until
@@ -67,7 +67,7 @@ def holding(directory):
 def quick(monkeypatch):
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(lease, "PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.1)
+    monkeypatch.setattr(lease_object, "SETTLE_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def store(request, tmp_path):
 
 
 def held(store, path="run"):
-    return lease._object_of(store, path).read()
+    return lease_object.object_of(store, path).read()
 
 
 # ---------------------------------------------------------------- one at a time
@@ -176,7 +176,7 @@ def test_a_process_that_was_only_stopped_holds_it(tmp_path, quick):
 
 def test_a_new_process_of_the_same_number_is_not_the_holder(store, quick):
     mine = {"token": "t", "beat": 1, "pid": os.getpid(), "started": 1.0, **lease._host()}
-    lease._object_of(store, "run").write(mine)
+    lease_object.object_of(store, "run").write(mine)
     with Lease(store, "run"):
         assert held(store)["started"] == lease._start_time(os.getpid()) != 1.0
 
@@ -209,9 +209,11 @@ def attempt(store):
 
 @pytest.mark.parametrize("dead", [False, True])
 def test_of_many_threads_one_gets_it(store, dead, quick, monkeypatch):
-    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.5)  # within which all must have looked, however busy the machine
+    monkeypatch.setattr(
+        lease_object, "SETTLE_SECONDS", 0.5
+    )  # within which all must have looked, however busy the machine
     if dead:
-        lease._object_of(store, "run").write({"token": "t", "beat": 1, "pid": 0, "started": 1.0, **lease._host()})
+        lease_object.object_of(store, "run").write({"token": "t", "beat": 1, "pid": 0, "started": 1.0, **lease._host()})
     with ThreadPoolExecutor(8) as pool:
         taken = [found for found in pool.map(attempt, [store] * 8) if found is not None]
     assert len(taken) == 1
@@ -226,13 +228,15 @@ def left_behind(tmp_path, quick):
     store = zarr.storage.LocalStore(tmp_path)
     zarr.create_group(store, path="run")
     dead = {"token": "t", "beat": 1, "pid": 0, "started": 1.0, **lease._host()}
-    lease._object_of(store, "run").write(dead)
+    lease_object.object_of(store, "run").write(dead)
     return store, dead | {"token": "theirs", "pid": os.getppid(), "started": lease._start_time(os.getppid())}
 
 
 def test_of_two_that_take_over_at_once_the_last_one_stays(left_behind, monkeypatch):
     store, theirs = left_behind
-    meanwhile = SimpleNamespace(sleep=lambda _: lease._object_of(store, "run").write(theirs), monotonic=time.monotonic)
+    meanwhile = SimpleNamespace(
+        sleep=lambda _: lease_object.object_of(store, "run").write(theirs), monotonic=time.monotonic
+    )
     monkeypatch.setattr(lease, "time", meanwhile)
     with pytest.raises(StoreBusyError, match="taken by another run that started at the same moment"):
         Lease(store, "run")
@@ -245,7 +249,7 @@ def test_a_lease_that_changes_while_it_is_judged_is_judged_again(left_behind, mo
 
     def slow(self, held):
         if held["token"] != "theirs":
-            lease._object_of(store, "run").write(theirs)
+            lease_object.object_of(store, "run").write(theirs)
         return is_dead(self, held)
 
     monkeypatch.setattr(Lease, "_is_dead", slow)
@@ -289,7 +293,7 @@ def test_a_stopped_heart_elsewhere_is_taken_as_dead(store, elsewhere):
 def test_a_holder_that_was_taken_over_notices_and_leaves_the_new_one_alone(store, elsewhere):
     far = Lease(store, "run")
     theirs = held(store) | {"token": "theirs", "host_id": "another"}
-    lease._object_of(store, "run").write(theirs)
+    lease_object.object_of(store, "run").write(theirs)
     assert far._lost.wait(60)
     with pytest.raises(StoreBusyError, match=r"another run has taken over store .*the other run goes on with it"):
         far.check()

@@ -65,12 +65,12 @@ def of_tile(plan: Any, repeats: int) -> list[dict[str, Any]]:
         lying[...] = left * right
         grid = lying.reshape(p, shape[1], -1, v).transpose(1, 2, 0, 3)
 
-        def stage() -> None:
-            lane.stage([grid])
+        def upload() -> None:
+            lane.upload([grid])
             lane.release()
 
-        copying = timed(stage, repeats)
-        lane.stage([grid])
+        copying = timed(upload, repeats)
+        lane.upload([grid])
         there = lane.call(lambda: backend.to_device(grid))
         xp = namespace(there)
         reading = timed(on(lane, lambda: xp.sum(there, dtype=there.dtype)), repeats)

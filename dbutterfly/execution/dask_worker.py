@@ -19,7 +19,7 @@ from ..kernels.backend.blas import single_threaded_blas
 from . import resident_memory
 from .backlog import TaskResult
 from .dask_client import Address
-from .task import Job, LoadRecord, Record, Task, done_name, finish_task, stage_inputs, write_outputs
+from .task import Job, LoadRecord, Record, Task, done_name, finish_task, upload_inputs, write_outputs
 
 __all__ = ["pack_job", "run_on_worker"]
 
@@ -91,7 +91,7 @@ def _run_behind_gate(
             bytes_read = task.bytes_read(job)
         if job.workspace.shared:
             inputs |= task.read_workspace(job)
-        stage_inputs(task, inputs, lane)
+        upload_inputs(task, inputs, lane)
         elapsed = time.perf_counter() - started
         loaded = LoadRecord(bytes_read, elapsed, now, idle, zlib.crc32(worker.id.encode()))
         with gate, single_threaded_blas():

@@ -30,7 +30,7 @@ __all__ = [
     "done_name",
     "finish_task",
     "load_task",
-    "stage_inputs",
+    "upload_inputs",
     "write_outputs",
 ]
 
@@ -140,7 +140,7 @@ class Task(ABC):
     """One unit of work."""
 
     stage: ClassVar[str]
-    staged: ClassVar[tuple[str, ...]] = ()
+    uploads: ClassVar[tuple[str, ...]] = ()
     """Inputs that are brought to the device as soon as they are read, while another task computes there."""
 
     @property
@@ -172,13 +172,13 @@ class Task(ABC):
 def load_task(job: Job, task: Task, lane: Lane = HOST) -> Inputs:
     """Read all that a task needs, here, and begin to bring it to where it is computed with."""
     inputs = {**task.read_source(job), **task.read_workspace(job)}
-    stage_inputs(task, inputs, lane)
+    upload_inputs(task, inputs, lane)
     return inputs
 
 
-def stage_inputs(task: Task, inputs: Inputs, lane: Lane) -> None:
+def upload_inputs(task: Task, inputs: Inputs, lane: Lane) -> None:
     """Begin to bring inputs to where they are computed with, those that the task names."""
-    lane.stage([inputs[name] for name in task.staged if name in inputs])
+    lane.upload([inputs[name] for name in task.uploads if name in inputs])
 
 
 def finish_task(
@@ -199,7 +199,7 @@ def finish_task(
     loaded : Loaded
         How they came there, for the record.
     lane : Lane
-        Where it runs, in which :func:`load_task` has staged them.
+        Where it runs, in which :func:`load_task` has uploaded them.
 
     Returns
     -------

@@ -71,20 +71,20 @@ def test_entry_functions_and_operators(device):
 
 
 def test_the_next_tile_is_copied_while_the_kernels_of_this_one_run(device, stored, monkeypatch):
-    staged, stage, overlapped = threading.Semaphore(0), cuda.DeviceLane.stage, []
+    uploaded, upload, overlapped = threading.Semaphore(0), cuda.DeviceLane.upload, []
 
-    def staging(lane, arrays):
-        stage(lane, arrays)
-        staged.release()
+    def counting(lane, arrays):
+        upload(lane, arrays)
+        uploaded.release()
 
     low_rank_grid = tiles.low_rank_grid
 
     def kernel(grid, *args, **kwargs):
         if not overlapped:  # the first one ends when its own tile and the next one are there
-            overlapped.append(all(staged.acquire(timeout=30) for _ in range(2)))
+            overlapped.append(all(uploaded.acquire(timeout=30) for _ in range(2)))
         return low_rank_grid(grid, *args, **kwargs)
 
-    monkeypatch.setattr(cuda.DeviceLane, "stage", staging)
+    monkeypatch.setattr(cuda.DeviceLane, "upload", counting)
     monkeypatch.setattr(tiles, "low_rank_grid", kernel)
     found = dbf.factorize(stored, backend="cupy", workers=1)
     assert overlapped == [True]

@@ -32,7 +32,7 @@ class LeftTask(Task):
     """Factorize the left parts of a range of row groups, and scale the product to unit columns."""
 
     stage: ClassVar[str] = "left"
-    staged: ClassVar[tuple[str, ...]] = ("A",)
+    uploads: ClassVar[tuple[str, ...]] = ("A",)
     first: int
     last: int
 
@@ -74,7 +74,7 @@ class RightTask(Task):
     """Factorize the right parts of a range of column groups."""
 
     stage: ClassVar[str] = "right"
-    staged: ClassVar[tuple[str, ...]] = ("B", "scale")
+    uploads: ClassVar[tuple[str, ...]] = ("B", "scale")
     first: int
     last: int
 

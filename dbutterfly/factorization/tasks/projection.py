@@ -23,7 +23,7 @@ class ProjectTask(TileReader):
 
     stage: ClassVar[str] = "project"
     kind: ClassVar[str] = "second read of tile"
-    staged: ClassVar[tuple[str, ...]] = ("grid",)
+    uploads: ClassVar[tuple[str, ...]] = ("grid",)
 
     def read_workspace(self, job: FactorizationJob) -> Inputs:
         """Read X of its groups."""

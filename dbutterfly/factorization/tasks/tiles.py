@@ -65,7 +65,7 @@ class TileTask(TileReader):
 
     stage: ClassVar[str] = "tiles"
     kind: ClassVar[str] = "tile"
-    staged: ClassVar[tuple[str, ...]] = ("grid",)
+    uploads: ClassVar[tuple[str, ...]] = ("grid",)
 
     def compute(self, job: FactorizationJob, inputs: Inputs) -> list[Output]:
         """Approximate each block; refuse NaN and infinities."""

@@ -22,7 +22,7 @@ class VerifyTask(TileReader):
 
     stage: ClassVar[str] = "verify"
     kind: ClassVar[str] = "verification of tile"
-    staged: ClassVar[tuple[str, ...]] = ("grid", "X", "B")
+    uploads: ClassVar[tuple[str, ...]] = ("grid", "X", "B")
 
     def read_workspace(self, job: FactorizationJob) -> Inputs:
         """Read the columns and rows whose products are the blocks."""

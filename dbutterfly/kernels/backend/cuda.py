@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from ...errors import MemoryBudgetError
 from . import tile_memory
 
-__all__ = ["DeviceLane", "allocate_pinned", "cupy", "find_staged", "free_memory", "has_device", "is_installed"]
+__all__ = ["DeviceLane", "allocate_pinned", "cupy", "find_uploaded", "free_memory", "has_device", "is_installed"]
 
 _log = logging.getLogger("dbutterfly")
 
@@ -77,8 +77,8 @@ def allocate_pinned(size: int) -> NDArray[np.uint8]:
     return found
 
 
-def find_staged(array: NDArray[Any]) -> Any:
-    """The copy on the device of an array that was staged in the lane of this thread; None of any other array."""
+def find_uploaded(array: NDArray[Any]) -> Any:
+    """The copy on the device of an array that was uploaded in the lane of this thread; None of any other array."""
     lane: DeviceLane | None = getattr(_here, "lane", None)
     return None if lane is None else lane.copy_of(array)
 
@@ -136,7 +136,7 @@ class DeviceLane:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._staged: list[tuple[NDArray[Any], NDArray[Any], Any]] = []
+        self._uploaded: list[tuple[NDArray[Any], NDArray[Any], Any]] = []
         self._driver: Any = None
 
     def __enter__(self) -> Self:
@@ -161,7 +161,7 @@ class DeviceLane:
                     _shared.pool.free_all_blocks()
                     cupy().get_default_pinned_memory_pool().free_all_blocks()
 
-    def stage(self, arrays: Sequence[NDArray[Any]]) -> None:
+    def upload(self, arrays: Sequence[NDArray[Any]]) -> None:
         """Begin to copy arrays to the device.
 
         Parameters
@@ -173,7 +173,7 @@ class DeviceLane:
         """
 
         def copy_all() -> None:
-            self._staged += [(array, *self._begin_copy(array)) for array in arrays]
+            self._uploaded += [(array, *self._begin_copy(array)) for array in arrays]
 
         self.call(copy_all)
 
@@ -192,11 +192,11 @@ class DeviceLane:
         return laid, array_api_compat.array_namespace(on_device).permute_dims(on_device, axes)
 
     def copy_of(self, array: NDArray[Any]) -> Any:
-        """The copy of a staged array, None of any other."""
-        return next((copy for host, _, copy in self._staged if host is array), None)
+        """The copy of an uploaded array, None of any other."""
+        return next((copy for host, _, copy in self._uploaded if host is array), None)
 
     def call(self, function: Callable[[], T]) -> T:
-        """Call a function in the lane: what it does on the device comes after what was staged, in memory of the pool.
+        """Call a function in the lane: what it does on the device comes after what was uploaded, in memory of the pool.
 
         Raises
         ------
@@ -230,8 +230,8 @@ class DeviceLane:
         self._driver.call(self._driver.stream.synchronize)
 
     def release(self) -> None:
-        """Wait, and let go of what was staged."""
+        """Wait, and let go of what was uploaded."""
         try:
             self.wait()
         finally:
-            self._staged.clear()
+            self._uploaded.clear()

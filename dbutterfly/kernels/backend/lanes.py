@@ -20,14 +20,14 @@ class Lane(Protocol):
 
     def __exit__(self, *error: object) -> None: ...
 
-    def stage(self, arrays: Sequence[NDArray[Any]]) -> None:
+    def upload(self, arrays: Sequence[NDArray[Any]]) -> None:
         """Begin to bring arrays to where they are computed with."""
 
     def call(self, function: Callable[[], T]) -> T:
         """Call a function whose kernels run in the lane."""
 
     def release(self) -> None:
-        """Let go of what was staged; what ran has ended."""
+        """Let go of what was uploaded; what ran has ended."""
 
 
 class _HostLane:
@@ -39,7 +39,7 @@ class _HostLane:
     def __exit__(self, *error: object) -> None:
         return
 
-    def stage(self, arrays: Sequence[NDArray[Any]]) -> None:  # noqa: ARG002
+    def upload(self, arrays: Sequence[NDArray[Any]]) -> None:  # noqa: ARG002
         return
 
     def call(self, function: Callable[[], T]) -> T:

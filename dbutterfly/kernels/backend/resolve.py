@@ -48,10 +48,10 @@ class Backend:
     device_memory: int = 0
 
     def to_device(self, array: NDArray[Any]) -> Array:
-        """Copy a NumPy array to the device, unless it was staged and is there (NumPy: the array itself)."""
+        """Copy a NumPy array to the device, unless it was uploaded and is there (NumPy: the array itself)."""
         if self.name == "numpy":
             return array
-        found = cuda.find_staged(array)
+        found = cuda.find_uploaded(array)
         return cuda.cupy().asarray(array) if found is None else found
 
     def to_host(self, array: Array) -> NDArray[Any]:

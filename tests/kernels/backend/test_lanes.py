@@ -31,10 +31,10 @@ ARRAYS = {
 
 
 @pytest.mark.parametrize("kind", ARRAYS)
-def test_staged_arrays_are_what_they_were(device, kind):
+def test_uploaded_arrays_are_what_they_were(device, kind):
     array, backend = ARRAYS[kind], resolve_backend("cupy")
     with backend.lane(1) as lane:
-        lane.stage([array])
+        lane.upload([array])
         found = lane.call(lambda: backend.to_device(array))
         assert found is lane.call(lambda: backend.to_device(array))
         assert found.shape == array.shape
@@ -43,24 +43,24 @@ def test_staged_arrays_are_what_they_were(device, kind):
         assert copied.dtype == array.dtype.newbyteorder("=")
 
 
-def test_only_staged_arrays_are_there_and_in_their_lane_alone(device):
+def test_only_uploaded_arrays_are_there_and_in_their_lane_alone(device):
     array, backend = np.ones(3), resolve_backend("cupy")
     with backend.lane(1) as lane, backend.lane(1) as other:
-        lane.stage([array])
-        assert lane.call(lambda: cuda.find_staged(array)) is not None
-        assert lane.call(lambda: cuda.find_staged(array.copy())) is None
-        assert other.call(lambda: cuda.find_staged(array)) is None
-        assert cuda.find_staged(array) is None
+        lane.upload([array])
+        assert lane.call(lambda: cuda.find_uploaded(array)) is not None
+        assert lane.call(lambda: cuda.find_uploaded(array.copy())) is None
+        assert other.call(lambda: cuda.find_uploaded(array)) is None
+        assert cuda.find_uploaded(array) is None
         lane.release()
-        assert lane.call(lambda: cuda.find_staged(array)) is None
+        assert lane.call(lambda: cuda.find_uploaded(array)) is None
 
 
 def test_copies_are_made_in_the_lane_and_not_before(device):
     array, backend = np.ones(3), resolve_backend("cupy")
     with backend.lane(1) as lane:
-        lane.stage([array])
+        lane.upload([array])
         assert np.isnan(device.asnumpy(lane.copy_of(array))).all()
-        assert lane.call(lambda: (device.asnumpy(cuda.find_staged(array)) == 1).all())
+        assert lane.call(lambda: (device.asnumpy(cuda.find_uploaded(array)) == 1).all())
 
 
 def test_kernels_run_in_threads_that_stay(device):
@@ -69,7 +69,7 @@ def test_kernels_run_in_threads_that_stay(device):
 
     def task():
         with backend.lane(1) as lane:
-            lane.stage([np.ones(3)])
+            lane.upload([np.ones(3)])
             threads.add(lane.call(threading.current_thread))
 
     for _ in range(3):
@@ -84,7 +84,7 @@ def test_what_is_copied_is_held_until_it_is_there(device):
     with tile_memory.keep(), resolve_backend("cupy").lane(1) as lane:
         array = tile_memory.empty((MIB,), np.uint8)
         array[...] = 7
-        lane.stage([array])
+        lane.upload([array])
         at = array.ctypes.data
         del array
         other = tile_memory.empty((MIB,), np.uint8)
@@ -97,7 +97,7 @@ def test_lanes_share_streams_and_a_pool_that_is_empty_in_the_end(device):
     backend = resolve_backend("cupy")
     for _ in range(3):
         with backend.lane(1) as lane, backend.lane(1):
-            lane.stage([np.ones(4)])
+            lane.upload([np.ones(4)])
     assert len(device.Stream.made) == 2
     (pool,) = device.MemoryPool.made
     assert (pool.held, pool.peak, pool.given_back) == (0, 32, 3)
@@ -109,18 +109,18 @@ def test_the_pool_has_the_limit_of_all_tasks_at_a_time(device):
     with backend.lane(3) as lane:
         (pool,) = device.MemoryPool.made
         assert pool.limit == 3 * MIB
-        lane.stage([np.ones(MIB // 8), np.ones(MIB // 8)])
+        lane.upload([np.ones(MIB // 8), np.ones(MIB // 8)])
         with pytest.raises(
             MemoryBudgetError, match=r"no room: Out of memory .*; 3145728 bytes are allowed .* smaller device"
         ):
-            lane.stage([np.ones(MIB // 4)])
+            lane.upload([np.ones(MIB // 4)])
     assert pool.held == 0
 
 
 def test_what_the_pool_keeps_for_other_streams_makes_room(device):
     with resolve_backend("cupy", device_memory=MIB).lane(1) as lane:
         for _ in range(3):
-            lane.stage([np.ones(MIB // 12)])
+            lane.upload([np.ones(MIB // 12)])
             lane.release()
         (pool,) = device.MemoryPool.made
         assert pool.peak == MIB // 12 * 8
@@ -146,7 +146,7 @@ def test_a_failed_task_holds_nothing_of_the_device(device):
         raise ValueError(f"of {there.shape}")
 
     with backend.lane(1) as lane:
-        lane.stage([array])
+        lane.upload([array])
         with pytest.raises(ValueError, match="of") as error:
             lane.call(fails)
     assert error.value.__traceback__ is not None
@@ -168,8 +168,8 @@ def test_the_size_of_stacks_goes_with_the_memory(device):
 
 def test_a_lane_that_fails_lets_go(device):
     with pytest.raises(AttributeError, match="ndim"), resolve_backend("cupy").lane(1) as lane:
-        lane.stage([np.ones(4), None])
-    assert cuda.find_staged(np.ones(4)) is None
+        lane.upload([np.ones(4), None])
+    assert cuda.find_uploaded(np.ones(4)) is None
     assert device.MemoryPool.made[0].held == 0
     with resolve_backend("cupy").lane(1):
         assert len(device.Stream.made) == 1
@@ -193,6 +193,6 @@ def test_the_host_has_no_lane():
     assert backend.host_memory is None
     array = np.ones(3)
     with backend.lane(1) as lane:
-        lane.stage([array])
+        lane.upload([array])
         assert lane.call(lambda: backend.to_device(array)) is array
         lane.release()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import psutil
 from ..errors import InputError
 from ..kernels.backend import resolve_backend, tile_memory
 from ..kernels.backend.blas import single_threaded_blas
+from ..kernels.backend.cores import available_cores
 from ..planning.budget import Budget, share_device_memory
 from . import resident_memory
 from .backlog import Backlog, TaskResult, outcome_of
@@ -37,7 +37,7 @@ class ThreadEngine(Engine):
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        self.workers = len(os.sched_getaffinity(0)) if workers is None else _check_workers(workers)
+        self.workers = available_cores() if workers is None else _check_workers(workers)
         self._reading = threading.BoundedSemaphore(self.workers)
         self._computing = threading.BoundedSemaphore(self.workers)
 

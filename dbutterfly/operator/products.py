@@ -6,7 +6,6 @@ the matrix, its transpose, its conjugate and its adjoint, so that derived operat
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..kernels.backend import Array, namespace
 from ..kernels.backend.blas import single_threaded_blas
+from ..kernels.backend.cores import available_cores
 from ..kernels.products import packed as plain
 from ..kernels.products.choose import kernels_for
 from ..kernels.products.ksmm import apply_chain
@@ -192,7 +192,7 @@ def check_workers(workers: int) -> int:
     """
     if not isinstance(workers, (int, np.integer)) or workers < 1:
         raise InputError(f"workers={workers!r} is not a positive number of threads; 1 is the default")
-    return min(int(workers), len(os.sched_getaffinity(0)))
+    return min(int(workers), available_cores())
 
 
 def _is_plain(out: NDArray[Any], dtype: np.dtype[Any]) -> bool:

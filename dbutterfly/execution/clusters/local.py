@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,14 +10,10 @@ from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 
 from ...errors import InputError
+from ...kernels.backend.cores import available_cores
 from .launched import OnThisMachine
 
-__all__ = ["Local", "cores"]
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+__all__ = ["Local"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +30,7 @@ class Local(OnThisMachine):
     @property
     def processes(self) -> int:
         """See :attr:`OnThisMachine.processes`."""
-        return self.workers or max(1, cores() // self.threads)
+        return self.workers or max(1, available_cores() // self.threads)
 
     @property
     def share(self) -> float:
@@ -51,9 +46,10 @@ class Local(OnThisMachine):
             If there are.
         """
         super().check()
-        if self.processes * self.threads > cores():
+        cores = available_cores()
+        if self.processes * self.threads > cores:
             raise InputError(
-                f"local: workers={self.processes} with threads={self.threads} each are more than the {cores()} cores "
+                f"local: workers={self.processes} with threads={self.threads} each are more than the {cores} cores "
                 "that this process may use; ask for fewer"
             )
         if self.memory is not None and self.processes * self.memory > MEMORY_LIMIT:

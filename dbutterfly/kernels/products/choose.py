@@ -39,7 +39,7 @@ def kernels_for(patterns: Sequence[Pattern], dtype: Any) -> Any:
     jit = compiled_kernels()
     if jit is None or dtype.char not in "fdFD":
         return packed
-    filled, size = jit.fill_up(patterns)
+    filled, size = jit.count_values(patterns)
     return jit if filled <= max(LARGEST_FILL * size, SMALL) else packed
 
 

@@ -131,9 +131,9 @@ def jit():
 
 
 def test_panels_hold_whole_multiples_of_their_lanes(jit):
-    assert jit.fill_up([Pattern(3, 2, 5, 7)]) == (10 * jit.LANES, 210)
+    assert jit.count_values([Pattern(3, 2, 5, 7)]) == (10 * jit.LANES, 210)
     whole_and_more = [Pattern(2, 3, 2, jit.LANES), Pattern(1, 1, 1, jit.LANES + 1)]
-    assert jit.fill_up(whole_and_more) == (14 * jit.LANES, 13 * jit.LANES + 1)
+    assert jit.count_values(whole_and_more) == (14 * jit.LANES, 13 * jit.LANES + 1)
 
 
 def unit_stages(ready):

@@ -20,6 +20,6 @@ values (:mod:`.stages`); others are multiplied together (:mod:`.dense`). There a
 
 from .compiler import DISABLED, LANES
 from .multiplying import multiply
-from .packing import JitPacked, fill_up, pack
+from .packing import JitPacked, count_values, pack
 
-__all__ = ["DISABLED", "LANES", "JitPacked", "fill_up", "multiply", "pack"]
+__all__ = ["DISABLED", "LANES", "JitPacked", "count_values", "multiply", "pack"]

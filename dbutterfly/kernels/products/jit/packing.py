@@ -15,7 +15,7 @@ from ..fusion import fuse_factors
 from .compiler import COLUMNS, LANES
 from .filling import stage_filler
 
-__all__ = ["JitPacked", "fill_up", "pack"]
+__all__ = ["JitPacked", "count_values", "pack"]
 
 BLOCK_BYTES = 1 << 19
 """Bytes of a block of rows that goes through several factors: two of them stay in the second-level cache."""
@@ -68,8 +68,8 @@ class JitPacked(NamedTuple):
         return sum(array.nbytes for array in arrays)
 
 
-def fill_up(patterns: Sequence[Pattern]) -> tuple[int, int]:
-    """Values in the panels of some factors: all, and without the zeros that fill up the last panel of each group."""
+def count_values(patterns: Sequence[Pattern]) -> tuple[int, int]:
+    """Count the values in the panels of some factors: all, and those that are no padding of a last panel."""
     groups = groups_of_stages(patterns, LANES)
     sizes = [_entries(group, group.factors) for group in groups]
     padded = sum(size * _panels(group) * LANES for size, group in zip(sizes, groups, strict=True))

@@ -43,7 +43,7 @@ SECONDS_IDLE = 10.0
 
 
 @dataclass(frozen=True)
-class Waiting(Task):
+class Waiting(Task[FactorizationJob]):
     """A tile whose reading takes a given time, and whose arithmetic takes none."""
 
     stage: ClassVar[str] = "tiles"

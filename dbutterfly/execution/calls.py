@@ -1,44 +1,125 @@
-"""Independent calls on a matrix, on threads or on the workers of a Dask cluster, answered in order."""
+"""Independent calls of functions of one matrix, whose results come in order; engines say where calls run.
+
+A call that is lost or fails is made again, as often as a task. A call that fails each time ends the calls when its turn
+has come: the results before it are handed on first, and the error does not depend on which call ends first.
+"""
 
 from __future__ import annotations
 
-import contextlib
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import DButterflyError
 from ..kernels.backend.blas import single_threaded_blas
-from ..sources.base import MatrixSource
-from .dask_engine import DaskEngine
-from .engine import Engine
+from .backlog import Backlog
 
-__all__ = ["Calls", "calls_on"]
+__all__ = ["Call", "CallBacklog", "Calls", "CallsUnderWay", "call_function"]
 
 Result = TypeVar("Result")
 
 
-class Calls:
+class Call(NamedTuple):
+    """One call.
+
+    Attributes
+    ----------
+    label : str
+        What error messages call it.
+    argument : object
+        The argument that tells it from the other calls.
+    """
+
+    label: str
+    argument: Any
+
+
+class CallBacklog(Backlog[Call, Any]):
+    """Book-keeping of calls, of which only a few are admitted ahead of the one whose result is due.
+
+    What has begun cannot be cancelled, and results that are not due are held in memory.
+
+    Parameters
+    ----------
+    calls : sequence of Call
+        The calls, in the order of their results.
+    """
+
+    remedy: ClassVar[str] = "nothing of it is kept: make the same call again"
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self._results: dict[int, Any] = {}
+        super().__init__((), self._results.__setitem__)
+        self._due = 0
+        self._number_of_calls = len(calls)
+        self._not_admitted = deque(enumerate(calls))
+
+    def admit(self, most: int) -> None:
+        """Move calls that may begin to ``todo``: those less than ``most`` ahead of the one whose result is due.
+
+        None begins after a call has failed for good, and none beside a call that is tried alone.
+        """
+        self.has_work()  # chooses the next call to be tried alone
+        if self.failed or self.isolates:
+            return
+        while self._not_admitted and self._not_admitted[0][0] < self._due + most:
+            self.todo.append(self._not_admitted.popleft())
+
+    @property
+    def has_due(self) -> bool:
+        """Whether the results of some calls were not taken."""
+        return self._due < self._number_of_calls
+
+    @property
+    def is_due_known(self) -> bool:
+        """Whether the call whose result is due has ended."""
+        return self._due in self._results or self._due in self.failed
+
+    def take(self) -> Any:
+        """Take the result that is due, or raise the error of its call."""
+        number, self._due = self._due, self._due + 1
+        if number in self.failed:
+            raise self.failed[number]
+        return self._results.pop(number)
+
+    def _end_with(self, number: int, error: Exception) -> None:
+        """Keep the error until the result of its call is due."""
+        self.failed[number] = error
+
+    def _give_up(self, number: int, error: Exception) -> None:
+        self.failed[number] = error
+
+    def describe(self, item: Call, cause: Exception, attempts: int) -> Exception:
+        """The error that reports a failed call; errors raised on purpose say themselves what is wrong."""
+        if isinstance(cause, DButterflyError):
+            return cause
+        return super().describe(item, cause, attempts)
+
+
+class CallsUnderWay(Protocol):
+    """The calls of one :meth:`Calls.in_order`, where they run."""
+
+    def advance(self) -> None:
+        """Begin the calls that are to be done, and wait for one or more to end."""
+
+    def cancel(self) -> None:
+        """Cancel the calls that have not ended."""
+
+
+class Calls(ABC):
     """Calls of functions of one matrix.
 
     Parameters
     ----------
-    submit : callable
-        Submits a function of the matrix, one more argument, and what is shared, and returns a future.
-    workers : int
-        How many run at a time: no more are submitted, as what has begun cannot be cancelled.
-    share : callable
-        Brings an array to where the calls run, and gives what stands for it there.
+    name : str
+        What error messages call all of them together.
     """
 
-    def __init__(
-        self, submit: Callable[..., Any], workers: int, share: Callable[[NDArray[Any]], Any] = lambda array: array
-    ) -> None:
-        self._submit, self._share = submit, share
-        self.workers = workers
+    def __init__(self, name: str) -> None:
+        self._name = name
 
     def in_order(
         self, function: Callable[..., Result], arguments: Sequence[Any], *shared: NDArray[Any]
@@ -46,46 +127,35 @@ class Calls:
         """Results of ``function(matrix, argument, *shared)``, first argument first; closing cancels the rest.
 
         Arrays that all calls share are sent once.
+
+        Raises
+        ------
+        TaskError
+            If a call fails each time for a reason that is no dbutterfly error, or the cluster is gone.
+        DButterflyError
+            If a call raises one.
         """
-        there = [self._share(array) for array in shared]
-        todo, running = deque(arguments), deque[Any]()
+        what = getattr(function, "__name__", "call").lstrip("_")
+        backlog = CallBacklog(
+            [Call(f"{self._name} ({what} {number})", argument) for number, argument in enumerate(arguments, 1)]
+        )
+        under_way = self.begin(backlog, function, shared)
         try:
-            while todo or running:
-                while todo and len(running) < self.workers:
-                    running.append(self._submit(function, todo.popleft(), *there))
-                yield running.popleft().result()
+            while backlog.has_due:
+                while not backlog.is_due_known:
+                    under_way.advance()
+                yield backlog.take()
         finally:
-            for future in running:
-                future.cancel()
+            under_way.cancel()
+
+    @abstractmethod
+    def begin(
+        self, backlog: CallBacklog, function: Callable[..., Any], shared: Sequence[NDArray[Any]]
+    ) -> CallsUnderWay:
+        """Prepare the calls of a backlog."""
 
 
-@contextlib.contextmanager
-def calls_on(engine: Engine, matrix: NDArray[Any] | MatrixSource) -> Iterator[Calls]:
-    """Make calls on an engine, where the matrix, or what reads it, is held once by each worker."""
-    engine = engine.ready()
-    if isinstance(engine, DaskEngine):
-        client, resources = engine.client, engine.resources
-
-        def share(array: Any) -> Any:
-            if isinstance(array, np.ndarray):
-                array = np.ascontiguousarray(array)
-            return client.scatter(array, broadcast=True, hash=False)
-
-        held = share(matrix)
-
-        def submit(function: Callable[..., Any], argument: Any, *shared: Any) -> Any:
-            return client.submit(_call, function, held, argument, *shared, pure=False, resources=resources)
-
-        try:
-            yield Calls(submit, engine.workers, share)
-        finally:
-            held.release()
-        return
-    with ThreadPoolExecutor(engine.workers, thread_name_prefix="dbutterfly") as pool:
-        yield Calls(lambda function, *others: pool.submit(_call, function, matrix, *others), engine.workers)
-
-
-def _call(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Call with BLAS held to one thread: parallelism is over calls."""
+def call_function(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Call a function with BLAS held to one thread: parallelism is over calls."""
     with single_threaded_blas():
         return function(*arguments)

@@ -17,29 +17,33 @@ from ..errors import CheckpointError, DButterflyError, SourceError
 from ..kernels.backend import tile_memory
 from ..kernels.backend.blas import single_threaded_blas
 from . import resident_memory
-from .backlog import TaskResult
-from .dask_client import Address
-from .task import Job, LoadRecord, Record, Task, done_name, finish_task, upload_inputs, write_outputs
+from .dask_client import EventAddress
+from .task import Job, LoadRecord, Record, Task, TaskResult, done_name, finish_task, upload_inputs, write_outputs
 
-__all__ = ["pack_job", "run_on_worker"]
+__all__ = ["make_picklable", "pack_job", "run_on_worker"]
 
 
 _gates: dict[str, threading.BoundedSemaphore] = {}
+"""Of every worker of this process, by its identity: as many tasks as it has threads may compute."""
 
 _idle: dict[bytes, int] = {}
+"""Resident memory of this process, in bytes, before the first task of the packed job; of one job at a time."""
 
 _idle_lock = threading.Lock()
 
 
 def pack_job(job: Job) -> bytes:
-    """The job in bytes, so that what fails to open it is a task; with an identity, so that no run gets another's."""
+    """The job in bytes, with an identity so that no run gets the job of another.
+
+    Workers unpack it within a task, so that a source that cannot be opened there is the failure of a task.
+    """
     packed: bytes = serialize_bytes((uuid.uuid4().hex, job), on_error="raise")
     return packed
 
 
 @functools.lru_cache(maxsize=2)
 def _unpack_job(packed: bytes) -> Job:
-    """Inverse of :func:`pack_job`, once per worker."""
+    """Inverse of :func:`pack_job`, done once per worker: the last two jobs are kept."""
     try:
         _, job = deserialize_bytes(packed)
     except Exception as error:
@@ -52,9 +56,25 @@ def _unpack_job(packed: bytes) -> Job:
 
 
 def run_on_worker(
-    number: int, task: Task, sent: dict[str, Any], bytes_read: int | None, packed: bytes, address: Address
+    number: int, task: Task[Any], sent: dict[str, Any], bytes_read: int | None, packed: bytes, address: EventAddress
 ) -> TaskResult:
-    """Do a task on a worker: the memory of its tile serves the next one."""
+    """Run a task on a worker; the memory of its tile serves the next task.
+
+    Parameters
+    ----------
+    number : int
+        Number of the task in its stage.
+    task : Task
+        The task.
+    sent : dict of array
+        Inputs that the client has read, since workers cannot.
+    bytes_read : int or None
+        Bytes that the client has read of Z for them; None where the worker reads Z itself.
+    packed : bytes
+        The job (:func:`pack_job`).
+    address : (str, str)
+        Where the record of the task is reported.
+    """
     worker = get_worker()
     topic, run = address
     try:
@@ -65,21 +85,23 @@ def run_on_worker(
             worker.log_event(topic, [run, number, *returned.record])
         return returned
     except DButterflyError as error:
-        _make_picklable(error, worker.address)
+        error.args = (f"{error.args[0]} (on worker {worker.address})", *error.args[1:])
+        make_picklable(error)
         raise
 
 
 def _run_behind_gate(
-    worker: Any, job: Job, packed: bytes, number: int, task: Task, sent: dict[str, Any], bytes_read: int | None
+    worker: Any, job: Job, packed: bytes, number: int, task: Task[Any], sent: dict[str, Any], bytes_read: int | None
 ) -> TaskResult:
     """Read what the client did not send, compute, and write if the workspace can be reached.
 
-    Where the plan reads ahead, the task leaves its place in the worker's queue as soon as it has read and may compute:
-    the worker starts the next one, which reads meanwhile and then waits at the gate for this one to end.
+    Where the plan reads ahead, the task leaves its place in the worker's queue (``secede``) when it has read and has
+    passed the gate. The worker then starts the next task, which reads meanwhile and waits at the gate for this one to
+    end.
     """
     threads = worker.state.nthreads
     gate = _gates.setdefault(worker.id, threading.BoundedSemaphore(threads))
-    if (record := _record_of_ended(job, number, task)) is not None:
+    if (record := _find_record(job, number, task)) is not None:
         return TaskResult(record, [])
     idle = _idle_bytes(packed)
     with job.lane(threads) as lane:
@@ -104,8 +126,8 @@ def _run_behind_gate(
             return TaskResult(record, [])
 
 
-def _record_of_ended(job: Job, number: int, task: Task) -> Record | None:
-    """Record of a task that has ended already: its worker was lost before it could say so."""
+def _find_record(job: Job, number: int, task: Task[Any]) -> Record | None:
+    """Record of a task that has ended already, on a worker that was lost before it could say so; None of any other."""
     if not job.workspace.shared:
         return None
     try:
@@ -116,7 +138,7 @@ def _record_of_ended(job: Job, number: int, task: Task) -> Record | None:
 
 
 def _idle_bytes(packed: bytes) -> int:
-    """Resident memory of this worker when it first heard of the run."""
+    """Resident memory of this worker, in bytes, when it first heard of the run."""
     with _idle_lock:
         if packed not in _idle:
             _idle.clear()
@@ -125,9 +147,8 @@ def _idle_bytes(packed: bytes) -> int:
         return _idle[packed]
 
 
-def _make_picklable(error: DButterflyError, address: str) -> None:
-    """Say where it was, and leave of its causes what any process can unpickle: Zarr's own would not arrive."""
-    error.args = (f"{error.args[0]} (on worker {address})", *error.args[1:])
+def make_picklable(error: DButterflyError) -> None:
+    """Leave of the causes of an error what any process can unpickle: Zarr's own exceptions would not arrive."""
     cause = error.__cause__
     if cause is not None and type(cause).__module__ != "builtins":
         cause = RuntimeError(f"{type(cause).__name__}: {cause}")

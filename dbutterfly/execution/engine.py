@@ -1,8 +1,8 @@
-"""Where tasks run: threads of this process, or the workers of a Dask cluster, behind one call.
+"""Where tasks and calls run: threads of this process, or the workers of a Dask cluster, behind one interface.
 
 All engines run the same task objects, so results are equal to the bit. Submission is by waves: a bounded number of
-tasks is in flight, however many there are. A task that fails is tried again, and if it fails each time it is reported
-when the others have ended. What has ended is reported to the caller before an error is raised, or Ctrl-C.
+tasks is in flight, however many there are. A task that fails is tried again. A task that fails each time is reported
+when the others have ended. What has ended is reported to the caller before an error, or Ctrl-C, is raised.
 
 BLAS is held to one thread while tasks run: parallelism is over tasks, and BLAS threads times worker threads must not
 exceed the cores.
@@ -12,18 +12,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, TypeAlias
+
+from numpy.typing import NDArray
 
 from ..planning.budget import Budget
-from .task import Job, Record, Task
+from ..sources.base import MatrixSource
+from .calls import Calls
+from .task import JobT, Record, Task
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "OnDone"]
 
 OnDone: TypeAlias = Callable[[int, Record], None]
+"""Called in the calling thread with the number and the record of every task that has ended well."""
 
 
 class Engine(ABC):
-    """Runs the tasks of one stage.
+    """Runs the tasks of one stage, or calls of functions of one matrix.
 
     Attributes
     ----------
@@ -31,22 +37,25 @@ class Engine(ABC):
         Tasks that compute at a time.
     dashboard : str or None
         Address of the page that shows the cluster at work.
+    in_this_process : bool
+        Whether tasks and calls see the memory of this process, so that nothing is sent.
     """
 
     workers: int
     dashboard: str | None = None
+    in_this_process: ClassVar[bool] = False
 
     @abstractmethod
     def budget(self, memory: int | None, backend: str = "numpy", device_memory: int | None = None) -> Budget:
         """What the plan may use, given what the caller allows of each worker: of its host, and of its GPU if any."""
 
     @abstractmethod
-    def run(self, job: Job, tasks: Sequence[tuple[int, Task]], on_done: OnDone) -> None:
+    def run(self, job: JobT, tasks: Sequence[tuple[int, Task[JobT]]], on_done: OnDone) -> None:
         """Run numbered tasks, in any order, and report each in the calling thread.
 
-        A task that fails is tried again after the others; one that fails each time is raised at the end, when the rest
-        has ended and is kept. What the other tasks would not escape is raised at once: entries that cannot be
-        factorized, a store that cannot be written, tasks that fail one after the other.
+        A task that fails is tried again after the others. A task that fails each time is raised at the end, when the
+        rest has ended and is kept. An error that the other tasks would not escape is raised at once: entries that
+        cannot be factorized, a store that cannot be written, tasks that fail one after the other.
 
         Raises
         ------
@@ -56,6 +65,14 @@ class Engine(ABC):
             If a task raises one. The message names the task, and the worker of a cluster.
         """
 
-    def ready(self) -> Engine:
-        """The engine whose workers are there; they are started if need be."""
-        return self
+    @abstractmethod
+    def calls(self, matrix: NDArray[Any] | MatrixSource, name: str) -> AbstractContextManager[Calls]:
+        """Calls of functions of a matrix, or of what reads it, which each worker holds once.
+
+        Parameters
+        ----------
+        matrix : ndarray or MatrixSource
+            First argument of the functions.
+        name : str
+            What error messages call the calls.
+        """

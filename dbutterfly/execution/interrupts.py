@@ -12,9 +12,11 @@ __all__ = ["Interrupts"]
 
 
 class Interrupts:
-    """Holds Ctrl-C back until it is allowed: inside a call of a Dask client, it would leave the client unusable.
+    """Holds Ctrl-C back until it is allowed, for a ``with`` block.
 
-    A second Ctrl-C is not held back.
+    A KeyboardInterrupt inside a call of a Dask client would leave the client unusable. A Ctrl-C that was held back is
+    raised when it is allowed, or when the block ends. A second Ctrl-C is not held back. Outside of the main thread, and
+    where the program handles SIGINT itself, nothing is done.
     """
 
     def __enter__(self) -> Self:
@@ -33,7 +35,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def allowed(self) -> Iterator[None]:
-        """Let Ctrl-C through, one that was held back at once."""
+        """Let Ctrl-C through in a block; a Ctrl-C that was held back is raised at once."""
         self._allowed = True
         try:
             if self._pending:

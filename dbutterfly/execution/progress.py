@@ -1,7 +1,8 @@
-"""Progress of a run on the terminal: one bar per stage, with throughput and time left."""
+"""Progress of a run on the terminal: one bar per stage, with throughput and time left; tasks run under a bar."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -16,11 +17,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["ProgressBar"]
+from .engine import Engine, OnDone
+from .task import JobT, Record, Task
+
+__all__ = ["ProgressBar", "run_under_bar"]
 
 
 class ProgressBar:
-    """Bars on stderr; silent, at no cost, when not enabled.
+    """Bars on stderr, for a ``with`` block; nothing is shown, and it costs nothing, unless enabled.
 
     Parameters
     ----------
@@ -44,7 +48,7 @@ class ProgressBar:
             disable=not enabled,
         )
         self._stage: TaskID | None = None
-        self._bytes = 0
+        self._bytes_read = 0
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -59,14 +63,63 @@ class ProgressBar:
 
     def start(self, stage: str, tasks: int, finished: int) -> None:
         """Open the bar of a stage, some of whose tasks an earlier run may have finished."""
-        self._bytes = 0
+        self._bytes_read = 0
         self._stage = self._progress.add_task(stage, total=tasks, completed=finished, rate="")
 
     def advance(self, bytes_read: int) -> None:
         """Count one finished task."""
         if self._stage is None:
             return
-        self._bytes += bytes_read
+        self._bytes_read += bytes_read
         elapsed = self._progress.tasks[-1].elapsed or 0.0
-        rate = f"{self._bytes / elapsed / 1e6:8.0f} MB/s" if self._bytes and elapsed > 0 else ""
+        rate = f"{self._bytes_read / elapsed / 1e6:8.0f} MB/s" if self._bytes_read and elapsed > 0 else ""
         self._progress.update(self._stage, advance=1, rate=rate)
+
+
+def run_under_bar(
+    bar: ProgressBar,
+    engine: Engine,
+    job: JobT,
+    stage: str,
+    tasks: Sequence[tuple[int, Task[JobT]]],
+    *,
+    finished: int = 0,
+    on_done: OnDone | None = None,
+) -> int:
+    """Run the tasks of a stage under a bar of its own.
+
+    Parameters
+    ----------
+    bar : ProgressBar
+        Where the bar is opened.
+    engine : Engine
+        Runs the tasks; without tasks it is not asked.
+    job : Job
+        What the tasks belong to.
+    stage : str
+        Name of the bar.
+    tasks : sequence of (int, Task)
+        The tasks, by number.
+    finished : int
+        Further tasks of the stage, which an earlier run has finished.
+    on_done : callable, optional
+        Called with the number and the record of every task that has ended, before the bar advances.
+
+    Returns
+    -------
+    int
+        Bytes that the tasks have read of Z.
+    """
+    total = 0
+
+    def advance(number: int, record: Record) -> None:
+        nonlocal total
+        total += int(record.bytes_read)
+        if on_done is not None:
+            on_done(number, record)
+        bar.advance(int(record.bytes_read))
+
+    bar.start(stage, finished + len(tasks), finished)
+    if tasks:
+        engine.run(job, tasks, advance)
+    return total

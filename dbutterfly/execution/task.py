@@ -1,15 +1,16 @@
-"""Tasks and what they share: read, compute, write. Plain picklable objects.
+"""Tasks and the job that they share: read, compute, write. Plain picklable objects.
 
-Every task has three steps, so that an engine can overlap the reading of one with the arithmetic of another, and can
-read here what a worker cannot reach: it reads from Z and from the workspace, ``compute`` turns that into outputs, and
-the outputs name the ranges of the workspace they fill. The last output of a task is its row of ``done``.
+Every task has three steps. It reads from Z and from the workspace, ``compute`` turns what it has read into outputs, and
+the outputs name the ranges of the workspace that they fill. So an engine can overlap the reading of one task with the
+arithmetic of another, and can read in this process what a worker cannot reach. The last output of a task is its row of
+``done``.
 """
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +24,12 @@ from . import resident_memory
 __all__ = [
     "Inputs",
     "Job",
+    "JobT",
     "LoadRecord",
     "Output",
     "Record",
     "Task",
+    "TaskResult",
     "done_name",
     "finish_task",
     "load_task",
@@ -39,12 +42,12 @@ Inputs: TypeAlias = "dict[str, NDArray[Any]]"
 
 
 class Job:
-    """What an engine needs to know of the work of which it runs the tasks.
+    """The work of which an engine runs the tasks, as far as the engine must know it.
 
     Attributes
     ----------
     source : MatrixSource
-        What the tasks read.
+        The matrix that the tasks read.
     workspace : Workspace
         Where the outputs go.
     """
@@ -63,11 +66,15 @@ class Job:
         return None
 
     def lane(self, tasks: int) -> Lane:  # noqa: ARG002
-        """Where a task runs, in a process that computes so many at a time."""
+        """Lane of one task, in a process that computes ``tasks`` at a time."""
         return HOST
 
     def check(self, output: Output) -> None:
-        """Refuse what must not be written."""
+        """Refuse an output that must not be written."""
+
+
+JobT = TypeVar("JobT", bound=Job)
+"""The class of the job that tasks belong to."""
 
 
 class Output(NamedTuple):
@@ -79,22 +86,22 @@ class Output(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What a task reports, and leaves in the row of ``done`` that says that it has ended.
+    """The measurements of one task, which it reports and leaves as its row of ``done``, to say that it has ended.
 
     Attributes
     ----------
     bytes_read : float
-        Bytes of the chunks of Z that it asked the storage for.
+        Bytes of the chunks of Z that the task asked the storage for.
     load_seconds, compute_seconds : float
         Time of reading, and of everything after it.
     ended : float
-        When, in seconds since the epoch.
+        When the task ended, in seconds since the epoch.
     idle_bytes : float
         Resident memory of the worker before the first task of the run.
     peak_bytes : float
         Most that the worker has held since then.
     started : float
-        When it began to read, in seconds since the epoch.
+        When the task began to read, in seconds since the epoch.
     worker : float
         Number that tells apart the workers of the run.
     """
@@ -110,20 +117,20 @@ class Record(NamedTuple):
 
 
 class LoadRecord(NamedTuple):
-    """What there is to say of a task whose inputs have been read: the beginning of its :class:`Record`.
+    """Measurements of the loading of one task, which become part of its :class:`Record`.
 
     Attributes
     ----------
     bytes_read : int
-        What reading them from Z cost (:meth:`Task.bytes_read`).
+        Bytes of the chunks of Z that were asked for (:meth:`Task.bytes_read`).
     seconds : float
-        Time that reading them took.
+        Time of reading.
     started : float
-        When that began.
+        When reading began, in seconds since the epoch.
     idle_bytes : int
         Resident memory of this process before the run.
     worker : int
-        Who does it.
+        Number of the worker.
     """
 
     bytes_read: int = 0
@@ -133,87 +140,97 @@ class LoadRecord(NamedTuple):
     worker: int = 0
 
 
-NOTHING = LoadRecord()
+NOT_MEASURED = LoadRecord()
 
 
-class Task(ABC):
-    """One unit of work."""
+class TaskResult(NamedTuple):
+    """What a worker sends back: the record of a task, and the outputs that the worker could not write itself."""
+
+    record: Record
+    outputs: list[Output]
+
+
+class Task(ABC, Generic[JobT]):
+    """One unit of work of a job."""
 
     stage: ClassVar[str]
+    """Name of the stage that the task belongs to."""
+
     uploads: ClassVar[tuple[str, ...]] = ()
     """Inputs that are brought to the device as soon as they are read, while another task computes there."""
 
     @property
     @abstractmethod
     def label(self) -> str:
-        """What error messages call it."""
+        """What error messages call the task."""
 
-    def source_of(self, job: Any) -> MatrixSource | None:  # noqa: ARG002
-        """What :meth:`read_source` reads: the matrix or its copy, None for neither."""
+    def source_of(self, job: JobT) -> MatrixSource | None:  # noqa: ARG002
+        """The source that :meth:`read_source` reads: the matrix or its copy, None for neither."""
         return None
 
-    def read_source(self, job: Any) -> Inputs:  # noqa: ARG002
-        """Read what it needs of Z."""
+    def read_source(self, job: JobT) -> Inputs:  # noqa: ARG002
+        """Read the entries of Z that the task needs."""
         return {}
 
-    def bytes_read(self, job: Any) -> int:  # noqa: ARG002
+    def bytes_read(self, job: JobT) -> int:  # noqa: ARG002
         """Bytes of the chunks of Z that :meth:`read_source` asks the storage for."""
         return 0
 
-    def read_workspace(self, job: Any) -> Inputs:  # noqa: ARG002
-        """Read what it needs of what earlier tasks wrote."""
+    def read_workspace(self, job: JobT) -> Inputs:  # noqa: ARG002
+        """Read the arrays of the workspace that the task needs, which earlier tasks wrote."""
         return {}
 
     @abstractmethod
-    def compute(self, job: Any, inputs: Inputs) -> list[Output]:
+    def compute(self, job: JobT, inputs: Inputs) -> list[Output]:
         """Turn inputs into outputs."""
 
 
-def load_task(job: Job, task: Task, lane: Lane = HOST) -> Inputs:
-    """Read all that a task needs, here, and begin to bring it to where it is computed with."""
+def load_task(job: JobT, task: Task[JobT], lane: Lane = HOST) -> Inputs:
+    """Read all inputs of a task in this process, and begin to bring them to where they are computed with."""
     inputs = {**task.read_source(job), **task.read_workspace(job)}
     upload_inputs(task, inputs, lane)
     return inputs
 
 
-def upload_inputs(task: Task, inputs: Inputs, lane: Lane) -> None:
-    """Begin to bring inputs to where they are computed with, those that the task names."""
+def upload_inputs(task: Task[Any], inputs: Inputs, lane: Lane) -> None:
+    """Begin to bring the inputs that the task names to where they are computed with."""
     lane.upload([inputs[name] for name in task.uploads if name in inputs])
 
 
 def finish_task(
-    job: Job, number: int, task: Task, inputs: Inputs, loaded: LoadRecord = NOTHING, lane: Lane = HOST
+    job: JobT, number: int, task: Task[JobT], inputs: Inputs, loaded: LoadRecord = NOT_MEASURED, lane: Lane = HOST
 ) -> tuple[list[Output], Record]:
     """Compute a task whose inputs are at hand.
 
     Parameters
     ----------
-    job : Work
-        What the tasks share.
+    job : Job
+        The job that the task belongs to.
     number : int
         Number of the task in its stage.
     task : Task
-        What to do.
+        The task.
     inputs : dict of array
-        What :func:`load_task` returns; emptied.
-    loaded : Loaded
-        How they came there, for the record.
+        The inputs as :func:`load_task` returns them; the dict is emptied.
+    loaded : LoadRecord
+        Measurements of the loading, for the record.
     lane : Lane
-        Where it runs, in which :func:`load_task` has uploaded them.
+        Where the task runs, to which :func:`load_task` has uploaded the inputs.
 
     Returns
     -------
     outputs : list of Output
-        What the task writes; the last one, which says that it has ended, must be written last.
+        What is to be written; the last output, which says that the task has ended, must be written last.
     record : Record
-        The same as the last output.
+        The values of the last output.
     """
     started = time.perf_counter()
     outputs = lane.call(lambda: _compute(job, task, inputs))
-    inputs.clear()  # for their memory to serve the next task at once
+    inputs.clear()  # their memory serves the next task at once
     lane.release()
     elapsed = time.perf_counter() - started
-    peak = max(loaded.idle_bytes, resident_memory.peak())  # counted in two ways, which differ by some pages
+    # The system counts the two in different ways, which differ by some pages.
+    peak = max(loaded.idle_bytes, resident_memory.peak())
     record = Record(
         loaded.bytes_read, loaded.seconds, elapsed, time.time(), loaded.idle_bytes, peak, loaded.started, loaded.worker
     )
@@ -221,13 +238,13 @@ def finish_task(
     return [*outputs, Output(done_name(task.stage), (slice(number, number + 1),), row)], record
 
 
-def _compute(job: Job, task: Task, inputs: Inputs) -> list[Output]:
+def _compute(job: JobT, task: Task[JobT], inputs: Inputs) -> list[Output]:
     with np.errstate(all="ignore"):  # non-finite results are looked for, and reported with their place
         return task.compute(job, inputs)
 
 
 def write_outputs(job: Job, outputs: list[Output]) -> None:
-    """Write what a task gives, in order, after all of it was checked."""
+    """Write the outputs of a task, in order, after all of them were checked."""
     for output in outputs:
         job.check(output)
     for output in outputs:

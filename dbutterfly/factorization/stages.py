@@ -19,6 +19,7 @@ from ..planning.sizes import format_bytes
 from ..sources.base import MatrixSource
 from ..structure.axes import Tile
 from .current_run import Run
+from .job import FactorizationJob
 from .tasks.copies import CopyTask
 from .tasks.halves import LeftTask, RightTask
 from .tasks.probed_tiles import ProbeTask
@@ -77,7 +78,7 @@ def run_stages(
     return found, records
 
 
-def _tile_task(source: MatrixSource) -> Callable[[Tile], Task]:
+def _tile_task(source: MatrixSource) -> Callable[[Tile], Task[FactorizationJob]]:
     """Kind of task that splits the tiles of a matrix."""
     if source.probed:
         return ProbeTask
@@ -88,7 +89,7 @@ def _run_stage(
     run: Run,
     engine: Engine,
     bar: ProgressBar,
-    todo: list[tuple[int, Task]],
+    todo: list[tuple[int, Task[FactorizationJob]]],
     rows: NDArray[np.float64],
 ) -> None:
     """Run the tasks of a stage that have not ended, and keep their records in ``rows``."""
@@ -141,11 +142,13 @@ def _summarize(rows: NDArray[np.float64], seconds: float, resumed: int) -> dict[
     }
 
 
-def stage_tasks(plan: Plan, tile_task: Callable[[Tile], Task] = TileTask) -> dict[str, Sequence[Task]]:
+def stage_tasks(
+    plan: Plan, tile_task: Callable[[Tile], Task[FactorizationJob]] = TileTask
+) -> dict[str, Sequence[Task[FactorizationJob]]]:
     """Tasks of each stage, in the order of the stages; ``tile_task`` splits the tiles."""
     if plan.split is None:
         return {"tiles": [WholeTask()]}
-    stages: dict[str, Sequence[Task]] = {
+    stages: dict[str, Sequence[Task[FactorizationJob]]] = {
         "copy": [CopyTask(panel) for panel in plan.panels],
         "tiles": [tile_task(tile) for tile in plan.tiles],
         "left": [LeftTask(*span) for span in plan.left_ranges],

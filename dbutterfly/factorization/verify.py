@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..execution.choose import choose_engine
 from ..execution.clusters import on_cluster
 from ..execution.engine import Engine
-from ..execution.progress import ProgressBar
+from ..execution.progress import ProgressBar, run_under_bar
 from ..execution.task import Record, done_name
 from ..kernels.factors.hierarchy import left_rows, multiply_stack, part_left, part_right, right_rows
 from ..planning.plan import Plan
@@ -103,12 +103,7 @@ def _compare_tiles(
     job.workspace.create(done_name("verify"), (len(planned.tiles), fields), (1, fields), np.float64)
     tasks = [(number, VerifyTask(tile)) for number, tile in enumerate(planned.tiles)]
     with ProgressBar(progress) as bar:
-        bar.start("verify", len(tasks), 0)
-
-        def on_done(number: int, record: Record) -> None:  # noqa: ARG001
-            bar.advance(int(record.bytes_read))
-
-        engine.run(job, tasks, on_done)
+        run_under_bar(bar, engine, job, "verify", tasks)
     errors = job.workspace.read("errors", (slice(None),))
     energy, residual = (math.fsum(errors[..., k].ravel()) for k in range(2))
     return VerifiedError(energy_ratio(residual, energy))

@@ -18,9 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MemoryBudgetError, NonFiniteError
-from ..execution.calls import calls_on
 from ..execution.engine import Engine
-from ..execution.thread_engine import ThreadEngine
 from ..kernels.backend.stacks import STACK_BYTES
 from ..kernels.low_rank.grid import low_rank_grid
 from ..sources.base import MatrixSource
@@ -53,6 +51,9 @@ PANEL_BYTES = 1 << 25
 """Most bytes of a panel."""
 PANELS = 8
 """Part of the memory that a panel may take."""
+
+CALLS = "the search for orderings"
+"""What error messages call the calls of a search."""
 
 Known = tuple[Index | None, Index | None]
 
@@ -155,14 +156,14 @@ class MatrixSearch:
 
     def _needed_here(self, cuts: Sequence[GroupedCut]) -> int:
         """Bytes that this process holds where the matrix is read panel by panel."""
-        sent = not isinstance(self.engine, ThreadEngine)
+        sent = not self.engine.in_this_process
         return client_bytes(self.source.shape, cuts, self._itemsize, sent=sent)
 
     @property
     def _is_sent_whole(self) -> bool:
         """Whether every worker would have to hold the matrix all the same."""
         size = math.prod(self.source.shape) * self.source.dtype.itemsize
-        return not isinstance(self.engine, ThreadEngine) and not self.source.shared and size > self._allowed
+        return not self.engine.in_this_process and not self.source.shared and size > self._allowed
 
     def _refuse(self, cuts: Sequence[GroupedCut]) -> None:
         m, n = self.source.shape
@@ -181,7 +182,7 @@ class MatrixSearch:
         rows, cols = known
         dtype: np.dtype[Any] = np.dtype(np.complex64 if self._itemsize == 8 else np.float32)
         panel_bytes = min(PANEL_BYTES, self._allowed // PANELS)
-        with calls_on(self.engine, self.source) as calls:
+        with self.engine.calls(self.source, CALLS) as calls:
             passes = Passes(calls, self.source.shape, self.source.edges, dtype, panel_bytes, self.backend)
             if rows is None:
                 wanted = Wanted(cuts, self.method, FLAT, self._allowed, cols)
@@ -217,7 +218,7 @@ class MatrixSearch:
         working = _scale(matrix[:, order])
         energy = _energy(working)
         single = np.finfo(working.dtype).eps > EXACT_IN_DOUBLE
-        with calls_on(self.engine, working) as calls:
+        with self.engine.calls(working, CALLS) as calls:
             found, attempts = search_trees(
                 calls,
                 dataclasses.replace(problem, cols_known=cols is not None),
@@ -237,7 +238,7 @@ class MatrixSearch:
             raise InputError('method="alternating" finds both sides; use another method where one is known')
         balanced_means()  # refuses, before long work, where the package is missing
         runs = runs_of(cuts, self.seed)
-        with calls_on(self.engine, _scale(self._matrix)) as calls:
+        with self.engine.calls(_scale(self._matrix), CALLS) as calls:
             partitions = best_partitions(runs, calls.in_order(alternating_run, runs))
         fused = fuse(partitions, tuple(cuts))
         shape = self.source.shape

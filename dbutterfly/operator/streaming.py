@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from ..errors import CheckpointError, InputError, MemoryBudgetError
 from ..execution.choose import choose_engine
 from ..execution.clusters import on_cluster
-from ..execution.progress import ProgressBar
-from ..execution.task import Inputs, Job, Output, Record, Task
+from ..execution.progress import ProgressBar, run_under_bar
+from ..execution.task import Inputs, Job, Output, Task
 from ..planning.sizes import format_bytes, parse_memory
 from ..sources.base import MatrixSource
 from ..sources.dispatch import as_source
@@ -129,16 +129,9 @@ def stream_product(
         (number, ProductTask(first, min(first + columns, shape[1])))
         for number, first in enumerate(range(0, shape[1], columns))
     ]
-    read = []
     with ProgressBar(progress) as bar:
-        bar.start("apply", len(tasks), 0)
-
-        def on_done(number: int, record: Record) -> None:  # noqa: ARG001
-            read.append(int(record.bytes_read))
-            bar.advance(int(record.bytes_read))
-
-        engine.run(job, tasks, on_done)
-    return StreamedProduct(shape, dtype, columns, len(tasks), sum(read))
+        bytes_read = run_under_bar(bar, engine, job, "apply", tasks)
+    return StreamedProduct(shape, dtype, columns, len(tasks), bytes_read)
 
 
 def _columns_of_block(operator: ButterflyOperator, source: MatrixSource, dtype: np.dtype[Any], memory: int) -> int:
@@ -206,7 +199,7 @@ class ProductPlace:
 
 
 @dataclass(frozen=True)
-class ProductTask(Task):
+class ProductTask(Task[ProductJob]):
     """Multiply a block of columns."""
 
     stage: ClassVar[str] = "apply"

@@ -18,7 +18,8 @@ from dbutterfly.errors import InputError, MissingChunksWarning, NonFiniteError, 
 from dbutterfly.execution import dask_engine, task
 from dbutterfly.execution.backlog import ATTEMPTS, IN_A_ROW
 from dbutterfly.execution.choose import choose_engine
-from dbutterfly.execution.dask_engine import IN_FLIGHT_PER_WORKER, DaskEngine
+from dbutterfly.execution.dask_engine import DaskEngine
+from dbutterfly.execution.dask_stage import IN_FLIGHT_PER_WORKER, DaskStage
 from dbutterfly.execution.thread_engine import ThreadEngine
 from dbutterfly.factorization import stages
 from dbutterfly.factorization.tasks import halves
@@ -267,14 +268,14 @@ def test_no_more_tasks_are_in_flight_than_workers_take(tmp_path):
 
 def test_a_cluster_is_sent_a_bounded_number_of_tasks(client, matrix, monkeypatch):
     most = 0
-    submit = DaskEngine._submit
+    submit = DaskStage._submit
 
-    def counting(self, stage, *arguments):
+    def counting(self, tasks):
         nonlocal most
-        submit(self, stage, *arguments)
-        most = max(most, sum(not future.done() for future in stage.running))
+        submit(self, tasks)
+        most = max(most, sum(not future.done() for future in self._backlog.running))
 
-    monkeypatch.setattr(DaskEngine, "_submit", counting)
+    monkeypatch.setattr(DaskStage, "_submit", counting)
     memory = memory_for(64, matrix, tree=TREE)
     fact = dbf.factorize(matrix, tree=TREE, client=client, memory=memory)
     assert fact.record["stages"]["tiles"]["tasks"] > 16

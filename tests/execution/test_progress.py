@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import dbutterfly as dbf
-from dbutterfly.execution.progress import ProgressBar
+from dbutterfly.execution.progress import ProgressBar, run_under_bar
+from dbutterfly.execution.task import Record
 from tests.support.comparisons import noisy_butterfly
 
 
@@ -48,3 +49,42 @@ def test_advancing_before_a_stage_does_nothing(capfd):
     with ProgressBar(False) as bar:
         bar.advance(10)
     assert capfd.readouterr() == ("", "")
+
+
+class ReadyTasks:
+    """An engine whose tasks are done in the order in which they are given."""
+
+    def __init__(self, error=None):
+        self.error = error
+
+    def run(self, job, tasks, on_done):  # noqa: ARG002
+        for number, task in tasks:
+            on_done(number, Record(task, 0, 0, 0, 0, 0, 0, 0))
+        if self.error is not None:
+            raise self.error
+
+
+def test_tasks_run_under_a_bar_that_counts_those_of_an_earlier_run(capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    told = []
+    with ProgressBar(True) as bar:
+        bytes_read = run_under_bar(
+            bar, ReadyTasks(), None, "tiles", [(3, 1000), (5, 24)], finished=6, on_done=lambda *done: told.append(done)
+        )
+    assert bytes_read == 1024
+    assert [(number, record.bytes_read) for number, record in told] == [(3, 1000), (5, 24)]
+    assert re.search(r"tiles .*8/8", capfd.readouterr().err)
+
+
+def test_an_engine_is_not_asked_for_no_tasks(capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    with ProgressBar(True) as bar:
+        assert run_under_bar(bar, ReadyTasks(RuntimeError("asked")), None, "tiles", [], finished=4) == 0
+    assert re.search(r"tiles .*4/4", capfd.readouterr().err)
+
+
+def test_a_failing_engine_leaves_the_bar_where_it_was(capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    with ProgressBar(True) as bar, pytest.raises(RuntimeError, match="no more"):
+        run_under_bar(bar, ReadyTasks(RuntimeError("no more")), None, "tiles", [(0, 1)], finished=1)
+    assert re.search(r"tiles .*2/2", capfd.readouterr().err)

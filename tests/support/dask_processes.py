@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,37 @@ def wait_until(condition: Callable[[], Any], seconds: float = PATIENCE, what: st
             raise AssertionError(f"waited {seconds} s in vain: {what or condition}")
         time.sleep(0.02)
     return found
+
+
+class InBackground(threading.Thread):
+    """A call in another thread, which has begun.
+
+    Parameters
+    ----------
+    call : callable
+        What is called.
+    """
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        super().__init__(daemon=True)
+        self._call = call
+        self._outcome: Any = None
+        self.start()
+
+    def run(self) -> None:
+        """Call."""
+        try:
+            self._outcome = self._call()
+        except BaseException as error:
+            self._outcome = error
+
+    def result(self, seconds: float = 2 * PATIENCE) -> Any:
+        """What the call has returned or raised, when it has ended."""
+        self.join(seconds)
+        assert not self.is_alive(), f"the call has not ended after {seconds} s"
+        if isinstance(self._outcome, BaseException):
+            raise self._outcome
+        return self._outcome
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,34 @@ class Failing(Counted):
         return is_asked_twice(rows) or (rows.size == 64 and rows[0] == 0 and rows[-1] == self.array.shape[0] - 1)
 
 
+@dataclass(frozen=True, eq=False)
+class Gated(Counted):
+    """Holds whoever asks for a block while a file is there, once enough blocks were asked for."""
+
+    gate: str = "/"
+    after: int = 0
+
+    def __call__(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[Any]:
+        block = super().__call__(rows, cols)
+        if len(blocks(self.log)) > self.after:
+            hold_and_say(self.gate)
+        return block
+
+
+def hold_and_say(gate: Any) -> None:
+    """Hold this process while a file is there, and say in another file beside it which process is held."""
+    if os.path.exists(gate):
+        with open(f"{gate}.held", "a") as log:
+            log.write(f"{os.getpid()}\n")
+    while os.path.exists(gate):
+        time.sleep(0.01)
+
+
+def held(gate: Any) -> set[int]:
+    """Processes that are, or were, held."""
+    return {int(line) for line in blocks(f"{gate}.held")}
+
+
 def is_asked_twice(rows: NDArray[np.int64]) -> bool:
     """Whether these are the few rows by which a run sees, before it begins, that the function is reproducible."""
     return rows.size <= 8

@@ -3,21 +3,17 @@
 import os
 import re
 import signal
-import threading
-from concurrent.futures import Future
 
 import pytest
 import zarr
-from distributed import Client, KilledWorker
+from distributed import Client
 from tornado.iostream import IOStream
 
 import dbutterfly as dbf
 from dbutterfly.errors import SourceError, TaskError
-from dbutterfly.execution import backlog, dask_client, dask_engine
-from dbutterfly.execution.backlog import TaskResult
-from dbutterfly.factorization.tasks.tiles import TileTask
+from dbutterfly.execution import dask_client, dask_engine
 from tests.support.comparisons import assert_same, memory_for, noisy_butterfly, random_matrix
-from tests.support.dask_processes import PATIENCE, Cluster, wait_until
+from tests.support.dask_processes import PATIENCE, Cluster, InBackground, wait_until
 from tests.support.disturbed_runs import Poisonous, Trial, finished, read, read_in_vain, readers
 from tests.support.run_processes import attempt
 
@@ -57,27 +53,11 @@ def doomed(tmp_path):
         yield cluster
 
 
-class Running(threading.Thread):
+class Running(InBackground):
     """A run in the background."""
 
     def __init__(self, source, **arguments):
-        super().__init__(daemon=True)
-        self.call = lambda: dbf.factorize(source, **arguments)
-        self.outcome = None
-        self.start()
-
-    def run(self):
-        try:
-            self.outcome = self.call()
-        except BaseException as error:
-            self.outcome = error
-
-    def result(self, seconds=2 * PATIENCE):
-        self.join(seconds)
-        assert not self.is_alive(), f"the run has not ended after {seconds} s"
-        if isinstance(self.outcome, BaseException):
-            raise self.outcome
-        return self.outcome
+        super().__init__(lambda: dbf.factorize(source, **arguments))
 
 
 def in_the_middle(run, tiles=TILES // 4, of=TILES):
@@ -113,14 +93,11 @@ def test_a_killed_worker_costs_time_only(kind, nanny, trial, cluster, client, tm
 
 @pytest.mark.slow
 def test_a_worker_that_joins_gets_work(trial, cluster, client, tmp_path, monkeypatch):
-    for module in (dask_client, dask_engine):
-        monkeypatch.setattr(module, "SECONDS_BETWEEN_LOOKS", 0.2)
+    monkeypatch.setattr(dask_client, "SECONDS_BETWEEN_LOOKS", 0.2)
     cluster.restore(client, 1)
     run = tmp_path / "run"
     seen, look = [], dask_client.ClusterWatch.look
-    monkeypatch.setattr(
-        dask_client.ClusterWatch, "look", lambda self, workers: seen.append(look(self, workers)) or seen[-1]
-    )
+    monkeypatch.setattr(dask_client.ClusterWatch, "look", lambda self: seen.append(look(self)) or seen[-1])
     running = Running(trial.watched(run, seconds=0.2), store=run, client=client, **trial.arguments())
     in_the_middle(run, 2)
     assert set(seen) <= {1}
@@ -146,8 +123,7 @@ def test_a_stopped_worker_is_replaced_and_may_wake_up(trial, tmp_path):
 
 
 def test_a_run_outlives_all_its_workers(trial, cluster, client, tmp_path, monkeypatch, caplog):
-    for module in (dask_client, dask_engine):
-        monkeypatch.setattr(module, "SECONDS_BETWEEN_LOOKS", 0.2)
+    monkeypatch.setattr(dask_client, "SECONDS_BETWEEN_LOOKS", 0.2)
     run = tmp_path / "run"
     running = Running(trial.watched(run, **SLOW), store=run, client=client, **trial.arguments())
     in_the_middle(run)
@@ -160,8 +136,7 @@ def test_a_run_outlives_all_its_workers(trial, cluster, client, tmp_path, monkey
 @pytest.mark.slow
 def test_workers_that_never_come_back_end_a_run(trial, cluster, client, tmp_path, monkeypatch):
     monkeypatch.setattr(dask_engine, "SECONDS_WITHOUT_WORKERS", 2.0)
-    for module in (dask_client, dask_engine):
-        monkeypatch.setattr(module, "SECONDS_BETWEEN_LOOKS", 0.2)
+    monkeypatch.setattr(dask_client, "SECONDS_BETWEEN_LOOKS", 0.2)
     run = tmp_path / "run"
     running = Running(trial.watched(run, **SLOW), store=run, client=client, **trial.arguments())
     in_the_middle(run)
@@ -198,42 +173,6 @@ def test_a_tile_beyond_the_memory_of_a_worker_is_named(trial, cluster, client, t
     fact = dbf.factorize(source, store=run, client=client, **trial.arguments())
     assert fact.record["stages"]["tiles"]["tasks"] == 1
     check(trial, fact, run)
-
-
-def test_of_tasks_that_shared_dying_workers_each_is_tried_by_itself(trial):
-    """A scheduler blames all tasks that a worker had when it died, so that one may be as innocent as the next."""
-    delivered = []
-    stage = backlog.Backlog(
-        [(number, TileTask(tile)) for number, tile in enumerate(trial.plan().tiles[:3])],
-        lambda number, _: delivered.append(number),
-    )
-    outcomes = {0: [TaskResult(None, [])], 1: [KILLED, TaskResult(None, [])], 2: [KILLED, KILLED]}
-    most = []
-    while stage.goes_on():
-        while stage.todo:
-            number, task = stage.todo.popleft()
-            stage.started(ended(outcomes[number].pop(0)), number, task)
-        most.append(len(stage.running))
-        future = stage.ended.get()
-        stage.settle(future, future.exception() or future.result(), 2)
-    assert delivered == [0, 1]
-    assert most == [3, 2, 1, 1, 1]
-    with pytest.raises(
-        TaskError, match=r"^tile .* failed: 4 workers that computed it died.*\(this task failed; the rest"
-    ):
-        stage.close()
-
-
-KILLED = KilledWorker("tiles-2", None, 3)
-
-
-def ended(outcome):
-    future = Future()
-    if isinstance(outcome, Exception):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
-    return future
 
 
 def test_a_tile_that_always_fails_is_named_and_the_rest_is_kept(trial, cluster, client, tmp_path):

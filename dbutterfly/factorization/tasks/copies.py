@@ -18,7 +18,7 @@ __all__ = ["CopyTask"]
 
 
 @dataclass(frozen=True)
-class CopyTask(Task):
+class CopyTask(Task[FactorizationJob]):
     """Copy a panel of Z, with the groups of one side laid together."""
 
     stage: ClassVar[str] = "copy"

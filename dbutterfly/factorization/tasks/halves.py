@@ -28,7 +28,7 @@ __all__ = ["LeftTask", "RightTask"]
 
 
 @dataclass(frozen=True)
-class LeftTask(Task):
+class LeftTask(Task[FactorizationJob]):
     """Factorize the left parts of a range of row groups, and scale the product to unit columns."""
 
     stage: ClassVar[str] = "left"
@@ -70,7 +70,7 @@ class LeftTask(Task):
 
 
 @dataclass(frozen=True)
-class RightTask(Task):
+class RightTask(Task[FactorizationJob]):
     """Factorize the right parts of a range of column groups."""
 
     stage: ClassVar[str] = "right"

@@ -25,7 +25,7 @@ WHOLE = Tile(0, 1, 0, 1)
 
 
 @dataclass(frozen=True)
-class TiledTask(Task):
+class TiledTask(Task[FactorizationJob]):
     """A task on the blocks of a tile."""
 
     kind: ClassVar[str]

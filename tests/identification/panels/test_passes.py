@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dbutterfly.errors import NonFiniteError
-from dbutterfly.execution.calls import calls_on
 from dbutterfly.execution.choose import choose_engine
 from dbutterfly.identification.panels.passes import Passes, gather, labels_of, panel_ranges
 from dbutterfly.sources.dispatch import as_source
@@ -19,7 +18,7 @@ from dbutterfly.sources.dispatch import as_source
 def passes_over(z, use, workers=2, panel_bytes=1 << 12):
     source = as_source(z)
     dtype = np.dtype(np.complex64 if source.dtype.kind == "c" else np.float32)
-    with calls_on(choose_engine(None, workers), source) as calls:
+    with choose_engine(None, workers).calls(source, "passes") as calls:
         return use(Passes(calls, source.shape, source.edges, dtype, panel_bytes))
 
 

@@ -1,4 +1,4 @@
-"""Which engine serves a call."""
+"""The choice of the engine that serves a call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ __all__ = ["choose_engine"]
 
 
 def choose_engine(client: Any, workers: int | None = None, cluster: OnDemand | Threads | None = None) -> Engine:
-    """Engine for a client or an opened cluster, or threads where there is neither."""
+    """Choose the engine of a client or of an opened cluster, or threads where neither is given.
+
+    Raises
+    ------
+    InputError
+        If ``client`` is no client.
+    """
     if isinstance(cluster, OnDemand):
         return ClusterEngine(cluster)
     if client is None:

@@ -1,7 +1,7 @@
-"""Resident memory of this process: what it holds, and the most it has held.
+"""Resident memory of this process, now and at its peak.
 
-The peak is that since :func:`reset_peak` on Linux, where a process may set its own high-water mark back; elsewhere it
-is that since the process was started.
+On Linux, where a process may reset its own high-water mark, the peak is that since :func:`reset_peak`. Elsewhere it is
+the peak since the process was started.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ import psutil
 __all__ = ["peak", "reset_peak", "size"]
 
 _STATUS = Path("/proc/self/status")
+"""File of Linux that tells the high-water mark (``VmHWM``, in KiB)."""
 
 
 def size() -> int:
-    """Bytes that this process holds now."""
+    """Resident memory of this process now, in bytes."""
     return int(psutil.Process().memory_info().rss)
 
 
 def reset_peak() -> None:
-    """Let the peak start anew, where the system allows it."""
+    """Reset the high-water mark to the present size, where the system allows it."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak() -> int:
-    """Most bytes that this process has held."""
+    """Largest resident memory that this process has had, in bytes."""
     with contextlib.suppress(OSError):
         for line in _STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -1,8 +1,8 @@
-"""Where to run: threads, processes of this machine, a scheduler that is running, Slurm, Kubernetes, GPUs.
+"""Clusters to run on: threads, processes of this machine, a scheduler that is running, Slurm, Kubernetes, GPUs.
 
 ``choose("slurm", workers=16)`` gives a kind of cluster with all its options, from ``dbutterfly.yaml`` and Dask's
-configuration; its ``text()`` shows what will be started. Functions that compute take it, or its name, as ``cluster=``;
-``opened`` keeps one for several calls.
+configuration. Its method ``text()`` shows what will be started. Functions that compute take the kind, or its name, as
+``cluster=``. ``opened`` keeps a cluster for several calls.
 """
 
 from .address import Address

@@ -24,9 +24,9 @@ class Address(Kind):
     Attributes
     ----------
     address : str
-        Such as ``tcp://10.0.0.1:8786``.
+        Address of the scheduler, such as ``tcp://10.0.0.1:8786``.
     gpu : bool
-        Whether tasks go to workers with the resource GPU only.
+        Whether tasks go only to workers with the resource GPU.
     """
 
     name: ClassVar[str] = "address"
@@ -39,7 +39,7 @@ class Address(Kind):
         return dict(GPU_OF_TASK) if self.gpu else {}
 
     def text(self) -> str:
-        """One line."""
+        """The address, in one line."""
         return f"the Dask scheduler at {self.address}\n"
 
     def check(self) -> None:
@@ -48,7 +48,7 @@ class Address(Kind):
         Raises
         ------
         InputError
-            If there are such.
+            If such credentials are given.
         """
         if self.tls == TEMPORARY:
             raise InputError(
@@ -60,7 +60,7 @@ class Address(Kind):
 
     @contextlib.contextmanager
     def started(self) -> Iterator[Client]:
-        """See :meth:`Kind.started`; the scheduler goes on when the block ends."""
+        """See :meth:`Kind.started`; the scheduler keeps running when the block ends."""
         options: dict[str, Any] = {} if self.tls is None else {"security": security_of(self.tls)}
         try:
             client = Client(self.address, set_as_default=False, **options)

@@ -1,4 +1,4 @@
-"""From what a caller says of a cluster, and what is configured, to a kind with all of its options."""
+"""The choice of a kind of cluster, with all of its options, from the arguments of a call and the configuration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["KINDS", "choose"]
 KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Threads, Local, Address, Slurm, Kubernetes, Cuda)}
 """All kinds by name."""
 
-EVERYWHERE = ("tls", "dashboard", "wait", "profile")
+OPTIONS_OF_ALL_KINDS = ("tls", "dashboard", "wait", "profile")
 """Options that are configured once for all kinds."""
 
 
@@ -32,8 +32,8 @@ def choose(where: Any = None, **options: Any) -> Kind:
     Parameters
     ----------
     where : str or Kind, optional
-        Name of a kind, or the address of a scheduler; or a kind that is chosen already. By default what is configured,
-        which is threads where nothing is.
+        Name of a kind, the address of a scheduler, or a kind that is chosen already. By default the configured kind,
+        which is threads where nothing is configured.
     **options
         See ``dbutterfly/execution/clusters/dbutterfly.yaml``. ``workers=None`` stands for what is configured.
 
@@ -62,20 +62,20 @@ def choose(where: Any = None, **options: Any) -> Kind:
         )
     if "://" in name:
         options, name = {**options, "address": name}, Address.name
-        options.pop("workers", None)  # they are what they are
+        options.pop("workers", None)  # of a cluster that runs, the number of workers is given
     elif name not in KINDS or name == Address.name:
         raise InputError(f"cluster={name!r} is unknown; {_remedy()}")
     kind = KINDS[name]
     known = {field.name for field in dataclasses.fields(kind)}
-    everywhere = {key: read_configuration(key) for key in EVERYWHERE if key in known}
+    common = {key: read_configuration(key) for key in OPTIONS_OF_ALL_KINDS if key in known}
     own = read_configuration(name)
     if not isinstance(own, Mapping):
         raise InputError(f"dbutterfly.{name}={own!r} in Dask's configuration is no mapping")
-    return kind(**read_options(kind, name, _unite(everywhere, own, options)))
+    return kind(**read_options(kind, name, _unite(common, own, options)))
 
 
 def _unite(*mappings: Mapping[str, Any]) -> dict[str, Any]:
-    """Options, the last ones first; a name is the same with hyphens."""
+    """Options of several mappings, of which a later one takes precedence; hyphens in names are underscores."""
     return {key.replace("-", "_"): value for mapping in mappings for key, value in mapping.items()}
 
 

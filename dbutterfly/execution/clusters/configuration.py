@@ -13,20 +13,21 @@ from ...errors import InputError
 __all__ = ["KEY", "default_text", "read_configuration", "user_setting"]
 
 KEY = "dbutterfly"
+"""Key of Dask's configuration under which that of clusters is."""
 
 
 def default_text() -> str:
-    """The commented defaults."""
+    """Text of the defaults, with comments, as YAML."""
     return resources.files(__package__).joinpath(f"{KEY}.yaml").read_text(encoding="utf-8")
 
 
 def read_configuration(name: str) -> Any:
-    """What Dask's configuration says of ``dbutterfly.<name>``.
+    """Value of ``dbutterfly.<name>`` in Dask's configuration.
 
     Raises
     ------
     InputError
-        If somebody has configured something else than a mapping under ``dbutterfly``.
+        If the configuration holds something else than a mapping under ``dbutterfly``.
     """
     try:
         return dask.config.get(f"{KEY}.{name}")
@@ -35,7 +36,7 @@ def read_configuration(name: str) -> Any:
 
 
 def user_setting(key: str, otherwise: Any) -> Any:
-    """What the files and the environment of Dask's configuration say of a key; its own defaults do not count."""
+    """Value of a key in the files and the environment of Dask's configuration; Dask's own defaults do not count."""
     return dask.config.get(key, otherwise, config=dask.config.collect())
 
 

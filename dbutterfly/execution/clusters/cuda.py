@@ -39,13 +39,13 @@ class Cuda(OnThisMachine):
 
     @property
     def processes(self) -> int | None:
-        """See :attr:`OnThisMachine.processes`: one for each device, where somebody says which there are."""
+        """See :attr:`OnThisMachine.processes`: one for each device, where options or the environment name them."""
         devices = self.devices or os.environ.get("CUDA_VISIBLE_DEVICES")
         return self.workers or (len(devices.split(",")) if devices else None)
 
     @property
     def share(self) -> float:
-        """See :attr:`OnThisMachine.share`: that of one process."""
+        """See :attr:`OnThisMachine.share`: the part of one process."""
         return 1 / (self.processes or 1)
 
     def keywords(self, security: Security | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What every kind of cluster can do: say what it will be, check that it can be, start, and close again."""
+"""The interface of all kinds of cluster: say what it will be, check that it can be, start, and close again."""
 
 from __future__ import annotations
 
@@ -16,22 +16,26 @@ __all__ = ["GPU", "GPU_OF_TASK", "ExpectedWorkers", "Kind"]
 
 GPU = {"GPU": 1}
 """Dask resource that workers with a GPU of their own have."""
+
 GPU_OF_TASK = {"GPU": 2.0**-10}
-"""What a task takes of it: so little that it decides where the task runs, and not how many run at a time, which is for
-threads to say. A task that waits for its turn holds its share too, having read its tile ahead."""
+"""Part of the resource that a task takes.
+
+It is so little that it decides where a task runs, and not how many tasks run at a time, which the number of threads
+decides. A task that has read its tile ahead and waits for its turn holds its part too.
+"""
 
 
 class ExpectedWorkers(NamedTuple):
-    """What there will be, before anything is started.
+    """The workers that a cluster will have, before anything is started.
 
     Attributes
     ----------
     workers : int
-        Processes, at most.
+        Worker processes, at most.
     threads : int
-        Of each.
+        Threads of each worker.
     memory : int
-        Bytes that each may hold.
+        Bytes that each worker may hold.
     """
 
     workers: int
@@ -57,7 +61,7 @@ class Kind(ABC):
     wait: float = option(duration)
 
     def expected(self) -> ExpectedWorkers | None:
-        """What there will be; None where only the running cluster knows."""
+        """Workers that the cluster will have; None where only the running cluster knows."""
         return None
 
     @property
@@ -66,37 +70,37 @@ class Kind(ABC):
         return {}
 
     def check(self) -> None:
-        """See whether it can be started, without starting anything.
+        """See whether the cluster can be started, without starting anything.
 
         Raises
         ------
         InputError
-            If it cannot; the message says which option asks for too much, or what is to be installed.
+            If it cannot. The message says which option asks for too much, or what is to be installed.
         """
         return
 
     def check_expected(self) -> None:
-        """See whether plans can be made for it without starting anything; a cluster that runs can be asked.
+        """See whether plans can be made for the cluster without starting anything.
 
         Raises
         ------
         InputError
-            If it must be started for that.
+            If the cluster must be started for that.
         """
         return
 
     @abstractmethod
     def text(self) -> str:
-        """What will be started, for a reader."""
+        """Description of what will be started, for a reader."""
 
     @abstractmethod
     def started(self) -> contextlib.AbstractContextManager[Client]:
-        """Client of the running cluster, which has been checked and ends with the block.
+        """Start the cluster, which was checked, for a ``with`` block that is given its client.
 
         Raises
         ------
         InputError
-            If it cannot be had with these options, or is not there.
+            If the cluster cannot be had with these options, or is not there.
         ClusterError
-            If it does not start, or no worker arrives.
+            If the cluster does not start, or no worker arrives.
         """

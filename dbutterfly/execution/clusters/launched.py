@@ -1,11 +1,13 @@
 """Clusters that are started here, by a class of Dask's.
 
-A kind overrides data: its options, the class that it is built on, the keywords of that class. The way from there to a
-client is the same for all of them. Their workers are processes of this machine, or a resource manager gives them.
+A kind overrides data: its options, the class that it is built on, the keywords of that class. All
+kinds share the way from there to a client. Their workers are processes of this machine, or a resource manager gives
+them.
 
-Dask's profiler is off in their workers unless it is asked for. It looks at the stacks of all threads a hundred times a
-second, which takes its part of a worker's processor time, and can lock up a process of Python 3.11 in which a thread
-begins or ends meanwhile (CPython issue 106883, distributed issue 8616), as one does with every tile that is read ahead.
+Dask's profiler is off in these workers unless it is asked for. The profiler looks at the stacks of all threads a
+hundred times a second. That takes a part of a worker's processor time, and can lock up a process of Python 3.11 in
+which a thread begins or ends meanwhile (CPython issue 106883, distributed issue 8616), as one does with every tile that
+is read ahead.
 """
 
 from __future__ import annotations
@@ -34,9 +36,10 @@ from .tls import security_of
 __all__ = ["ONE_BLAS_THREAD", "Launched", "Managed", "OnThisMachine"]
 
 ONE_BLAS_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
-"""Variables of the environment for libraries that would start threads of their own."""
+"""Variables of the environment that hold libraries to one thread each, which would start threads of their own."""
+
 PROFILER = "distributed.worker.profile.enabled"
-"""Key of Dask's configuration."""
+"""Key of Dask's configuration that switches its profiler on."""
 
 _log = logging.getLogger("dbutterfly")
 
@@ -48,7 +51,7 @@ class Launched(Kind):
     Attributes
     ----------
     module, class_name, extra : str
-        Where that class is, and the extra of this package that installs it; None where none is needed.
+        Module and name of that class, and the extra of this package that installs it; None where none is needed.
     profile : bool, optional
         Whether Dask's profiler is on; by default as Dask's configuration says, and off where it says nothing.
     """
@@ -61,20 +64,20 @@ class Launched(Kind):
 
     @property
     def is_profiled(self) -> bool:
-        """Whether Dask's profiler is on, settled."""
+        """Whether Dask's profiler is on, after configuration and default."""
         return bool(user_setting(PROFILER, False)) if self.profile is None else self.profile
 
     @abstractmethod
     def keywords(self, security: Security | None) -> dict[str, Any]:
-        """Keywords of the class."""
+        """Keywords with which the class is called."""
 
     def check(self) -> None:
-        """See that the class is there.
+        """See that the class can be imported.
 
         Raises
         ------
         InputError
-            If what it needs is not installed.
+            If its package is not installed.
         """
         self.cluster_class()
 
@@ -93,25 +96,25 @@ class Launched(Kind):
             )
 
     def prepare(self) -> None:
-        """Make what must be there beforehand; by default nothing."""
+        """Make the directories or files that must be there beforehand; by default none."""
 
     def scale(self, cluster: Any) -> None:
-        """Ask for the workers; by default they are there already."""
+        """Ask the cluster for its workers; by default they are there already."""
 
     def complaint(self) -> str:
-        """Why workers may be late, as far as can be found out."""
+        """Reasons why workers may be late, as far as can be found out."""
         return ""
 
     def cluster_class(self) -> Any:
-        """The class, imported.
+        """Import the class.
 
         Raises
         ------
         InputError
-            If what it needs is not installed.
+            If its package is not installed.
         """
         try:
-            with _same_ctrl_c():
+            with _unchanged_ctrl_c():
                 return getattr(importlib.import_module(self.module), self.class_name)
         except ImportError as error:
             package = self.module.partition(".")[0].replace("_", "-")
@@ -127,7 +130,7 @@ class Launched(Kind):
         with contextlib.ExitStack() as stack:
             try:
                 self.prepare()
-                with dask.config.set({PROFILER: self.is_profiled}):  # which processes of this machine are started with
+                with dask.config.set({PROFILER: self.is_profiled}):  # workers of this machine start with it
                     cluster = stack.enter_context(make(**self.keywords(security)))
                 client = stack.enter_context(Client(cluster, set_as_default=False))
                 self.scale(cluster)
@@ -150,18 +153,18 @@ class Launched(Kind):
 
 @dataclass(frozen=True, kw_only=True)
 class OnThisMachine(Launched):
-    """Processes of this machine, which speak on loopback.
+    """Processes of this machine, which are connected by loopback.
 
     Attributes
     ----------
     workers : int, optional
         Processes; by default as many as the machine is good for (see :attr:`processes`).
     threads : int
-        Of each.
+        Threads of each worker.
     memory : int, optional
-        Bytes of the machine's memory that each may hold; by default an equal share (see :attr:`share`).
+        Bytes of the machine's memory that each worker may hold; by default an equal share (see :attr:`share`).
     directory : str, optional
-        Where they spill.
+        Where workers spill.
     dashboard : str
         Where the dashboard listens.
     """
@@ -175,15 +178,15 @@ class OnThisMachine(Launched):
     @property
     @abstractmethod
     def processes(self) -> int | None:
-        """Workers, settled; None where only the running cluster knows."""
+        """Number of workers, after the default; None where only the running cluster knows."""
 
     @property
     @abstractmethod
     def share(self) -> float:
-        """Part of the machine's memory for a worker that is given none."""
+        """Part of the machine's memory that a worker may hold where ``memory`` is not given."""
 
     def expected(self) -> ExpectedWorkers | None:
-        """See :meth:`Kind.expected`; the machine's memory is what limits of the system leave of it."""
+        """See :meth:`Kind.expected`; of the machine's memory counts what limits of the system leave."""
         if self.processes is None:
             return None
         return ExpectedWorkers(self.processes, self.threads, self.memory or int(MEMORY_LIMIT * self.share))
@@ -210,9 +213,9 @@ class Managed(Launched):
     Attributes
     ----------
     workers, minimum : int
-        Most and fewest at a time; by default always as many.
+        Most and fewest workers at a time; by default their number does not change.
     threads, memory : int
-        Of a worker.
+        Threads of each worker, and bytes that each may hold.
     gpu : bool
         Whether each worker has a GPU of its own.
     """
@@ -225,7 +228,7 @@ class Managed(Launched):
 
     @property
     def fewest(self) -> int:
-        """Fewest workers at a time, settled."""
+        """Fewest workers at a time, after the default."""
         return self.workers if self.minimum is None else self.minimum
 
     @property
@@ -235,7 +238,7 @@ class Managed(Launched):
 
     @property
     def variables(self) -> dict[str, str]:
-        """Variables of the environment of workers, which no process of this package starts."""
+        """Variables for the environment of workers, which the resource manager starts."""
         return {**ONE_BLAS_THREAD, f"DASK_{PROFILER.replace('.', '__').upper()}": str(self.is_profiled)}
 
     def expected(self) -> ExpectedWorkers:
@@ -243,7 +246,7 @@ class Managed(Launched):
         return ExpectedWorkers(self.workers, self.threads, self.memory)
 
     def check(self) -> None:
-        """See that the class is there, and that no fewer workers are asked for than the most.
+        """See that the class can be imported, and that ``minimum`` is not more than ``workers``.
 
         Raises
         ------
@@ -256,8 +259,8 @@ class Managed(Launched):
 
 
 @contextlib.contextmanager
-def _same_ctrl_c() -> Iterator[None]:
-    """Keep what Ctrl-C does: dask-jobqueue, when it is imported, makes it end the program without a word, and well."""
+def _unchanged_ctrl_c() -> Iterator[None]:
+    """Restore the handler of Ctrl-C afterwards: the import of dask-jobqueue sets one that ends the program silently."""
     before = signal.getsignal(signal.SIGINT)
     try:
         yield

@@ -34,7 +34,7 @@ class Local(OnThisMachine):
 
     @property
     def share(self) -> float:
-        """See :attr:`OnThisMachine.share`: that of its threads among the cores."""
+        """See :attr:`OnThisMachine.share`: the part that its threads are of the cores."""
         return min(1.0, self.threads / int(CPU_COUNT))
 
     def check(self) -> None:
@@ -43,7 +43,7 @@ class Local(OnThisMachine):
         Raises
         ------
         InputError
-            If there are.
+            If the options ask for so much.
         """
         super().check()
         cores = available_cores()

@@ -1,7 +1,7 @@
 """Clusters that start when work is there for them, and close with the call, or the block, that asked for them.
 
-A job is planned, and refused if it must be, by what its cluster is going to be; a result that is there already is
-returned. Only then are workers asked for, on which others may be waiting.
+A job is planned, and refused if it must be, from what its cluster is going to be. A result that is there already is
+returned. Only then are workers asked for: others may be waiting for the same machines.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class OnDemand:
     Parameters
     ----------
     kind : Kind
-        What to start.
+        The cluster to start.
     """
 
     def __init__(self, kind: Kind) -> None:
@@ -50,7 +50,7 @@ class OnDemand:
 
     @property
     def is_started(self) -> bool:
-        """Whether there are, or have been, workers."""
+        """Whether the cluster was started."""
         return self._client is not None
 
     def client(self) -> Client:
@@ -59,9 +59,9 @@ class OnDemand:
         Raises
         ------
         InputError
-            If it cannot be had as it is asked for.
+            If the cluster cannot be had with these options.
         ClusterError
-            If it does not start.
+            If the cluster does not start.
         """
         with self._lock:
             if self._client is None:
@@ -81,7 +81,7 @@ def opened(where: Any, **options: Any) -> Iterator[OnDemand | Threads]:
     Raises
     ------
     InputError
-        If it cannot be had, which is found out before anything is started.
+        If the cluster cannot be had, which is found out before anything is started.
     """
     if isinstance(where, OnDemand):
         yield where
@@ -96,18 +96,19 @@ def opened(where: Any, **options: Any) -> Iterator[OnDemand | Threads]:
 
 
 def on_cluster(function: Callable[P, R]) -> Callable[P, R]:
-    """Open what a function is given as ``cluster``, for the time of the call.
+    """Decorate a function so that its argument ``cluster`` is opened for the time of the call.
 
-    Its arguments ``client`` and ``cluster`` exclude each other; without either, the configured cluster is taken.
-    ``workers`` says how many of them there are.
+    The arguments ``client`` and ``cluster`` exclude each other; without either, the configured cluster is taken. The
+    argument ``workers`` is the number of workers.
     """
     return _open_for_call(function, opened)
 
 
 def for_cluster(function: Callable[P, R]) -> Callable[P, R]:
-    """The same for a function that computes nothing: a cluster that would have to be started for it is refused.
+    """Decorate a function that computes nothing, such as a plan, as :func:`on_cluster` does other functions.
 
-    One that is opened already is for what comes after, and may be started.
+    A cluster that would have to be started only for this call is refused. A cluster that is opened already may be
+    started, since later calls use it.
     """
     return _open_for_call(function, _open_unstarted)
 
@@ -120,15 +121,15 @@ def _open_unstarted(where: Any, **options: Any) -> Iterator[OnDemand | Threads]:
         yield cluster
 
 
-def _open_for_call(function: Callable[P, R], opens: Callable[..., Any]) -> Callable[P, R]:
+def _open_for_call(function: Callable[P, R], open_cluster: Callable[..., Any]) -> Callable[P, R]:
     @functools.wraps(function)
-    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
         where, client = kwargs.get("cluster"), kwargs.get("client")
         if client is not None:
             if where is not None:
                 raise InputError(f"client={client!r} and cluster={where!r} exclude each other; leave one out")
             return function(*args, **kwargs)
-        with opens(where, workers=kwargs.get("workers")) as cluster:
+        with open_cluster(where, workers=kwargs.get("workers")) as cluster:
             return function(*args, **{**kwargs, "cluster": cluster})
 
-    return called
+    return call

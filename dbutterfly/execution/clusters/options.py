@@ -18,7 +18,7 @@ from ...planning.sizes import count_bytes
 __all__ = ["count", "duration", "flag", "mapping", "option", "parse_options", "read_options", "size", "text", "texts"]
 
 Reader: TypeAlias = Callable[[str, Any], Any]
-"""Takes the name of an option and what was given, and returns its value or raises InputError."""
+"""Takes the name of an option and what was given for it, and returns its value or raises InputError."""
 
 
 def option(reads: Reader, *, optional: bool = False) -> Any:
@@ -27,7 +27,7 @@ def option(reads: Reader, *, optional: bool = False) -> Any:
     Parameters
     ----------
     reads : callable
-        How its value is read.
+        Reads the value of the option.
     optional : bool
         Whether None, "none", "null" and an empty text say that there is no value.
     """
@@ -42,9 +42,9 @@ def read_options(cls: type, where: str, given: Mapping[str, Any]) -> dict[str, A
     cls : type
         A dataclass whose fields are made by :func:`option`.
     where : str
-        What comes before the name of an option in an error.
+        Name of the cluster, which comes before the name of an option in an error.
     given : mapping
-        From names, with hyphens or underscores, to what was given.
+        Given values, by names with hyphens or underscores.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def parse_options(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def count(name: str, value: Any) -> int:
-    """Positive integer."""
+    """Read a positive integer."""
     try:
         number = int(value) if isinstance(value, str) else operator.index(value)
     except (ValueError, TypeError):
@@ -96,7 +96,7 @@ def count(name: str, value: Any) -> int:
 
 
 def size(name: str, value: Any) -> int:
-    """Bytes, from a number or a text such as ``4 GiB``."""
+    """Read a number of bytes, from a number or a text such as ``4 GiB``."""
     found = count_bytes(value)
     if found is None:
         raise InputError(f'{name}={value!r} is not a positive number of bytes; write it like "4 GiB"')
@@ -104,7 +104,7 @@ def size(name: str, value: Any) -> int:
 
 
 def duration(name: str, value: Any) -> float:
-    """Seconds, from a number or a text such as ``10 minutes``."""
+    """Read a number of seconds, from a number or a text such as ``10 minutes``."""
     try:
         seconds = float(parse_timedelta(value))
     except (ValueError, TypeError, KeyError, AttributeError):
@@ -115,7 +115,7 @@ def duration(name: str, value: Any) -> float:
 
 
 def flag(name: str, value: Any) -> bool:
-    """True or false."""
+    """Read true or false."""
     found = yaml.safe_load(value) if isinstance(value, str) else value
     if not isinstance(found, bool):
         raise InputError(f"{name}={value!r} is neither true nor false")
@@ -123,14 +123,14 @@ def flag(name: str, value: Any) -> bool:
 
 
 def text(name: str, value: Any) -> str:
-    """One line of text; what YAML took for a number, which is not what was written, is refused."""
+    """Read one line of text; a number is refused, since YAML does not keep how it was written."""
     if not isinstance(value, str) or re.search(r"[\r\n]", value):
         raise InputError(f"{name}={value!r} is no line of text; in YAML, put it in quotes")
     return value
 
 
 def texts(name: str, value: Any) -> tuple[str, ...]:
-    """Lines of text: a list, in the brackets of YAML where it is given as text, or one line."""
+    """Read lines of text: a list, in the brackets of YAML where it is given as text, or one line."""
     found = _load(name, value) if isinstance(value, str) and value.startswith("[") else value
     found = [found] if isinstance(found, str) else found
     if not isinstance(found, (list, tuple)):
@@ -139,7 +139,7 @@ def texts(name: str, value: Any) -> tuple[str, ...]:
 
 
 def mapping(name: str, value: Any) -> dict[str, str]:
-    """Texts by name: a mapping, or YAML."""
+    """Read texts by name: a mapping, or YAML."""
     found = _load(name, value) if isinstance(value, str) else value
     if not isinstance(found, Mapping):
         raise InputError(f"{name}={value!r} is no mapping; write it like {{KEY: value}}")

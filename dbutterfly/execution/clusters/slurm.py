@@ -1,8 +1,8 @@
 """Jobs of a Slurm cluster, each with some workers; scheduler and client run where the call is made.
 
-A call may be made on a login node or in a job of its own (see ``deploy/slurm``). Jobs that end, are cancelled or lose
-their node are submitted again, since the number of workers is kept up by Dask's adaptive scaling. A worker says
-good-bye some time before its job's limit, so that nothing is lost with it but time.
+A call may be made on a login node or in a job of its own (see ``deploy/slurm``). Dask's adaptive scaling keeps up the
+number of workers: jobs that end, are cancelled or lose their node are submitted again. A worker leaves some time before
+its job's limit, so that it is not killed in the middle of a task.
 """
 
 from __future__ import annotations
@@ -21,8 +21,13 @@ from .slurm_limits import Request, check_request, parse_walltime, partitions, sl
 __all__ = ["Slurm"]
 
 JOB_NAME = "dbutterfly-worker"
+"""Name of the jobs of workers."""
+
 SECONDS_ALONE = 60
-"""After which a worker without a scheduler ends, so that no job outlives its run."""
+"""Seconds after which a worker without a scheduler ends, so that no job outlives its run by more.
+
+Not tuned: Dask's default for jobs, and enough for a scheduler that is busy for a moment.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +39,7 @@ class Slurm(Managed):
     processes : int
         Workers in a job.
     partition, account, walltime : str
-        Of a job.
+        Partition, account and longest time of a job.
     margin : float
         Seconds before the end of a job at which its workers leave.
     directives, prologue : tuple of str
@@ -70,7 +75,7 @@ class Slurm(Managed):
         return int(min(seconds, 10 * 365 * 86400) - self.margin)
 
     def check(self) -> None:
-        """See that the packages are there, that options fit each other, and that Slurm can ever run such jobs.
+        """See that the package can be imported, that options fit each other, and that Slurm can ever run such jobs.
 
         Raises
         ------
@@ -114,7 +119,7 @@ class Slurm(Managed):
         }
 
     def _job(self) -> dict[str, Any]:
-        """What describes a job, whatever its scheduler."""
+        """Keywords that describe a job, whatever its scheduler."""
         directory = os.path.abspath(self.directory)
         gres = [f"--gres=gpu:{self.processes}"] if self.gpu else []
         resources = ["--resources", "GPU=1"] if self.gpu else []
@@ -140,7 +145,7 @@ class Slurm(Managed):
         }
 
     def text(self) -> str:
-        """The script of a job."""
+        """Script of a job."""
         job = self.cluster_class().job_cls(scheduler="SCHEDULER", name="WORKER", **self._job())
         script: str = job.job_script()
         return script
@@ -150,12 +155,12 @@ class Slurm(Managed):
         os.makedirs(self.directory, exist_ok=True)
 
     def scale(self, cluster: Any) -> None:
-        """Keep up the number of workers."""
+        """Have Dask keep up the number of workers."""
         jobs = [max(1, -(-number // self.processes)) for number in (self.fewest, self.workers)]
         cluster.adapt(minimum_jobs=jobs[0], maximum_jobs=jobs[1])
 
     def complaint(self) -> str:
-        """States and reasons of jobs that wait, and where logs are."""
+        """States of the jobs, reasons why some wait, and where logs are."""
         try:
             queue = slurm("squeue", "--me", "--noheader", f"--name={JOB_NAME}", "--format=%i %T (%r)").split("\n")
         except (ClusterError, InputError):

@@ -1,4 +1,4 @@
-"""What a Slurm cluster allows: its partitions as ``sinfo`` describes them, and the way in which Slurm writes times."""
+"""Limits of a Slurm cluster: its partitions as ``sinfo`` describes them, and times as Slurm writes them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from ...errors import ClusterError, InputError
 __all__ = ["Nodes", "Request", "check_request", "parse_walltime", "partitions", "slurm", "walltime"]
 
 SECONDS_FOR_SLURM = 60.0
-"""Time within which a command of Slurm answers, if its controller can be reached."""
+"""Seconds within which a command of Slurm answers, if its controller can be reached.
+
+Not tuned: Slurm's own commands wait ten seconds for a message by default, and try again.
+"""
 
 _DAYS = re.compile(r"(\d+)-(\d+)(?::(\d+)(?::(\d+))?)?")
 _TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+)")
@@ -27,15 +30,15 @@ class Nodes:
     Attributes
     ----------
     partition : str
-        Its name; the default partition's ends with ``*``.
+        Name of the partition; that of the default partition ends with ``*``.
     seconds : float
-        Longest job.
+        Longest time of a job.
     cores : int
-        Of a node.
+        Cores of a node.
     memory : int
         Bytes of a node.
     gpus : int
-        Of a node.
+        GPUs of a node.
     """
 
     partition: str
@@ -47,16 +50,16 @@ class Nodes:
 
 @dataclass(frozen=True)
 class Request:
-    """What one job asks for.
+    """Request of one job.
 
     Attributes
     ----------
     partition : str, optional
         None for the default one.
     walltime : str
-        As Slurm writes it.
+        Time of the job, as Slurm writes it.
     cores, memory, gpus : int
-        On one node.
+        Cores, bytes and GPUs of one node.
     """
 
     partition: str | None
@@ -67,10 +70,10 @@ class Request:
 
 
 def parse_walltime(text: str) -> float | None:
-    """Seconds of a time as Slurm writes it; None if it is none.
+    """Seconds of a time as Slurm writes it; None of another text.
 
-    Minutes, minutes:seconds, hours:minutes:seconds, days-hours, days-hours:minutes and days-hours:minutes:seconds are;
-    so ``1:30`` is a minute and a half.
+    Slurm writes minutes, minutes:seconds, hours:minutes:seconds, days-hours, days-hours:minutes and
+    days-hours:minutes:seconds. So ``1:30`` is a minute and a half.
     """
     if text.lower() in ("infinite", "unlimited"):
         return math.inf
@@ -91,7 +94,7 @@ def walltime(name: str, value: Any) -> str:
     Raises
     ------
     InputError
-        If it is none; a number is refused, as YAML makes one of an unquoted ``1:00:00``.
+        If it is no such time. A number is refused too, since YAML makes one of an unquoted ``1:00:00``.
     """
     seconds = parse_walltime(value) if isinstance(value, str) else None
     if not seconds:
@@ -102,14 +105,14 @@ def walltime(name: str, value: Any) -> str:
 
 
 def slurm(*command: str, script: str | None = None) -> str:
-    """Output of a command of Slurm, which may read a job script.
+    """Output of a command of Slurm, which may be given a job script on its standard input.
 
     Raises
     ------
     InputError
-        If it is not installed here.
+        If the command is not installed here.
     ClusterError
-        If it fails.
+        If the command fails.
     """
     try:
         done = subprocess.run(
@@ -132,7 +135,7 @@ def partitions() -> list[Nodes]:
 
 
 def _nodes(line: str) -> Nodes:
-    """Entry of a line; of ``8+`` nodes with at least 8 cores the least is taken."""
+    """Nodes of one line of ``sinfo``. Of nodes with different numbers (``8+``: at least 8) the least counts."""
     partition, limit, cores, megabytes, gres = line.split("|")
     return Nodes(
         partition,
@@ -149,7 +152,7 @@ def check_request(request: Request, nodes: Sequence[Nodes]) -> None:
     Raises
     ------
     InputError
-        If not; the message names the option that asks for too much, and what there is.
+        If the job can never run. The message names the option that asks for too much, and what there is.
     """
     names = sorted({node.partition.rstrip("*") for node in nodes})
     if request.partition is None:

@@ -20,27 +20,27 @@ class Threads(Kind):
     Attributes
     ----------
     workers : int, optional
-        How many; by default as many as cores.
+        Number of threads; by default the number of cores.
     """
 
     name: ClassVar[str] = "threads"
     workers: int | None = option(count, optional=True)
 
     def text(self) -> str:
-        """One line."""
+        """The number of threads, in one line."""
         return f"{self.workers or 'as many'} threads of this process{'' if self.workers else ' as it has cores'}\n"
 
     def check(self) -> None:
-        """Refuse credentials: nothing is sent.
+        """Refuse credentials, since nothing is sent.
 
         Raises
         ------
         InputError
-            If there are some.
+            If credentials are given.
         """
         if self.tls is not None:
             raise InputError(f"tls={self.tls!r} has nothing to protect: cluster='threads' sends nothing; leave it out")
 
     def started(self) -> contextlib.AbstractContextManager[NoReturn]:
-        """Threads have no client."""
+        """Refuse: threads have no client."""
         raise InputError("cluster='threads' has no Dask client; the engine of threads needs none")

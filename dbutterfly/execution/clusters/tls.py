@@ -14,16 +14,19 @@ from ...errors import InputError
 __all__ = ["TEMPORARY", "credentials", "security_of"]
 
 TEMPORARY = "temporary"
+"""Value of the option for credentials that are made when the cluster starts, and exist only in memory."""
+
 FILES = ("ca", "cert", "key")
+"""Names of the three files of credentials: the authority, the certificate, its key."""
 
 
 def credentials(name: str, value: Any) -> str | tuple[str, str, str]:
-    """Read an option: ``"temporary"``, or the three files, as a mapping or as the text ``CA,CERT,KEY``.
+    """Read credentials: ``"temporary"``, or three files, as a mapping or as the text ``CA,CERT,KEY``.
 
     Raises
     ------
     InputError
-        If it is neither, or a file is not there.
+        If the value is neither, or a file is not there.
     """
     if value == TEMPORARY:
         return TEMPORARY
@@ -40,7 +43,7 @@ def credentials(name: str, value: Any) -> str | tuple[str, str, str]:
 
 
 def _files(value: Any) -> tuple[str, str, str] | None:
-    """Names of the three files; None if they are not three."""
+    """Names of the three files; None of any other value."""
     if isinstance(value, Mapping):
         value = [value.get(part) for part in FILES] if set(value) == set(FILES) else None
     elif isinstance(value, str):
@@ -57,7 +60,7 @@ def security_of(tls: str | tuple[str, str, str] | None) -> Security | None:
     Raises
     ------
     InputError
-        If files hold no credentials that fit each other, or temporary ones cannot be made.
+        If the files hold no credentials that fit each other, or temporary ones cannot be made.
     """
     if tls is None:
         return None

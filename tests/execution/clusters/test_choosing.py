@@ -10,7 +10,7 @@ import yaml
 import dbutterfly as dbf
 from dbutterfly.errors import InputError
 from dbutterfly.execution import clusters
-from dbutterfly.execution.clusters.choosing import EVERYWHERE, KINDS
+from dbutterfly.execution.clusters.choosing import KINDS, OPTIONS_OF_ALL_KINDS
 from dbutterfly.execution.clusters.configuration import default_text
 from dbutterfly.execution.clusters.options import count, duration, flag, mapping, parse_options, size, text, texts
 
@@ -21,7 +21,7 @@ DEFAULTS = yaml.safe_load(default_text())["dbutterfly"]
 def test_every_option_has_a_default_and_every_default_is_an_option(name):
     fields = {field.name for field in dataclasses.fields(KINDS[name])} - {"address"}
     keys = {key.replace("-", "_") for key in DEFAULTS[name]}
-    assert keys | (set(EVERYWHERE) & fields) == fields
+    assert keys | (set(OPTIONS_OF_ALL_KINDS) & fields) == fields
 
 
 def test_threads_are_the_default():

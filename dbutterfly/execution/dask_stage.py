@@ -37,7 +37,7 @@ scheduler's part falls from 11 % of a core to 8 or 9 % (``python -m benchmarks s
 LARGEST_MESSAGE = 1 << 16
 """Bytes of a packed job up to which it goes with each task; a larger one is put on a worker once.
 
-Not tuned: the job of a stored matrix is some KiB, and an operator or a matrix in it is far more.
+Not tuned: the job of a stored matrix has about 2 KiB, one with an operator or with arrays far more.
 """
 
 

@@ -81,6 +81,16 @@ def test_single_precision_and_real_parts_of_points_on_a_line(dtype):
     assert lost(matrix[found_rows][:, found_cols], chain) <= 1.5 * lost(matrix[rows][:, cols], chain) + 1e-6
 
 
+@pytest.mark.parametrize("dtype", [np.complex64, np.float32])
+@pytest.mark.parametrize(("geometry", "seed"), [("segments", 1), ("segments", 4), ("circles", 1), ("squares", 5)])
+def test_single_precision_gives_the_trees_of_the_same_entries_in_double_precision(geometry, seed, dtype):
+    matrix, chain, _, _ = shuffled_points(256, 4, seed, geometry=geometry, points="random")
+    single = (matrix if np.dtype(dtype).kind == "c" else matrix.real).astype(dtype)
+    double = single.astype(np.result_type(dtype, np.float64))
+    for one, other in zip(arranged(single, chain), arranged(double, chain), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_known_columns_stay():
     matrix, chain, rows, cols = shuffled_points(256, 4, 2, points="random")
     matrix = matrix[:, cols]

@@ -20,7 +20,8 @@ from ..kernels.backend.stacks import STACK_BYTES
 from ..kernels.grouping.groups import block_view
 from ..kernels.grouping.similarity import row_similarity
 from ..kernels.low_rank.grid import low_rank_grid
-from .cuts import GroupedCut, Index
+from ..structure.chain import Cut
+from .cuts import Index
 from .one_cut.clustering import laplacian_embedding
 
 __all__ = [
@@ -47,7 +48,7 @@ class Run(NamedTuple):
     """One start of the alternation: the arguments of :func:`alternating_partition`, and which cut they are for."""
 
     level: int
-    cut: GroupedCut
+    cut: Cut
     alpha: float
     seed: int
 
@@ -88,9 +89,7 @@ class Fused(NamedTuple):
     col_break: int | None = None
 
 
-def runs_of(
-    cuts: Sequence[GroupedCut], seed: int, *, alphas: Sequence[float] = ALPHAS, restarts: int = RESTARTS
-) -> list[Run]:
+def runs_of(cuts: Sequence[Cut], seed: int, *, alphas: Sequence[float] = ALPHAS, restarts: int = RESTARTS) -> list[Run]:
     """Runs for every cut and every contrast, each with a seed of its own that follows from ``seed``."""
     starts = list(itertools.product(enumerate(cuts), alphas, range(restarts)))
     seeds = np.random.SeedSequence(seed).generate_state(len(starts), np.uint64).tolist()
@@ -102,7 +101,7 @@ def alternating_run(matrix: Array, run: Run) -> Partition:
     return alternating_partition(matrix, run.cut, run.alpha, run.seed)
 
 
-def alternating_partition(matrix: Array, cut: GroupedCut, alpha: float, seed: int, rounds: int = ROUNDS) -> Partition:
+def alternating_partition(matrix: Array, cut: Cut, alpha: float, seed: int, rounds: int = ROUNDS) -> Partition:
     """Group rows and columns for one cut: cluster the rows given the columns, and the columns given the rows, by turns.
 
     Parameters
@@ -134,7 +133,7 @@ def alternating_partition(matrix: Array, cut: GroupedCut, alpha: float, seed: in
     rang un", GRETSI 2023, algorithm 2.
     """
     rng = np.random.default_rng(seed)
-    across, turned = GroupedCut(cut.col_groups, cut.row_groups, cut.rank), namespace(matrix).matrix_transpose(matrix)
+    across, turned = cut.T, namespace(matrix).matrix_transpose(matrix)
     cols = _numbered(rng.permutation(matrix.shape[1]) * cut.col_groups // matrix.shape[1])
     rows = _row_groups(matrix, cols, cut, alpha, rng)
     best = Partition(rows, cols, _residual(matrix, rows, cols, cut))
@@ -159,7 +158,7 @@ def best_partitions(runs: Iterable[Run], found: Iterable[Partition]) -> list[Par
     return [best[level] for level in sorted(best)]
 
 
-def fuse(partitions: Sequence[Partition], cuts: Sequence[GroupedCut]) -> Fused:
+def fuse(partitions: Sequence[Partition], cuts: Sequence[Cut]) -> Fused:
     """Join the groups of all cuts into a row tree and a column tree, where they are nested.
 
     Parameters
@@ -211,7 +210,7 @@ def balanced_means() -> Any:
         ) from None
 
 
-def _row_groups(matrix: Array, cols: Index, cut: GroupedCut, alpha: float, rng: np.random.Generator) -> Index:
+def _row_groups(matrix: Array, cols: Index, cut: Cut, alpha: float, rng: np.random.Generator) -> Index:
     """Groups of the rows by spectral clustering, given those of the columns."""
     items, groups = matrix.shape[0], cut.row_groups
     if groups == 1:
@@ -239,7 +238,7 @@ def _numbered(labels: Index) -> Index:
     return np.argsort(np.argsort(first))[group]
 
 
-def _residual(matrix: Array, rows: Index, cols: Index, cut: GroupedCut) -> float:
+def _residual(matrix: Array, rows: Index, cols: Index, cut: Cut) -> float:
     """Energy that the best approximations of the blocks leave."""
     grid = _taken(_taken(matrix, rows, axis=0), cols, axis=1)[None, None, ...]
     blocks = block_view(grid, cut.row_groups, cut.col_groups)[0, 0, ...]

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels.backend import Backend, resolve_backend
-from ..structure.chain import Chain
-from .cuts import GroupedCut, Index
+from ..structure.chain import Chain, Cut
+from .cuts import Index
 from .one_cut.arrangement import Arrangement
 from .one_cut.solve import Search
 from .trees.bisection import bisect
@@ -39,7 +39,7 @@ class Problem:
         Array library of the workers.
     """
 
-    cuts: tuple[GroupedCut, ...]
+    cuts: tuple[Cut, ...]
     chain: Chain | None
     cols_known: bool = False
     backend: str = "auto"
@@ -124,7 +124,7 @@ def make_attempt(matrix: NDArray[Any], attempt: Attempt) -> Outcome:
     return Outcome(rows, cols, lost, float(lost.sum()) if error is None else error, ambiguous)
 
 
-def _is_even(now: Arrangement, cuts: Sequence[GroupedCut]) -> bool:
+def _is_even(now: Arrangement, cuts: Sequence[Cut]) -> bool:
     """Whether all cuts of a large matrix see the same noise: then there is nothing to polish."""
     shape = now.grid.shape[2], now.grid.shape[3]
     noise = noise_levels(float(now.row_energies.sum()) - captured_energy(now, cuts), cuts, shape)

@@ -1,4 +1,4 @@
-"""Cuts of a chain as group counts, and the orders of trees: integers only.
+"""The cuts of a chain and of the parts of its blocks, and the orders of trees: integers only.
 
 An *ordering in tree order* lists the rows (or columns) such that the groups of every cut are contiguous. In standard
 order (:mod:`dbutterfly.structure.orderings`) column groups are contiguous too, while the row groups of a cut are the
@@ -8,40 +8,21 @@ residues of the position: the two differ by a reversal of digits on the side of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ChainError, InputError
-from ..structure.chain import Chain
+from ..structure.chain import Chain, Cut
 from ..structure.digits import digit_reversal
 
-__all__ = ["GroupedCut", "Index", "cuts_of", "from_standard", "left_of", "right_of", "to_standard", "transposed"]
+__all__ = ["Index", "cuts_of", "from_standard", "left_cuts", "right_cuts", "to_standard", "transpose_cuts"]
 
 Index: TypeAlias = NDArray[np.int64]
 
 
-class GroupedCut(NamedTuple):
-    """One cut of a chain: all blocks of ``row_groups x col_groups`` equal groups have rank ``rank`` at most."""
-
-    row_groups: int
-    col_groups: int
-    rank: int
-
-    @property
-    def T(self) -> GroupedCut:
-        """The same cut of the transposed matrix."""
-        return GroupedCut(self.col_groups, self.row_groups, self.rank)
-
-    def degrees_of_freedom(self, shape: tuple[int, int]) -> int:
-        """Parameters of the matrices whose blocks have this rank."""
-        p, v = shape[0] // self.row_groups, shape[1] // self.col_groups
-        rank = min(self.rank, p, v)
-        return self.row_groups * self.col_groups * rank * (p + v - rank)
-
-
-def cuts_of(chain: Chain, levels: Sequence[int] | None = None) -> tuple[GroupedCut, ...]:
+def cuts_of(chain: Chain, levels: Sequence[int] | None = None) -> tuple[Cut, ...]:
     """Cuts of a chain, from the one with the most row groups to the one with the most column groups.
 
     Parameters
@@ -69,24 +50,34 @@ def cuts_of(chain: Chain, levels: Sequence[int] | None = None) -> tuple[GroupedC
         raise InputError(
             f"levels={levels!r} are no cuts of a chain of {len(chain)} factors; name some of 1 .. {len(chain) - 1}"
         )
-    splits = [chain.cut(position)[0] for position in wanted]
-    return tuple(GroupedCut(split.u, split.q, split.rank) for split in splits)
+    return tuple(chain.cut(position)[0] for position in wanted)
 
 
-def left_of(cuts: Sequence[GroupedCut], root: int) -> tuple[GroupedCut, ...]:
-    """Cuts of the left parts of the blocks of ``cuts[root]``: its rows fall apart, its column groups come together."""
+def left_cuts(cuts: Sequence[Cut], root: int) -> tuple[Cut, ...]:
+    """Cuts of the left parts of the blocks of ``cuts[root]``.
+
+    The left parts of one row group of ``cuts[root]`` form a matrix: its rows are those of the group, its columns stand
+    for the column groups. The cuts before ``root`` divide the rows further and join the columns.
+    """
     at = cuts[root]
-    return tuple(GroupedCut(u // at.row_groups, q, rank) for u, q, rank in cuts[:root])
+    shape = at.block_shape[0], at.col_groups
+    return tuple(Cut.of_groups(shape, cut.row_groups // at.row_groups, cut.col_groups, cut.rank) for cut in cuts[:root])
 
 
-def right_of(cuts: Sequence[GroupedCut], root: int) -> tuple[GroupedCut, ...]:
-    """Cuts of the right parts of the blocks of ``cuts[root]``."""
+def right_cuts(cuts: Sequence[Cut], root: int) -> tuple[Cut, ...]:
+    """Cuts of the right parts of the blocks of ``cuts[root]``: rows stand for the row groups, columns are those of one.
+
+    The cuts after ``root`` join the rows and divide the columns further.
+    """
     at = cuts[root]
-    return tuple(GroupedCut(u, q // at.col_groups, rank) for u, q, rank in cuts[root + 1 :])
+    shape = at.row_groups, at.block_shape[1]
+    return tuple(
+        Cut.of_groups(shape, cut.row_groups, cut.col_groups // at.col_groups, cut.rank) for cut in cuts[root + 1 :]
+    )
 
 
-def transposed(cuts: Sequence[GroupedCut]) -> tuple[GroupedCut, ...]:
-    """Cuts of the transposed matrix."""
+def transpose_cuts(cuts: Sequence[Cut]) -> tuple[Cut, ...]:
+    """Cuts of the transposed matrix, from the one with the most row groups on."""
     return tuple(cut.T for cut in reversed(cuts))
 
 

@@ -8,8 +8,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ..structure.chain import Cut
 from ..structure.orderings import Orderings
-from .cuts import GroupedCut, Index
+from .cuts import Index
 
 __all__ = ["IdentifiedOrderings", "Trees"]
 
@@ -29,7 +30,7 @@ class Trees:
     cols: dict[int, Index]
 
     @classmethod
-    def of(cls, rows: Index, cols: Index, cuts: tuple[GroupedCut, ...]) -> Trees:
+    def of(cls, rows: Index, cols: Index, cuts: tuple[Cut, ...]) -> Trees:
         """Trees from orders in which the groups of every cut are contiguous."""
         return cls(
             {groups: rows.reshape(groups, -1) for groups in sorted({cut.row_groups for cut in cuts})},

@@ -22,10 +22,10 @@ from ..execution.engine import Engine
 from ..kernels.backend.stacks import STACK_BYTES
 from ..kernels.low_rank.grid import low_rank_grid
 from ..sources.base import MatrixSource
-from ..structure.chain import Chain
+from ..structure.chain import Chain, Cut
 from .alternating import alternating_run, balanced_means, best_partitions, fuse, runs_of
 from .attempts import Outcome, Problem
-from .cuts import GroupedCut, Index, transposed
+from .cuts import Index, transpose_cuts
 from .panels.passes import Passes
 from .panels.trees import EXACT_IN_SINGLE, Wanted, client_bytes, is_settled, search_streamed
 from .portfolio import search_trees
@@ -88,7 +88,7 @@ class MatrixSearch:
     budget: float | None
     backend: str
 
-    def solve(self, known: Known, cuts: Sequence[GroupedCut], chain: Chain | None) -> Solution:
+    def solve(self, known: Known, cuts: Sequence[Cut], chain: Chain | None) -> Solution:
         """Find orders, in tree order, for these cuts; ``chain`` is that of all of them, None where some are left out.
 
         Raises
@@ -114,7 +114,7 @@ class MatrixSearch:
         best = held if held.lost.sum() < found.lost.sum() else found
         return best._replace(attempts=held.attempts + found.attempts)
 
-    def measured(self, solution: Solution, cuts: Sequence[GroupedCut]) -> tuple[Solution, float]:
+    def measured(self, solution: Solution, cuts: Sequence[Cut]) -> tuple[Solution, float]:
         """The same with exact residuals where the matrix is small; also the relative error that counts as none."""
         if not self._fits or math.prod(self.source.shape) > EXACT_ENTRIES:
             return solution, ROUNDING
@@ -145,7 +145,7 @@ class MatrixSearch:
     def _fits(self) -> bool:
         return self._needed <= self._allowed
 
-    def _streams(self, cuts: Sequence[GroupedCut]) -> bool:
+    def _streams(self, cuts: Sequence[Cut]) -> bool:
         """Whether the matrix is searched panel by panel."""
         if self.method not in ("portfolio", "middle", "pairing") or not cuts:
             return False
@@ -154,7 +154,7 @@ class MatrixSearch:
             return simple and math.prod(self.source.shape) > STREAMED_ENTRIES
         return self._needed_here(cuts) <= self._allowed and not self._is_sent_whole
 
-    def _needed_here(self, cuts: Sequence[GroupedCut]) -> int:
+    def _needed_here(self, cuts: Sequence[Cut]) -> int:
         """Bytes that this process holds where the matrix is read panel by panel."""
         sent = not self.engine.in_this_process
         return client_bytes(self.source.shape, cuts, self._itemsize, sent=sent)
@@ -165,7 +165,7 @@ class MatrixSearch:
         size = math.prod(self.source.shape) * self.source.dtype.itemsize
         return not self.engine.in_this_process and not self.source.shared and size > self._allowed
 
-    def _refuse(self, cuts: Sequence[GroupedCut]) -> None:
+    def _refuse(self, cuts: Sequence[Cut]) -> None:
         m, n = self.source.shape
         able = self.method in ("portfolio", "middle", "pairing")
         least = min(self._needed, self._needed_here(cuts)) if able else self._needed
@@ -177,7 +177,7 @@ class MatrixSearch:
             f"worker may hold {self._allowed}; give memory={least} or more{other}"
         )
 
-    def _streamed(self, known: Known, cuts: tuple[GroupedCut, ...]) -> Solution:
+    def _streamed(self, known: Known, cuts: tuple[Cut, ...]) -> Solution:
         """Search panel by panel; what is known are always the columns."""
         rows, cols = known
         dtype: np.dtype[Any] = np.dtype(np.complex64 if self._itemsize == 8 else np.float32)
@@ -187,7 +187,7 @@ class MatrixSearch:
             if rows is None:
                 wanted = Wanted(cuts, self.method, FLAT, self._allowed, cols)
                 return search_streamed(passes, wanted, seed=self.seed, budget=self.budget)
-            wanted = Wanted(transposed(cuts), self.method, FLAT, self._allowed, rows)
+            wanted = Wanted(transpose_cuts(cuts), self.method, FLAT, self._allowed, rows)
             found = search_streamed(passes.T, wanted, seed=self.seed, budget=self.budget)
         return found._replace(rows=found.cols, cols=found.rows, lost=found.lost[::-1], free=found.free[::-1])
 
@@ -211,7 +211,7 @@ class MatrixSearch:
         """Search a matrix that is held; one whose rows are known is transposed first. Also the energy, as scaled."""
         rows, cols = known
         if rows is not None:
-            turned = dataclasses.replace(problem, cuts=transposed(problem.cuts), chain=None)
+            turned = dataclasses.replace(problem, cuts=transpose_cuts(problem.cuts), chain=None)
             found, attempts, energy = self._searched(matrix.T, (None, rows), turned)
             return found._replace(rows=found.cols, cols=found.rows, lost=found.lost[::-1]), attempts, energy
         order = np.arange(matrix.shape[1]) if cols is None else cols
@@ -232,7 +232,7 @@ class MatrixSearch:
             )
         return found._replace(cols=order[found.cols]), attempts, energy
 
-    def _alternated(self, known: Known, cuts: Sequence[GroupedCut]) -> Solution:
+    def _alternated(self, known: Known, cuts: Sequence[Cut]) -> Solution:
         """Orders from the partitions of the cuts, each found by itself; the given ones where these are no trees."""
         if any(side is not None for side in known):
             raise InputError('method="alternating" finds both sides; use another method where one is known')
@@ -248,15 +248,15 @@ class MatrixSearch:
         )
         return Solution(rows, cols, np.zeros(len(cuts)), free_parts(cuts, shape), len(runs))
 
-    def _remeasured(self, solution: Solution, cuts: Sequence[GroupedCut]) -> Solution:
+    def _remeasured(self, solution: Solution, cuts: Sequence[Cut]) -> Solution:
         """The same with what the blocks of the cuts leave, computed without cancellation."""
         if not cuts:
             return solution
         arranged = self._matrix[np.ix_(solution.rows, solution.cols)]
-        (m, n), energy, lost = arranged.shape, _energy(arranged), []
-        for u, q, rank in cuts:
-            blocks = arranged.reshape(u, m // u, q, n // q).transpose(0, 2, 1, 3)
-            rank = min(rank, m // u, n // q)
+        energy, lost = _energy(arranged), []
+        for cut in cuts:
+            (height, width), rank = cut.block_shape, min(cut.rank, *cut.block_shape)
+            blocks = arranged.reshape(cut.row_groups, height, cut.col_groups, width).transpose(0, 2, 1, 3)
             found = low_rank_grid(blocks, (rank,), dtype=arranged.dtype, stack_bytes=STACK_BYTES)
             lost.append(float(found.discarded.sum()) / (energy or 1.0))
         return solution._replace(lost=np.array(lost), free=free_parts(cuts, self.source.shape))

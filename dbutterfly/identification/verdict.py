@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .cuts import GroupedCut, Index
+from ..structure.chain import Cut
+from .cuts import Index
 
 __all__ = ["Solution", "Verdict", "free_parts", "judge", "noise_levels"]
 
@@ -70,13 +71,13 @@ class Solution(NamedTuple):
         return self.lost / self.free
 
 
-def free_parts(cuts: Sequence[GroupedCut], shape: tuple[int, int]) -> NDArray[np.float64]:
+def free_parts(cuts: Sequence[Cut], shape: tuple[int, int]) -> NDArray[np.float64]:
     """Part of the degrees of freedom of a matrix that the blocks of each cut leave."""
     size = shape[0] * shape[1]
     return np.array([max(1 - cut.degrees_of_freedom(shape) / size, 1 / size) for cut in cuts], np.float64)
 
 
-def noise_levels(lost: NDArray[np.float64], cuts: Sequence[GroupedCut], shape: tuple[int, int]) -> NDArray[np.float64]:
+def noise_levels(lost: NDArray[np.float64], cuts: Sequence[Cut], shape: tuple[int, int]) -> NDArray[np.float64]:
     """Noise energy, of the whole matrix, that explains what each cut leaves.
 
     Noise leaves a cut its part of the degrees of freedom that are left: all cuts that are right see the same noise.
@@ -84,7 +85,7 @@ def noise_levels(lost: NDArray[np.float64], cuts: Sequence[GroupedCut], shape: t
     return lost / free_parts(cuts, shape)
 
 
-def judge(solution: Solution, cuts: Sequence[GroupedCut], shape: tuple[int, int], rounding: float) -> Verdict:
+def judge(solution: Solution, cuts: Sequence[Cut], shape: tuple[int, int], rounding: float) -> Verdict:
     """Judge what the cuts leave.
 
     Parameters
@@ -104,7 +105,7 @@ def judge(solution: Solution, cuts: Sequence[GroupedCut], shape: tuple[int, int]
         return Verdict(residuals, residuals, found=True, confidence=1.0)
     seen = solution.noise
     floors = np.sqrt(seen.min() * solution.free)
-    ratios = lost / np.array([_of_noise(cut, shape) for cut in cuts])
+    ratios = lost / np.array([_of_noise(cut) for cut in cuts])
     exact = bool((residuals <= rounding).all())
     even = seen.max() <= (UNEVEN + 6 * math.sqrt(2 / size)) * seen.min()
     limit = LIKE_NOISE if len(cuts) > 1 else LIKE_NOISE_ALONE
@@ -112,8 +113,8 @@ def judge(solution: Solution, cuts: Sequence[GroupedCut], shape: tuple[int, int]
     return Verdict(residuals, floors, found, float(np.clip(1 - ratios.max(), 0, 1)))
 
 
-def _of_noise(cut: GroupedCut, shape: tuple[int, int]) -> float:
+def _of_noise(cut: Cut) -> float:
     """Part of the energy of pure noise that a cut leaves: blocks lose singular values up to the edge of their law."""
-    p, v = shape[0] // cut.row_groups, shape[1] // cut.col_groups
-    rank = min(cut.rank, p, v)
-    return max(1 - rank * (math.sqrt(p) + math.sqrt(v)) ** 2 / (p * v), 1 / (p * v))
+    height, width = cut.block_shape
+    rank = min(cut.rank, height, width)
+    return max(1 - rank * (math.sqrt(height) + math.sqrt(width)) ** 2 / (height * width), 1 / (height * width))

@@ -30,7 +30,7 @@ import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from ..errors import ChainError
 from .digits import divisors_of, gather_leaf, merge_digits, middle_divisor, prime_factors
@@ -61,13 +61,81 @@ class Pattern(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """The blocks of one cut: ``Z.reshape(p, u, q, v)[:, rl, ch, :]``, each of shape ``(p, v)`` and rank ``rank``."""
+    """The blocks of one cut: ``Z.reshape(p, u, q, v)[:, rl, ch, :]``, each of shape ``(p, v)`` and rank ``rank``.
+
+    Attributes
+    ----------
+    p : int
+        Rows of a row group.
+    u : int
+        Number of row groups.
+    q : int
+        Number of column groups.
+    v : int
+        Columns of a column group.
+    rank : int
+        Largest rank of a block. It may exceed what the shape of a block allows.
+    """
 
     p: int
     u: int
     q: int
     v: int
     rank: int
+
+    @classmethod
+    def of_groups(cls, shape: tuple[int, int], row_groups: int, col_groups: int, rank: int) -> Self:
+        """Cut a matrix of some shape into equal groups of rows and columns.
+
+        Raises
+        ------
+        ChainError
+            If the number of groups does not divide a side.
+        """
+        (rows, cols), groups = shape, (row_groups, col_groups)
+        if min(groups) < 1 or rows % row_groups or cols % col_groups:
+            raise ChainError(
+                f"row_groups={row_groups}, col_groups={col_groups} do not divide a matrix of {rows} x {cols}"
+            )
+        return cls(rows // row_groups, row_groups, col_groups, cols // col_groups, rank)
+
+    @property
+    def row_groups(self) -> int:
+        """Number of row groups, each of which meets every column group in one block."""
+        return self.u
+
+    @property
+    def col_groups(self) -> int:
+        """Number of column groups."""
+        return self.q
+
+    @property
+    def block_shape(self) -> tuple[int, int]:
+        """Rows and columns of a block."""
+        return self.p, self.v
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the matrix that is cut."""
+        return self.p * self.u, self.q * self.v
+
+    @property
+    def T(self) -> Cut:
+        """Cut of the transposed matrix into the transposed blocks."""
+        return Cut(self.v, self.q, self.u, self.p, self.rank)
+
+    def degrees_of_freedom(self, shape: tuple[int, int]) -> int:
+        """Count the parameters of the matrices of some shape whose blocks under these groups have this rank.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Shape of the matrices. It is that of the cut, or a multiple of it where every row or column of the cut
+            stands for several lines of a matrix.
+        """
+        p, v = shape[0] // self.u, shape[1] // self.q
+        rank = min(self.rank, p, v)
+        return self.u * self.q * rank * (p + v - rank)
 
 
 @dataclass(frozen=True)
@@ -183,7 +251,7 @@ class Chain:
 
         Returns
         -------
-        split : Split
+        split : Cut
             Sizes ``p, u, q, v`` and the rank of the blocks.
         left, right : Chain
             Dense chains of shape ``(p, q*rank)``, to be used ``u`` times, and ``(u*rank, v)``, to be used ``q`` times.

@@ -22,7 +22,8 @@ from dbutterfly.identification.alternating import (
     fuse,
     runs_of,
 )
-from dbutterfly.identification.cuts import GroupedCut, cuts_of, to_standard
+from dbutterfly.identification.cuts import cuts_of, to_standard
+from dbutterfly.structure.chain import Cut
 
 needs_library = pytest.mark.skipif(
     importlib.util.find_spec("k_means_constrained") is None, reason='pip install "dbutterfly[alternating]"'
@@ -104,7 +105,7 @@ def test_any_chain_of_rank_one(chain, dtype):
 @needs_library
 def test_rank_two_by_its_residual():
     chain = dbf.Chain([(1, 8, 4, 2), (2, 4, 8, 1)])
-    assert cuts_of(chain) == (GroupedCut(2, 2, 2),)
+    assert cuts_of(chain) == (Cut.of_groups((16, 16), 2, 2, 2),)
     z = dbf.matrices.shuffled(dbf.matrices.gaussian_butterfly(chain, seed=0), seed=1)
     matrix = np.asarray(z)
     (best,), trees = identified(matrix, cuts_of(chain), seed=0, alphas=(10.0,))
@@ -113,7 +114,10 @@ def test_rank_two_by_its_residual():
 
 
 @needs_library
-@pytest.mark.parametrize(("cut", "dtype"), [(GroupedCut(2, 4, 1), np.complex128), (GroupedCut(4, 2, 2), np.float64)])
+@pytest.mark.parametrize(
+    ("cut", "dtype"),
+    [(Cut.of_groups((16, 12), 2, 4, 1), np.complex128), (Cut.of_groups((16, 12), 4, 2, 2), np.float64)],
+)
 def test_residual_is_the_discarded_energy_on_every_namespace(xp, cut, dtype):
     rng = np.random.default_rng(0)
     matrix = rng.standard_normal((16, 12)).astype(dtype)
@@ -135,7 +139,7 @@ def test_rounds_end_where_nothing_changes(monkeypatch):
     calls = []
     clustering = alternating.row_similarity
     monkeypatch.setattr(alternating, "row_similarity", lambda *args: calls.append(args) or clustering(*args))
-    cut = GroupedCut(4, 4, 1)
+    cut = Cut.of_groups((16, 16), 4, 4, 1)
     ended = alternating_partition(matrix, cut, 10.0, 0, rounds=50)
     assert len(calls) % 2 == 1
     rounds = (len(calls) - 1) // 2
@@ -152,7 +156,8 @@ def test_rounds_end_where_nothing_changes(monkeypatch):
 def test_more_rounds_never_leave_more():
     matrix = np.asarray(dbf.matrices.shuffled(dbf.matrices.dft(16), seed=1))
     residuals = [
-        alternating_partition(matrix, GroupedCut(4, 4, 1), 1.0, 2, rounds=rounds).residual for rounds in range(8)
+        alternating_partition(matrix, Cut.of_groups((16, 16), 4, 4, 1), 1.0, 2, rounds=rounds).residual
+        for rounds in range(8)
     ]
     assert residuals == sorted(residuals, reverse=True)
     assert residuals[-1] < residuals[0]
@@ -167,7 +172,8 @@ def test_zero_rows_and_columns_are_grouped_like_others(alpha, zeros):
     matrix[:, 5] = 0
     if zeros == "all":
         matrix[:] = 0
-    for cut in (GroupedCut(4, 2, 1), GroupedCut(2, 2, 2), GroupedCut(1, 8, 1), GroupedCut(8, 1, 1)):
+    for groups in ((4, 2, 1), (2, 2, 2), (1, 8, 1), (8, 1, 1)):
+        cut = Cut.of_groups((8, 8), *groups)
         found = alternating_partition(matrix, cut, alpha, 0, rounds=3)
         assert np.isfinite(found.residual)
         assert np.bincount(found.rows).tolist() == [8 // cut.row_groups] * cut.row_groups
@@ -177,7 +183,7 @@ def test_zero_rows_and_columns_are_grouped_like_others(alpha, zeros):
 def test_missing_library_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "k_means_constrained", None)  # as if it were not installed
     with pytest.raises(InputError, match=r'method="alternating" needs .* pip install "dbutterfly\[alternating\]"'):
-        alternating_partition(np.eye(4), GroupedCut(2, 2, 1), 1.0, 0)
+        alternating_partition(np.eye(4), Cut.of_groups((4, 4), 2, 2, 1), 1.0, 0)
 
 
 def test_runs_are_independent_and_travel():
@@ -202,14 +208,14 @@ def test_best_partition_of_each_cut():
 
 
 def test_fused_orders_keep_the_groups_of_every_cut_together():
-    cuts = (GroupedCut(6, 2, 1), GroupedCut(3, 4, 1), GroupedCut(1, 8, 1))
+    cuts = [Cut.of_groups((12, 16), *groups, 1) for groups in ((6, 2), (3, 4), (1, 8))]
     rng = np.random.default_rng(0)
     rows, cols = rng.permutation(12), rng.permutation(16)
     partitions = []
-    for u, q, _ in cuts:
-        u_names, q_names = rng.permutation(u), rng.permutation(q)
-        row_labels = u_names[np.argsort(rows) * u // rows.size]
-        col_labels = q_names[np.argsort(cols) * q // cols.size]
+    for cut in cuts:
+        row_names, col_names = rng.permutation(cut.row_groups), rng.permutation(cut.col_groups)
+        row_labels = row_names[np.argsort(rows) * cut.row_groups // rows.size]
+        col_labels = col_names[np.argsort(cols) * cut.col_groups // cols.size]
         partitions.append(Partition(row_labels, col_labels, 0.0))
     trees = fuse(partitions, cuts)
     assert trees.row_break is None
@@ -242,6 +248,6 @@ def test_partitions_that_do_not_nest_name_the_cut():
 
 def test_a_single_cut_is_always_a_tree():
     labels = by_groups([0, 3], [1, 2])
-    trees = fuse([Partition(labels, labels, 0.0)], (GroupedCut(2, 2, 1),))
+    trees = fuse([Partition(labels, labels, 0.0)], (Cut.of_groups((4, 4), 2, 2, 1),))
     assert isinstance(trees, Fused)
     assert trees.rows.tolist() == trees.cols.tolist() == [0, 3, 1, 2]

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dbutterfly.errors import ChainError, InputError
-from dbutterfly.structure.chain import Chain, Pattern
+from dbutterfly.structure.chain import Chain, Cut, Pattern
 from dbutterfly.structure.tree import format_tree, split_tree, tree_leaves
 
 sides = st.lists(st.sampled_from([2, 2, 2, 3, 5, 7]), min_size=0, max_size=6).map(math.prod)
@@ -109,6 +109,32 @@ def test_chainable_but_not_dense():
 def test_cut_refuses_other_positions(position):
     with pytest.raises(ChainError, match=f"position={position} is no cut of .* cuts 1 to 2"):
         Chain.square_dyadic(8).cut(position)
+
+
+def test_cut_by_its_groups():
+    cut = Cut.of_groups((12, 40), 3, 5, 2)
+    assert cut == Cut(p=4, u=3, q=5, v=8, rank=2)
+    assert (cut.row_groups, cut.col_groups, cut.block_shape, cut.shape) == (3, 5, (4, 8), (12, 40))
+    assert Cut.of_groups((40, 12), 5, 3, 2) == cut.T
+    assert cut.T.T == cut
+
+
+@pytest.mark.parametrize("groups", [(5, 5), (3, 7), (0, 5), (3, -1)])
+def test_groups_of_a_cut_divide_the_sides(groups):
+    with pytest.raises(ChainError, match=r"row_groups=.* do not divide a matrix of 12 x 40"):
+        Cut.of_groups((12, 40), *groups, 1)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3, 9])
+def test_degrees_of_freedom_are_those_of_matrices_of_this_rank(rank):
+    """The dimension of ``x, y -> x y`` of two factors of a block is the rank of its derivative."""
+    rng = np.random.default_rng(0)
+    cut, least = Cut.of_groups((12, 8), 3, 2, rank), min(rank, 4)
+    x, y = rng.standard_normal((4, least)), rng.standard_normal((least, 4))
+    derivative = np.hstack([np.kron(np.eye(4), y.T), np.kron(x, np.eye(4))])
+    assert cut.degrees_of_freedom(cut.shape) == 3 * 2 * np.linalg.matrix_rank(derivative)
+    several_lines = Cut.of_groups((24, 8), 3, 2, rank)
+    assert cut.degrees_of_freedom((24, 8)) == several_lines.degrees_of_freedom((24, 8))
 
 
 # ---- constructors

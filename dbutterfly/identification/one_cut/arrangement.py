@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ...kernels.backend import Array, host_array, namespace
 from ...kernels.grouping.groups import Fit, fit_rows, permute_rows, transpose_grid
 from ...kernels.linalg import squared_norms
-from ..cuts import GroupedCut, Index
+from ...structure.chain import Cut
+from ..cuts import Index
 
 __all__ = ["Arrangement"]
 
@@ -76,12 +77,12 @@ class Arrangement:
         """Whether rows and columns are in the same order."""
         return np.array_equal(self.rows, other.rows) and np.array_equal(self.cols, other.cols)
 
-    def row_labels(self, cut: GroupedCut) -> Index:
+    def row_labels(self, cut: Cut) -> Index:
         """Group (S, m) of each place."""
         s, m = self.rows.shape
         return np.tile(np.arange(m) * cut.row_groups // m, (s, 1))
 
-    def row_fit(self, cut: GroupedCut, *, leave_out: bool = False) -> Fit:
+    def row_fit(self, cut: Cut, *, leave_out: bool = False) -> Fit:
         """How the rows fit into the row groups of a cut."""
-        u, q, rank = cut
-        return fit_rows(self.grid, u, q, rank, lines=self.lines[0], leave_out=leave_out)
+        groups = cut.row_groups, cut.col_groups
+        return fit_rows(self.grid, *groups, cut.rank, lines=self.lines[0], leave_out=leave_out)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from ...kernels.backend import host_array
 from ...kernels.grouping.groups import transpose_grid
 from ...kernels.grouping.pairs import pair_residuals
-from ..cuts import GroupedCut, Index
+from ...structure.chain import Cut
+from ..cuts import Index
 from .arrangement import Arrangement
 from .assignment import best_pairs, equal_groups
 
@@ -48,10 +49,10 @@ class Found:
         return True
 
 
-def descend(start: Arrangement, cut: GroupedCut, *, cols_known: bool = False) -> Found:
+def descend(start: Arrangement, cut: Cut, *, cols_known: bool = False) -> Found:
     """Improve the groups of both sides, or of the rows alone, until nothing moves."""
 
-    def step(now: Arrangement, cut: GroupedCut, leave_out: bool) -> tuple[Arrangement, float]:
+    def step(now: Arrangement, cut: Cut, leave_out: bool) -> tuple[Arrangement, float]:
         moved, captured = regroup(now, cut, leave_out=leave_out)
         return moved, float(captured.sum())
 
@@ -98,7 +99,7 @@ def by_turns(
     return found
 
 
-def regroup(now: Arrangement, cut: GroupedCut, *, leave_out: bool) -> tuple[Arrangement, NDArray[np.floating]]:
+def regroup(now: Arrangement, cut: Cut, *, leave_out: bool) -> tuple[Arrangement, NDArray[np.floating]]:
     """Move the rows to the groups that fit them best; also the energy (S,) that was captured before."""
     if cut.rank == 1 and now.lines == (1, 1) and now.rows.shape[1] == 2 * cut.row_groups:
         costs = host_array(pair_residuals(transpose_grid(now.grid), cut.col_groups))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..cuts import GroupedCut
+from ...structure.chain import Cut
 from .arrangement import Arrangement
 from .descent import GAIN, Found, descend, regroup, shake
 from .starts import alternate, cluster, pair
@@ -43,7 +43,7 @@ class Search:
     cols_known: bool = False
 
 
-def solve_cut(now: Arrangement, cut: GroupedCut, search: Search, rng: np.random.Generator) -> Found:
+def solve_cut(now: Arrangement, cut: Cut, search: Search, rng: np.random.Generator) -> Found:
     """Find the groups of one cut, of both sides or of the rows alone."""
     found = Found(now)
     if cut.row_groups == 1 and (cut.col_groups == 1 or search.cols_known):
@@ -65,16 +65,16 @@ def solve_cut(now: Arrangement, cut: GroupedCut, search: Search, rng: np.random.
     return found
 
 
-def _starts(now: Arrangement, cut: GroupedCut, search: Search, rng: np.random.Generator) -> Iterator[Arrangement]:
-    (m, n), (u, q, rank) = (now.rows.shape[1], now.cols.shape[1]), cut
+def _starts(now: Arrangement, cut: Cut, search: Search, rng: np.random.Generator) -> Iterator[Arrangement]:
+    row_items, col_items = now.rows.shape[1], now.cols.shape[1]
     if search.cols_known:
         for alpha in search.alphas or (1.0,):
             yield cluster(now, cut, alpha, rng)
         return
-    simple = rank == 1 and now.lines == (1, 1) and search.anchors > 0
-    if simple and u == 2 and n == 2 * q and m > 2:
+    simple = cut.rank == 1 and now.lines == (1, 1) and search.anchors > 0
+    if simple and cut.row_groups == 2 and col_items == 2 * cut.col_groups and row_items > 2:
         yield pair(now, cut, search.anchors, rng).arrangement
-    if simple and q == 2 and m == 2 * u and n > 2:
+    if simple and cut.col_groups == 2 and row_items == 2 * cut.row_groups and col_items > 2:
         yield pair(now.T, cut.T, search.anchors, rng).arrangement.T
     for alpha in search.alphas:
         # First the side whose tree more matrices share: from random groups of the other side, it is seen best.
@@ -84,7 +84,7 @@ def _starts(now: Arrangement, cut: GroupedCut, search: Search, rng: np.random.Ge
             yield alternate(now, cut, alpha, rng).arrangement
 
 
-def _shake(found: Found, cut: GroupedCut, rng: np.random.Generator, *, cols_known: bool) -> bool:
+def _shake(found: Found, cut: Cut, rng: np.random.Generator, *, cols_known: bool) -> bool:
     """Shuffle the members of some groups of one side and descend again."""
     now = found.arrangement
     if cols_known or rng.random() < 0.5:
@@ -95,7 +95,7 @@ def _shake(found: Found, cut: GroupedCut, rng: np.random.Generator, *, cols_know
     return found.offer(better.arrangement, better.captured)
 
 
-def _resettle(found: Found, cut: GroupedCut, rng: np.random.Generator, *, cols_known: bool = False) -> bool:
+def _resettle(found: Found, cut: Cut, rng: np.random.Generator, *, cols_known: bool = False) -> bool:
     """Shuffle groups in every row of the grid, and let each of these keep what captures more, given the columns."""
     base = found.arrangement
     best_rows, best = base.rows.copy(), np.full(base.rows.shape[0], -1.0)

@@ -7,7 +7,8 @@ import numpy as np
 from ...kernels.backend import host_array, namespace
 from ...kernels.grouping.pairs import pair_residuals, two_line_fits
 from ...kernels.grouping.similarity import row_similarity
-from ..cuts import GroupedCut, Index
+from ...structure.chain import Cut
+from ..cuts import Index
 from .arrangement import Arrangement
 from .assignment import best_pairs
 from .clustering import spectral_groups
@@ -32,7 +33,7 @@ def random_columns(now: Arrangement, rng: np.random.Generator) -> Arrangement:
     return now.with_cols(np.stack([rng.permutation(n) for _ in range(t)]))
 
 
-def cluster(now: Arrangement, cut: GroupedCut, alpha: float, rng: np.random.Generator) -> Arrangement:
+def cluster(now: Arrangement, cut: Cut, alpha: float, rng: np.random.Generator) -> Arrangement:
     """Cluster the rows, given the columns."""
     sample = None
     if now.rows.shape[1] > MANY_ROWS and cut.col_groups > SAMPLED_GROUPS:
@@ -41,7 +42,7 @@ def cluster(now: Arrangement, cut: GroupedCut, alpha: float, rng: np.random.Gene
     return now.grouped_rows(np.stack([spectral_groups(one, cut.row_groups, rng) for one in similarity]))
 
 
-def alternate(now: Arrangement, cut: GroupedCut, alpha: float, rng: np.random.Generator) -> Found:
+def alternate(now: Arrangement, cut: Cut, alpha: float, rng: np.random.Generator) -> Found:
     """Cluster rows and columns by turns, from random column groups, while that captures more."""
     now, stale = random_columns(now, rng), 0
     found = Found(now)
@@ -55,7 +56,7 @@ def alternate(now: Arrangement, cut: GroupedCut, alpha: float, rng: np.random.Ge
     return found
 
 
-def pair(now: Arrangement, cut: GroupedCut, anchors: int, rng: np.random.Generator) -> Found:
+def pair(now: Arrangement, cut: Cut, anchors: int, rng: np.random.Generator) -> Found:
     """Find pairs of columns and halves of the rows: a pair that stands out gives the halves, the halves the pairs.
 
     The cut must have two row groups and column groups of two, and rank one.

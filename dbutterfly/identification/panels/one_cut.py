@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from ...kernels.grouping.groups import block_view, leading_rows
 from ...kernels.grouping.panels import fit_panel, orthonormal_parts, row_basis
-from ..cuts import GroupedCut, Index, transposed
+from ...structure.chain import Cut
+from ..cuts import Index, transpose_cuts
 from ..one_cut.arrangement import Arrangement
 from ..one_cut.clustering import landmark_groups
 from ..one_cut.solve import Search, solve_cut
@@ -83,19 +84,19 @@ class Spreading:
 
     passes: Passes
     sample: Sample
-    cuts: tuple[GroupedCut, ...]
+    cuts: tuple[Cut, ...]
     root: int
     known_cols: Index | None = None
 
     @property
-    def cut(self) -> GroupedCut:
+    def cut(self) -> Cut:
         """The cut that is looked for."""
         return self.cuts[self.root]
 
     @property
     def T(self) -> Spreading:
         """The same for the transposed matrix, without what is known."""
-        return Spreading(self.passes.T, self.sample.T, transposed(self.cuts), len(self.cuts) - 1 - self.root)
+        return Spreading(self.passes.T, self.sample.T, transpose_cuts(self.cuts), len(self.cuts) - 1 - self.root)
 
     def by_clusters(self, rng: np.random.Generator) -> Groups:
         """Start from the clusters of the matrix where rows and columns of the sample cross."""
@@ -162,14 +163,13 @@ class Spreading:
 
     def _reclustered(self, cols: GroupedSide, rng: np.random.Generator) -> GroupedSide:
         """Cluster all rows, by their similarities to those of the sample, given the groups of the columns."""
-        u, q, _ = self.cut
-        sample = self.sample
-        chosen = np.sort(rng.permutation(q)[:LANDMARK_GROUPS])
-        order = cols.order.reshape(q, -1)[chosen].ravel()
+        sample, groups = self.sample, self.cut.row_groups
+        chosen = np.sort(rng.permutation(self.cut.col_groups)[:LANDMARK_GROUPS])
+        order = cols.order.reshape(self.cut.col_groups, -1)[chosen].ravel()
         similarity = self.passes.similarity(order, sample.rows[:, order], chosen.size, ALPHAS[0])
-        labels = landmark_groups(similarity, u, rng)
-        rows = gather(sample.rows, labels[sample.row_index], u)
-        return self.passes.fit(cols.order, _basis(rows[:, cols.order], self.cut), u)
+        labels = landmark_groups(similarity, groups, rng)
+        rows = gather(sample.rows, labels[sample.row_index], groups)
+        return self.passes.fit(cols.order, _basis(rows[:, cols.order], self.cut), groups)
 
 
 class _Found(NamedTuple):
@@ -180,14 +180,14 @@ class _Found(NamedTuple):
     captured: float
 
 
-def _clusters(_: Any, task: tuple[GroupedCut, float, int], crossing: NDArray[Any]) -> _Found:
+def _clusters(_: Any, task: tuple[Cut, float, int], crossing: NDArray[Any]) -> _Found:
     cut, alpha, seed = task
     search = Search("middle", (alpha,), 0)
     now = solve_cut(_of(crossing), cut, search, np.random.default_rng(seed)).arrangement
     return _judge(now, cut)
 
 
-def _pairs(_: Any, task: tuple[int, Sequence[GroupedCut], int], rows: NDArray[Any], cols: NDArray[Any]) -> _Found:
+def _pairs(_: Any, task: tuple[int, Sequence[Cut], int], rows: NDArray[Any], cols: NDArray[Any]) -> _Found:
     turned, cuts, seed = task
     now = search_nested(_of(cols if turned else rows), cuts, Search("right", (), 0, 8), np.random.default_rng(seed))
     return _judge(now, cuts[0])
@@ -197,13 +197,13 @@ def _of(matrix: NDArray[Any]) -> Arrangement:
     return Arrangement.of(matrix[None, None, :, :])
 
 
-def _judge(now: Arrangement, cut: GroupedCut) -> _Found:
+def _judge(now: Arrangement, cut: Cut) -> _Found:
     energy = float(now.row_energies.sum())
     captured = float(captured_energy(now, [cut])[0]) / energy if energy > 0 else 0.0
     return _Found(now.rows[0], now.cols[0], captured)
 
 
-def _basis(matrix: NDArray[Any], cut: GroupedCut) -> NDArray[Any]:
+def _basis(matrix: NDArray[Any], cut: Cut) -> NDArray[Any]:
     """Leading rows of the blocks of a matrix in groups, to score rows by."""
     blocks = block_view(matrix[None, None, :, :], cut.row_groups, cut.col_groups)[0, 0]
     basis: NDArray[Any] = row_basis(leading_rows(blocks, min(cut.rank, *blocks.shape[-2:])))

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...kernels.backend import resolve_backend
-from ..cuts import GroupedCut, Index, left_of, right_of
+from ...structure.chain import Cut
+from ..cuts import Index, left_cuts, right_cuts
 from ..one_cut.arrangement import Arrangement
 from ..one_cut.solve import Search
 from ..trees.nested import free_parameters, is_noise, search_nested
@@ -61,7 +62,7 @@ class Wanted:
         Columns in tree order, where these are known.
     """
 
-    cuts: tuple[GroupedCut, ...]
+    cuts: tuple[Cut, ...]
     method: str
     flat: float
     memory: int
@@ -107,16 +108,17 @@ def search_streamed(passes: Passes, wanted: Wanted, *, seed: int, budget: float 
     return best
 
 
-def client_bytes(shape: tuple[int, int], cuts: Sequence[GroupedCut], itemsize: int, *, sent: bool) -> int:
+def client_bytes(shape: tuple[int, int], cuts: Sequence[Cut], itemsize: int, *, sent: bool) -> int:
     """Bytes that a search holds at its peak besides panels: samples, parts of the blocks, scores; O(N^1.5).
 
     What is ``sent`` to other processes is held in copies while it is on its way.
     """
-    (m, n), (u, q, rank) = shape, cuts[len(cuts) // 2]
-    drawn = max(PER_GROUP, 4 * rank)
-    samples = min(drawn * u, m) * n + min(drawn * q, n) * m
-    parts = rank * (m * q + n * u)
-    return itemsize * ((6 if sent else 3) * samples + 5 * parts) + 8 * (m * u + n * q)
+    (rows, cols), root = shape, cuts[len(cuts) // 2]
+    drawn = max(PER_GROUP, 4 * root.rank)
+    samples = min(drawn * root.row_groups, rows) * cols + min(drawn * root.col_groups, cols) * rows
+    scores = rows * root.row_groups + cols * root.col_groups
+    parts = root.rank * (rows * root.col_groups + cols * root.row_groups)
+    return itemsize * ((6 if sent else 3) * samples + 5 * parts) + 8 * scores
 
 
 def is_settled(found: Solution) -> bool:
@@ -134,7 +136,8 @@ def _attempt(passes: Passes, wanted: Wanted, per_group: int, rng: np.random.Gene
     root = len(cuts) // 2
     per_group = max(per_group, 4 * cuts[root].rank)
     rows, cols = (
-        np.sort(rng.permutation(size)[: per_group * groups]) for size, groups in zip(shape, cuts[root][:2], strict=True)
+        np.sort(rng.permutation(size)[: per_group * groups])
+        for size, groups in zip(shape, (cuts[root].row_groups, cuts[root].col_groups), strict=True)
     )
     passes, sample = passes.sample(rows, cols)
     free = free_parts(cuts, shape)
@@ -159,23 +162,23 @@ def _attempt(passes: Passes, wanted: Wanted, per_group: int, rng: np.random.Gene
 def _complete(spreading: Spreading, groups: Groups, *, is_flat: bool, rng: np.random.Generator) -> Solution:
     """Solve all other cuts by way of the parts of the blocks."""
     cuts, root, shape = spreading.cuts, spreading.root, spreading.passes.shape
-    (u, q, _), known = spreading.cut, spreading.known_cols is not None
+    cut, known = spreading.cut, spreading.known_cols is not None
     rows, cols = groups.rows, groups.cols
     rank = rows.products.shape[2]
-    left = rows.products[rows.order].reshape(u, 1, shape[0] // u, q * rank)
-    right = cols.products[cols.order].reshape(q, shape[1] // q, u * rank).transpose(0, 2, 1)[None]
+    left = rows.products[rows.order].reshape(cut.row_groups, 1, -1, cut.col_groups * rank)
+    right = cols.products[cols.order].reshape(cut.col_groups, -1, cut.row_groups * rank).transpose(0, 2, 1)[None]
     energy, size = spreading.sample.energy, math.prod(shape)
     lost = max(energy - groups.captured, EXACT_IN_SINGLE * energy)
-    free = size - spreading.cut.degrees_of_freedom(shape)
+    free = size - cut.degrees_of_freedom(shape)
     search = Search("right", (), 0, 8, cols_known=known) if is_flat else Search("middle", cols_known=known)
     backend = spreading.passes.backend
     tasks = [
-        _Part(0, left_of(cuts, root), (1, rank), search, lost / free, int(rng.integers(1 << 62)), backend),
-        _Part(1, right_of(cuts, root), (rank, 1), search, lost / free, int(rng.integers(1 << 62)), backend),
+        _Part(0, left_cuts(cuts, root), (1, rank), search, lost / free, int(rng.integers(1 << 62)), backend),
+        _Part(1, right_cuts(cuts, root), (rank, 1), search, lost / free, int(rng.integers(1 << 62)), backend),
     ]
     inner, outer = spreading.passes.calls.in_order(_arrange, tasks, left, np.ascontiguousarray(right))
-    row_places = nested_order(outer.rows, inner.rows.reshape(1, u, -1))[0]
-    col_places = nested_order(inner.cols, outer.cols.reshape(1, q, -1))[0]
+    row_places = nested_order(outer.rows, inner.rows.reshape(1, cut.row_groups, -1))[0]
+    col_places = nested_order(inner.cols, outer.cols.reshape(1, cut.col_groups, -1))[0]
     root_lost = max(energy - groups.captured, 0.0)
     all_lost = np.concatenate([inner.lost + root_lost, [root_lost], outer.lost + root_lost]) / energy
     all_free = np.concatenate([inner.free + free, [free], outer.free + free]) / size
@@ -187,7 +190,7 @@ class _Part:
     """One of the two grids of parts, and what is asked of it."""
 
     which: int
-    cuts: tuple[GroupedCut, ...]
+    cuts: tuple[Cut, ...]
     lines: tuple[int, int]
     search: Search
     noise: float

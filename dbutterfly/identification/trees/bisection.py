@@ -20,7 +20,8 @@ from ...kernels.backend import Array, host_array, is_complex, namespace
 from ...kernels.grouping.groups import block_view, leading_rows
 from ...kernels.grouping.similarity import row_similarity
 from ...kernels.linalg import adjoint, squared_norms
-from ..cuts import GroupedCut, Index
+from ...structure.chain import Cut
+from ..cuts import Index
 from ..one_cut.arrangement import Arrangement
 from ..one_cut.descent import Found
 from .geometry import Points
@@ -33,7 +34,7 @@ SHIFTS = 8
 """Places tried for the first cut of a closed curve."""
 
 
-def bisect(now: Arrangement, cuts: Sequence[GroupedCut], *, cols_known: bool = False) -> Found:
+def bisect(now: Arrangement, cuts: Sequence[Cut], *, cols_known: bool = False) -> Found:
     """Arrange one matrix by the geometry of its rows, and of its columns.
 
     Notes
@@ -47,7 +48,8 @@ def bisect(now: Arrangement, cuts: Sequence[GroupedCut], *, cols_known: bool = F
     """
     if not cuts:
         return Found(now, 0.0)
-    row_counts, col_counts = (_by_primes([cut[side] for cut in cuts]) for side in (0, 1))
+    row_counts = _by_primes([cut.row_groups for cut in cuts])
+    col_counts = _by_primes([cut.col_groups for cut in cuts])
     best = _Best(cuts)
     base = now
     for parts in PARTS:
@@ -168,7 +170,7 @@ class _Best:
     What they lose is summed from residuals, not from what they capture, which rounds at more than a good tree loses.
     """
 
-    def __init__(self, cuts: Sequence[GroupedCut]) -> None:
+    def __init__(self, cuts: Sequence[Cut]) -> None:
         self._cuts = cuts
         self._arrangement: Arrangement | None = None
         self._lost = math.inf
@@ -195,7 +197,7 @@ class _Best:
         return Found(self.arrangement, len(self._cuts) * energy - self._lost)
 
 
-def _lost(now: Arrangement, cut: GroupedCut) -> float:
+def _lost(now: Arrangement, cut: Cut) -> float:
     """Energy that the blocks of a cut lose, about."""
     xp = namespace(now.grid)
     blocks = block_view(_in_double(now.grid), cut.row_groups, cut.col_groups)

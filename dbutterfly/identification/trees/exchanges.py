@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from ...kernels.backend import Array, entry_bytes, host_array, namespace
 from ...kernels.factors.hierarchy import factor_stack
 from ...kernels.linalg import squared_norms
-from ...structure.chain import Chain
+from ...structure.chain import Chain, Cut
 from ...structure.digits import digit_reversal
 from ...structure.tree import split_tree
-from ..cuts import GroupedCut, Index, transposed
+from ..cuts import Index, transpose_cuts
 from ..one_cut.arrangement import Arrangement
 
 __all__ = ["LARGEST_EXCHANGED", "are_ambiguous", "exchange", "kick", "product_error"]
@@ -53,7 +53,7 @@ def _product_errors(matrices: Array, chain: Chain) -> NDArray[np.float64]:
 
 
 def exchange(
-    start: Arrangement, cuts: Sequence[GroupedCut], chain: Chain, *, cols_known: bool = False
+    start: Arrangement, cuts: Sequence[Cut], chain: Chain, *, cols_known: bool = False
 ) -> tuple[Arrangement, float]:
     """Exchange rows, and columns, while the error of the factorization falls.
 
@@ -80,17 +80,17 @@ def exchange(
         before = error
         now, error = _try(now, chain, _candidates(now, cuts, error), error, of_rows=True)
         if not cols_known:
-            now, error = _try(now, chain, _candidates(now.T, transposed(cuts), error), error, of_rows=False)
+            now, error = _try(now, chain, _candidates(now.T, transpose_cuts(cuts), error), error, of_rows=False)
         if error >= before * (1 - GAIN):
             break
     return now, error
 
 
 def kick(
-    now: Arrangement, cuts: Sequence[GroupedCut], error: float, rng: np.random.Generator, *, cols_known: bool = False
+    now: Arrangement, cuts: Sequence[Cut], error: float, rng: np.random.Generator, *, cols_known: bool = False
 ) -> Arrangement:
     """Make some exchanges that cost little, whatever they do to the error: a start for other exchanges."""
-    for side in (cuts, None if cols_known else transposed(cuts)):
+    for side in (cuts, None if cols_known else transpose_cuts(cuts)):
         if side is not None:
             pairs = _candidates(now, side, error)
             order = np.arange(now.rows.shape[1])
@@ -101,12 +101,12 @@ def kick(
     return now
 
 
-def are_ambiguous(now: Arrangement, cuts: Sequence[GroupedCut], error: float) -> bool:
+def are_ambiguous(now: Arrangement, cuts: Sequence[Cut], error: float) -> bool:
     """Whether there are rows or columns whose exchange costs less than the noise."""
-    return len(_candidates(now, cuts, error)) > 0 or len(_candidates(now.T, transposed(cuts), error)) > 0
+    return len(_candidates(now, cuts, error)) > 0 or len(_candidates(now.T, transpose_cuts(cuts), error)) > 0
 
 
-def _candidates(now: Arrangement, cuts: Sequence[GroupedCut], error: float) -> Index:
+def _candidates(now: Arrangement, cuts: Sequence[Cut], error: float) -> Index:
     """Pairs of places (K, 2) whose exchange costs least by the residuals of the cuts, and less than the noise."""
     m = now.rows.shape[1]
     leaves = max(cut.row_groups for cut in cuts)

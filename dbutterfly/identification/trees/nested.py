@@ -15,7 +15,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..cuts import GroupedCut, left_of, right_of
+from ...structure.chain import Cut
+from ..cuts import left_cuts, right_cuts
 from ..one_cut.arrangement import Arrangement
 from ..one_cut.solve import Search, solve_cut
 from .parts import compose, parts_of
@@ -33,7 +34,7 @@ ROUNDING = 1e-6
 
 def search_nested(
     now: Arrangement,
-    cuts: Sequence[GroupedCut],
+    cuts: Sequence[Cut],
     search: Search,
     rng: np.random.Generator,
     solved: int | None = None,
@@ -69,14 +70,12 @@ def search_nested(
         root = {"middle": len(cuts) // 2, "left": 0, "right": len(cuts) - 1}[search.order]
         now = _check(now, cuts[root], search, rng, noise)
     left, right = parts_of(now, cuts[root])
-    left = search_nested(left, left_of(cuts, root), search, rng, noise=noise)
-    right = search_nested(right, right_of(cuts, root), search, rng, noise=noise)
+    left = search_nested(left, left_cuts(cuts, root), search, rng, noise=noise)
+    right = search_nested(right, right_cuts(cuts, root), search, rng, noise=noise)
     return compose(now, cuts[root], left, right)
 
 
-def _check(
-    now: Arrangement, cut: GroupedCut, search: Search, rng: np.random.Generator, noise: float | None
-) -> Arrangement:
+def _check(now: Arrangement, cut: Cut, search: Search, rng: np.random.Generator, noise: float | None) -> Arrangement:
     """Solve a cut, again with more effort while it leaves more than noise."""
     best = solve_cut(now, cut, search, rng)
     for more in range(1, AGAIN + 1):
@@ -88,7 +87,7 @@ def _check(
     return best.arrangement
 
 
-def is_noise(now: Arrangement, cut: GroupedCut, captured: float, noise: float) -> bool:
+def is_noise(now: Arrangement, cut: Cut, captured: float, noise: float) -> bool:
     """Whether what a cut leaves is noise of this energy for each free parameter, for all that chance does to it."""
     free = free_parameters(now, cut)
     energy = float(now.row_energies.sum())
@@ -96,7 +95,7 @@ def is_noise(now: Arrangement, cut: GroupedCut, captured: float, noise: float) -
     return left <= free * noise * (TOLERATED + CHANCE * math.sqrt(2 / max(free, 1)))
 
 
-def free_parameters(now: Arrangement, cut: GroupedCut) -> int:
+def free_parameters(now: Arrangement, cut: Cut) -> int:
     """Degrees of freedom of the matrices that the blocks of a cut leave."""
-    s, t, m, n = (int(size) for size in now.grid.shape)
-    return s * t * (m * n - cut.degrees_of_freedom((m, n)))
+    *members, m, n = (int(size) for size in now.grid.shape)
+    return math.prod(members) * (m * n - cut.degrees_of_freedom((m, n)))

@@ -5,25 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from ...kernels.grouping.groups import block_parts
-from ..cuts import GroupedCut, Index
+from ...structure.chain import Cut
+from ..cuts import Index
 from ..one_cut.arrangement import Arrangement
 
 __all__ = ["compose", "nested_order", "parts_of"]
 
 
-def parts_of(now: Arrangement, cut: GroupedCut) -> tuple[Arrangement, Arrangement]:
+def parts_of(now: Arrangement, cut: Cut) -> tuple[Arrangement, Arrangement]:
     """Left and right parts of the blocks of a cut, as grids that are arranged as the whole is."""
-    u, q, rank = cut
-    rank = min(rank, now.grid.shape[2] // u, now.grid.shape[3] // q)
-    left, right = block_parts(now.grid, u, q, rank)
+    rank = min(cut.rank, now.grid.shape[2] // cut.row_groups, now.grid.shape[3] // cut.col_groups)
+    left, right = block_parts(now.grid, cut.row_groups, cut.col_groups, rank)
     return Arrangement.of(left, (now.lines[0], rank)), Arrangement.of(right, (rank, now.lines[1]))
 
 
-def compose(now: Arrangement, cut: GroupedCut, left: Arrangement, right: Arrangement) -> Arrangement:
+def compose(now: Arrangement, cut: Cut, left: Arrangement, right: Arrangement) -> Arrangement:
     """Arrange the whole as its parts have been arranged meanwhile."""
-    (s, m), (t, n), (u, q, _) = now.rows.shape, now.cols.shape, cut
-    rows = nested_order(right.rows, left.rows.reshape(s, u, m // u))
-    cols = nested_order(left.cols, right.cols.reshape(t, q, n // q))
+    rows = nested_order(right.rows, left.rows.reshape(len(now.rows), cut.row_groups, -1))
+    cols = nested_order(left.cols, right.cols.reshape(len(now.cols), cut.col_groups, -1))
     return now.with_rows(rows).with_cols(cols)
 
 

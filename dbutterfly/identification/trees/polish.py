@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...kernels.backend import host_array
-from ..cuts import GroupedCut, transposed
+from ...structure.chain import Cut
+from ..cuts import transpose_cuts
 from ..one_cut.arrangement import Arrangement
 from ..one_cut.assignment import equal_groups
 from ..one_cut.descent import Found, by_turns
@@ -22,22 +23,24 @@ LARGE_ROUNDS = 3
 """Rounds at most for matrices of more entries, which are given up at the first one without a gain."""
 
 
-def polish(start: Arrangement, cuts: Sequence[GroupedCut], *, cols_known: bool = False) -> Found:
+def polish(start: Arrangement, cuts: Sequence[Cut], *, cols_known: bool = False) -> Found:
     """Move rows, and columns, between the leaves of their trees while all cuts together capture more.
 
     The score of a row at a leaf is the sum, over the cuts, of what the group above the leaf captures of it; the best
     placing of all rows is a linear sum assignment, and the trees stay trees.
     """
     rounds, patience = (LARGE_ROUNDS, 0) if start.rows.size * start.cols.size > LARGE else (ROUNDS, STALE)
-    return by_turns(start, _replace, cuts, None if cols_known else transposed(cuts), rounds=rounds, patience=patience)
+    return by_turns(
+        start, _replace, cuts, None if cols_known else transpose_cuts(cuts), rounds=rounds, patience=patience
+    )
 
 
-def captured_energy(now: Arrangement, cuts: Sequence[GroupedCut]) -> NDArray[np.float64]:
+def captured_energy(now: Arrangement, cuts: Sequence[Cut]) -> NDArray[np.float64]:
     """Energy that the blocks of each cut capture."""
     return np.array([host_array(now.row_fit(cut).captured).sum() for cut in cuts], np.float64)
 
 
-def _replace(now: Arrangement, cuts: Sequence[GroupedCut], leave_out: bool) -> tuple[Arrangement, float]:
+def _replace(now: Arrangement, cuts: Sequence[Cut], leave_out: bool) -> tuple[Arrangement, float]:
     """Put the rows on the leaves where they fit best; also the energy that was captured before."""
     leaves = max(cut.row_groups for cut in cuts)
     scores, captured = np.zeros((*now.rows.shape, leaves)), 0.0

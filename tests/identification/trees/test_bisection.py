@@ -15,8 +15,8 @@ from dbutterfly.structure.chain import Chain
 def lost(matrix, chain):
     """Norm of what the blocks of all cuts lose, relative, from full decompositions."""
     energy = 0.0
-    for u, q, rank in cuts_of(chain):
-        blocks = matrix.reshape(u, matrix.shape[0] // u, q, -1).transpose(0, 2, 1, 3)
+    for p, u, q, v, rank in cuts_of(chain):
+        blocks = matrix.reshape(u, p, q, v).transpose(0, 2, 1, 3)
         energy += np.sum(np.linalg.svd(blocks, compute_uv=False)[..., rank:] ** 2)
     return math.sqrt(energy) / np.linalg.norm(matrix)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import array_api_compat
@@ -25,10 +26,8 @@ from .cuts import Index
 from .one_cut.clustering import laplacian_embedding
 
 __all__ = [
-    "ALPHAS",
-    "RESTARTS",
-    "ROUNDS",
-    "Fused",
+    "TUNING",
+    "FusedTrees",
     "Partition",
     "Run",
     "alternating_partition",
@@ -39,9 +38,27 @@ __all__ = [
     "runs_of",
 ]
 
-ALPHAS = (1e-2, 1e-1, 1.0, 10.0, 100.0)
-RESTARTS = 5
-ROUNDS = 50
+
+@dataclass(frozen=True)
+class Tuning:
+    """The settings of the paper. The benchmark ``seed_method`` measures them.
+
+    Attributes
+    ----------
+    alphas : tuple of float
+        Contrasts of the similarities; each is a start.
+    restarts : int
+        Random starts for each contrast.
+    rounds : int
+        Rounds of rows and columns at most.
+    """
+
+    alphas: tuple[float, ...] = (1e-2, 1e-1, 1.0, 10.0, 100.0)
+    restarts: int = 5
+    rounds: int = 50
+
+
+TUNING = Tuning()
 
 
 class Run(NamedTuple):
@@ -61,7 +78,7 @@ class Partition(NamedTuple):
     rows : ndarray of int64, shape (M,)
         Group of each row; groups are numbered in the order of their first members.
     cols : ndarray of int64, shape (N,)
-        Likewise.
+        Group of each column, numbered likewise.
     residual : float
         Energy that the best approximations of the blocks leave, of the rank of the cut.
     """
@@ -71,8 +88,8 @@ class Partition(NamedTuple):
     residual: float
 
 
-class Fused(NamedTuple):
-    """Orders of both sides in which the groups of all cuts are contiguous, where their groups are nested.
+class FusedTrees(NamedTuple):
+    """Row and column trees that were joined from partitions: orders in which the groups of all cuts are contiguous.
 
     Attributes
     ----------
@@ -89,7 +106,9 @@ class Fused(NamedTuple):
     col_break: int | None = None
 
 
-def runs_of(cuts: Sequence[Cut], seed: int, *, alphas: Sequence[float] = ALPHAS, restarts: int = RESTARTS) -> list[Run]:
+def runs_of(
+    cuts: Sequence[Cut], seed: int, *, alphas: Sequence[float] = TUNING.alphas, restarts: int = TUNING.restarts
+) -> list[Run]:
     """Runs for every cut and every contrast, each with a seed of its own that follows from ``seed``."""
     starts = list(itertools.product(enumerate(cuts), alphas, range(restarts)))
     seeds = np.random.SeedSequence(seed).generate_state(len(starts), np.uint64).tolist()
@@ -101,7 +120,7 @@ def alternating_run(matrix: Array, run: Run) -> Partition:
     return alternating_partition(matrix, run.cut, run.alpha, run.seed)
 
 
-def alternating_partition(matrix: Array, cut: Cut, alpha: float, seed: int, rounds: int = ROUNDS) -> Partition:
+def alternating_partition(matrix: Array, cut: Cut, alpha: float, seed: int, rounds: int = TUNING.rounds) -> Partition:
     """Group rows and columns for one cut: cluster the rows given the columns, and the columns given the rows, by turns.
 
     Parameters
@@ -134,16 +153,16 @@ def alternating_partition(matrix: Array, cut: Cut, alpha: float, seed: int, roun
     """
     rng = np.random.default_rng(seed)
     across, turned = cut.T, namespace(matrix).matrix_transpose(matrix)
-    cols = _numbered(rng.permutation(matrix.shape[1]) * cut.col_groups // matrix.shape[1])
+    cols = _renumber(rng.permutation(matrix.shape[1]) * cut.col_groups // matrix.shape[1])
     rows = _row_groups(matrix, cols, cut, alpha, rng)
-    best = Partition(rows, cols, _residual(matrix, rows, cols, cut))
+    best = Partition(rows, cols, _residual_energy(matrix, rows, cols, cut))
     for _ in range(rounds):
         before = rows, cols
         cols = _row_groups(turned, rows, across, alpha, rng)
         rows = _row_groups(matrix, cols, cut, alpha, rng)
         if np.array_equal(before[0], rows) and np.array_equal(before[1], cols):
             break
-        residual = _residual(matrix, rows, cols, cut)
+        residual = _residual_energy(matrix, rows, cols, cut)
         if residual < best.residual:
             best = Partition(rows, cols, residual)
     return best
@@ -158,7 +177,7 @@ def best_partitions(runs: Iterable[Run], found: Iterable[Partition]) -> list[Par
     return [best[level] for level in sorted(best)]
 
 
-def fuse(partitions: Sequence[Partition], cuts: Sequence[Cut]) -> Fused:
+def fuse(partitions: Sequence[Partition], cuts: Sequence[Cut]) -> FusedTrees:
     """Join the groups of all cuts into a row tree and a column tree, where they are nested.
 
     Parameters
@@ -170,7 +189,7 @@ def fuse(partitions: Sequence[Partition], cuts: Sequence[Cut]) -> Fused:
 
     Returns
     -------
-    Fused
+    FusedTrees
 
     References
     ----------
@@ -178,7 +197,7 @@ def fuse(partitions: Sequence[Partition], cuts: Sequence[Cut]) -> Fused:
     """
     rows, row_break = _tree_order([found.rows for found in partitions], [cut.row_groups for cut in cuts])
     cols, col_break = _tree_order([found.cols for found in partitions][::-1], [cut.col_groups for cut in cuts][::-1])
-    return Fused(rows, cols, row_break, None if col_break is None else len(cuts) - 1 - col_break)
+    return FusedTrees(rows, cols, row_break, None if col_break is None else len(cuts) - 1 - col_break)
 
 
 def _tree_order(labels: Sequence[Index], groups: Sequence[int]) -> tuple[Index | None, int | None]:
@@ -215,32 +234,32 @@ def _row_groups(matrix: Array, cols: Index, cut: Cut, alpha: float, rng: np.rand
     items, groups = matrix.shape[0], cut.row_groups
     if groups == 1:
         return np.zeros(items, np.int64)
-    grid = _taken(matrix, cols, axis=1)[None, None, ...]
+    grid = _gather_groups(matrix, cols, axis=1)[None, None, ...]
     points = laplacian_embedding(host_array(row_similarity(grid, cut.col_groups, alpha))[0], groups)
     size, draw = items // groups, int(rng.integers(2**31))
     # One start of the means, not the best of the library's ten: those cost more and find fewer exact Fourier matrices,
     # where the best means of wrong groups repeat themselves and one start gets away from them.
     means = balanced_means()(groups, size_min=size, size_max=size, n_init=1, random_state=draw)
     # The library rounds distances to thousandths; rows of the embedding have lengths of about 1 / sqrt(size).
-    return _numbered(means.fit_predict(points * np.sqrt(size)))
+    return _renumber(means.fit_predict(points * np.sqrt(size)))
 
 
-def _taken(matrix: Array, labels: Index, *, axis: int) -> Array:
-    """Matrix with the groups of one side made contiguous."""
+def _gather_groups(matrix: Array, labels: Index, *, axis: int) -> Array:
+    """Take the rows, or columns, of a matrix group by group."""
     xp = namespace(matrix)
     order = xp.asarray(np.argsort(labels, kind="stable"), device=array_api_compat.device(matrix))
     return xp.take(matrix, order, axis=axis)
 
 
-def _numbered(labels: Index) -> Index:
+def _renumber(labels: Index) -> Index:
     """Number the groups in the order of their first members."""
     _, first, group = np.unique(labels, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[group]
 
 
-def _residual(matrix: Array, rows: Index, cols: Index, cut: Cut) -> float:
+def _residual_energy(matrix: Array, rows: Index, cols: Index, cut: Cut) -> float:
     """Energy that the best approximations of the blocks leave."""
-    grid = _taken(_taken(matrix, rows, axis=0), cols, axis=1)[None, None, ...]
+    grid = _gather_groups(_gather_groups(matrix, rows, axis=0), cols, axis=1)[None, None, ...]
     blocks = block_view(grid, cut.row_groups, cut.col_groups)[0, 0, ...]
     found = low_rank_grid(blocks, (cut.rank,), dtype=grid.dtype, stack_bytes=STACK_BYTES)
     return float(host_array(found.discarded).sum())

@@ -15,17 +15,23 @@ from .cuts import Index
 from .one_cut.arrangement import Arrangement
 from .one_cut.solve import Search
 from .trees.bisection import bisect
-from .trees.exchanges import LARGEST_EXCHANGED, are_ambiguous, exchange, kick, product_error
+from .trees.exchanges import can_exchange, exchange, has_ambiguity, kick, product_error
 from .trees.nested import search_nested
 from .trees.polish import captured_energy, polish
 from .verdict import noise_levels
 
 __all__ = ["Attempt", "Outcome", "Problem", "make_attempt"]
 
+EVEN = 1.01
+"""Ratio of the noise that two cuts see up to which it counts as the same. Not tuned by itself."""
+
+LARGEST_POLISHED = 1024
+"""Side up to which all cuts are polished at once, by an assignment whose time grows with the cube of the side."""
+
 
 @dataclass(frozen=True)
 class Problem:
-    """What is looked for.
+    """The groups that are looked for, and where: common to all attempts of a search.
 
     Attributes
     ----------
@@ -47,24 +53,24 @@ class Problem:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What to try.
+    """One way to arrange a matrix: a start, a search, and what is done with its result.
 
     Attributes
     ----------
     problem : Problem
-        What all attempts share.
+        The groups that are looked for.
     search : Search or None
         How the cuts are searched, one inside the other; None for bisection, or, with a start, for keeping that.
     seed : int
         Of all random choices.
     start : (array, array) or None
-        Orders of rows and columns in which the groups of the cut ``solved`` are contiguous, and stay.
+        Orders of rows and columns to begin with.
     solved : int or None
-        That cut.
+        Number of a cut whose groups are contiguous in the start, and stay.
     exchange_below : float
         Squared error below which rows and columns are exchanged at the end, while that lowers it.
     kick : bool
-        Whether some are exchanged at random before.
+        Whether some rows and columns are exchanged at random before.
     """
 
     problem: Problem
@@ -77,7 +83,7 @@ class Attempt:
 
 
 class Outcome(NamedTuple):
-    """What an attempt found.
+    """The result of an attempt.
 
     Attributes
     ----------
@@ -86,9 +92,10 @@ class Outcome(NamedTuple):
     lost : ndarray of float64, shape (cuts,)
         Energy that the blocks of each cut leave.
     error : float
-        By which attempts are compared: the squared error of the factorization, or the sum of ``lost``.
+        The number by which attempts are compared: the squared error of the factorization where the matrix is small
+        and the problem has a chain, else the sum of ``lost``.
     ambiguous : bool
-        Whether there are rows or columns that would fit as well elsewhere, for all that the noise tells.
+        Whether there are rows or columns whose exchange costs less than the noise.
     """
 
     rows: Index
@@ -99,11 +106,11 @@ class Outcome(NamedTuple):
 
 
 def make_attempt(matrix: NDArray[Any], attempt: Attempt) -> Outcome:
-    """Arrange a matrix."""
+    """Arrange a matrix, and measure the result."""
     problem, rng = attempt.problem, np.random.default_rng(attempt.seed)
     backend = resolve_backend(problem.backend)
     start = attempt.start or (np.arange(matrix.shape[0]), np.arange(matrix.shape[1]))
-    now = _arrange(matrix, *start, backend)
+    now = _load(matrix, *start, backend)
     if attempt.search is None and attempt.start is None:
         now = bisect(now, problem.cuts, cols_known=problem.cols_known).arrangement
     elif attempt.search is not None:
@@ -112,14 +119,14 @@ def make_attempt(matrix: NDArray[Any], attempt: Attempt) -> Outcome:
             now = polish(now, problem.cuts, cols_known=problem.cols_known).arrangement
     rows, cols = start[0][now.rows[0]], start[1][now.cols[0]]
     error, ambiguous = None, False
-    if problem.chain is not None and max(matrix.shape) <= LARGEST_EXCHANGED:
+    if problem.chain is not None and can_exchange(matrix.shape):
         error = product_error(now, problem.chain)
         if attempt.kick:
             now = kick(now, problem.cuts, error, rng, cols_known=problem.cols_known)
         if error < attempt.exchange_below:
             now, error = exchange(now, problem.cuts, problem.chain, cols_known=problem.cols_known)
             rows, cols = start[0][now.rows[0]], start[1][now.cols[0]]
-        ambiguous = are_ambiguous(now, problem.cuts, error)
+        ambiguous = has_ambiguity(now, problem.cuts, error)
     lost = np.maximum(float(now.row_energies.sum()) - captured_energy(now, problem.cuts), 0)
     return Outcome(rows, cols, lost, float(lost.sum()) if error is None else error, ambiguous)
 
@@ -128,16 +135,9 @@ def _is_even(now: Arrangement, cuts: Sequence[Cut]) -> bool:
     """Whether all cuts of a large matrix see the same noise: then there is nothing to polish."""
     shape = now.grid.shape[2], now.grid.shape[3]
     noise = noise_levels(float(now.row_energies.sum()) - captured_energy(now, cuts), cuts, shape)
-    return max(shape) > LARGEST_EXCHANGED and float(noise.max()) < EVEN * float(noise.min())
+    return not can_exchange(shape) and float(noise.max()) < EVEN * float(noise.min())
 
 
-EVEN = 1.01
-"""Ratio of the noise that two cuts see up to which it is the same."""
-
-LARGEST_POLISHED = 1024
-"""Side up to which all cuts are polished at once, by an assignment whose time grows with its cube."""
-
-
-def _arrange(matrix: NDArray[Any], rows: Index, cols: Index, backend: Backend) -> Arrangement:
-    """Arrangement of a matrix whose present order counts as the first."""
+def _load(matrix: NDArray[Any], rows: Index, cols: Index, backend: Backend) -> Arrangement:
+    """Take a matrix to the device, with rows and columns in these orders, which count as those of an arrangement."""
     return Arrangement.of(backend.to_device(matrix[np.ix_(rows, cols)])[None, None, :, :])

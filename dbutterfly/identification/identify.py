@@ -26,10 +26,10 @@ from .verdict import judge
 __all__ = ["IDENTIFY", "are_unknown", "identify", "is_unknown"]
 
 IDENTIFY = "identify"
-"""In place of an ordering: that it is to be found."""
+"""Value of an ordering that is to be found."""
 
 CLEAR = 0.02
-"""Part of the energy up to which what one cut leaves needs no comparison with other searches."""
+"""Part of the energy up to which the residual of a cut needs no comparison with a search for all cuts. Not tuned."""
 
 
 @on_cluster
@@ -117,9 +117,9 @@ def identify(
     True
     """
     started = time.perf_counter()
-    _check(method, seed, budget, backend, client or cluster)
+    _check_arguments(method, seed, budget, backend, client or cluster)
     wrapped = as_source(source)
-    chain = Chain.chainable(wrapped.shape, rank) if chain is None else _take_given(chain, rank)
+    chain = Chain.chainable(wrapped.shape, rank) if chain is None else _given_chain(chain, rank)
     if chain.shape != wrapped.shape:
         raise InputError(f"chain={chain!r} has shape {chain.shape}, but the matrix {wrapped.shape}")
     known = _known_sides(orderings, chain)
@@ -138,7 +138,7 @@ def identify(
         solution = solution._replace(attempts=solution.attempts + other.attempts)
         if other.lost[counts].sum() < solution.lost.sum():
             solution = other._replace(lost=other.lost[counts], free=other.free[counts], attempts=solution.attempts)
-    solution, rounding = search.measured(solution, cuts)
+    solution, rounding = search.measure(solution, cuts)
     verdict = judge(solution, cuts, chain.shape, rounding)
     return IdentifiedOrderings(
         to_standard(solution.rows, chain),
@@ -157,20 +157,21 @@ def identify(
 
 def is_unknown(orderings: Any) -> bool:
     """Whether orderings are to be found, of one side or both."""
-    return any(_seek(orderings))
+    return any(_unknown_sides(orderings))
 
 
 def are_unknown(orderings: Any) -> bool:
     """Whether the orderings of both sides are to be found."""
-    return all(_seek(orderings))
+    return all(_unknown_sides(orderings))
 
 
-def _seek(orderings: Any) -> list[bool]:
+def _unknown_sides(orderings: Any) -> list[bool]:
+    """For each side of the orderings as given, whether it is to be found."""
     sides = (orderings,) if isinstance(orderings, str) or not isinstance(orderings, Sequence) else orderings
     return [isinstance(side, str) and side == IDENTIFY for side in sides]
 
 
-def _check(method: str, seed: Any, budget: Any, backend: str, elsewhere: Any) -> None:
+def _check_arguments(method: str, seed: Any, budget: Any, backend: str, elsewhere: Any) -> None:
     if method not in METHODS:
         raise InputError(f"method={method!r} is unknown; use one of {', '.join(map(repr, METHODS))}")
     if not isinstance(seed, (int, np.integer)) or seed < 0:
@@ -183,7 +184,7 @@ def _check(method: str, seed: Any, budget: Any, backend: str, elsewhere: Any) ->
         resolve_backend(backend)
 
 
-def _take_given(chain: Any, rank: int) -> Chain:
+def _given_chain(chain: Any, rank: int) -> Chain:
     if rank != 1:
         raise InputError(f"rank={rank} goes with the default chain; the chain given has its own rank")
     return Chain.from_any(chain)
@@ -202,9 +203,11 @@ def _known_sides(orderings: Any, chain: Chain) -> tuple[Index | None, Index | No
     wanted = [isinstance(side, str) and side == IDENTIFY for side in orderings]
     given = Orderings.from_any([None if want else side for want, side in zip(wanted, orderings, strict=True)])
     given.validate(chain.shape)
-    rows, cols = (_or_identity(side, size) for side, size in zip(given.permutations(chain), chain.shape, strict=True))
+    rows, cols = (
+        _order_or_identity(side, size) for side, size in zip(given.permutations(chain), chain.shape, strict=True)
+    )
     return None if wanted[0] else from_standard(rows, chain), None if wanted[1] else cols
 
 
-def _or_identity(side: Index | None, size: int) -> Index:
+def _order_or_identity(side: Index | None, size: int) -> Index:
     return np.arange(size) if side is None else side

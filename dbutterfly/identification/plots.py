@@ -63,13 +63,13 @@ def plot_similarity(
         is not installed.
     """
     (cut,) = cuts_of(chain, [level])
-    before, after = _axes(axes, 2)
+    before, after = _take_axes(axes, 2)
     z = np.asarray(matrix)
     rows, cols = _tree_orders(orderings, chain, z.shape)
     similarity = row_similarity(z[None, None, :, cols], cut.col_groups, alpha)[0] / cut.col_groups
-    for panel, order, title in ((before, np.arange(len(z)), "as given"), (after, rows, "ordered")):
-        panel.imshow(similarity[np.ix_(order, order)], vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
-        panel.set(title=f"level {level}, {title}", xlabel="row", ylabel="row")
+    for drawing, order, title in ((before, np.arange(len(z)), "as given"), (after, rows, "ordered")):
+        drawing.imshow(similarity[np.ix_(order, order)], vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
+        drawing.set(title=f"level {level}, {title}", xlabel="row", ylabel="row")
     size = len(z) // cut.row_groups
     for edge in range(size, len(z), size):
         after.axhline(edge - 0.5, color="white", linewidth=0.5)
@@ -91,7 +91,7 @@ def plot_residuals(
     residuals : array, shape (L,)
         Relative residuals: norm of what the blocks of each cut leave over that of the matrix.
     floor : array, shape (L,), or float, optional
-        What noise alone would leave.
+        Noise floor of each level, or of all.
     levels : sequence of int, optional
         Cuts of the chain; by default 1 .. L.
     axes : Axes, optional
@@ -111,13 +111,13 @@ def plot_residuals(
     places = np.arange(1, heights.size + 1) if levels is None else np.asarray(levels)
     if places.shape != heights.shape:
         raise InputError(f"levels={levels!r} names {places.size} levels and residuals has {heights.size}; give as many")
-    (panel,) = _axes(None if axes is None else [axes], 1)
-    panel.semilogy(places, np.maximum(heights, SMALLEST), marker="o", label="residual")
+    (drawing,) = _take_axes(None if axes is None else [axes], 1)
+    drawing.semilogy(places, np.maximum(heights, SMALLEST), marker="o", label="residual")
     if floor is not None:
-        panel.semilogy(places, np.maximum(_per_level(floor, heights.size), SMALLEST), "--", label="noise floor")
-    panel.set(xlabel="level", ylabel="relative residual", xticks=places)
-    panel.legend()
-    return panel
+        drawing.semilogy(places, np.maximum(_per_level(floor, heights.size), SMALLEST), "--", label="noise floor")
+    drawing.set(xlabel="level", ylabel="relative residual", xticks=places)
+    drawing.legend()
+    return drawing
 
 
 def _per_level(floor: ArrayLike, levels: int) -> NDArray[np.float64]:
@@ -142,8 +142,8 @@ def _tree_orders(orderings: Orderings, chain: Chain, shape: tuple[int, ...]) -> 
     return from_standard(rows, chain), cols
 
 
-def _axes(axes: Sequence[Axes] | None, count: int) -> list[Axes]:
-    """Axes that were given, or those of a new figure."""
+def _take_axes(axes: Sequence[Axes] | None, count: int) -> list[Axes]:
+    """Take the axes that were given, or those of a new figure."""
     if axes is not None:
         given = list(axes)
         if len(given) != count:

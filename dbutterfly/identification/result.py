@@ -1,4 +1,4 @@
-"""Orderings that were found, with what says how good they are."""
+"""The result of an identification: orderings, their residuals and the verdict on them."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ class IdentifiedOrderings(Orderings):
     residuals : ndarray of float64
         For each level, ``||Z - Z_l|| / ||Z||`` for the best matrix whose blocks have the rank of that cut.
     floors : ndarray of float64
-        The same for a true butterfly matrix with as much noise as the level that sees least.
+        Residuals of a true butterfly matrix with as much noise as the level that sees least.
     trees : Trees
         Cluster trees of both sides.
     method : str
-        How they were looked for.
+        Method of the search.
     attempts : int
         Number of attempts.
     seconds : float
@@ -98,7 +98,7 @@ class IdentifiedOrderings(Orderings):
 
     @classmethod
     def from_json(cls, values: dict[str, Any], rows: Index, cols: Index) -> Self:
-        """What :meth:`to_json` has written, with the orderings; the trees are not kept."""
+        """Read the values of :meth:`to_json`, and add the orderings; the trees are not kept."""
         arrays = {name: np.array(values[name]) for name in ("residuals", "floors")}
         return cls(rows, cols, **{**values, **arrays, "levels": tuple(values["levels"])})
 

@@ -27,47 +27,77 @@ from .alternating import alternating_run, balanced_means, best_partitions, fuse,
 from .attempts import Outcome, Problem
 from .cuts import Index, transpose_cuts
 from .panels.passes import Passes
-from .panels.trees import EXACT_IN_SINGLE, Wanted, client_bytes, is_settled, search_streamed
+from .panels.trees import EXACT_IN_SINGLE, PanelProblem, client_bytes, is_settled, search_panels
 from .portfolio import search_trees
 from .verdict import Solution, free_parts
 
 __all__ = ["MatrixSearch"]
 
-DOUBLE_ENTRIES = 1 << 18
-"""Entries up to which a search in memory computes in double precision."""
-EXACT_IN_DOUBLE = 1e-12
-"""Part of the energy below which a residual counts as none while searching in double precision."""
-EXACT_ENTRIES = 1 << 18
-"""Entries up to which residuals are computed anew, without cancellation."""
-STREAMED_ENTRIES = 1 << 17
-"""Entries above which a matrix that fits into memory is first searched panel by panel."""
-ROUNDING = 2e-3
-"""Relative error that counts as none where residuals are differences of energies in single precision."""
-FLAT = 2.0
-"""Fourth moment of the entries below which they count as of equal modulus."""
-COPIES = 4
-"""Matrices, as computed, that an attempt holds at its peak: the matrix, arranged, moved, and products with it."""
-PANEL_BYTES = 1 << 25
-"""Most bytes of a panel."""
-PANELS = 8
-"""Part of the memory that a panel may take."""
+
+@dataclass(frozen=True)
+class Tuning:
+    """Limits between the ways to search. Not tuned one by one, except where a measurement is named.
+
+    Attributes
+    ----------
+    double_entries : int
+        Entries up to which a search in memory computes in double precision.
+    exact_in_double : float
+        Part of the energy below which a residual counts as none while a search computes in double precision.
+    exact_entries : int
+        Entries up to which residuals are computed anew, without cancellation.
+    panel_entries : int
+        Entries above which a matrix of rank-one blocks that fits into memory is first searched panel by panel. A search
+        by panels takes 3.0 to 4.2 s for 1024 x 1024, and 17 to 45 s for 4096 x 4096, where attempts in memory were out
+        of reach (``benchmarks/README.md``, "identification").
+    rounding : float
+        Relative error that counts as none where residuals are differences of energies in single precision.
+    flat : float
+        Fourth moment of the entries below which they count as of equal modulus: it is 1 for these, and 2 or 3 for
+        Gaussian entries.
+    copies : int
+        Matrices, as computed, that an attempt is taken to hold at its peak: the matrix, arranged, moved, and products
+        with it. This is too few: an attempt by bisection held 13 matrices for complex and 27 for real kernels of
+        1024 x 1024 in single precision.
+    panel_bytes : int
+        Most bytes of a panel.
+    panels_in_memory : int
+        Panels that the memory of a worker could hold: the one that it does hold is no larger.
+    """
+
+    double_entries: int = 1 << 18
+    exact_in_double: float = 1e-12
+    exact_entries: int = 1 << 18
+    panel_entries: int = 1 << 17
+    rounding: float = 2e-3
+    flat: float = 2.0
+    copies: int = 4
+    panel_bytes: int = 1 << 25
+    panels_in_memory: int = 8
+
+
+TUNING = Tuning()
+
+BY_PANELS = ("portfolio", "middle", "pairing")
+"""Methods that can read a matrix panel by panel."""
 
 CALLS = "the search for orderings"
 """What error messages call the calls of a search."""
 
 Known = tuple[Index | None, Index | None]
+"""Known orders of rows and columns, in tree order; None for a side that is to be found."""
 
 
 @dataclass(frozen=True)
 class MatrixSearch:
-    """How the orderings of a matrix are searched.
+    """The search for the orderings of one matrix.
 
     Attributes
     ----------
     source : MatrixSource
         The matrix.
     engine : Engine
-        Where.
+        Threads or workers on which attempts run, or panels are read.
     method : str
         One of :data:`~dbutterfly.identification.portfolio.METHODS`.
     memory : int or None
@@ -96,32 +126,40 @@ class MatrixSearch:
         MemoryBudgetError
             If a worker may not hold what the method takes; nothing has been read then.
         """
-        streamed = self._streams(cuts)
-        if cuts and not streamed and not self._fits:
+        by_panels = self._reads_panels(cuts)
+        if cuts and not by_panels and not self._fits:
             self._refuse(cuts)
         shape = self.source.shape
         if not cuts or all(side is not None for side in known):
             rows, cols = (np.arange(size) if side is None else side for side, size in zip(known, shape, strict=True))
-            return self._remeasured(Solution(rows, cols, np.zeros(len(cuts)), free_parts(cuts, shape), 0), cuts)
+            return self._remeasure(Solution(rows, cols, np.zeros(len(cuts)), free_parts(cuts, shape), 0), cuts)
         if self.method == "alternating":
-            return self._remeasured(self._alternated(known, cuts), cuts)
-        found = self._streamed(known, tuple(cuts)) if streamed else None
+            return self._remeasure(self._alternate(known, cuts), cuts)
+        found = self._search_panels(known, tuple(cuts)) if by_panels else None
         if found is not None and (is_settled(found) or not self._fits):
             return found
-        held = self._in_memory(known, Problem(tuple(cuts), chain, backend=self.backend))
+        held = self._search_in_memory(known, Problem(tuple(cuts), chain, backend=self.backend))
         if found is None:
             return held
         best = held if held.lost.sum() < found.lost.sum() else found
         return best._replace(attempts=held.attempts + found.attempts)
 
-    def measured(self, solution: Solution, cuts: Sequence[Cut]) -> tuple[Solution, float]:
-        """The same with exact residuals where the matrix is small; also the relative error that counts as none."""
-        if not self._fits or math.prod(self.source.shape) > EXACT_ENTRIES:
-            return solution, ROUNDING
-        return self._remeasured(solution, cuts), 64 * float(np.finfo(self._matrix.dtype).eps)
+    def measure(self, solution: Solution, cuts: Sequence[Cut]) -> tuple[Solution, float]:
+        """Compute the residuals anew, without cancellation, where the matrix is small.
+
+        Returns
+        -------
+        solution : Solution
+            With these residuals, or as it was.
+        rounding : float
+            Relative error of residuals that counts as none.
+        """
+        if not self._fits or math.prod(self.source.shape) > TUNING.exact_entries:
+            return solution, TUNING.rounding
+        return self._remeasure(solution, cuts), 64 * float(np.finfo(self._matrix.dtype).eps)
 
     @functools.cached_property
-    def _allowed(self) -> int:
+    def _memory_limit(self) -> int:
         return self.engine.budget(self.memory).memory
 
     @property
@@ -130,31 +168,31 @@ class MatrixSearch:
         return 8 if self.source.info.work_dtype.startswith("complex") else 4
 
     @property
-    def _needed(self) -> int:
+    def _bytes_in_memory(self) -> int:
         """Bytes that an attempt in memory holds."""
         entries = math.prod(self.source.shape)
-        return entries * COPIES * self._itemsize * (2 if self._is_double else 1)
+        return entries * TUNING.copies * self._itemsize * (2 if self._is_double else 1)
 
     @property
     def _is_double(self) -> bool:
         return self.source.info.work_dtype in ("float64", "complex128") and (
-            math.prod(self.source.shape) <= DOUBLE_ENTRIES
+            math.prod(self.source.shape) <= TUNING.double_entries
         )
 
     @property
     def _fits(self) -> bool:
-        return self._needed <= self._allowed
+        return self._bytes_in_memory <= self._memory_limit
 
-    def _streams(self, cuts: Sequence[Cut]) -> bool:
+    def _reads_panels(self, cuts: Sequence[Cut]) -> bool:
         """Whether the matrix is searched panel by panel."""
-        if self.method not in ("portfolio", "middle", "pairing") or not cuts:
+        if self.method not in BY_PANELS or not cuts:
             return False
         simple = all(cut.rank == 1 for cut in cuts)
         if self._fits:
-            return simple and math.prod(self.source.shape) > STREAMED_ENTRIES
-        return self._needed_here(cuts) <= self._allowed and not self._is_sent_whole
+            return simple and math.prod(self.source.shape) > TUNING.panel_entries
+        return self._client_bytes(cuts) <= self._memory_limit and not self._is_sent_whole
 
-    def _needed_here(self, cuts: Sequence[Cut]) -> int:
+    def _client_bytes(self, cuts: Sequence[Cut]) -> int:
         """Bytes that this process holds where the matrix is read panel by panel."""
         sent = not self.engine.in_this_process
         return client_bytes(self.source.shape, cuts, self._itemsize, sent=sent)
@@ -163,32 +201,32 @@ class MatrixSearch:
     def _is_sent_whole(self) -> bool:
         """Whether every worker would have to hold the matrix all the same."""
         size = math.prod(self.source.shape) * self.source.dtype.itemsize
-        return not self.engine.in_this_process and not self.source.shared and size > self._allowed
+        return not self.engine.in_this_process and not self.source.shared and size > self._memory_limit
 
     def _refuse(self, cuts: Sequence[Cut]) -> None:
         m, n = self.source.shape
-        able = self.method in ("portfolio", "middle", "pairing")
-        least = min(self._needed, self._needed_here(cuts)) if able else self._needed
+        able = self.method in BY_PANELS
+        least = min(self._bytes_in_memory, self._client_bytes(cuts)) if able else self._bytes_in_memory
         other = "" if able else '; method="portfolio" reads a matrix panel by panel, and takes less'
         if able and self._is_sent_whole:
-            least, other = self._needed, "; write the matrix to Zarr, so that workers read panels of it"
+            least, other = self._bytes_in_memory, "; write the matrix to Zarr, so that workers read panels of it"
         raise MemoryBudgetError(
             f"{self.source.name}: the search for the orderings of a matrix of {m} x {n} holds {least} bytes, and a "
-            f"worker may hold {self._allowed}; give memory={least} or more{other}"
+            f"worker may hold {self._memory_limit}; give memory={least} or more{other}"
         )
 
-    def _streamed(self, known: Known, cuts: tuple[Cut, ...]) -> Solution:
-        """Search panel by panel; what is known are always the columns."""
+    def _search_panels(self, known: Known, cuts: tuple[Cut, ...]) -> Solution:
+        """Search panel by panel. Where the rows are known, the transposed matrix is searched, with known columns."""
         rows, cols = known
         dtype: np.dtype[Any] = np.dtype(np.complex64 if self._itemsize == 8 else np.float32)
-        panel_bytes = min(PANEL_BYTES, self._allowed // PANELS)
+        panel_bytes = min(PANEL_BYTES, self._memory_limit // PANELS)
         with self.engine.calls(self.source, CALLS) as calls:
             passes = Passes(calls, self.source.shape, self.source.edges, dtype, panel_bytes, self.backend)
             if rows is None:
-                wanted = Wanted(cuts, self.method, FLAT, self._allowed, cols)
-                return search_streamed(passes, wanted, seed=self.seed, budget=self.budget)
-            wanted = Wanted(transpose_cuts(cuts), self.method, FLAT, self._allowed, rows)
-            found = search_streamed(passes.T, wanted, seed=self.seed, budget=self.budget)
+                wanted = PanelProblem(cuts, self.method, TUNING.flat, self._memory_limit, cols)
+                return search_panels(passes, wanted, seed=self.seed, budget=self.budget)
+            wanted = PanelProblem(transpose_cuts(cuts), self.method, TUNING.flat, self._memory_limit, rows)
+            found = search_panels(passes.T, wanted, seed=self.seed, budget=self.budget)
         return found._replace(rows=found.cols, cols=found.rows, lost=found.lost[::-1], free=found.free[::-1])
 
     @functools.cached_property
@@ -202,17 +240,27 @@ class MatrixSearch:
             raise NonFiniteError.at(self.source.name, (row, col))
         return matrix
 
-    def _in_memory(self, known: Known, problem: Problem) -> Solution:
-        found, attempts, energy = self._searched(self._matrix, known, problem)
+    def _search_in_memory(self, known: Known, problem: Problem) -> Solution:
+        found, attempts, energy = self._search_matrix(self._matrix, known, problem)
         lost = found.lost / energy if energy > 0 else found.lost
         return Solution(found.rows, found.cols, lost, free_parts(problem.cuts, self.source.shape), attempts)
 
-    def _searched(self, matrix: NDArray[Any], known: Known, problem: Problem) -> tuple[Outcome, int, float]:
-        """Search a matrix that is held; one whose rows are known is transposed first. Also the energy, as scaled."""
+    def _search_matrix(self, matrix: NDArray[Any], known: Known, problem: Problem) -> tuple[Outcome, int, float]:
+        """Search a matrix in memory; one whose rows are known is transposed first.
+
+        Returns
+        -------
+        outcome : Outcome
+            The best that was found.
+        attempts : int
+            Number of attempts.
+        energy : float
+            Squared norm of the matrix, as it was scaled.
+        """
         rows, cols = known
         if rows is not None:
-            turned = dataclasses.replace(problem, cuts=transpose_cuts(problem.cuts), chain=None)
-            found, attempts, energy = self._searched(matrix.T, (None, rows), turned)
+            transposed = dataclasses.replace(problem, cuts=transpose_cuts(problem.cuts), chain=None)
+            found, attempts, energy = self._search_matrix(matrix.T, (None, rows), transposed)
             return found._replace(rows=found.cols, cols=found.rows, lost=found.lost[::-1]), attempts, energy
         order = np.arange(matrix.shape[1]) if cols is None else cols
         working = _scale(matrix[:, order])
@@ -227,13 +275,13 @@ class MatrixSearch:
                 method=self.method,
                 seed=self.seed,
                 budget=self.budget,
-                exact=EXACT_IN_SINGLE if single else EXACT_IN_DOUBLE,
-                flat=_flatness(working) < FLAT,
+                exact=EXACT_IN_SINGLE if single else TUNING.exact_in_double,
+                flat=_flatness(working) < TUNING.flat,
             )
         return found._replace(cols=order[found.cols]), attempts, energy
 
-    def _alternated(self, known: Known, cuts: Sequence[Cut]) -> Solution:
-        """Orders from the partitions of the cuts, each found by itself; the given ones where these are no trees."""
+    def _alternate(self, known: Known, cuts: Sequence[Cut]) -> Solution:
+        """Join the partitions of the cuts into orders; a side whose groups are no tree keeps its order."""
         if any(side is not None for side in known):
             raise InputError('method="alternating" finds both sides; use another method where one is known')
         balanced_means()  # refuses, before long work, where the package is missing
@@ -248,8 +296,8 @@ class MatrixSearch:
         )
         return Solution(rows, cols, np.zeros(len(cuts)), free_parts(cuts, shape), len(runs))
 
-    def _remeasured(self, solution: Solution, cuts: Sequence[Cut]) -> Solution:
-        """The same with what the blocks of the cuts leave, computed without cancellation."""
+    def _remeasure(self, solution: Solution, cuts: Sequence[Cut]) -> Solution:
+        """Compute what the blocks of the cuts leave, without cancellation."""
         if not cuts:
             return solution
         arranged = self._matrix[np.ix_(solution.rows, solution.cols)]
@@ -263,10 +311,10 @@ class MatrixSearch:
 
 
 def _scale(matrix: NDArray[Any]) -> NDArray[Any]:
-    """Copy with a largest part of one, in double precision where it is small and in single where it is large."""
+    """Copy a matrix, with a largest part of one: in double precision a small one, in single precision a large one."""
     is_complex = matrix.dtype.kind == "c"
     largest = max(float(np.abs(part).max()) for part in ((matrix.real, matrix.imag) if is_complex else (matrix,)))
-    double = matrix.size <= DOUBLE_ENTRIES
+    double = matrix.size <= TUNING.double_entries
     dtype: Any = (np.complex64, np.float32, np.complex128, np.float64)[2 * double + (not is_complex)]
     return np.ascontiguousarray(matrix / matrix.dtype.type(largest or 1.0), dtype=dtype)
 
@@ -279,4 +327,5 @@ def _flatness(matrix: NDArray[Any]) -> float:
 
 
 def _energy(matrix: NDArray[Any]) -> float:
+    """Squared norm of a matrix, in double precision."""
     return float(np.linalg.norm(matrix.astype(np.complex128 if matrix.dtype.kind == "c" else np.float64)) ** 2)

@@ -1,4 +1,4 @@
-"""What a search has found, judged: residuals beside the noise, and beside what noise alone would leave."""
+"""The verdict on a search: residuals of the cuts beside the noise, and beside what noise alone would leave."""
 
 from __future__ import annotations
 
@@ -15,11 +15,30 @@ from .cuts import Index
 
 __all__ = ["Solution", "Verdict", "free_parts", "judge", "noise_levels"]
 
-LIKE_NOISE, LIKE_NOISE_ALONE = 0.85, 0.35
-"""Part of what pure noise would leave above which a cut counts as not found: of several cuts, or a single one."""
 
-UNEVEN = 1.25
-"""Ratio of the noise that two cuts see above which one of them counts as not found."""
+@dataclass(frozen=True)
+class Tuning:
+    """Limits of the verdict. Not tuned one by one: the benchmark ``identification`` records how often "found" is right.
+
+    Attributes
+    ----------
+    like_noise : float
+        Part of the energy that pure noise would leave above which one of several cuts counts as not found.
+    like_noise_alone : float
+        Likewise for a single cut, which no other one confirms.
+    uneven : float
+        Ratio of the noise that two cuts see above which one of them counts as not found.
+    deviations : float
+        Standard deviations of the energy of noise that are added to that ratio.
+    """
+
+    like_noise: float = 0.85
+    like_noise_alone: float = 0.35
+    uneven: float = 1.25
+    deviations: float = 6.0
+
+
+TUNING = Tuning()
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +50,7 @@ class Verdict:
     residuals : ndarray of float64, shape (cuts,)
         ``||Z - Z_l|| / ||Z||`` for the best ``Z_l`` with blocks of the rank of cut l.
     floors : ndarray of float64, shape (cuts,)
-        The same for a true butterfly matrix with as much noise as the cut that sees least.
+        Residuals of a true butterfly matrix with as much noise as the cut that sees least.
     found : bool
         Whether every cut leaves what noise of one and the same size would, and less than noise alone.
     confidence : float
@@ -45,7 +64,7 @@ class Verdict:
 
 
 class Solution(NamedTuple):
-    """Orders that were found, and what they leave.
+    """Orders that a search found, and the residuals of the cuts in them.
 
     Attributes
     ----------
@@ -54,9 +73,10 @@ class Solution(NamedTuple):
     lost : ndarray of float64, shape (cuts,)
         Part of the energy that the blocks of each cut leave, at most.
     free : ndarray of float64, shape (cuts,)
-        Part that they would leave of noise that fits nothing.
+        Part of the energy of pure noise that the blocks would leave, for groups that do not depend on it: their part of
+        the degrees of freedom that are left.
     attempts : int
-        How many were made.
+        Number of attempts.
     """
 
     rows: Index
@@ -67,31 +87,32 @@ class Solution(NamedTuple):
 
     @property
     def noise(self) -> NDArray[np.float64]:
-        """Noise that explains what each cut leaves, as a part of the energy."""
+        """Noise that explains the residual of each cut, as a part of the energy."""
         return self.lost / self.free
 
 
 def free_parts(cuts: Sequence[Cut], shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Part of the degrees of freedom of a matrix that the blocks of each cut leave."""
+    """Part of the degrees of freedom of a matrix that the blocks of each cut leave free."""
     size = shape[0] * shape[1]
     return np.array([max(1 - cut.degrees_of_freedom(shape) / size, 1 / size) for cut in cuts], np.float64)
 
 
 def noise_levels(lost: NDArray[np.float64], cuts: Sequence[Cut], shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Noise energy, of the whole matrix, that explains what each cut leaves.
+    """Noise energy, of the whole matrix, that explains the energy that each cut leaves.
 
-    Noise leaves a cut its part of the degrees of freedom that are left: all cuts that are right see the same noise.
+    The blocks of a cut fit some of the noise, and leave the part of it that belongs to the free degrees of freedom. All
+    cuts that are right see the same noise.
     """
     return lost / free_parts(cuts, shape)
 
 
 def judge(solution: Solution, cuts: Sequence[Cut], shape: tuple[int, int], rounding: float) -> Verdict:
-    """Judge what the cuts leave.
+    """Judge the residuals of the cuts.
 
     Parameters
     ----------
     solution : Solution
-        What was found.
+        The orders and their residuals.
     cuts : sequence of Cut
         The cuts.
     shape : (int, int)
@@ -105,16 +126,20 @@ def judge(solution: Solution, cuts: Sequence[Cut], shape: tuple[int, int], round
         return Verdict(residuals, residuals, found=True, confidence=1.0)
     seen = solution.noise
     floors = np.sqrt(seen.min() * solution.free)
-    ratios = lost / np.array([_of_noise(cut) for cut in cuts])
+    ratios = lost / np.array([_noise_residual(cut) for cut in cuts])
     exact = bool((residuals <= rounding).all())
-    even = seen.max() <= (UNEVEN + 6 * math.sqrt(2 / size)) * seen.min()
-    limit = LIKE_NOISE if len(cuts) > 1 else LIKE_NOISE_ALONE
+    even = seen.max() <= (TUNING.uneven + TUNING.deviations * math.sqrt(2 / size)) * seen.min()
+    limit = TUNING.like_noise if len(cuts) > 1 else TUNING.like_noise_alone
     found = exact or bool(even and (ratios < limit).all())
     return Verdict(residuals, floors, found, float(np.clip(1 - ratios.max(), 0, 1)))
 
 
-def _of_noise(cut: Cut) -> float:
-    """Part of the energy of pure noise that a cut leaves: blocks lose singular values up to the edge of their law."""
+def _noise_residual(cut: Cut) -> float:
+    """Part of the energy of pure noise that a cut leaves at least.
+
+    The squared singular values of a block of noise are at most about ``(sqrt(p) + sqrt(v))^2``, the edge of the law of
+    Marchenko and Pastur, where the energy is ``p v``; the best rank r takes r of them.
+    """
     height, width = cut.block_shape
     rank = min(cut.rank, height, width)
     return max(1 - rank * (math.sqrt(height) + math.sqrt(width)) ** 2 / (height * width), 1 / (height * width))

@@ -13,7 +13,7 @@ import dbutterfly as dbf
 from dbutterfly.errors import InputError
 from dbutterfly.identification import alternating
 from dbutterfly.identification.alternating import (
-    Fused,
+    FusedTrees,
     Partition,
     Run,
     alternating_partition,
@@ -164,7 +164,7 @@ def test_more_rounds_never_leave_more():
 
 
 @needs_library
-@pytest.mark.parametrize("alpha", alternating.ALPHAS)
+@pytest.mark.parametrize("alpha", alternating.TUNING.alphas)
 @pytest.mark.parametrize("zeros", ["some", "all"])
 def test_zero_rows_and_columns_are_grouped_like_others(alpha, zeros):
     matrix = np.array(dbf.matrices.orthogonal_butterfly(8, seed=0))
@@ -189,7 +189,7 @@ def test_missing_library_is_named_with_its_remedy(monkeypatch):
 def test_runs_are_independent_and_travel():
     cuts = cuts_of(dbf.Chain.square_dyadic(16))
     runs = runs_of(cuts, 7)
-    assert len(runs) == len(cuts) * len(alternating.ALPHAS) * alternating.RESTARTS
+    assert len(runs) == len(cuts) * len(alternating.TUNING.alphas) * alternating.TUNING.restarts
     assert len({run.seed for run in runs}) == len(runs)
     assert runs == runs_of(cuts, 7)
     assert {run.seed for run in runs}.isdisjoint(run.seed for run in runs_of(cuts, 8))
@@ -249,5 +249,5 @@ def test_partitions_that_do_not_nest_name_the_cut():
 def test_a_single_cut_is_always_a_tree():
     labels = by_groups([0, 3], [1, 2])
     trees = fuse([Partition(labels, labels, 0.0)], (Cut.of_groups((4, 4), 2, 2, 1),))
-    assert isinstance(trees, Fused)
+    assert isinstance(trees, FusedTrees)
     assert trees.rows.tolist() == trees.cols.tolist() == [0, 3, 1, 2]

@@ -116,7 +116,7 @@ def test_cut_by_its_groups():
     assert cut == Cut(p=4, u=3, q=5, v=8, rank=2)
     assert (cut.row_groups, cut.col_groups, cut.block_shape, cut.shape) == (3, 5, (4, 8), (12, 40))
     assert Cut.of_groups((40, 12), 5, 3, 2) == cut.T
-    assert cut.T.T == cut
+    assert cut == cut.T.T
 
 
 @pytest.mark.parametrize("groups", [(5, 5), (3, 7), (0, 5), (3, -1)])

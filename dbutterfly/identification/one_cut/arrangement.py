@@ -20,16 +20,16 @@ __all__ = ["Arrangement"]
 
 @dataclass(frozen=True, eq=False)
 class Arrangement:
-    """A grid (S, T, m*a, n*b) of matrices, arranged.
+    """A grid (S, T, m*a, n*b) of matrices, with the present order of their rows and columns.
 
     Attributes
     ----------
     grid : array
         The matrices, with the items in the present order.
     rows : ndarray of int64, shape (S, m)
-        Which item of the matrices as given is at each place.
+        For each place, the row item of the matrices as given that is there now.
     cols : ndarray of int64, shape (T, n)
-        Likewise.
+        For each place, the column item.
     lines : (int, int)
         Lines a of a row item and b of a column item.
     """
@@ -41,7 +41,7 @@ class Arrangement:
 
     @classmethod
     def of(cls, grid: Array, lines: tuple[int, int] = (1, 1)) -> Arrangement:
-        """Arrange nothing yet."""
+        """Wrap matrices whose rows and columns are in the given order."""
         s, t, m, n = grid.shape
         rows = np.tile(np.arange(m // lines[0]), (s, 1))
         return cls(grid, rows, np.tile(np.arange(n // lines[1]), (t, 1)), lines)
@@ -57,7 +57,7 @@ class Arrangement:
         return host_array(namespace(self.grid).sum(squared_norms(self.grid), axis=(1, 2))).astype(np.float64)
 
     def with_rows(self, order: Index) -> Arrangement:
-        """Take the rows in another order: (S, m) places of the present one."""
+        """Take the rows in another order, which is given by their present places (S, m)."""
         if (order == np.arange(order.shape[1])).all():
             return self
         xp = namespace(self.grid)
@@ -66,23 +66,23 @@ class Arrangement:
         return dataclasses.replace(self, grid=grid, rows=np.take_along_axis(self.rows, order, axis=1))
 
     def with_cols(self, order: Index) -> Arrangement:
-        """Take the columns in another order."""
+        """Take the columns in another order, which is given by their present places (T, n)."""
         return self.T.with_rows(order).T
 
-    def grouped_rows(self, labels: Index) -> Arrangement:
-        """Lay the row groups together: labels (S, m) by present place; the order inside a group stays."""
+    def with_grouped_rows(self, labels: Index) -> Arrangement:
+        """Make row groups contiguous, given the group (S, m) of each place; the order inside a group stays."""
         return self.with_rows(np.argsort(labels, axis=1, kind="stable"))
 
-    def same_as(self, other: Arrangement) -> bool:
+    def has_same_order(self, other: Arrangement) -> bool:
         """Whether rows and columns are in the same order."""
         return np.array_equal(self.rows, other.rows) and np.array_equal(self.cols, other.cols)
 
     def row_labels(self, cut: Cut) -> Index:
-        """Group (S, m) of each place."""
+        """Row group (S, m) of each place under a cut."""
         s, m = self.rows.shape
         return np.tile(np.arange(m) * cut.row_groups // m, (s, 1))
 
     def row_fit(self, cut: Cut, *, leave_out: bool = False) -> Fit:
-        """How the rows fit into the row groups of a cut."""
+        """Scores of the rows in the row groups of a cut."""
         groups = cut.row_groups, cut.col_groups
         return fit_rows(self.grid, *groups, cut.rank, lines=self.lines[0], leave_out=leave_out)

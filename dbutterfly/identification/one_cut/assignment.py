@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,27 @@ from scipy.optimize import linear_sum_assignment
 
 __all__ = ["best_pairs", "equal_groups"]
 
-LARGEST_EXACT, LARGEST_MATCHED = 512, 1024
-"""Items up to which groups and pairs are linear sum assignments, whose time grows with their cube at worst."""
 
-ENUMERATED = 8
-"""Items up to which all perfect matchings are looked at (there are 105)."""
+@dataclass(frozen=True)
+class Tuning:
+    """Numbers of items up to which problems are solved exactly. Not tuned one by one.
+
+    Attributes
+    ----------
+    largest_assigned : int
+        For equal groups, by a linear sum assignment, whose time grows with the cube of the items at worst.
+    largest_matched : int
+        For pairs, by a linear sum assignment.
+    largest_enumerated : int
+        For pairs, by a look at all perfect matchings: 105 of 8 items, 945 of 10.
+    """
+
+    largest_assigned: int = 512
+    largest_matched: int = 1024
+    largest_enumerated: int = 8
+
+
+TUNING = Tuning()
 
 
 def equal_groups(scores: NDArray[np.floating], groups: int) -> NDArray[np.int64]:
@@ -32,32 +49,35 @@ def equal_groups(scores: NDArray[np.floating], groups: int) -> NDArray[np.int64]
     -------
     ndarray of int64, shape (m,)
         Group of each item. Where the best group of every item makes groups of equal size, that; else the optimum, up to
-        some thousand items, beyond which items with the most to lose choose first.
+        512 items, beyond which items with the most to lose choose first.
     """
     items, size = scores.shape[0], scores.shape[0] // groups
     labels: NDArray[np.int64] = np.argmax(scores, axis=1)
     if (np.bincount(labels, minlength=groups) == size).all():
         return labels
-    if items <= LARGEST_EXACT:
+    if items <= TUNING.largest_assigned:
         _, places = linear_sum_assignment(np.repeat(scores, size, axis=1), maximize=True)
         labels = places // size
     else:
-        labels = _by_regret(scores, size)
+        labels = _groups_by_regret(scores, size)
     return labels
 
 
-def _by_regret(scores: NDArray[np.floating], size: int) -> NDArray[np.int64]:
-    """Items choose in the order of what they lose by the second best group; again where groups are full."""
+def _groups_by_regret(scores: NDArray[np.floating], size: int) -> NDArray[np.int64]:
+    """Let items choose their groups, in the order of what they lose by the second best one.
+
+    Items whose choice is full choose again, until none is left.
+    """
     left = scores.astype(np.float64)
     room = np.full(scores.shape[1], size)
     labels = np.full(scores.shape[0], -1)
     todo = np.arange(scores.shape[0])
     while todo.size:
-        open_ = left[todo]
-        best = np.argmax(open_, axis=1)
-        first = open_[np.arange(todo.size), best]
-        open_[np.arange(todo.size), best] = -np.inf
-        regret = first - open_.max(axis=1)  # infinite where one group only is open
+        remaining = left[todo]
+        best = np.argmax(remaining, axis=1)
+        first = remaining[np.arange(todo.size), best]
+        remaining[np.arange(todo.size), best] = -np.inf
+        regret = first - remaining.max(axis=1)  # infinite where one group only is open
         order = np.argsort(-regret, kind="stable")
         chosen = best[order]
         # Place of each among those that chose the same group, in the order of regret.
@@ -88,43 +108,44 @@ def best_pairs(costs: NDArray[np.floating]) -> NDArray[np.int64]:
         cycles where these are all of length two, as they are where pairs stand out, and the rest greedily.
     """
     items = costs.shape[0]
-    if items <= ENUMERATED:
+    if items <= TUNING.largest_enumerated:
         pairs = _matchings(items)
         best = pairs[np.argmin(costs[pairs[..., 0], pairs[..., 1]].sum(axis=1))]
-        return _labels(best, items)
-    mutual = _mutual(costs) if items > LARGEST_MATCHED else _two_cycles(costs)
+        return _pair_labels(best, items)
+    mutual = _mutual_pairs(costs) if items > TUNING.largest_matched else _two_cycles(costs)
     rest = np.setdiff1d(np.arange(items), mutual.ravel())
-    return _labels(np.concatenate([mutual, _greedy(costs, rest)]), items)
+    return _pair_labels(np.concatenate([mutual, _greedy_pairs(costs, rest)]), items)
 
 
 def _two_cycles(costs: NDArray[np.floating]) -> NDArray[np.int64]:
-    open_ = np.array(costs, dtype=np.float64)
-    np.fill_diagonal(open_, (open_.max() + 1) * open_.shape[0])
-    _, partner = linear_sum_assignment(open_)
+    """Pairs among the cycles of the cheapest permutation without fixed points."""
+    remaining = np.array(costs, dtype=np.float64)
+    np.fill_diagonal(remaining, (remaining.max() + 1) * remaining.shape[0])
+    _, partner = linear_sum_assignment(remaining)
     items = np.arange(partner.size)
     first = items[(partner[partner] == items) & (items < partner)]
     return np.stack([first, partner[first]], axis=1)
 
 
-def _mutual(costs: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Items that are each other's best partner, again among those that are left."""
-    open_ = np.array(costs)
-    np.fill_diagonal(open_, np.inf)
+def _mutual_pairs(costs: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Pair items that are each other's best partner, and again those that are left."""
+    remaining = np.array(costs)
+    np.fill_diagonal(remaining, np.inf)
     pairs: list[NDArray[np.int64]] = []
     while True:
-        partner = np.argmin(open_, axis=1)
+        partner = np.argmin(remaining, axis=1)
         items = np.arange(partner.size)
-        real = np.isfinite(open_[items, partner]) & (partner[partner] == items) & (items < partner)
+        real = np.isfinite(remaining[items, partner]) & (partner[partner] == items) & (items < partner)
         if not real.any():
             return np.concatenate(pairs) if pairs else np.empty((0, 2), np.int64)
         pairs.append(np.stack([items[real], partner[real]], axis=1))
         gone = pairs[-1].ravel()
-        open_[gone] = np.inf
-        open_[:, gone] = np.inf
+        remaining[gone] = np.inf
+        remaining[:, gone] = np.inf
 
 
-def _greedy(costs: NDArray[np.floating], rest: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Pair what is left, the cheapest pair first."""
+def _greedy_pairs(costs: NDArray[np.floating], rest: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pair the items that are left, the cheapest pair first."""
     i, j = np.triu_indices(rest.size, 1)
     free = np.ones(rest.size, bool)
     pairs: list[tuple[int, int]] = []
@@ -135,7 +156,8 @@ def _greedy(costs: NDArray[np.floating], rest: NDArray[np.int64]) -> NDArray[np.
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 
-def _labels(pairs: NDArray[np.int64], items: int) -> NDArray[np.int64]:
+def _pair_labels(pairs: NDArray[np.int64], items: int) -> NDArray[np.int64]:
+    """Pair of each item."""
     labels = np.empty(items, np.int64)
     labels[pairs] = np.arange(items // 2)[:, None]
     return labels

@@ -9,7 +9,8 @@ matching.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,44 +23,74 @@ from ..cuts import Index
 from .arrangement import Arrangement
 from .assignment import best_pairs, equal_groups
 
-__all__ = ["GAIN", "Found", "by_turns", "descend", "regroup", "shake"]
+__all__ = ["BestArrangement", "descend", "improve_by_turns", "is_gain", "regroup", "shake"]
 
-ROUNDS = 30
-STALE = 3
-"""Rounds without a gain after which the descent with scores that leave a row out is given up."""
 
-GAIN = 1e-7
-"""Least relative gain that counts."""
+@dataclass(frozen=True)
+class Tuning:
+    """Constants of the descent. Not tuned one by one.
 
+    Attributes
+    ----------
+    rounds : int
+        Rounds at most; most descents end before.
+    patience : int
+        Rounds without a gain after which the descent with scores that leave a row out is given up.
+    gain : float
+        Least relative gain that counts: about the rounding of single precision, or a descent would not end.
+    """
+
+    rounds: int = 30
+    patience: int = 3
+    gain: float = 1e-7
+
+
+TUNING = Tuning()
 
 Goal = TypeVar("Goal")
+"""What rows, or columns, are arranged for: one cut, or all cuts of a chain."""
 
 
-class Found:
-    """The best arrangement so far, by the energy that it captures."""
+def is_gain(captured: Any, before: Any) -> Any:
+    """Whether more is captured than before, beyond rounding; for numbers or arrays."""
+    return captured > before * (1 + TUNING.gain)
+
+
+class BestArrangement:
+    """The best arrangement so far, by the energy that it captures.
+
+    Attributes
+    ----------
+    arrangement : Arrangement
+        The best one.
+    captured : float
+        Energy that its blocks capture; negative before it is known.
+    """
 
     def __init__(self, arrangement: Arrangement, captured: float = -1.0) -> None:
         self.arrangement, self.captured = arrangement, captured
 
     def offer(self, arrangement: Arrangement, captured: float) -> bool:
         """Take an arrangement if it is better."""
-        if captured <= self.captured * (1 + GAIN):
+        if not is_gain(captured, self.captured):
             return False
         self.arrangement, self.captured = arrangement, captured
         return True
 
 
-def descend(start: Arrangement, cut: Cut, *, cols_known: bool = False) -> Found:
+def descend(start: Arrangement, cut: Cut, *, cols_known: bool = False) -> BestArrangement:
     """Improve the groups of both sides, or of the rows alone, until nothing moves."""
 
     def step(now: Arrangement, cut: Cut, leave_out: bool) -> tuple[Arrangement, float]:
         moved, captured = regroup(now, cut, leave_out=leave_out)
         return moved, float(captured.sum())
 
-    return by_turns(start, step, cut, None if cols_known else cut.T, rounds=ROUNDS, patience=STALE)
+    return improve_by_turns(
+        start, step, cut, None if cols_known else cut.T, rounds=TUNING.rounds, patience=TUNING.patience
+    )
 
 
-def by_turns(
+def improve_by_turns(
     start: Arrangement,
     step: Callable[[Arrangement, Goal, bool], tuple[Arrangement, float]],
     of_rows: Goal,
@@ -67,40 +98,51 @@ def by_turns(
     *,
     rounds: int,
     patience: int,
-) -> Found:
-    """Move rows and columns by turns while that captures more: first with scores that leave a row out, then with all.
+) -> BestArrangement:
+    """Move rows and columns by turns while that captures more.
+
+    The scores of a row first leave the row itself out of its group; afterwards they do not.
 
     Parameters
     ----------
     start : Arrangement
         Where to begin.
     step : callable
-        Moves the rows of an arrangement towards a goal, with the row left out or not; also gives what was captured
-        before.
+        Moves the rows of an arrangement towards a goal, with the row left out or not. Returns the new arrangement, and
+        the energy that the given one captures.
     of_rows, of_cols : object
         Goals of the rows, and of the rows of the transposed matrices; None where the columns stay.
     rounds, patience : int
-        Rounds at most, and without a gain while rows are left out; afterwards the first one without a gain is the last.
+        Rounds at most, and rounds without a gain while rows are left out. Afterwards the first one without a gain is
+        the last.
     """
-    found = Found(start)
+    best = BestArrangement(start)
     for leave_out in (True, False):
-        now, stale = found.arrangement, 0
+        now, stale = best.arrangement, 0
         for _ in range(rounds):
             after, captured = step(now, of_rows, leave_out)
-            gained = found.offer(now, captured)
+            gained = best.offer(now, captured)
             if of_cols is not None:
                 turned, captured = step(after.T, of_cols, leave_out)
-                gained |= found.offer(after, captured)
+                gained |= best.offer(after, captured)
                 after = turned.T
             stale = 0 if gained else stale + 1
-            if after.same_as(now) or stale > (patience if leave_out else 0):
+            if after.has_same_order(now) or stale > (patience if leave_out else 0):
                 break
             now = after
-    return found
+    return best
 
 
 def regroup(now: Arrangement, cut: Cut, *, leave_out: bool) -> tuple[Arrangement, NDArray[np.floating]]:
-    """Move the rows to the groups that fit them best; also the energy (S,) that was captured before."""
+    """Move the rows to the groups that fit them best.
+
+    Returns
+    -------
+    arrangement : Arrangement
+        With the rows moved.
+    captured : array of float, shape (S,)
+        Energy that each row of the grid captured before.
+    """
     if cut.rank == 1 and now.lines == (1, 1) and now.rows.shape[1] == 2 * cut.row_groups:
         costs = host_array(pair_residuals(transpose_grid(now.grid), cut.col_groups))
         present = np.sum(costs[:, np.arange(0, costs.shape[1], 2), np.arange(1, costs.shape[1], 2)], axis=1)
@@ -109,7 +151,7 @@ def regroup(now: Arrangement, cut: Cut, *, leave_out: bool) -> tuple[Arrangement
         fit = now.row_fit(cut, leave_out=leave_out)
         labels = [equal_groups(score, cut.row_groups) for score in host_array(fit.scores)]
         captured = host_array(fit.captured).sum(axis=1)
-    return now.grouped_rows(np.stack(labels)), captured
+    return now.with_grouped_rows(np.stack(labels)), captured
 
 
 def shake(labels: Index, fraction: float, rng: np.random.Generator) -> Index:

@@ -26,28 +26,48 @@ from ..trees.nested import search_nested
 from ..trees.polish import captured_energy
 from .passes import GroupedSide, Passes, Sample, gather, labels_of, panel_ranges, place
 
-__all__ = ["Groups", "Spreading"]
+__all__ = ["CutSearch", "Groups"]
 
-ALPHAS = (1.0, 2.0)
-"""Contrasts of the similarities in a sample; each is a start."""
-LANDMARK_GROUPS = 16
-"""Column groups over which similarities to the sample are summed."""
-ROUNDS, SETTLING = 3, 12
-"""Rounds of clustering at most, and of passes by turns until nothing moves."""
-GAIN, LITTLE_GAIN = 1e-3, 1e-5
-"""Relative gains in what is captured below which each of these ends."""
-HELD_ENTRIES = 1 << 22
-"""Products with the sample that are held at a time."""
+
+@dataclass(frozen=True)
+class Tuning:
+    """Constants of the search for one cut. Not tuned one by one.
+
+    Attributes
+    ----------
+    alphas : tuple of float
+        Contrasts of the similarities in a sample; each is a start.
+    landmark_groups : int
+        Column groups over which similarities to the sample are summed.
+    rounds, gain : int and float
+        Rounds of clustering at most, and the relative gain in captured energy below which they end.
+    settling_rounds, settling_gain : int and float
+        Rounds of passes over rows and columns by turns at most, and the relative gain below which they end, if nothing
+        moves.
+    held_entries : int
+        Products with the sample that are held at a time.
+    """
+
+    alphas: tuple[float, ...] = (1.0, 2.0)
+    landmark_groups: int = 16
+    rounds: int = 3
+    gain: float = 1e-3
+    settling_rounds: int = 12
+    settling_gain: float = 1e-5
+    held_entries: int = 1 << 22
+
+
+TUNING = Tuning()
 
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Groups of rows and columns under one cut, and their products with the blocks: left parts, and right parts.
+    """Groups of rows and columns under one cut, with the left and right parts of the blocks.
 
     Attributes
     ----------
-    rows, cols : Side
-        Both sides.
+    rows, cols : GroupedSide
+        Each side with its products, which are parts of the blocks.
     """
 
     rows: GroupedSide
@@ -60,24 +80,24 @@ class Groups:
 
     @property
     def T(self) -> Groups:
-        """Those of the transposed matrix."""
+        """Groups of the transposed matrix."""
         return Groups(self.cols, self.rows)
 
 
 @dataclass(frozen=True)
-class Spreading:
+class CutSearch:
     """The search for the groups of one cut.
 
     Attributes
     ----------
     passes : Passes
-        Over the matrix.
+        Passes over the matrix.
     sample : Sample
-        Of it.
+        Rows and columns of the matrix.
     cuts : tuple of Cut
-        All cuts that are wanted.
+        All cuts of the problem.
     root : int
-        The one that is looked for.
+        Number of the cut whose groups are looked for.
     known_cols : ndarray of int64, shape (N,), or None
         Columns in tree order, where these are known.
     """
@@ -94,85 +114,87 @@ class Spreading:
         return self.cuts[self.root]
 
     @property
-    def T(self) -> Spreading:
-        """The same for the transposed matrix, without what is known."""
-        return Spreading(self.passes.T, self.sample.T, transpose_cuts(self.cuts), len(self.cuts) - 1 - self.root)
+    def T(self) -> CutSearch:
+        """Search in the transposed matrix, where nothing is known."""
+        return CutSearch(self.passes.T, self.sample.T, transpose_cuts(self.cuts), len(self.cuts) - 1 - self.root)
 
-    def by_clusters(self, rng: np.random.Generator) -> Groups:
+    def start_from_clusters(self, rng: np.random.Generator) -> Groups:
         """Start from the clusters of the matrix where rows and columns of the sample cross."""
         if self.known_cols is not None:
-            return self._spread(self._reclustered(GroupedSide(self.known_cols, np.empty(0), 0.0), rng), rng)
+            return self._spread(self._cluster_rows(GroupedSide(self.known_cols, np.empty(0), 0.0), rng), rng)
         crossing = self.sample.rows[:, self.sample.col_index]
-        seeds = rng.integers(1 << 62, size=len(ALPHAS)).tolist()
-        tasks = [(self.cut, alpha, seed) for alpha, seed in zip(ALPHAS, seeds, strict=True)]
-        found = max(self.passes.calls.in_order(_clusters, tasks, crossing), key=lambda found: found.captured)
+        seeds = rng.integers(1 << 62, size=len(TUNING.alphas)).tolist()
+        tasks = [(self.cut, alpha, seed) for alpha, seed in zip(TUNING.alphas, seeds, strict=True)]
+        found = max(self.passes.calls.in_order(_cluster_sample, tasks, crossing), key=lambda found: found.captured)
         basis = _basis(crossing[np.ix_(found.rows, found.cols)], self.cut)
-        return self._spread(_fit_held(self.sample.cols.T, found.cols, basis, self.cut.row_groups), rng)
+        return self._spread(_fit_in_memory(self.sample.cols.T, found.cols, basis, self.cut.row_groups), rng)
 
-    def by_pairs(self, rng: np.random.Generator) -> Groups:
+    def start_from_pairs(self, rng: np.random.Generator) -> Groups:
         """Start from pairs of all columns on the rows of the sample, or of all rows on its columns."""
         sides = self, self.T
         tasks = [(turned, one.cuts[one.root :], int(rng.integers(1 << 62))) for turned, one in enumerate(sides)]
-        results = list(self.passes.calls.in_order(_pairs, tasks, self.sample.rows, self.sample.cols))
+        results = list(self.passes.calls.in_order(_pair_sample, tasks, self.sample.rows, self.sample.cols))
         turned = int(results[1].captured > results[0].captured)
         found, one = results[turned], sides[turned]
         basis = _basis(one.sample.rows[np.ix_(found.rows, found.cols)], one.cut)
         rows = one.passes.fit(found.cols, basis, one.cut.row_groups)
-        return self._spread(one._cols_given(rows) if turned else rows, rng)
+        return self._spread(one._assign_cols(rows) if turned else rows, rng)
 
     def _spread(self, rows: GroupedSide, rng: np.random.Generator) -> Groups:
-        """Cluster all rows and columns anew, by way of each other, and settle."""
-        best = Groups(rows, self._cols_given(rows))
-        for _ in range(ROUNDS):
-            rows = self._reclustered(best.cols, rng)
-            cols = self._cols_given(rows)
+        """Cluster all rows and columns anew, each by way of the other, while that gains; then move them by turns."""
+        best = Groups(rows, self._assign_cols(rows))
+        for _ in range(TUNING.rounds):
+            rows = self._cluster_rows(best.cols, rng)
+            cols = self._assign_cols(rows)
             if self.known_cols is None:
-                cols = self.T._reclustered(rows, rng)
-                rows = self.T._cols_given(cols)
+                cols = self.T._cluster_rows(rows, rng)
+                rows = self.T._assign_cols(cols)
             now = Groups(rows, cols)
-            gained = now.captured > best.captured * (1 + GAIN)
+            gained = now.captured > best.captured * (1 + TUNING.gain)
             if now.captured > best.captured:
                 best = now
             if not gained:
                 break
-        return self._settled(best)
+        return self._settle(best)
 
-    def _settled(self, now: Groups) -> Groups:
-        """Let rows and columns move by turns, until nothing does."""
-        for _ in range(SETTLING):
-            rows = self._rows_given(now.cols)
-            then = Groups(rows, self._cols_given(rows))
-            still = _same(then.rows, now.rows, self.cut.row_groups) and _same(then.cols, now.cols, self.cut.col_groups)
-            gained = then.captured > now.captured * (1 + LITTLE_GAIN)
+    def _settle(self, now: Groups) -> Groups:
+        """Move rows and columns by turns, until nothing moves."""
+        for _ in range(TUNING.settling_rounds):
+            rows = self._assign_rows(now.cols)
+            then = Groups(rows, self._assign_cols(rows))
+            still = _are_same_groups(then.rows, now.rows, self.cut.row_groups) and _are_same_groups(
+                then.cols, now.cols, self.cut.col_groups
+            )
+            gained = then.captured > now.captured * (1 + TUNING.settling_gain)
             now = then
             if still and not gained:
                 break
-        rows = self._rows_given(now.cols, now.rows.order)  # with the products of every row, and then of every column
-        return Groups(rows, self._cols_given(rows, now.cols.order))
+        rows = self._assign_rows(now.cols, now.rows.order)  # with the products of every row, and then of every column
+        return Groups(rows, self._assign_cols(rows, now.cols.order))
 
-    def _rows_given(self, cols: GroupedSide, known: Index | None = None) -> GroupedSide:
+    def _assign_rows(self, cols: GroupedSide, known: Index | None = None) -> GroupedSide:
         """Put every row into the group that fits it, given the columns."""
         basis = orthonormal_parts(cols.products[cols.order], self.cut.col_groups)
         return self.passes.fit(cols.order, basis, self.cut.row_groups, known)
 
-    def _cols_given(self, rows: GroupedSide, known: Index | None = None) -> GroupedSide:
+    def _assign_cols(self, rows: GroupedSide, known: Index | None = None) -> GroupedSide:
         """Put every column into the group that fits it, given the rows."""
         basis = orthonormal_parts(rows.products[rows.order], self.cut.row_groups)
         known = self.known_cols if known is None else known
         return self.passes.T.fit(rows.order, basis, self.cut.col_groups, known)
 
-    def _reclustered(self, cols: GroupedSide, rng: np.random.Generator) -> GroupedSide:
+    def _cluster_rows(self, cols: GroupedSide, rng: np.random.Generator) -> GroupedSide:
         """Cluster all rows, by their similarities to those of the sample, given the groups of the columns."""
         sample, groups = self.sample, self.cut.row_groups
-        chosen = np.sort(rng.permutation(self.cut.col_groups)[:LANDMARK_GROUPS])
+        chosen = np.sort(rng.permutation(self.cut.col_groups)[: TUNING.landmark_groups])
         order = cols.order.reshape(self.cut.col_groups, -1)[chosen].ravel()
-        similarity = self.passes.similarity(order, sample.rows[:, order], chosen.size, ALPHAS[0])
+        similarity = self.passes.similarity(order, sample.rows[:, order], chosen.size, TUNING.alphas[0])
         labels = landmark_groups(similarity, groups, rng)
         rows = gather(sample.rows, labels[sample.row_index], groups)
         return self.passes.fit(cols.order, _basis(rows[:, cols.order], self.cut), groups)
 
 
-class _Found(NamedTuple):
+class _SampleGroups(NamedTuple):
     """Orders of the rows and columns of a sample, and the part of its energy that the groups capture."""
 
     rows: Index
@@ -180,27 +202,29 @@ class _Found(NamedTuple):
     captured: float
 
 
-def _clusters(_: Any, task: tuple[Cut, float, int], crossing: NDArray[Any]) -> _Found:
+def _cluster_sample(_: Any, task: tuple[Cut, float, int], crossing: NDArray[Any]) -> _SampleGroups:
     cut, alpha, seed = task
     search = Search("middle", (alpha,), 0)
-    now = solve_cut(_of(crossing), cut, search, np.random.default_rng(seed)).arrangement
-    return _judge(now, cut)
+    now = solve_cut(_arrangement_of(crossing), cut, search, np.random.default_rng(seed)).arrangement
+    return _sample_groups(now, cut)
 
 
-def _pairs(_: Any, task: tuple[int, Sequence[Cut], int], rows: NDArray[Any], cols: NDArray[Any]) -> _Found:
+def _pair_sample(_: Any, task: tuple[int, Sequence[Cut], int], rows: NDArray[Any], cols: NDArray[Any]) -> _SampleGroups:
     turned, cuts, seed = task
-    now = search_nested(_of(cols if turned else rows), cuts, Search("right", (), 0, 8), np.random.default_rng(seed))
-    return _judge(now, cuts[0])
+    now = search_nested(
+        _arrangement_of(cols if turned else rows), cuts, Search("right", (), 0, 8), np.random.default_rng(seed)
+    )
+    return _sample_groups(now, cuts[0])
 
 
-def _of(matrix: NDArray[Any]) -> Arrangement:
+def _arrangement_of(matrix: NDArray[Any]) -> Arrangement:
     return Arrangement.of(matrix[None, None, :, :])
 
 
-def _judge(now: Arrangement, cut: Cut) -> _Found:
+def _sample_groups(now: Arrangement, cut: Cut) -> _SampleGroups:
     energy = float(now.row_energies.sum())
     captured = float(captured_energy(now, [cut])[0]) / energy if energy > 0 else 0.0
-    return _Found(now.rows[0], now.cols[0], captured)
+    return _SampleGroups(now.rows[0], now.cols[0], captured)
 
 
 def _basis(matrix: NDArray[Any], cut: Cut) -> NDArray[Any]:
@@ -210,9 +234,9 @@ def _basis(matrix: NDArray[Any], cut: Cut) -> NDArray[Any]:
     return basis
 
 
-def _fit_held(matrix: NDArray[Any], order: Index, basis: NDArray[Any], groups: int) -> GroupedSide:
-    """As :meth:`Passes.fit`, for a matrix that is held."""
-    height = max(1, HELD_ENTRIES // (basis.shape[0] * basis.shape[2]))
+def _fit_in_memory(matrix: NDArray[Any], order: Index, basis: NDArray[Any], groups: int) -> GroupedSide:
+    """Do for a matrix in memory what :meth:`Passes.fit` does for one that is read panel by panel."""
+    height = max(1, TUNING.held_entries // (basis.shape[0] * basis.shape[2]))
     fits = [
         fit_panel(np.take(matrix[first:last], order, axis=1), basis, groups)
         for first, last in panel_ranges(matrix.shape[0], None, height)
@@ -221,5 +245,5 @@ def _fit_held(matrix: NDArray[Any], order: Index, basis: NDArray[Any], groups: i
     return place(scores, best, products)
 
 
-def _same(one: GroupedSide, other: GroupedSide, groups: int) -> bool:
+def _are_same_groups(one: GroupedSide, other: GroupedSide, groups: int) -> bool:
     return np.array_equal(labels_of(one.order, groups), labels_of(other.order, groups))

@@ -27,15 +27,32 @@ from ..one_cut.assignment import equal_groups
 
 __all__ = ["GroupedSide", "Passes", "Sample", "gather", "labels_of", "panel_ranges", "place"]
 
-HARMLESS_EXPONENT, SMALLEST_EXPONENT = 20, -1073
-"""Power of two of the largest entry up to which nothing is scaled, and that of a panel of zeros."""
 
-MISSING = 1 / 16
-"""Part of the rows that may go without products until the next pass."""
+@dataclass(frozen=True)
+class Tuning:
+    """Constants of the passes.
+
+    Attributes
+    ----------
+    harmless_exponent : int
+        Power of two of the largest entry up to which nothing is scaled: its fourth power is far from the ends of single
+        precision.
+    smallest_exponent : int
+        The power of two that stands for a panel of zeros: that of the least positive double.
+    missing : float
+        Part of the rows that may go without products until the next pass. Not tuned.
+    """
+
+    harmless_exponent: int = 20
+    smallest_exponent: int = -1073
+    missing: float = 1 / 16
+
+
+TUNING = Tuning()
 
 
 class GroupedSide(NamedTuple):
-    """What is known of the rows, or of the columns, under one cut.
+    """The rows, or the columns, in the groups of one cut, with their products.
 
     Attributes
     ----------
@@ -54,12 +71,12 @@ class GroupedSide(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """Some rows and columns, and what the entries are like.
+    """Some rows and columns of a matrix, and moments of all entries.
 
     Attributes
     ----------
     row_index, col_index : ndarray of int64, shape (k,) and (l,)
-        Which they are.
+        Numbers of these rows and columns.
     rows : ndarray, shape (k, N)
         The rows.
     cols : ndarray, shape (l, M)
@@ -79,28 +96,28 @@ class Sample(NamedTuple):
 
     @property
     def T(self) -> Sample:
-        """That of the transposed matrix."""
+        """Sample of the transposed matrix."""
         return Sample(self.col_index, self.row_index, self.cols, self.rows, self.energy, self.flatness)
 
 
 @dataclass(frozen=True)
 class _Panel:
-    """Rows ``first`` to ``last - 1`` of the matrix, or of its transpose if ``turned``, as they are computed."""
+    """Rows ``first`` to ``last - 1`` of the matrix, or of its transpose if ``transposed``, as they are computed."""
 
     first: int
     last: int
-    turned: bool
+    transposed: bool
     dtype: np.dtype[Any]
     scale: float
     backend: str
 
     def read(self, source: MatrixSource) -> NDArray[Any]:
         """Read from storage: a view where that gives one."""
-        here, across = slice(self.first, self.last), slice(0, source.shape[0 if self.turned else 1])
-        return source.read_range(across, here).T if self.turned else source.read_range(here, across)
+        here, across = slice(self.first, self.last), slice(0, source.shape[0 if self.transposed else 1])
+        return source.read_range(across, here).T if self.transposed else source.read_range(here, across)
 
-    def arranged(self, source: MatrixSource, order: Index) -> Any:
-        """The entries at some places of each row, scaled, on the device."""
+    def load(self, source: MatrixSource, order: Index) -> Any:
+        """Take the columns in some order, scaled, to the device."""
         block = np.take(self.read(source), order, axis=1)
         if self.scale != 1:
             block = block * np.float64(self.scale)
@@ -114,20 +131,20 @@ class Passes:
     Attributes
     ----------
     calls : Calls
-        Where panels are worked on: calls of functions of a MatrixSource.
+        Calls of functions of a MatrixSource, each of which works on a panel.
     shape : (int, int)
         Shape of the matrix.
     edges : pair of arrays of int or None
         Its chunk boundaries: panels are whole chunks where these are not too large.
     dtype : numpy.dtype
-        In which it is computed.
+        Precision of the computation.
     panel_bytes : int
         Most bytes that a panel takes, with what is computed from it.
     backend : str
         Array library of the workers.
     scale : float
         Factor for the entries.
-    turned : bool
+    transposed : bool
         Whether rows are the columns of what is stored.
     """
 
@@ -138,12 +155,12 @@ class Passes:
     panel_bytes: int
     backend: str = "auto"
     scale: float = 1.0
-    turned: bool = False
+    transposed: bool = False
 
     @property
     def T(self) -> Passes:
-        """The same of the transposed matrix."""
-        return dataclasses.replace(self, shape=self.shape[::-1], edges=self.edges[::-1], turned=not self.turned)
+        """Passes over the transposed matrix."""
+        return dataclasses.replace(self, shape=self.shape[::-1], edges=self.edges[::-1], transposed=not self.transposed)
 
     def fit(self, order: Index, basis: NDArray[Any], groups: int, known: Index | None = None) -> GroupedSide:
         """Score all rows against row groups, and put each into the one that fits it best.
@@ -165,18 +182,25 @@ class Passes:
         parts = zip(*self.calls.in_order(_fit, tasks, order, basis), strict=True)
         scores, best, products = (np.concatenate(part) for part in parts)
         if known is not None:
-            return GroupedSide(known, products, _capture(scores, best))
+            return GroupedSide(known, products, _captured_energy(scores, best))
         side = place(scores, best, products)
         missing = np.count_nonzero(labels_of(side.order, groups) != best)
-        return side if missing <= MISSING * best.size else self.fit(order, basis, groups, side.order)
+        return side if missing <= TUNING.missing * best.size else self.fit(order, basis, groups, side.order)
 
     def similarity(self, order: Index, landmarks: NDArray[Any], groups: int, alpha: float) -> NDArray[np.floating]:
         """Similarity (m, l) of all rows to landmarks, over the columns ``order`` in ``groups`` groups."""
         tasks = [(panel, groups, alpha) for panel in self._panels(3)]
-        return np.concatenate(list(self.calls.in_order(_liken, tasks, order, landmarks)))
+        return np.concatenate(list(self.calls.in_order(_compare, tasks, order, landmarks)))
 
     def sample(self, row_index: Index, col_index: Index) -> tuple[Passes, Sample]:
-        """Read some rows and columns, check all entries, and find out what they are like and how to scale them.
+        """Read some rows and columns, check all entries, and compute their moments.
+
+        Returns
+        -------
+        passes : Passes
+            With the scale that suits the entries.
+        sample : Sample
+            The rows and columns, scaled.
 
         Raises
         ------
@@ -187,7 +211,7 @@ class Passes:
         tasks = [(panel, row_index[(row_index >= panel.first) & (row_index < panel.last)]) for panel in panels]
         rows, cols, moments = zip(*self.calls.in_order(_sample, tasks, col_index), strict=True)
         exponent = max(moment[0] for moment in moments)
-        if abs(exponent) <= HARMLESS_EXPONENT:
+        if abs(exponent) <= TUNING.harmless_exponent:
             exponent = 0
         energy = sum(moment[1] * 4.0 ** (moment[0] - exponent) for moment in moments)
         fourth = sum(moment[2] * 16.0 ** (moment[0] - exponent) for moment in moments)
@@ -198,10 +222,10 @@ class Passes:
         return dataclasses.replace(self, scale=scale), here
 
     def _panels(self, width: float) -> list[_Panel]:
-        """The panels, when each entry of them takes ``width`` times its own bytes."""
+        """Divide the matrix into panels, whose entries take ``width`` times their own bytes with all that is computed."""
         height = max(1, int(self.panel_bytes // (self.shape[1] * self.dtype.itemsize * width)))
         return [
-            _Panel(first, last, self.turned, self.dtype, self.scale, self.backend)
+            _Panel(first, last, self.transposed, self.dtype, self.scale, self.backend)
             for first, last in panel_ranges(self.shape[0], self.edges[0], height)
         ]
 
@@ -210,10 +234,11 @@ def place(scores: NDArray[np.floating], best: Index, products: NDArray[Any]) -> 
     """Put each row into the group that fits it best, so that groups are of equal size."""
     labels = equal_groups(scores, scores.shape[1])
     products = np.where((labels == best)[:, None, None], products, products.dtype.type(0))
-    return GroupedSide(np.argsort(labels, kind="stable"), products, _capture(scores, labels))
+    return GroupedSide(np.argsort(labels, kind="stable"), products, _captured_energy(scores, labels))
 
 
-def _capture(scores: NDArray[np.floating], labels: Index) -> float:
+def _captured_energy(scores: NDArray[np.floating], labels: Index) -> float:
+    """Energy of all rows that their groups capture."""
     return float(np.take_along_axis(scores, labels[:, None], axis=1).sum(dtype=np.float64))
 
 
@@ -250,27 +275,30 @@ def panel_ranges(size: int, edges: Edges, height: int) -> list[tuple[int, int]]:
 def _fit(
     source: MatrixSource, task: tuple[_Panel, int, Index | None], order: Index, basis: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Scores, best groups and products of the rows of a panel."""
+    """Compute scores, best groups and products of the rows of a panel."""
     panel, groups, labels = task
-    rows = panel.arranged(source, order)
+    rows = panel.load(source, order)
     to_device = resolve_backend(panel.backend).to_device
     fit = fit_panel(rows, to_device(basis), groups, None if labels is None else to_device(labels))
     return host_array(fit.scores), host_array(fit.best), host_array(fit.products)
 
 
-def _liken(
+def _compare(
     source: MatrixSource, task: tuple[_Panel, int, float], order: Index, landmarks: NDArray[Any]
 ) -> NDArray[Any]:
-    """Similarity of the rows of a panel to landmarks."""
+    """Compute the similarity of the rows of a panel to landmarks."""
     panel, groups, alpha = task
-    rows = panel.arranged(source, order)
+    rows = panel.load(source, order)
     return host_array(landmark_similarity(rows, resolve_backend(panel.backend).to_device(landmarks), groups, alpha))
 
 
 def _sample(
     source: MatrixSource, task: tuple[_Panel, Index], col_index: Index
 ) -> tuple[NDArray[Any], NDArray[Any], tuple[int, float, float]]:
-    """Some rows and columns of a panel; and, with the exponent of the largest entry, second and fourth moments."""
+    """Take some rows and columns of a panel, and the moments of its entries.
+
+    Moments are the exponent e of the largest entry, and the sums of the second and fourth powers of ``|z| / 2^e``.
+    """
     panel, wanted = task
     block = panel.read(source)
     block = block.astype(np.result_type(block.dtype, np.float32), copy=False)
@@ -278,9 +306,9 @@ def _sample(
     largest = max(float(np.abs(part).max()) for part in parts)
     if not math.isfinite(largest):
         row, col = np.argwhere(~np.isfinite(block))[0].tolist()
-        here = (col, panel.first + row) if panel.turned else (panel.first + row, col)
+        here = (col, panel.first + row) if panel.transposed else (panel.first + row, col)
         raise NonFiniteError.at(source.name, here)
-    exponent = math.frexp(largest)[1] if largest > 0 else SMALLEST_EXPONENT
+    exponent = math.frexp(largest)[1] if largest > 0 else TUNING.smallest_exponent
     squares = sum(np.square(np.ldexp(part, -exponent), dtype=np.float64) for part in parts)
     moments = exponent, float(np.sum(squares)), float(np.vdot(squares, squares))
     return block[wanted - panel.first], block[:, col_index], moments

@@ -26,34 +26,58 @@ from ..trees.nested import free_parameters, is_noise, search_nested
 from ..trees.parts import nested_order
 from ..trees.polish import captured_energy
 from ..verdict import Solution, free_parts
-from .one_cut import Groups, Spreading
+from .one_cut import CutSearch, Groups
 from .passes import Passes
 
-__all__ = ["EXACT_IN_SINGLE", "Wanted", "client_bytes", "is_settled", "search_streamed"]
+__all__ = ["EXACT_IN_SINGLE", "PanelProblem", "client_bytes", "is_settled", "search_panels"]
 
-PER_GROUP = 8
-"""Rows of the first sample for each row group, and columns likewise."""
-ATTEMPTS = 4
-SIGNAL = 0.5
-"""Part of the energy that a cut must not leave as noise, or nothing is built on it."""
-EVEN, CHANCE = 1.05, 12.0
-"""Ratio between the noise that cuts see up to which nothing is searched again, and standard deviations added to it."""
-PAIR_BYTES = 12
-"""Bytes of the cost of a pair, with copies while pairs are matched."""
 EXACT_IN_SINGLE = 3e-6
-"""Part of the energy that counts as none where it is computed in single precision."""
+"""Part of the energy that counts as none where it is computed in single precision: some tens of its rounding."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Constants of the attempts. Not tuned one by one.
+
+    Attributes
+    ----------
+    per_group : int
+        Rows of the first sample for each row group, and columns likewise. Every second attempt doubles it.
+    per_rank : int
+        Such rows at least, for each unit of the rank.
+    attempts : int
+        Attempts at most.
+    signal : float
+        Part of the energy that a cut must not see as noise, or nothing is built on it.
+    even, deviations : float
+        Ratio of the noise that cuts see up to which nothing is searched again, and standard deviations of the energy of
+        noise that are added to it.
+    pair_bytes : int
+        Bytes of the cost of a pair, with copies while pairs are matched.
+    """
+
+    per_group: int = 8
+    per_rank: int = 4
+    attempts: int = 4
+    signal: float = 0.5
+    even: float = 1.05
+    deviations: float = 12.0
+    pair_bytes: int = 12
+
+
+TUNING = Tuning()
 
 
 @dataclass(frozen=True, eq=False)
-class Wanted:
-    """What is looked for, and how.
+class PanelProblem:
+    """The trees that are looked for in a matrix that is read panel by panel.
 
     Attributes
     ----------
     cuts : tuple of Cut
-        Cuts whose groups are wanted.
+        Cuts whose groups are problem.
     method : {"portfolio", "middle", "pairing"}
-        How samples are looked at.
+        Kinds of starts.
     flat : float
         Fourth moment of the entries below which pairs tell more than clusters.
     memory : int
@@ -68,10 +92,10 @@ class Wanted:
     memory: int
     known_cols: Index | None = None
 
-    def starts(self, shape: tuple[int, int], *, is_flat: bool) -> list[str]:
+    def kinds_of_starts(self, shape: tuple[int, int], *, is_flat: bool) -> list[str]:
         """Kinds of starts, the better one first."""
         of_rank_one = all(cut.rank == 1 for cut in self.cuts)
-        pairs_fit = PAIR_BYTES * max(shape) ** 2 <= self.memory
+        pairs_fit = TUNING.pair_bytes * max(shape) ** 2 <= self.memory
         if self.method == "middle" or self.known_cols is not None or not (of_rank_one and pairs_fit):
             return ["clusters"]
         if self.method == "pairing":
@@ -79,15 +103,15 @@ class Wanted:
         return ["pairs", "clusters"] if is_flat else ["clusters", "pairs"]
 
 
-def search_streamed(passes: Passes, wanted: Wanted, *, seed: int, budget: float | None) -> Solution:
+def search_panels(passes: Passes, problem: PanelProblem, *, seed: int, budget: float | None) -> Solution:
     """Search for the trees of a matrix.
 
     Parameters
     ----------
     passes : Passes
-        Over the matrix.
-    wanted : Wanted
-        What is looked for.
+        Passes over the matrix.
+    problem : PanelProblem
+        The trees that are looked for.
     seed : int
         Of all random choices.
     budget : float or None
@@ -96,12 +120,12 @@ def search_streamed(passes: Passes, wanted: Wanted, *, seed: int, budget: float 
     until = math.inf if budget is None else time.monotonic() + budget
     rng = np.random.default_rng(seed)
     best: Solution | None = None
-    for attempt in range(ATTEMPTS):
-        found = _attempt(passes, wanted, PER_GROUP << attempt // 2, rng)
+    for attempt in range(TUNING.attempts):
+        found = _attempt(passes, problem, TUNING.per_group << attempt // 2, rng)
         if best is None or found.lost.sum() < best.lost.sum():
             best = found
         best = best._replace(attempts=attempt + 1)
-        hopeless = attempt > 0 and bool(best.noise.min() >= SIGNAL)
+        hopeless = attempt > 0 and bool(best.noise.min() >= TUNING.signal)
         if is_settled(best) or hopeless or time.monotonic() > until:
             break
     assert best is not None
@@ -109,12 +133,12 @@ def search_streamed(passes: Passes, wanted: Wanted, *, seed: int, budget: float 
 
 
 def client_bytes(shape: tuple[int, int], cuts: Sequence[Cut], itemsize: int, *, sent: bool) -> int:
-    """Bytes that a search holds at its peak besides panels: samples, parts of the blocks, scores; O(N^1.5).
+    """Bytes that this process holds at the peak of a search by panels: samples, parts of blocks, scores; O(N^1.5).
 
-    What is ``sent`` to other processes is held in copies while it is on its way.
+    Arrays that are ``sent`` to other processes are held in copies while they are on their way.
     """
     (rows, cols), root = shape, cuts[len(cuts) // 2]
-    drawn = max(PER_GROUP, 4 * root.rank)
+    drawn = max(TUNING.per_group, TUNING.per_rank * root.rank)
     samples = min(drawn * root.row_groups, rows) * cols + min(drawn * root.col_groups, cols) * rows
     scores = rows * root.row_groups + cols * root.col_groups
     parts = root.rank * (rows * root.col_groups + cols * root.row_groups)
@@ -124,17 +148,17 @@ def client_bytes(shape: tuple[int, int], cuts: Sequence[Cut], itemsize: int, *, 
 def is_settled(found: Solution) -> bool:
     """Whether all cuts see the same noise."""
     noise = found.noise
-    tolerated = EVEN + CHANCE * math.sqrt(2 / (found.rows.size * found.cols.size))
+    tolerated = TUNING.even + TUNING.deviations * math.sqrt(2 / (found.rows.size * found.cols.size))
     return bool(
-        found.lost.max() <= EXACT_IN_SINGLE or (noise.min() < SIGNAL and noise.max() <= tolerated * noise.min())
+        found.lost.max() <= EXACT_IN_SINGLE or (noise.min() < TUNING.signal and noise.max() <= tolerated * noise.min())
     )
 
 
-def _attempt(passes: Passes, wanted: Wanted, per_group: int, rng: np.random.Generator) -> Solution:
-    """One attempt, from one sample."""
-    cuts, shape = wanted.cuts, passes.shape
+def _attempt(passes: Passes, problem: PanelProblem, per_group: int, rng: np.random.Generator) -> Solution:
+    """Make one attempt, from one sample of ``per_group`` rows for each row group, and columns likewise."""
+    cuts, shape = problem.cuts, passes.shape
     root = len(cuts) // 2
-    per_group = max(per_group, 4 * cuts[root].rank)
+    per_group = max(per_group, TUNING.per_rank * cuts[root].rank)
     rows, cols = (
         np.sort(rng.permutation(size)[: per_group * groups])
         for size, groups in zip(shape, (cuts[root].row_groups, cuts[root].col_groups), strict=True)
@@ -142,41 +166,41 @@ def _attempt(passes: Passes, wanted: Wanted, per_group: int, rng: np.random.Gene
     passes, sample = passes.sample(rows, cols)
     free = free_parts(cuts, shape)
     if sample.energy == 0:
-        order = np.arange(shape[1]) if wanted.known_cols is None else wanted.known_cols
+        order = np.arange(shape[1]) if problem.known_cols is None else problem.known_cols
         return Solution(np.arange(shape[0]), order, np.zeros(len(cuts)), free, 1)
-    spreading = Spreading(passes, sample, cuts, root, wanted.known_cols)
-    groups, noise, is_flat = None, math.inf, sample.flatness < wanted.flat
-    for kind in wanted.starts(shape, is_flat=is_flat):
-        found = spreading.by_pairs(rng) if kind == "pairs" else spreading.by_clusters(rng)
+    cut_search = CutSearch(passes, sample, cuts, root, problem.known_cols)
+    groups, noise, is_flat = None, math.inf, sample.flatness < problem.flat
+    for kind in problem.kinds_of_starts(shape, is_flat=is_flat):
+        found = cut_search.start_from_pairs(rng) if kind == "pairs" else cut_search.start_from_clusters(rng)
         if groups is None or found.captured > groups.captured:
             groups = found
         noise = (1 - groups.captured / sample.energy) / free[root]
-        if noise < SIGNAL:
+        if noise < TUNING.signal:
             break
     assert groups is not None
-    if noise >= SIGNAL:
+    if noise >= TUNING.signal:
         return Solution(groups.rows.order, groups.cols.order, np.maximum(noise, 1) * free, free, 1)
-    return _complete(spreading, groups, is_flat=is_flat, rng=rng)
+    return _complete(cut_search, groups, is_flat=is_flat, rng=rng)
 
 
-def _complete(spreading: Spreading, groups: Groups, *, is_flat: bool, rng: np.random.Generator) -> Solution:
+def _complete(cut_search: CutSearch, groups: Groups, *, is_flat: bool, rng: np.random.Generator) -> Solution:
     """Solve all other cuts by way of the parts of the blocks."""
-    cuts, root, shape = spreading.cuts, spreading.root, spreading.passes.shape
-    cut, known = spreading.cut, spreading.known_cols is not None
+    cuts, root, shape = cut_search.cuts, cut_search.root, cut_search.passes.shape
+    cut, known = cut_search.cut, cut_search.known_cols is not None
     rows, cols = groups.rows, groups.cols
     rank = rows.products.shape[2]
     left = rows.products[rows.order].reshape(cut.row_groups, 1, -1, cut.col_groups * rank)
     right = cols.products[cols.order].reshape(cut.col_groups, -1, cut.row_groups * rank).transpose(0, 2, 1)[None]
-    energy, size = spreading.sample.energy, math.prod(shape)
+    energy, size = cut_search.sample.energy, math.prod(shape)
     lost = max(energy - groups.captured, EXACT_IN_SINGLE * energy)
     free = size - cut.degrees_of_freedom(shape)
     search = Search("right", (), 0, 8, cols_known=known) if is_flat else Search("middle", cols_known=known)
-    backend = spreading.passes.backend
+    backend = cut_search.passes.backend
     tasks = [
-        _Part(0, left_cuts(cuts, root), (1, rank), search, lost / free, int(rng.integers(1 << 62)), backend),
-        _Part(1, right_cuts(cuts, root), (rank, 1), search, lost / free, int(rng.integers(1 << 62)), backend),
+        _PartTask(0, left_cuts(cuts, root), (1, rank), search, lost / free, int(rng.integers(1 << 62)), backend),
+        _PartTask(1, right_cuts(cuts, root), (rank, 1), search, lost / free, int(rng.integers(1 << 62)), backend),
     ]
-    inner, outer = spreading.passes.calls.in_order(_arrange, tasks, left, np.ascontiguousarray(right))
+    inner, outer = cut_search.passes.calls.in_order(_arrange, tasks, left, np.ascontiguousarray(right))
     row_places = nested_order(outer.rows, inner.rows.reshape(1, cut.row_groups, -1))[0]
     col_places = nested_order(inner.cols, outer.cols.reshape(1, cut.col_groups, -1))[0]
     root_lost = max(energy - groups.captured, 0.0)
@@ -186,8 +210,8 @@ def _complete(spreading: Spreading, groups: Groups, *, is_flat: bool, rng: np.ra
 
 
 @dataclass(frozen=True)
-class _Part:
-    """One of the two grids of parts, and what is asked of it."""
+class _PartTask:
+    """The search in one of the two grids of parts: ``which`` is 0 for the left and 1 for the right one."""
 
     which: int
     cuts: tuple[Cut, ...]
@@ -198,7 +222,7 @@ class _Part:
     backend: str
 
 
-class _Arranged(NamedTuple):
+class _PartOrders(NamedTuple):
     """Orders (S, m) and (T, n) in a grid, what its cuts leave, and the free parameters that they leave."""
 
     rows: Index
@@ -207,20 +231,20 @@ class _Arranged(NamedTuple):
     free: NDArray[np.float64]
 
 
-def _arrange(_: Any, part: _Part, left: NDArray[Any], right: NDArray[Any]) -> _Arranged:
-    """Arrange a grid of parts: by another search where the first leaves more than noise."""
+def _arrange(_: Any, part: _PartTask, left: NDArray[Any], right: NDArray[Any]) -> _PartOrders:
+    """Arrange a grid of parts, by other searches where the first one leaves more than noise."""
     rng = np.random.default_rng(part.seed)
     start = Arrangement.of(resolve_backend(part.backend).to_device(right if part.which else left), part.lines)
     free = np.array([free_parameters(start, cut) for cut in part.cuts], np.float64)
     energy = float(start.row_energies.sum())
-    best: _Arranged | None = None
+    best: _PartOrders | None = None
     others = [Search(order, (1.0, 2.0), 1, 8, part.search.cols_known) for order in ("middle", "right", "left")]
     for search in [part.search, *others]:
         now = search_nested(start, part.cuts, search, rng, noise=part.noise)
         captured = captured_energy(now, part.cuts)
         lost = np.maximum(energy - captured, 0)
         if best is None or lost.sum() < best.lost.sum():
-            best = _Arranged(now.rows, now.cols, lost, free)
+            best = _PartOrders(now.rows, now.cols, lost, free)
         if all(is_noise(now, cut, got, part.noise) for cut, got in zip(part.cuts, captured, strict=True)):
             break
     assert best is not None

@@ -7,6 +7,7 @@ exchanges that cost little by the residuals are tried, many in one stack.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import array_api_compat
 import numpy as np
@@ -21,21 +22,47 @@ from ...structure.tree import split_tree
 from ..cuts import Index, transpose_cuts
 from ..one_cut.arrangement import Arrangement
 
-__all__ = ["LARGEST_EXCHANGED", "are_ambiguous", "exchange", "kick", "product_error"]
+__all__ = ["can_exchange", "exchange", "has_ambiguity", "kick", "product_error"]
 
-LARGEST_EXCHANGED = 256
-"""Side up to which attempts are compared by the error of the factorization, and exchanges are tried."""
 
-STACK_BYTES = 1 << 22
-ROUNDS = 40
-LIKE_NOISE = 4
-"""Times the noise that a row sees up to which an exchange is tried."""
-GAIN = 1e-9
-"""Least relative gain that counts."""
-KICKS = 5
-"""Exchanges of a kick, on either side."""
-PER_ITEM = 1
-"""Exchanges that are tried in a round, for each row and column."""
+@dataclass(frozen=True)
+class Tuning:
+    """Constants of the exchanges. None was varied by itself; the benchmark ``identification`` is of all together.
+
+    Attributes
+    ----------
+    largest_side : int
+        Side up to which attempts are compared by the error of the factorization, and exchanges are tried. A round
+        factorizes as many matrices as there are rows and columns, or more.
+    stack_bytes : int
+        Bytes of matrices that are factorized at a time.
+    rounds : int
+        Rounds at most; most searches end before.
+    like_noise : float
+        Times the noise that a row sees up to which an exchange is tried.
+    gain : float
+        Least relative gain that counts.
+    kicks : int
+        Exchanges of a kick, on either side.
+    per_item : int
+        Exchanges that are tried in a round, for each row and column.
+    """
+
+    largest_side: int = 256
+    stack_bytes: int = 1 << 22
+    rounds: int = 40
+    like_noise: float = 4
+    gain: float = 1e-9
+    kicks: int = 5
+    per_item: int = 1
+
+
+TUNING = Tuning()
+
+
+def can_exchange(shape: tuple[int, ...]) -> bool:
+    """Whether a matrix is small enough for exchanges, and for a factorization by every attempt."""
+    return max(shape) <= TUNING.largest_side
 
 
 def product_error(now: Arrangement, chain: Chain) -> float:
@@ -48,7 +75,7 @@ def _product_errors(matrices: Array, chain: Chain) -> NDArray[np.float64]:
     xp = namespace(matrices)
     standard = xp.asarray(digit_reversal(chain.row_radices), device=array_api_compat.device(matrices))
     matrices = xp.take(matrices, standard, axis=1)
-    found = factor_stack(matrices, chain, split_tree(len(chain), "balanced"), stack_bytes=STACK_BYTES)
+    found = factor_stack(matrices, chain, split_tree(len(chain), "balanced"), stack_bytes=TUNING.stack_bytes)
     return host_array(xp.sum(squared_norms(matrices - found.product), axis=-1)).astype(np.float64)
 
 
@@ -76,12 +103,14 @@ def exchange(
         Its squared error.
     """
     now, error = start, product_error(start, chain)
-    for _ in range(ROUNDS):
+    for _ in range(TUNING.rounds):
         before = error
-        now, error = _try(now, chain, _candidates(now, cuts, error), error, of_rows=True)
+        now, error = _apply_exchanges(now, chain, _candidates(now, cuts, error), error, of_rows=True)
         if not cols_known:
-            now, error = _try(now, chain, _candidates(now.T, transpose_cuts(cuts), error), error, of_rows=False)
-        if error >= before * (1 - GAIN):
+            now, error = _apply_exchanges(
+                now, chain, _candidates(now.T, transpose_cuts(cuts), error), error, of_rows=False
+            )
+        if error >= before * (1 - TUNING.gain):
             break
     return now, error
 
@@ -89,19 +118,22 @@ def exchange(
 def kick(
     now: Arrangement, cuts: Sequence[Cut], error: float, rng: np.random.Generator, *, cols_known: bool = False
 ) -> Arrangement:
-    """Make some exchanges that cost little, whatever they do to the error: a start for other exchanges."""
+    """Make some exchanges that cost little by the residuals, whatever they do to the error of the product.
+
+    The result is a start for :func:`exchange`, away from a local optimum.
+    """
     for side in (cuts, None if cols_known else transpose_cuts(cuts)):
         if side is not None:
             pairs = _candidates(now, side, error)
             order = np.arange(now.rows.shape[1])
-            for pair in rng.permutation(pairs)[:KICKS]:
+            for pair in rng.permutation(pairs)[: TUNING.kicks]:
                 order[pair] = order[pair[::-1]]
             now = now.with_rows(order[None, :])
         now = now.T
     return now
 
 
-def are_ambiguous(now: Arrangement, cuts: Sequence[Cut], error: float) -> bool:
+def has_ambiguity(now: Arrangement, cuts: Sequence[Cut], error: float) -> bool:
     """Whether there are rows or columns whose exchange costs less than the noise."""
     return len(_candidates(now, cuts, error)) > 0 or len(_candidates(now.T, transpose_cuts(cuts), error)) > 0
 
@@ -121,18 +153,24 @@ def _candidates(now: Arrangement, cuts: Sequence[Cut], error: float) -> Index:
     i, j = i[apart], j[apart]
     both = cost[i, j] + cost[j, i]
     noise = error / now.grid.size * sum(cut.col_groups for cut in cuts)
-    best = np.argsort(both, kind="stable")[: PER_ITEM * sum(now.grid.shape[2:])]
-    best = best[both[best] < LIKE_NOISE * noise]
+    best = np.argsort(both, kind="stable")[: TUNING.per_item * sum(now.grid.shape[2:])]
+    best = best[both[best] < TUNING.like_noise * noise]
     return np.stack([i[best], j[best]], axis=1)
 
 
-def _try(now: Arrangement, chain: Chain, pairs: Index, error: float, *, of_rows: bool) -> tuple[Arrangement, float]:
-    """Apply the exchanges that lower the error, as many of the best at once as lower it together."""
+def _apply_exchanges(
+    now: Arrangement, chain: Chain, pairs: Index, error: float, *, of_rows: bool
+) -> tuple[Arrangement, float]:
+    """Apply exchanges that lower the error of the product.
+
+    Those that lower it by themselves are sorted by their gain; of these, no two touch the same row. The best 1, 2, 4,
+    ... are tried together, and the number that leaves the least error is applied.
+    """
     items = now.grid.shape[2 if of_rows else 3]
     orders = np.tile(np.arange(items), (len(pairs), 1))
     np.put_along_axis(orders, pairs, pairs[:, ::-1], axis=1)
-    errors = _errors_of(now, chain, orders, of_rows=of_rows)
-    better = [at for at in np.argsort(errors, kind="stable") if errors[at] < error * (1 - GAIN)]
+    errors = _reordered_errors(now, chain, orders, of_rows=of_rows)
+    better = [at for at in np.argsort(errors, kind="stable") if errors[at] < error * (1 - TUNING.gain)]
     if not better:
         return now, error
     order, touched, prefixes = np.arange(items), np.zeros(items, bool), []
@@ -143,17 +181,17 @@ def _try(now: Arrangement, chain: Chain, pairs: Index, error: float, *, of_rows:
             prefixes.append(order.copy())
     lengths = {min(1 << power, len(prefixes)) for power in range(len(prefixes).bit_length() + 1)}
     tried = np.stack([prefixes[length - 1] for length in sorted(lengths)])
-    together = _errors_of(now, chain, tried, of_rows=of_rows)
+    together = _reordered_errors(now, chain, tried, of_rows=of_rows)
     best = int(np.argmin(together))
     chosen = tried[best : best + 1]
     return now.with_rows(chosen) if of_rows else now.with_cols(chosen), float(together[best])
 
 
-def _errors_of(now: Arrangement, chain: Chain, orders: Index, *, of_rows: bool) -> NDArray[np.float64]:
-    """Squared errors (K,) with rows, or columns, in the orders (K, m)."""
+def _reordered_errors(now: Arrangement, chain: Chain, orders: Index, *, of_rows: bool) -> NDArray[np.float64]:
+    """Squared errors (K,) of the factorizations with rows, or columns, in each of the orders (K, m)."""
     xp = namespace(now.grid)
     device = array_api_compat.device(now.grid)
-    size = max(1, STACK_BYTES // (now.grid.size * entry_bytes(xp, now.grid.dtype)))
+    size = max(1, TUNING.stack_bytes // (now.grid.size * entry_bytes(xp, now.grid.dtype)))
     errors = [np.empty(0)]
     for first in range(0, len(orders), size):
         index = [xp.asarray(order, device=device) for order in orders[first : first + size]]

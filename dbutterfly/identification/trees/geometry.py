@@ -8,6 +8,7 @@ oscillating kernel has side lobes beyond, so longer distances are the lengths of
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +20,39 @@ from ..cuts import Index
 
 __all__ = ["Points"]
 
-NEAR = 1.0
-"""Squared distance up to which it is taken from the correlation, which is then ``exp(-1)`` squared."""
-FARTHEST = 36.0
-"""Squared distance of rows that have nothing in common."""
-LANDMARKS = 32
-DIMENSIONS = 4
-FLAT = 1e-9
-"""Ratio of squared extents below which there is none."""
-THIN = 0.02
-"""Ratio of the second extent to the first below which points lie on a line."""
-HOLLOW = 0.5
-"""Ratio of the least distance from the middle to the largest above which a curve is closed."""
+
+@dataclass(frozen=True)
+class Tuning:
+    """Constants of the geometry. Not tuned one by one: the benchmark ``identification`` has 72 kernels, all found.
+
+    Attributes
+    ----------
+    near : float
+        Squared distance up to which a distance is taken from the squared correlation, which is ``exp(-near)`` there.
+    farthest : float
+        Squared distance of rows that have nothing in common.
+    landmarks : int
+        Points from which coordinates are computed.
+    dimensions : int
+        Coordinates at most.
+    flat : float
+        Ratio of squared extents below which there is no further one.
+    thin : float
+        Ratio of the second extent to the first below which points lie on a line.
+    hollow : float
+        Ratio of the least distance from the middle to the largest above which a curve is closed.
+    """
+
+    near: float = 1.0
+    farthest: float = 36.0
+    landmarks: int = 32
+    dimensions: int = 4
+    flat: float = 1e-9
+    thin: float = 0.02
+    hollow: float = 0.5
+
+
+TUNING = Tuning()
 
 
 class Points:
@@ -48,11 +70,13 @@ class Points:
     """
 
     def __init__(self, squared_correlations: NDArray[np.floating]) -> None:
-        correlations = np.clip(squared_correlations, math.exp(-FARTHEST), 1.0).astype(np.float64)
+        correlations = np.clip(squared_correlations, math.exp(-TUNING.farthest), 1.0).astype(np.float64)
         self._squared = -np.log(correlations)
         np.fill_diagonal(self._squared, 0)
         every = np.arange(len(self._squared))
-        self.axes = _principal(_path_coordinates(self._squared) if self._is_far(every) else self._near(every))
+        self.axes = _principal_coordinates(
+            _path_coordinates(self._squared) if self._is_far(every) else self._near_coordinates(every)
+        )
 
     @property
     def count(self) -> int:
@@ -70,35 +94,39 @@ class Points:
         if self.axes.shape[1] < 2:
             return False
         radii = np.hypot(self.axes[:, 0], self.axes[:, 1])
-        return bool(radii.min() > HOLLOW * radii.max())
+        return bool(radii.min() > TUNING.hollow * radii.max())
 
     @property
     def is_area(self) -> bool:
         """Whether the points have a second extent."""
         extents = np.std(self.axes, axis=0)
-        return len(extents) > 1 and bool(extents[1] > THIN * extents[0]) and not self.is_closed
+        return len(extents) > 1 and bool(extents[1] > TUNING.thin * extents[0]) and not self.is_closed
 
     @property
     def angles(self) -> NDArray[np.float64]:
         """Angle (m,) of each point of a closed curve."""
         return np.arctan2(self.axes[:, 1], self.axes[:, 0])
 
-    def along(self, part: Index, axis: int | None = None) -> NDArray[np.float64]:
-        """Coordinate of the points of a part: along an axis of all points, or along the longest extent of the part."""
-        local = _principal(self.axes[part] if self._is_far(part) else self._near(part))
+    def coordinate(self, part: Index, axis: int | None = None) -> NDArray[np.float64]:
+        """Coordinate of each point of a part, along an axis of all points or along the longest extent of the part."""
+        local = _principal_coordinates(self.axes[part] if self._is_far(part) else self._near_coordinates(part))
         if axis is None:
             return local[:, 0]
         whole = self.axes[part, min(axis, self.axes.shape[1] - 1)]
         spread = np.sum(local**2, axis=0)
-        coordinate: NDArray[np.float64] = local @ ((whole @ local) / np.where(spread > 0, spread, 1))
-        return coordinate
+        projected: NDArray[np.float64] = local @ ((whole @ local) / np.where(spread > 0, spread, 1))
+        return projected
 
     def _is_far(self, part: Index) -> bool:
-        return bool(self._squared[np.ix_(part, part)].max() > NEAR)
+        """Whether some points of a part are too far from each other to take distances from correlations."""
+        return bool(self._squared[np.ix_(part, part)].max() > TUNING.near)
 
-    def _near(self, part: Index) -> NDArray[np.float64]:
-        landmarks = part[:: -(-part.size // LANDMARKS)]
-        return _scale(self._squared[np.ix_(landmarks, part)], self._squared[np.ix_(landmarks, landmarks)])
+    def _near_coordinates(self, part: Index) -> NDArray[np.float64]:
+        """Coordinates of the points of a part whose distances are all taken from correlations."""
+        landmarks = part[:: -(-part.size // TUNING.landmarks)]
+        return _landmark_coordinates(
+            self._squared[np.ix_(landmarks, part)], self._squared[np.ix_(landmarks, landmarks)]
+        )
 
 
 def _path_coordinates(squared: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -113,18 +141,18 @@ def _path_coordinates(squared: NDArray[np.float64]) -> NDArray[np.float64]:
     landmarks: list[int] = []
     paths: list[NDArray[np.float64]] = []
     nearest = dijkstra(graph, indices=np.array([0]))[0]
-    for _ in range(min(LANDMARKS, len(squared))):
+    for _ in range(min(TUNING.landmarks, len(squared))):
         landmarks.append(int(np.argmax(nearest)))
         paths.append(dijkstra(graph, indices=np.array(landmarks[-1:]))[0])
         nearest = np.min(paths, axis=0)
     lengths = np.square(paths)
-    return _scale(lengths, lengths[:, landmarks])
+    return _landmark_coordinates(lengths, lengths[:, landmarks])
 
 
 def _near_graph(squared: NDArray[np.float64]) -> csr_array:
     """Graph of near points, with the edges of a spanning tree where it would fall apart."""
     lengths = np.sqrt(squared) + 1e-9  # an edge without a length would be none
-    edges = np.where(squared <= NEAR, lengths, 0)
+    edges = np.where(squared <= TUNING.near, lengths, 0)
     np.fill_diagonal(edges, 0)
     graph = csr_array(edges)
     if connected_components(graph, directed=False)[0] == 1:
@@ -134,7 +162,7 @@ def _near_graph(squared: NDArray[np.float64]) -> csr_array:
     return csr_array(edges)
 
 
-def _scale(squared: NDArray[np.float64], between: NDArray[np.float64]) -> NDArray[np.float64]:
+def _landmark_coordinates(squared: NDArray[np.float64], between: NDArray[np.float64]) -> NDArray[np.float64]:
     """Coordinates (m, k) from squared distances (L, m) from landmarks, and those (L, L) between landmarks.
 
     References
@@ -143,15 +171,15 @@ def _scale(squared: NDArray[np.float64], between: NDArray[np.float64]) -> NDArra
     """
     mean = between.mean(axis=1, keepdims=True)
     values, vectors = linalg.eigh(-0.5 * (between - mean - mean.T + mean.mean()))
-    values, vectors = values[::-1][:DIMENSIONS], vectors[:, ::-1][:, :DIMENSIONS]
-    kept = values > FLAT * max(values[0], math.ulp(1.0))
+    values, vectors = values[::-1][: TUNING.dimensions], vectors[:, ::-1][:, : TUNING.dimensions]
+    kept = values > TUNING.flat * max(values[0], math.ulp(1.0))
     kept[0] = True
     scale = np.sqrt(np.where(values > 0, values, 1))
     coordinates: NDArray[np.float64] = -0.5 * (squared - mean).T @ (vectors / scale)[:, kept]
     return coordinates
 
 
-def _principal(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
+def _principal_coordinates(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
     """Centred coordinates along principal axes."""
     centred = coordinates - coordinates.mean(axis=0)
     _, axes = linalg.eigh(centred.T @ centred)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,13 +24,34 @@ from .parts import compose, parts_of
 
 __all__ = ["free_parameters", "is_noise", "search_nested"]
 
-AGAIN = 2
-"""Times that a cut is searched again."""
-TOLERATED, CHANCE = 1.05, 6.0
-"""Times the noise up to which a cut is not searched again, and standard deviations of the noise that are added."""
-ALPHAS = (1.0, 2.0, 4.0)
-ROUNDING = 1e-6
-"""Part of the energy that rounding may leave."""
+
+@dataclass(frozen=True)
+class Tuning:
+    """Constants of the test for noise, and of the searches that it leads to. Not tuned one by one.
+
+    Attributes
+    ----------
+    again : int
+        Times that a cut is searched again where it leaves more than noise.
+    alphas : tuple of float
+        Contrasts from which these searches take one more each time.
+    more_shakes : int
+        Shakes that each of them makes more than the one before.
+    tolerated, deviations : float
+        Times the noise up to which a cut is not searched again, and standard deviations of chance that are added.
+    rounding : float
+        Part of the energy that rounding may leave, in single precision.
+    """
+
+    again: int = 2
+    alphas: tuple[float, ...] = (1.0, 2.0, 4.0)
+    more_shakes: int = 2
+    tolerated: float = 1.05
+    deviations: float = 6.0
+    rounding: float = 1e-6
+
+
+TUNING = Tuning()
 
 
 def search_nested(
@@ -49,7 +71,7 @@ def search_nested(
     cuts : sequence of Cut
         Cuts, from the most row groups to the most column groups.
     search : Search
-        How each is searched.
+        Settings for each cut.
     rng : numpy.random.Generator
         For all choices.
     solved : int, optional
@@ -68,31 +90,38 @@ def search_nested(
     root = solved
     if root is None:
         root = {"middle": len(cuts) // 2, "left": 0, "right": len(cuts) - 1}[search.order]
-        now = _check(now, cuts[root], search, rng, noise)
+        now = _solve_down_to_noise(now, cuts[root], search, rng, noise)
     left, right = parts_of(now, cuts[root])
     left = search_nested(left, left_cuts(cuts, root), search, rng, noise=noise)
     right = search_nested(right, right_cuts(cuts, root), search, rng, noise=noise)
     return compose(now, cuts[root], left, right)
 
 
-def _check(now: Arrangement, cut: Cut, search: Search, rng: np.random.Generator, noise: float | None) -> Arrangement:
-    """Solve a cut, again with more effort while it leaves more than noise."""
+def _solve_down_to_noise(
+    now: Arrangement, cut: Cut, search: Search, rng: np.random.Generator, noise: float | None
+) -> Arrangement:
+    """Solve a cut; again, with more effort each time, while it leaves more than noise."""
     best = solve_cut(now, cut, search, rng)
-    for more in range(1, AGAIN + 1):
+    for more in range(1, TUNING.again + 1):
         if noise is None or is_noise(now, cut, best.captured, noise):
             break
-        harder = dataclasses.replace(search, alphas=ALPHAS[: 1 + more], shakes=search.shakes + 2 * more)
+        harder = dataclasses.replace(
+            search, alphas=TUNING.alphas[: 1 + more], shakes=search.shakes + TUNING.more_shakes * more
+        )
         other = solve_cut(now, cut, harder, rng)
         best.offer(other.arrangement, other.captured)
     return best.arrangement
 
 
 def is_noise(now: Arrangement, cut: Cut, captured: float, noise: float) -> bool:
-    """Whether what a cut leaves is noise of this energy for each free parameter, for all that chance does to it."""
+    """Whether a cut leaves no more than noise of this energy for each free parameter, with some deviations of chance.
+
+    The energy of noise in k free parameters has a relative standard deviation of ``sqrt(2 / k)``.
+    """
     free = free_parameters(now, cut)
     energy = float(now.row_energies.sum())
-    left = energy * (1 - ROUNDING) - captured
-    return left <= free * noise * (TOLERATED + CHANCE * math.sqrt(2 / max(free, 1)))
+    left = energy * (1 - TUNING.rounding) - captured
+    return left <= free * noise * (TUNING.tolerated + TUNING.deviations * math.sqrt(2 / max(free, 1)))
 
 
 def free_parameters(now: Arrangement, cut: Cut) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,27 +13,43 @@ from ...structure.chain import Cut
 from ..cuts import transpose_cuts
 from ..one_cut.arrangement import Arrangement
 from ..one_cut.assignment import equal_groups
-from ..one_cut.descent import Found, by_turns
+from ..one_cut.descent import BestArrangement, improve_by_turns
 
 __all__ = ["captured_energy", "polish"]
 
-ROUNDS, STALE = 12, 3
-"""Rounds at most, and without a gain, where scores leave out the row itself."""
-LARGE = 1 << 18
-LARGE_ROUNDS = 3
-"""Rounds at most for matrices of more entries, which are given up at the first one without a gain."""
+
+@dataclass(frozen=True)
+class Tuning:
+    """Constants of the polish. Not tuned one by one.
+
+    Attributes
+    ----------
+    rounds, patience : int
+        Rounds at most, and rounds without a gain while scores leave out the row itself.
+    large, large_rounds : int
+        Number of entries above which there are so many rounds at most, and the first one without a gain is the last.
+        The time of the assignment grows with the cube of the side.
+    """
+
+    rounds: int = 12
+    patience: int = 3
+    large: int = 1 << 18
+    large_rounds: int = 3
 
 
-def polish(start: Arrangement, cuts: Sequence[Cut], *, cols_known: bool = False) -> Found:
+TUNING = Tuning()
+
+
+def polish(start: Arrangement, cuts: Sequence[Cut], *, cols_known: bool = False) -> BestArrangement:
     """Move rows, and columns, between the leaves of their trees while all cuts together capture more.
 
     The score of a row at a leaf is the sum, over the cuts, of what the group above the leaf captures of it; the best
     placing of all rows is a linear sum assignment, and the trees stay trees.
     """
-    rounds, patience = (LARGE_ROUNDS, 0) if start.rows.size * start.cols.size > LARGE else (ROUNDS, STALE)
-    return by_turns(
-        start, _replace, cuts, None if cols_known else transpose_cuts(cuts), rounds=rounds, patience=patience
-    )
+    is_large = start.rows.size * start.cols.size > TUNING.large
+    rounds, patience = (TUNING.large_rounds, 0) if is_large else (TUNING.rounds, TUNING.patience)
+    others = None if cols_known else transpose_cuts(cuts)
+    return improve_by_turns(start, _move_rows, cuts, others, rounds=rounds, patience=patience)
 
 
 def captured_energy(now: Arrangement, cuts: Sequence[Cut]) -> NDArray[np.float64]:
@@ -40,8 +57,8 @@ def captured_energy(now: Arrangement, cuts: Sequence[Cut]) -> NDArray[np.float64
     return np.array([host_array(now.row_fit(cut).captured).sum() for cut in cuts], np.float64)
 
 
-def _replace(now: Arrangement, cuts: Sequence[Cut], leave_out: bool) -> tuple[Arrangement, float]:
-    """Put the rows on the leaves where they fit best; also the energy that was captured before."""
+def _move_rows(now: Arrangement, cuts: Sequence[Cut], leave_out: bool) -> tuple[Arrangement, float]:
+    """Put the rows on the leaves where they fit best; also give the energy that was captured before."""
     leaves = max(cut.row_groups for cut in cuts)
     scores, captured = np.zeros((*now.rows.shape, leaves)), 0.0
     for cut in cuts:
@@ -49,4 +66,4 @@ def _replace(now: Arrangement, cuts: Sequence[Cut], leave_out: bool) -> tuple[Ar
         captured += float(host_array(fit.captured).sum())
         scores += np.repeat(host_array(fit.scores), leaves // cut.row_groups, axis=2)
     labels = np.stack([equal_groups(score, leaves) for score in scores])
-    return now.grouped_rows(labels), captured
+    return now.with_grouped_rows(labels), captured

@@ -33,7 +33,7 @@ def test_groups_of_the_largest_sum(seed):
 def test_many_items_choose_by_regret(seed, monkeypatch):
     scores = np.random.default_rng(seed).random((64, 4))
     best = equal_groups(scores, 4)
-    monkeypatch.setattr(assignment, "LARGEST_EXACT", 1)
+    monkeypatch.setattr(assignment, "TUNING", assignment.Tuning(largest_assigned=1))
     labels = equal_groups(scores, 4)
     assert (np.bincount(labels) == 16).all()
     at = np.arange(64)
@@ -65,7 +65,7 @@ def test_few_items_are_matched_at_the_least_cost(seed):
 
 @pytest.mark.parametrize("limit", [1, 1024])
 def test_any_costs_give_a_perfect_matching(limit, monkeypatch):
-    monkeypatch.setattr(assignment, "LARGEST_MATCHED", limit)
+    monkeypatch.setattr(assignment, "TUNING", assignment.Tuning(largest_matched=limit))
     for seed in range(5):
         labels = best_pairs(symmetric(20, seed))
         assert (np.bincount(labels) == 2).all()

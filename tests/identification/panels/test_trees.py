@@ -25,7 +25,7 @@ def streamed(monkeypatch):
     def held(*_):
         raise AssertionError("the matrix is held in memory")
 
-    monkeypatch.setattr(search.MatrixSearch, "_in_memory", held)
+    monkeypatch.setattr(search.MatrixSearch, "_search_in_memory", held)
 
 
 @pytest.mark.parametrize("target", [M.dft, lambda n: M.orthogonal_butterfly(n, seed=3)], ids=["dft", "orthogonal"])

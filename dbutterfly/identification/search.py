@@ -26,6 +26,7 @@ from ..structure.chain import Chain, Cut
 from .alternating import alternating_run, balanced_means, best_partitions, fuse, runs_of
 from .attempts import Outcome, Problem
 from .cuts import Index, transpose_cuts
+from .moments import DOUBLE_ENTRIES, energy_of, flatness, scale_entries
 from .panels.passes import Passes
 from .panels.trees import EXACT_IN_SINGLE, PanelProblem, client_bytes, is_settled, search_panels
 from .portfolio import search_trees
@@ -36,12 +37,10 @@ __all__ = ["MatrixSearch"]
 
 @dataclass(frozen=True)
 class Tuning:
-    """Limits between the ways to search. Not tuned one by one, except where a measurement is named.
+    """Limits between the ways to search. Not tuned, except where a measurement is named.
 
     Attributes
     ----------
-    double_entries : int
-        Entries up to which a search in memory computes in double precision.
     exact_in_double : float
         Part of the energy below which a residual counts as none while a search computes in double precision.
     exact_entries : int
@@ -62,10 +61,9 @@ class Tuning:
     panel_bytes : int
         Most bytes of a panel.
     panels_in_memory : int
-        Panels that the memory of a worker could hold: the one that it does hold is no larger.
+        Panels that fit into the memory of a worker, which holds one.
     """
 
-    double_entries: int = 1 << 18
     exact_in_double: float = 1e-12
     exact_entries: int = 1 << 18
     panel_entries: int = 1 << 17
@@ -147,12 +145,7 @@ class MatrixSearch:
     def measure(self, solution: Solution, cuts: Sequence[Cut]) -> tuple[Solution, float]:
         """Compute the residuals anew, without cancellation, where the matrix is small.
 
-        Returns
-        -------
-        solution : Solution
-            With these residuals, or as it was.
-        rounding : float
-            Relative error of residuals that counts as none.
+        The second value is the relative error of the residuals that counts as none.
         """
         if not self._fits or math.prod(self.source.shape) > TUNING.exact_entries:
             return solution, TUNING.rounding
@@ -176,7 +169,7 @@ class MatrixSearch:
     @property
     def _is_double(self) -> bool:
         return self.source.info.work_dtype in ("float64", "complex128") and (
-            math.prod(self.source.shape) <= TUNING.double_entries
+            math.prod(self.source.shape) <= DOUBLE_ENTRIES
         )
 
     @property
@@ -248,14 +241,7 @@ class MatrixSearch:
     def _search_matrix(self, matrix: NDArray[Any], known: Known, problem: Problem) -> tuple[Outcome, int, float]:
         """Search a matrix in memory; one whose rows are known is transposed first.
 
-        Returns
-        -------
-        outcome : Outcome
-            The best that was found.
-        attempts : int
-            Number of attempts.
-        energy : float
-            Squared norm of the matrix, as it was scaled.
+        Returns the best outcome, the number of attempts, and the squared norm of the matrix as it was scaled.
         """
         rows, cols = known
         if rows is not None:
@@ -263,9 +249,9 @@ class MatrixSearch:
             found, attempts, energy = self._search_matrix(matrix.T, (None, rows), transposed)
             return found._replace(rows=found.cols, cols=found.rows, lost=found.lost[::-1]), attempts, energy
         order = np.arange(matrix.shape[1]) if cols is None else cols
-        working = _scale(matrix[:, order])
-        energy = _energy(working)
-        single = np.finfo(working.dtype).eps > EXACT_IN_DOUBLE
+        working = scale_entries(matrix[:, order])
+        energy = energy_of(working)
+        single = np.finfo(working.dtype).eps > TUNING.exact_in_double
         with self.engine.calls(working, CALLS) as calls:
             found, attempts = search_trees(
                 calls,
@@ -276,7 +262,7 @@ class MatrixSearch:
                 seed=self.seed,
                 budget=self.budget,
                 exact=EXACT_IN_SINGLE if single else TUNING.exact_in_double,
-                flat=_flatness(working) < TUNING.flat,
+                flat=flatness(working) < TUNING.flat,
             )
         return found._replace(cols=order[found.cols]), attempts, energy
 
@@ -286,7 +272,7 @@ class MatrixSearch:
             raise InputError('method="alternating" finds both sides; use another method where one is known')
         balanced_means()  # refuses, before long work, where the package is missing
         runs = runs_of(cuts, self.seed)
-        with self.engine.calls(_scale(self._matrix), CALLS) as calls:
+        with self.engine.calls(scale_entries(self._matrix), CALLS) as calls:
             partitions = best_partitions(runs, calls.in_order(alternating_run, runs))
         fused = fuse(partitions, tuple(cuts))
         shape = self.source.shape
@@ -301,31 +287,10 @@ class MatrixSearch:
         if not cuts:
             return solution
         arranged = self._matrix[np.ix_(solution.rows, solution.cols)]
-        energy, lost = _energy(arranged), []
+        energy, lost = energy_of(arranged), []
         for cut in cuts:
             (height, width), rank = cut.block_shape, min(cut.rank, *cut.block_shape)
             blocks = arranged.reshape(cut.row_groups, height, cut.col_groups, width).transpose(0, 2, 1, 3)
             found = low_rank_grid(blocks, (rank,), dtype=arranged.dtype, stack_bytes=STACK_BYTES)
             lost.append(float(found.discarded.sum()) / (energy or 1.0))
         return solution._replace(lost=np.array(lost), free=free_parts(cuts, self.source.shape))
-
-
-def _scale(matrix: NDArray[Any]) -> NDArray[Any]:
-    """Copy a matrix, with a largest part of one: in double precision a small one, in single precision a large one."""
-    is_complex = matrix.dtype.kind == "c"
-    largest = max(float(np.abs(part).max()) for part in ((matrix.real, matrix.imag) if is_complex else (matrix,)))
-    double = matrix.size <= TUNING.double_entries
-    dtype: Any = (np.complex64, np.float32, np.complex128, np.float64)[2 * double + (not is_complex)]
-    return np.ascontiguousarray(matrix / matrix.dtype.type(largest or 1.0), dtype=dtype)
-
-
-def _flatness(matrix: NDArray[Any]) -> float:
-    """``E |z|^4 / (E |z|^2)^2``: 1 for entries of equal modulus, 2 or 3 for Gaussian ones, more for heavy tails."""
-    squares = np.abs(matrix) ** 2
-    mean = float(squares.mean(dtype=np.float64))
-    return float((squares * squares).mean(dtype=np.float64)) / (mean * mean) if mean > 0 else 1.0
-
-
-def _energy(matrix: NDArray[Any]) -> float:
-    """Squared norm of a matrix, in double precision."""
-    return float(np.linalg.norm(matrix.astype(np.complex128 if matrix.dtype.kind == "c" else np.float64)) ** 2)

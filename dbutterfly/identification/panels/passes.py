@@ -15,15 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import NonFiniteError
 from ...execution.calls import Calls
-from ...kernels.backend import host_array, resolve_backend
-from ...kernels.grouping.panels import fit_panel
-from ...kernels.grouping.similarity import landmark_similarity
-from ...sources.base import MatrixSource
 from ...structure.axes import Edges
 from ..cuts import Index
 from ..one_cut.assignment import equal_groups
+from .panel import Panel, compare_rows, sample_entries, score_rows
 
 __all__ = ["GroupedSide", "Passes", "Sample", "gather", "labels_of", "panel_ranges", "place"]
 
@@ -37,14 +33,11 @@ class Tuning:
     harmless_exponent : int
         Power of two of the largest entry up to which nothing is scaled: its fourth power is far from the ends of single
         precision.
-    smallest_exponent : int
-        The power of two that stands for a panel of zeros: that of the least positive double.
     missing : float
         Part of the rows that may go without products until the next pass. Not tuned.
     """
 
     harmless_exponent: int = 20
-    smallest_exponent: int = -1073
     missing: float = 1 / 16
 
 
@@ -98,30 +91,6 @@ class Sample(NamedTuple):
     def T(self) -> Sample:
         """Sample of the transposed matrix."""
         return Sample(self.col_index, self.row_index, self.cols, self.rows, self.energy, self.flatness)
-
-
-@dataclass(frozen=True)
-class _Panel:
-    """Rows ``first`` to ``last - 1`` of the matrix, or of its transpose if ``transposed``, as they are computed."""
-
-    first: int
-    last: int
-    transposed: bool
-    dtype: np.dtype[Any]
-    scale: float
-    backend: str
-
-    def read(self, source: MatrixSource) -> NDArray[Any]:
-        """Read from storage: a view where that gives one."""
-        here, across = slice(self.first, self.last), slice(0, source.shape[0 if self.transposed else 1])
-        return source.read_range(across, here).T if self.transposed else source.read_range(here, across)
-
-    def load(self, source: MatrixSource, order: Index) -> Any:
-        """Take the columns in some order, scaled, to the device."""
-        block = np.take(self.read(source), order, axis=1)
-        if self.scale != 1:
-            block = block * np.float64(self.scale)
-        return resolve_backend(self.backend).to_device(block.astype(self.dtype, copy=False))
 
 
 @dataclass(frozen=True)
@@ -179,7 +148,7 @@ class Passes:
         labels = None if known is None else labels_of(known, groups)
         panels = self._panels(2 + basis.shape[2] / basis.shape[1])
         tasks = [(panel, groups, None if labels is None else labels[panel.first : panel.last]) for panel in panels]
-        parts = zip(*self.calls.in_order(_fit, tasks, order, basis), strict=True)
+        parts = zip(*self.calls.in_order(score_rows, tasks, order, basis), strict=True)
         scores, best, products = (np.concatenate(part) for part in parts)
         if known is not None:
             return GroupedSide(known, products, _captured_energy(scores, best))
@@ -190,7 +159,7 @@ class Passes:
     def similarity(self, order: Index, landmarks: NDArray[Any], groups: int, alpha: float) -> NDArray[np.floating]:
         """Similarity (m, l) of all rows to landmarks, over the columns ``order`` in ``groups`` groups."""
         tasks = [(panel, groups, alpha) for panel in self._panels(3)]
-        return np.concatenate(list(self.calls.in_order(_compare, tasks, order, landmarks)))
+        return np.concatenate(list(self.calls.in_order(compare_rows, tasks, order, landmarks)))
 
     def sample(self, row_index: Index, col_index: Index) -> tuple[Passes, Sample]:
         """Read some rows and columns, check all entries, and compute their moments.
@@ -209,7 +178,7 @@ class Passes:
         """
         panels = self._panels(4)
         tasks = [(panel, row_index[(row_index >= panel.first) & (row_index < panel.last)]) for panel in panels]
-        rows, cols, moments = zip(*self.calls.in_order(_sample, tasks, col_index), strict=True)
+        rows, cols, moments = zip(*self.calls.in_order(sample_entries, tasks, col_index), strict=True)
         exponent = max(moment[0] for moment in moments)
         if abs(exponent) <= TUNING.harmless_exponent:
             exponent = 0
@@ -221,11 +190,11 @@ class Passes:
         here = Sample(row_index, col_index, top, np.ascontiguousarray(side.T), energy, flatness)
         return dataclasses.replace(self, scale=scale), here
 
-    def _panels(self, width: float) -> list[_Panel]:
-        """Divide the matrix into panels, whose entries take ``width`` times their own bytes with all that is computed."""
+    def _panels(self, width: float) -> list[Panel]:
+        """Divide the matrix into panels, whose entries take ``width`` times their own bytes with what is computed."""
         height = max(1, int(self.panel_bytes // (self.shape[1] * self.dtype.itemsize * width)))
         return [
-            _Panel(first, last, self.transposed, self.dtype, self.scale, self.backend)
+            Panel(first, last, self.transposed, self.dtype, self.scale, self.backend)
             for first, last in panel_ranges(self.shape[0], self.edges[0], height)
         ]
 
@@ -270,45 +239,3 @@ def panel_ranges(size: int, edges: Edges, height: int) -> list[tuple[int, int]]:
             parts = -(-(stop - start) // height)
             bounds += [start + (stop - start) * part // parts for part in range(1, parts)]
     return list(itertools.pairwise([*bounds, size]))
-
-
-def _fit(
-    source: MatrixSource, task: tuple[_Panel, int, Index | None], order: Index, basis: NDArray[Any]
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Compute scores, best groups and products of the rows of a panel."""
-    panel, groups, labels = task
-    rows = panel.load(source, order)
-    to_device = resolve_backend(panel.backend).to_device
-    fit = fit_panel(rows, to_device(basis), groups, None if labels is None else to_device(labels))
-    return host_array(fit.scores), host_array(fit.best), host_array(fit.products)
-
-
-def _compare(
-    source: MatrixSource, task: tuple[_Panel, int, float], order: Index, landmarks: NDArray[Any]
-) -> NDArray[Any]:
-    """Compute the similarity of the rows of a panel to landmarks."""
-    panel, groups, alpha = task
-    rows = panel.load(source, order)
-    return host_array(landmark_similarity(rows, resolve_backend(panel.backend).to_device(landmarks), groups, alpha))
-
-
-def _sample(
-    source: MatrixSource, task: tuple[_Panel, Index], col_index: Index
-) -> tuple[NDArray[Any], NDArray[Any], tuple[int, float, float]]:
-    """Take some rows and columns of a panel, and the moments of its entries.
-
-    Moments are the exponent e of the largest entry, and the sums of the second and fourth powers of ``|z| / 2^e``.
-    """
-    panel, wanted = task
-    block = panel.read(source)
-    block = block.astype(np.result_type(block.dtype, np.float32), copy=False)
-    parts = (block.real, block.imag) if block.dtype.kind == "c" else (block,)
-    largest = max(float(np.abs(part).max()) for part in parts)
-    if not math.isfinite(largest):
-        row, col = np.argwhere(~np.isfinite(block))[0].tolist()
-        here = (col, panel.first + row) if panel.transposed else (panel.first + row, col)
-        raise NonFiniteError.at(source.name, here)
-    exponent = math.frexp(largest)[1] if largest > 0 else TUNING.smallest_exponent
-    squares = sum(np.square(np.ldexp(part, -exponent), dtype=np.float64) for part in parts)
-    moments = exponent, float(np.sum(squares)), float(np.vdot(squares, squares))
-    return block[wanted - panel.first], block[:, col_index], moments

@@ -1,0 +1,34 @@
+"""The scale, the energy and the flatness of a matrix in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["DOUBLE_ENTRIES", "energy_of", "flatness", "scale_entries"]
+
+DOUBLE_ENTRIES = 1 << 18
+"""Entries up to which a search in memory computes in double precision. Not tuned."""
+
+
+def scale_entries(matrix: NDArray[Any]) -> NDArray[Any]:
+    """Copy a matrix, with a largest part of one: in double precision a small one, in single precision a large one."""
+    is_complex = matrix.dtype.kind == "c"
+    largest = max(float(np.abs(part).max()) for part in ((matrix.real, matrix.imag) if is_complex else (matrix,)))
+    double = matrix.size <= DOUBLE_ENTRIES
+    dtype: Any = (np.complex64, np.float32, np.complex128, np.float64)[2 * double + (not is_complex)]
+    return np.ascontiguousarray(matrix / matrix.dtype.type(largest or 1.0), dtype=dtype)
+
+
+def flatness(matrix: NDArray[Any]) -> float:
+    """``E |z|^4 / (E |z|^2)^2``: 1 for entries of equal modulus, 2 or 3 for Gaussian ones, more for heavy tails."""
+    squares = np.abs(matrix) ** 2
+    mean = float(squares.mean(dtype=np.float64))
+    return float((squares * squares).mean(dtype=np.float64)) / (mean * mean) if mean > 0 else 1.0
+
+
+def energy_of(matrix: NDArray[Any]) -> float:
+    """Squared norm of a matrix, in double precision."""
+    return float(np.linalg.norm(matrix.astype(np.complex128 if matrix.dtype.kind == "c" else np.float64)) ** 2)

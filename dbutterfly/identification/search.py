@@ -152,7 +152,7 @@ class MatrixSearch:
         return self._remeasure(solution, cuts), 64 * float(np.finfo(self._matrix.dtype).eps)
 
     @functools.cached_property
-    def _memory_limit(self) -> int:
+    def _allowed(self) -> int:
         return self.engine.budget(self.memory).memory
 
     @property
@@ -174,7 +174,7 @@ class MatrixSearch:
 
     @property
     def _fits(self) -> bool:
-        return self._bytes_in_memory <= self._memory_limit
+        return self._bytes_in_memory <= self._allowed
 
     def _reads_panels(self, cuts: Sequence[Cut]) -> bool:
         """Whether the matrix is searched panel by panel."""
@@ -183,7 +183,7 @@ class MatrixSearch:
         simple = all(cut.rank == 1 for cut in cuts)
         if self._fits:
             return simple and math.prod(self.source.shape) > TUNING.panel_entries
-        return self._client_bytes(cuts) <= self._memory_limit and not self._is_sent_whole
+        return self._client_bytes(cuts) <= self._allowed and not self._is_sent_whole
 
     def _client_bytes(self, cuts: Sequence[Cut]) -> int:
         """Bytes that this process holds where the matrix is read panel by panel."""
@@ -194,7 +194,7 @@ class MatrixSearch:
     def _is_sent_whole(self) -> bool:
         """Whether every worker would have to hold the matrix all the same."""
         size = math.prod(self.source.shape) * self.source.dtype.itemsize
-        return not self.engine.in_this_process and not self.source.shared and size > self._memory_limit
+        return not self.engine.in_this_process and not self.source.shared and size > self._allowed
 
     def _refuse(self, cuts: Sequence[Cut]) -> None:
         m, n = self.source.shape
@@ -205,20 +205,20 @@ class MatrixSearch:
             least, other = self._bytes_in_memory, "; write the matrix to Zarr, so that workers read panels of it"
         raise MemoryBudgetError(
             f"{self.source.name}: the search for the orderings of a matrix of {m} x {n} holds {least} bytes, and a "
-            f"worker may hold {self._memory_limit}; give memory={least} or more{other}"
+            f"worker may hold {self._allowed}; give memory={least} or more{other}"
         )
 
     def _search_panels(self, known: Known, cuts: tuple[Cut, ...]) -> Solution:
         """Search panel by panel. Where the rows are known, the transposed matrix is searched, with known columns."""
         rows, cols = known
         dtype: np.dtype[Any] = np.dtype(np.complex64 if self._itemsize == 8 else np.float32)
-        panel_bytes = min(PANEL_BYTES, self._memory_limit // PANELS)
+        panel_bytes = min(TUNING.panel_bytes, self._allowed // TUNING.panels_in_memory)
         with self.engine.calls(self.source, CALLS) as calls:
             passes = Passes(calls, self.source.shape, self.source.edges, dtype, panel_bytes, self.backend)
             if rows is None:
-                wanted = PanelProblem(cuts, self.method, TUNING.flat, self._memory_limit, cols)
+                wanted = PanelProblem(cuts, self.method, TUNING.flat, self._allowed, cols)
                 return search_panels(passes, wanted, seed=self.seed, budget=self.budget)
-            wanted = PanelProblem(transpose_cuts(cuts), self.method, TUNING.flat, self._memory_limit, rows)
+            wanted = PanelProblem(transpose_cuts(cuts), self.method, TUNING.flat, self._allowed, rows)
             found = search_panels(passes.T, wanted, seed=self.seed, budget=self.budget)
         return found._replace(rows=found.cols, cols=found.rows, lost=found.lost[::-1], free=found.free[::-1])
 

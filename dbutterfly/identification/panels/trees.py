@@ -75,7 +75,7 @@ class PanelProblem:
     Attributes
     ----------
     cuts : tuple of Cut
-        Cuts whose groups are problem.
+        Cuts whose groups are wanted.
     method : {"portfolio", "middle", "pairing"}
         Kinds of starts.
     flat : float

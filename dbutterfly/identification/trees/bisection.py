@@ -1,4 +1,4 @@
-"""Trees of points that were shuffled: recursive cuts across the extents of a geometry refined from the matrix alone.
+"""Trees of points that were shuffled: recursive cuts across the extents of a geometry found from the matrix alone.
 
 Where nearby points give correlated rows (smooth and oscillatory kernels), the trees are a geometry that was lost.
 :mod:`.geometry` finds coordinates of the points of either side, and every part of them is cut into equal ranges of one:
@@ -52,7 +52,7 @@ def bisect(now: Arrangement, cuts: Sequence[Cut], *, cols_known: bool = False) -
 
     References
     ----------
-    For trees of both sides refined from the matrix alone, Su and Coifman, arXiv 2506.11990.
+    For trees of both sides found from the matrix alone, Su and Coifman, arXiv 2506.11990.
     """
     if not cuts:
         return BestArrangement(now, 0.0)
@@ -66,7 +66,7 @@ def bisect(now: Arrangement, cuts: Sequence[Cut], *, cols_known: bool = False) -
         sides = [rows.points] if cols is None else [rows.points, cols.points]
         for one in _arrangements(base, rows, cols):
             best.offer(one)
-        if parts == PARTS[-1] or all(points.all_near for points in sides):
+        if parts == PARTS[-1] or all(points.has_near_points_only for points in sides):
             break
         base = best.arrangement
     if all(points.is_closed for points in sides):

@@ -84,7 +84,7 @@ class Points:
         return len(self._squared)
 
     @property
-    def all_near(self) -> bool:
+    def has_near_points_only(self) -> bool:
         """Whether all distances are taken from correlations."""
         return not self._is_far(np.arange(self.count))
 

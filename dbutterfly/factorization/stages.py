@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..execution.engine import Engine
-from ..execution.progress import ProgressBar
+from ..execution.progress import ProgressBar, run_under_bar
 from ..execution.task import Record, Task, done_name
 from ..planning.plan import Plan
 from ..planning.sizes import format_bytes
@@ -69,9 +69,8 @@ def run_stages(
             todo = [(index, task) for index, task in enumerate(tasks) if np.isnan(rows[index]).any()]
             if not todo and stage in found:
                 continue
-            bar.start(stage, len(tasks), len(tasks) - len(todo))
             started = time.perf_counter()
-            _run_stage(run, engine, bar, todo, rows)
+            _run_stage(run, engine, bar, stage, todo, rows)
             found[stage] = _summarize(rows, time.perf_counter() - started, len(tasks) - len(todo))
             _log_ended(stage, found[stage], rows[[index for index, _ in todo]])
             run.record_stages(found)
@@ -89,6 +88,7 @@ def _run_stage(
     run: Run,
     engine: Engine,
     bar: ProgressBar,
+    stage: str,
     todo: list[tuple[int, Task[FactorizationJob]]],
     rows: NDArray[np.float64],
 ) -> None:
@@ -103,12 +103,10 @@ def _run_stage(
         if now - said >= SECONDS_BETWEEN_LINES:
             said = now
             fields = {"event": "progress", "tasks": len(rows), "ended": ended}
-            _log_stage(todo[0][1].stage, f"{ended} of {len(rows)} tasks", read, now - started, fields)
-        bar.advance(int(record.bytes_read))
+            _log_stage(stage, f"{ended} of {len(rows)} tasks", read, now - started, fields)
         run.check_right()
 
-    if todo:
-        engine.run(run.job, todo, on_done)
+    run_under_bar(bar, engine, run.job, stage, todo, finished=ended, on_done=on_done)
 
 
 def _log_ended(stage: str, summary: dict[str, Any], rows: NDArray[np.float64]) -> None:

@@ -1,6 +1,7 @@
-"""Which neighbouring factors to multiply together: integers only.
+"""Which neighbouring factors make a segment, one pass over a vector: integers only.
 
-Two neighbours ``(a1, b1, c1, d1)`` and ``(a2, b2, c2, d2)`` of a chainable chain multiply to one factor of pattern
+The factors of a segment are multiplied together, or are applied one after the other, as *layers*. Two neighbours
+``(a1, b1, c1, d1)`` and ``(a2, b2, c2, d2)`` of a chainable chain multiply to one factor of pattern
 ``(a1, b1*d1/d2, c2*a2/a1, d2)``. Two factors of radix two have as many values as their product, of radix four, but are
 two passes over the vector; longer products have more values than their factors.
 """
@@ -9,18 +10,25 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from ..errors import ChainError
 from .chain import Pattern
 
-__all__ = ["Group", "fuse", "fuse_patterns", "groups_for_products", "groups_of_count", "groups_of_stages"]
+__all__ = ["Segment", "fuse", "fuse_patterns", "segments_for_products", "segments_of_count", "segments_with_layers"]
 
 PASS_COST = 0.75
-"""Time of reading and writing an entry of a vector, over that of multiplying by one value of a factor."""
+"""Time of reading and writing an entry of a vector, over that of multiplying by one value of a factor.
 
-MOST_STAGES = 4
-"""Factors of 2 x 2 matrices in a group: rows of more would not stay in the first-level cache."""
+No measurement is recorded. With it, two factors of radix two are multiplied together, and no longer run of them is.
+"""
+
+MOST_LAYERS = 4
+"""Most layers in a segment.
+
+Not tuned. The rows of 64 networks of four layers are 16 KiB of complex128 in each of two buffers, which fit a
+first-level cache of 32 to 48 KiB; those of five layers would not.
+"""
 
 
 def fuse(left: Pattern, right: Pattern) -> Pattern | None:
@@ -34,138 +42,169 @@ def fuse(left: Pattern, right: Pattern) -> Pattern | None:
     return Pattern(a1, b1 * rows, columns * c2, d2)
 
 
-def fuse_patterns(patterns: Sequence[Pattern], groups: Sequence[range]) -> list[Pattern]:
-    """Patterns of the products of groups of neighbours.
+def fuse_patterns(patterns: Sequence[Pattern], segments: Sequence[range]) -> list[Pattern]:
+    """Patterns of the products of segments.
 
     Raises
     ------
     ChainError
-        If a group does not multiply to one factor.
+        If a segment does not multiply to one factor.
     """
-    return [functools.reduce(_product, (patterns[index] for index in group)) for group in groups]
+    return [functools.reduce(_product, (patterns[index] for index in segment)) for segment in segments]
 
 
 def _product(left: Pattern, right: Pattern) -> Pattern:
-    found = fuse(left, right)
-    if found is None:
+    product = fuse(left, right)
+    if product is None:
         raise ChainError(
             f"factors of patterns {left} and {right} do not multiply to one factor; only neighbours of a chainable "
             "chain do"
         )
-    return found
+    return product
 
 
-def groups_for_products(patterns: Sequence[Pattern]) -> list[range]:
-    """Groups of neighbours that are best multiplied together before the chain is applied many times."""
-    return list(_groups_for_products(tuple(patterns)))
-
-
-@functools.lru_cache(maxsize=64)
-def _groups_for_products(patterns: tuple[Pattern, ...]) -> tuple[range, ...]:
-    found = _cheapest(patterns, lambda pattern: pattern.nnz + PASS_COST * sum(pattern.shape))
-    return tuple(min(found.values(), key=lambda pair: pair[0])[1])
-
-
-class Group(NamedTuple):
+class Segment(NamedTuple):
     """Neighbouring factors that are one pass over a vector.
 
     Attributes
     ----------
     factors : range
-        Which they are.
+        Their indices.
     pattern : Pattern
-        Of their product.
+        Pattern of their product.
     distances : tuple of int
-        Where the factors of small 2 x 2 matrices are applied one after the other to ``2**m`` rows at a time: how many
-        of these rows apart are those that each factor combines. Empty where the factors are multiplied together.
+        For factors that are layers, each of small 2 x 2 matrices, which are applied one after the other to ``2**m``
+        rows at a time: how many of these rows apart are those that each layer combines. Empty where the factors are
+        multiplied together.
     """
 
     factors: range
     pattern: Pattern
-    distances: tuple[int, ...]
+    distances: tuple[int, ...] = ()
 
     @property
-    def staged(self) -> bool:
+    def is_layered(self) -> bool:
         """Whether the factors are applied one after the other."""
         return bool(self.distances)
 
 
-def groups_of_stages(patterns: Sequence[Pattern], lanes: int) -> list[Group]:
-    """Groups for kernels that apply 2 x 2 factors one after the other, and ``lanes`` small matrices at a time."""
-    return list(_groups_of_stages(tuple(patterns), lanes))
+def segments_for_products(patterns: Sequence[Pattern]) -> list[range]:
+    """Segments that are best multiplied together before the chain is applied many times."""
+    return list(_segments_for_products(tuple(patterns)))
 
 
 @functools.lru_cache(maxsize=64)
-def _groups_of_stages(patterns: tuple[Pattern, ...], lanes: int) -> tuple[Group, ...]:
-    best: list[tuple[float, list[Group]]] = [(0.0, [])]  # of the first 0, 1, ... factors
-    for end in range(1, len(patterns) + 1):
-        found = []
-        product: Pattern | None = patterns[end - 1]
-        for start in range(end - 1, -1, -1):
-            if product is not None and start < end - 1:
-                pair = fuse(patterns[start], patterns[start + 1])  # see _cheapest
-                product = None if pair is None else fuse(patterns[start], product)
-            whole = None if product is None else Group(range(start, end), product, ())
-            candidates = [group for group in (_staged(range(start, end), patterns), whole) if group is not None]
-            if not candidates:
-                break
-            before, groups = best[start]
-            found += [(before + _cost(group, lanes), [*groups, group]) for group in candidates]
-        best.append(min(found, key=lambda pair: pair[0]))
-    return tuple(best[-1][1])
+def _segments_for_products(patterns: tuple[Pattern, ...]) -> tuple[range, ...]:
+    def choices(factors: range, product: Pattern | None) -> Choices:
+        return _fused(factors, product, lambda pattern: pattern.nnz + PASS_COST * sum(pattern.shape))
+
+    cheapest = min(_cheapest(patterns, choices).values(), key=lambda found: found[0])
+    return tuple(segment.factors for segment in cheapest[1])
 
 
-def _staged(factors: range, patterns: Sequence[Pattern]) -> Group | None:
-    """Group of 2 x 2 factors whose ``d`` are ``d, 2d, 4d, ...`` in any order, None where they are no such group."""
-    chosen = [patterns[index] for index in factors]
-    d, depth = min(pattern.d for pattern in chosen), len(factors)
-    if depth > MOST_STAGES or any((b, c) != (2, 2) for _, b, c, _ in chosen):
-        return None
-    if sorted(pattern.d for pattern in chosen) != [d << k for k in range(depth)]:
-        return None
-    side, a = 1 << depth, min(pattern.a for pattern in chosen)
-    if any(pattern.a * pattern.d * 2 != a * d * side for pattern in chosen):
-        return None
-    return Group(factors, Pattern(a, side, side, d), tuple(pattern.d // d for pattern in chosen))
-
-
-def _cost(group: Group, lanes: int) -> float:
-    a, b, c, d = group.pattern
-    filled = -(-a * d // lanes) * lanes
-    values = b * len(group.distances) if group.staged else b * c
-    return filled * values + PASS_COST * sum(group.pattern.shape)
-
-
-def groups_of_count(patterns: Sequence[Pattern], count: int) -> list[range]:
-    """Split into ``count`` groups of neighbours whose products together have the fewest values.
+def segments_of_count(patterns: Sequence[Pattern], count: int) -> list[range]:
+    """Divide into ``count`` segments whose products together have the fewest values.
 
     Raises
     ------
     ChainError
         If there are fewer factors, or neighbours that would have to be multiplied do not make one factor.
     """
-    found = _cheapest(patterns, lambda pattern: float(pattern.nnz))
+
+    def choices(factors: range, product: Pattern | None) -> Choices:
+        return _fused(factors, product, lambda pattern: float(pattern.nnz))
+
+    found = _cheapest(patterns, choices)
     if count not in found:
         raise ChainError(
             f"n={count} is no number of factors that these {len(patterns)} can be fused to; use one of "
             f"{min(found)} to {max(found)} (only neighbours of a chainable chain multiply to one factor)"
         )
-    return found[count][1]
+    return [segment.factors for segment in found[count][1]]
 
 
-def _cheapest(patterns: Sequence[Pattern], cost: Callable[[Pattern], float]) -> dict[int, tuple[float, list[range]]]:
-    """Cost and groups of the cheapest partition into each number of groups that is possible."""
-    best: list[dict[int, tuple[float, list[range]]]] = [{0: (0.0, [])}]  # of the first 0, 1, ... factors
+def segments_with_layers(patterns: Sequence[Pattern], slots: int) -> list[Segment]:
+    """Segments for kernels that apply 2 x 2 factors as layers, and ``slots`` small matrices at a time."""
+    return list(_segments_with_layers(tuple(patterns), slots))
+
+
+@functools.lru_cache(maxsize=64)
+def _segments_with_layers(patterns: tuple[Pattern, ...], slots: int) -> tuple[Segment, ...]:
+    def choices(factors: range, product: Pattern | None) -> Choices:
+        layers = _layers(factors, patterns)
+        fused = None if product is None else Segment(factors, product)
+        return [(_cost(segment, slots), segment) for segment in (layers, fused) if segment is not None]
+
+    return tuple(_cheapest(patterns, choices, counted=False)[0][1])
+
+
+def _layers(factors: range, patterns: Sequence[Pattern]) -> Segment | None:
+    """Segment of 2 x 2 factors whose ``d`` are ``d, 2d, 4d, ...`` in any order, None where they are no such segment."""
+    chosen = [patterns[index] for index in factors]
+    d, depth = min(pattern.d for pattern in chosen), len(factors)
+    if depth > MOST_LAYERS or any((b, c) != (2, 2) for _, b, c, _ in chosen):
+        return None
+    if sorted(pattern.d for pattern in chosen) != [d << k for k in range(depth)]:
+        return None
+    side, a = 1 << depth, min(pattern.a for pattern in chosen)
+    if any(pattern.a * pattern.d * 2 != a * d * side for pattern in chosen):
+        return None
+    return Segment(factors, Pattern(a, side, side, d), tuple(pattern.d // d for pattern in chosen))
+
+
+def _cost(segment: Segment, slots: int) -> float:
+    """Values that are multiplied, with those that fill up the last ``slots`` matrices, and :data:`PASS_COST`."""
+    a, b, c, d = segment.pattern
+    filled = -(-a * d // slots) * slots
+    values = b * len(segment.distances) if segment.is_layered else b * c
+    return filled * values + PASS_COST * sum(segment.pattern.shape)
+
+
+Choices: TypeAlias = "list[tuple[float, Segment]]"
+"""Cost and segment of each way to make one segment of some neighbours."""
+
+
+def _fused(factors: range, product: Pattern | None, cost: Callable[[Pattern], float]) -> Choices:
+    """Only way for kernels that multiply the factors of a segment together; none where that is impossible."""
+    return [] if product is None else [(cost(product), Segment(factors, product))]
+
+
+def _cheapest(
+    patterns: Sequence[Pattern], choices: Callable[[range, Pattern | None], Choices], *, counted: bool = True
+) -> dict[int, tuple[float, list[Segment]]]:
+    """Find the cheapest partition into segments, by dynamic programming over the first 0, 1, ... factors.
+
+    Parameters
+    ----------
+    patterns : sequence of Pattern
+        Factors from left to right.
+    choices : function
+        Ways to make a segment of a range of factors, whose product has a pattern, or none.
+    counted : bool
+        Whether to find the cheapest partition for every number of segments.
+
+    Returns
+    -------
+    dict
+        Cost and segments for every number of segments that is possible, or for the key 0 unless ``counted``. Of
+        partitions of equal cost, the one whose last segment is shortest.
+    """
+    best: list[dict[int, tuple[float, list[Segment]]]] = [{0: (0.0, [])}]
     for end in range(1, len(patterns) + 1):
-        found: dict[int, tuple[float, list[range]]] = {}
-        product = patterns[end - 1]
+        found: dict[int, tuple[float, list[Segment]]] = {}
+        product: Pattern | None = patterns[end - 1]
         for start in range(end - 1, -1, -1):
-            for count, (before, groups) in best[start].items():
-                total = before + cost(product)
-                if count + 1 not in found or total < found[count + 1][0]:
-                    found[count + 1] = total, [*groups, range(start, end)]
-            if start == 0 or fuse(patterns[start - 1], patterns[start]) is None:
-                break  # where every pair of neighbours multiplies to one factor, so do all of them, in any order
-            product = _product(patterns[start - 1], product)
+            if product is not None and start < end - 1:
+                # Where every pair of neighbours multiplies to one factor, so do all of them, in any order.
+                pair = fuse(patterns[start], patterns[start + 1])
+                product = None if pair is None else fuse(patterns[start], product)
+            ways = choices(range(start, end), product)
+            if not ways:
+                break
+            for cost, segment in ways:
+                for count, (before, segments) in best[start].items():
+                    key, total = count + counted, before + cost
+                    if key not in found or total < found[key][0]:
+                        found[key] = total, [*segments, segment]
         best.append(found)
     return best[-1]

@@ -1,4 +1,4 @@
-"""Which kernels multiply by a chain: the compiled ones where they are installed and suit it, else the plain ones."""
+"""Choice of the kernels that multiply by a chain: compiled where Numba is installed and they suit it, else plain."""
 
 from __future__ import annotations
 
@@ -15,10 +15,16 @@ from . import packed
 __all__ = ["kernels_for"]
 
 LARGEST_FILL = 1.2
-"""Values of panels, over those without the zeros that fill them up, to which they suit a chain."""
+"""Largest ratio of all values in bundles to those without padding at which the compiled kernels suit a chain.
+
+Not tuned. Padding is read and multiplied like values, and the compiled kernels shall not lose more than a fifth by it.
+"""
 
 SMALL = 1 << 13
-"""Values of panels up to which it does not matter."""
+"""Number of values in bundles up to which padding does not matter.
+
+Not tuned. So many values are 64 KiB of float64, which a core reads in microseconds.
+"""
 
 
 def kernels_for(patterns: Sequence[Pattern], dtype: Any) -> Any:
@@ -27,9 +33,9 @@ def kernels_for(patterns: Sequence[Pattern], dtype: Any) -> Any:
     Parameters
     ----------
     patterns : sequence of Pattern
-        Of the factors.
+        Patterns of the factors.
     dtype : dtype
-        Of the factors.
+        Common dtype of the factors.
 
     Notes
     -----
@@ -39,17 +45,17 @@ def kernels_for(patterns: Sequence[Pattern], dtype: Any) -> Any:
     jit = compiled_kernels()
     if jit is None or dtype.char not in "fdFD":
         return packed
-    filled, size = jit.count_values(patterns)
-    return jit if filled <= max(LARGEST_FILL * size, SMALL) else packed
+    padded, used = jit.count_values(patterns)
+    return jit if padded <= max(LARGEST_FILL * used, SMALL) else packed
 
 
 @functools.cache
 def compiled_kernels() -> ModuleType | None:
-    """The compiled kernels; None where Numba is not installed, does not work, or is switched off."""
+    """Package of the compiled kernels; None where Numba is not installed, does not work, or is switched off."""
     if importlib.util.find_spec("numba") is None:
         return None
     try:
         jit = importlib.import_module(".jit", __package__)
-    except ImportError:  # a Numba that does not know this version of NumPy says so by this
+    except ImportError:  # raised by a Numba that does not know this version of NumPy
         return None
     return None if jit.DISABLED else jit

@@ -34,24 +34,26 @@ def fuse_factors(ks_values: Sequence[Array]) -> Array:
     Notes
     -----
     With ``id1 = (t, id2)``, ``ic1 = (s, ir)``, ``ia2 = (ia1, s)`` and ``ib2 = (ir, t)``, where ``ir`` counts up to the
-    rank of the junction, the product has ``v[ia1, (ib1, t), (s, ic2), id2] = sum over ir of v1[ia1, ib1, ic1, id1] *
-    v2[ia2, ib2, ic2, id2]`` (arXiv 2411.04506, proposition 4.5).
+    rank of the junction, the product has (arXiv 2411.04506, proposition 4.5)::
+
+        v[ia1, (ib1, t), (s, ic2), id2] = sum over ir of v1[ia1, ib1, ic1, id1] * v2[ia2, ib2, ic2, id2]    (1)
     """
     return functools.reduce(_fuse_pair, ks_values)
 
 
 def _fuse_pair(left: Array, right: Array) -> Array:
+    """Multiply two neighbours to one factor, by equation (1) of :func:`fuse_factors`."""
     xp = namespace(left)
-    fuse_patterns([Pattern(*left.shape), Pattern(*right.shape)], [range(2)])  # raises
+    fuse_patterns([Pattern(*left.shape), Pattern(*right.shape)], [range(2)])  # raises where they are no neighbours
     (a, b, c1, d1), (a2, _, c, d) = left.shape, right.shape
     s, t = a2 // a, d1 // d
     rank = c1 // s
-    lanes = a * d
+    slots = a * d
     first = xp.permute_dims(xp.reshape(left, (a, b, s, rank, t, d)), (3, 1, 4, 2, 0, 5))
-    first = xp.reshape(first, (rank, b, t, s, 1, lanes))  # products of long axes, however small d is
+    first = xp.reshape(first, (rank, b, t, s, 1, slots))  # products of long axes, however small d is
     second = xp.permute_dims(xp.reshape(right, (a, s, rank, t, c, d)), (2, 3, 1, 4, 0, 5))
-    second = xp.reshape(second, (rank, t, s, c, lanes))
-    total = first[0, ...] * second[0, ...]
+    second = xp.reshape(second, (rank, t, s, c, slots))
+    total = first[0, ...] * second[0, ...]  # (1)
     for k in range(1, rank):
         total = total + first[k, ...] * second[k, ...]
     return xp.permute_dims(xp.reshape(total, (b * t, s * c, a, d)), (2, 0, 1, 3))

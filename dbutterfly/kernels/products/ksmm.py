@@ -1,9 +1,13 @@
 """Multiplication by Kronecker-sparse factors, in any array namespace.
 
 Row ``(ia, ib, id)`` of a factor with pattern ``(a, b, c, d)`` meets the ``c`` columns ``(ia, ic, id)``, so a factor is
-``a*d`` small dense matrices of shape ``(b, c)`` that interleave. Two ways to multiply by all of them at once:
+``a*d`` small dense matrices of shape ``(b, c)`` that interleave::
 
-- ``c`` elementwise products of whole axes, added up: best where the sums are short, since nothing is moved;
+    y[ia, ib, id, :] = sum over ic of values[ia, ib, ic, id] * x[ia, ic, id, :]        (1)
+
+There are two ways to multiply by all of them at once:
+
+- ``c`` elementwise products of whole axes, added up: best where the sums are short, since no entry is moved;
 - one batched matrix product on transposed views: best where ``c`` times the number of columns is large enough to
   repay a call per small matrix.
 """
@@ -20,11 +24,20 @@ __all__ = ["Array", "apply_chain", "apply_factor", "dense_product"]
 Array: TypeAlias = Any
 """An array of any namespace that ``array_api_compat`` knows."""
 
-# Measured with NumPy, 4096 rows and 1 to 64 columns: elementwise products win up to sums of 4 terms, for real numbers
-# with a single column or two, and for complex ones (whose small matrix products are slow) up to about 32 / c columns.
-_LONGEST_SUM = 4
-_REAL_TERMS = 4
-_COMPLEX_TERMS = 32
+LONGEST_SUM = 4
+"""Most terms ``c`` of a sum that is added up elementwise. Measured with NumPy, 4096 rows and 1 to 64 columns."""
+
+REAL_TERMS = 4
+"""Most terms times columns that are added up elementwise, for real numbers: a single column or two.
+
+Measured with NumPy, 4096 rows and 1 to 64 columns.
+"""
+
+COMPLEX_TERMS = 32
+"""Most terms times columns that are added up elementwise, for complex numbers, whose small matrix products are slow.
+
+Measured with NumPy, 4096 rows and 1 to 64 columns: elementwise products win up to about ``32 / c`` columns.
+"""
 
 
 def apply_factor(values: Array, x: Array) -> Array:
@@ -40,7 +53,7 @@ def apply_factor(values: Array, x: Array) -> Array:
     Returns
     -------
     array of dtype ``result_type(values, x)``, shape (a*b*d, k)
-        ``y[ia, ib, id, :] = sum over ic of values[ia, ib, ic, id] * x[ia, ic, id, :]``.
+        The product, equation (1) of the module.
 
     Raises
     ------
@@ -57,8 +70,8 @@ def apply_factor(values: Array, x: Array) -> Array:
     columns = x.shape[1]
     x = xp.reshape(x, (a, c, d, columns))
     is_complex = xp.isdtype(xp.result_type(values, x), "complex floating")
-    terms = _COMPLEX_TERMS if is_complex else _REAL_TERMS
-    multiply = _sum_products if c <= _LONGEST_SUM and c * columns <= terms else _matmul
+    terms = COMPLEX_TERMS if is_complex else REAL_TERMS
+    multiply = _sum_products if c <= LONGEST_SUM and c * columns <= terms else _multiply_matrices
     return xp.reshape(multiply(values, x, xp), (a * b * d, columns))
 
 
@@ -113,7 +126,7 @@ def dense_product(ks_values: Sequence[Array]) -> Array:
 
 
 def _sum_products(values: Array, x: Array, xp: Any) -> Array:
-    """Add up ``c`` elementwise products of shape ``(a, b, d, k)``."""
+    """Equation (1) by ``c`` elementwise products of shape ``(a, b, d, k)``."""
     a, b, c, d = values.shape
     values = xp.reshape(values, (a, b, c, d, 1))
     x = xp.expand_dims(x, axis=1)
@@ -123,7 +136,7 @@ def _sum_products(values: Array, x: Array, xp: Any) -> Array:
     return y
 
 
-def _matmul(values: Array, x: Array, xp: Any) -> Array:
-    """Multiply the ``(b, c)`` matrices by their ``(c, k)`` parts of ``x``; returns a view of shape ``(a, b, d, k)``."""
+def _multiply_matrices(values: Array, x: Array, xp: Any) -> Array:
+    """Equation (1) by products of ``(b, c)`` and ``(c, k)`` matrices; returns a view of shape ``(a, b, d, k)``."""
     y = xp.matmul(xp.permute_dims(values, (0, 3, 1, 2)), xp.permute_dims(x, (0, 2, 1, 3)))
     return xp.permute_dims(y, (0, 2, 1, 3))

@@ -1,35 +1,45 @@
 """Multiplication by a chain of factors that were made ready for it, in any array namespace.
 
-A factor of pattern ``(a, b, c, d)`` is ``a*d`` small matrices; matrix ``(ia, id)`` is *lane* ``ia*d + id``. With lanes
-as the last axis, ``(b, c, a*d)``, the product with one column is a few elementwise products of long, contiguous axes,
-however small ``d`` is. Many columns are multiplied by batched matrix products.
+A factor of pattern ``(a, b, c, d)`` is ``a*d`` small matrices; matrix ``(ia, id)`` has the *slot* ``ia*d + id``. In
+every slot::
 
-:mod:`dbutterfly.kernels.products.jit` has the same two functions, compiled.
+    y[ib] = sum over ic of v[ib, ic] * x[ic]        (1)
+
+With slots as the last axis, ``(b, c, a*d)``, the product with one column is a few elementwise products of long,
+contiguous axes, however small ``d`` is. Many columns are multiplied by batched matrix products.
+
+:mod:`dbutterfly.kernels.products.jit` has compiled versions of :func:`pack` and :func:`multiply`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import array_api_compat
 from array_api_compat import is_cupy_namespace, is_numpy_namespace
 
 from ...structure.chain import Pattern
-from ...structure.fusion import groups_for_products
+from ...structure.fusion import segments_for_products
 from ..backend import Array, namespace
 from .fusion import fuse_factors
 
 __all__ = ["Packed", "multiply", "pack"]
 
 FEW_COLUMNS = 5
-"""Columns below which each is multiplied by itself."""
+"""Number of columns below which each is multiplied by itself. No measurement is recorded."""
 
 LARGE_MATRIX = 256
-"""Entries of a small matrix from which on matrix products are faster than elementwise ones, for one column too."""
+"""Number of entries of a small matrix from which on matrix products serve one column, too.
 
-LANES_AT_A_TIME = 4096
-"""Lanes that are multiplied at a time, so that what is added up stays in the second-level cache."""
+Elementwise products are faster below. No measurement is recorded.
+"""
+
+SLOTS_AT_A_TIME = 4096
+"""Number of slots that are multiplied at a time, so that the sums stay in the second-level cache.
+
+Not tuned. 4096 slots are 64 KiB of complex128 for each row of the small matrices.
+"""
 
 
 class Packed(NamedTuple):
@@ -42,8 +52,8 @@ class Packed(NamedTuple):
     sides : list of (int, int)
         Their ``(a, d)``.
     rows, cols : array of int or None
-        Where the products go, and what they are taken from, by lanes: ``(b, a*d)`` and ``(c, a*d)`` of the first and
-        last factor, flat.
+        Orderings of the rows and columns of the chain by slots, flat: of the shapes ``(b, a*d)`` of the first factor
+        and ``(c, a*d)`` of the last one.
     """
 
     values: list[Array]
@@ -71,19 +81,19 @@ def pack(
     ks_values : sequence of arrays, shapes (a, b, c, d)
         Factors from left to right.
     dtype : dtype
-        Of the namespace, to which they are converted.
+        Dtype of the namespace to which they are converted.
     rows, cols : array of int or None, shapes (M,) and (N,)
         Orderings: the chain multiplies ``x[cols]``, and its products are ``y[rows]``.
     """
     values, sides = [], []
-    for group in groups_for_products([Pattern(*values.shape) for values in ks_values]):
-        factor = fuse_factors([ks_values[index] for index in group])
+    for segment in segments_for_products([Pattern(*values.shape) for values in ks_values]):
+        factor = fuse_factors([ks_values[index] for index in segment])
         xp = namespace(factor)
         a, b, c, d = factor.shape
-        lanes = xp.reshape(xp.permute_dims(factor, (1, 2, 0, 3)), (b, c, a * d))
-        values.append(xp.astype(lanes, dtype))
+        slots = xp.reshape(xp.permute_dims(factor, (1, 2, 0, 3)), (b, c, a * d))
+        values.append(xp.astype(slots, dtype))
         sides.append((a, d))
-    return Packed(values, sides, _by_lanes(rows, sides[0]), _by_lanes(cols, sides[-1]))
+    return Packed(values, sides, _by_slot(rows, sides[0]), _by_slot(cols, sides[-1]))
 
 
 def multiply(
@@ -100,7 +110,7 @@ def multiply(
     out : array of the resulting dtype, shape (m, k), optional
         Where the products go; it must not overlap ``x``.
     transposed, conjugated : bool
-        What becomes of the matrix; both make the adjoint.
+        Whether to multiply by the transpose, and by the conjugate; both make the adjoint.
 
     Returns
     -------
@@ -108,7 +118,7 @@ def multiply(
         ``out`` if it was given.
     """
     xp = namespace(x)
-    factors = list(zip(packed.values, packed.sides, strict=True))
+    factors: Factors = list(zip(packed.values, packed.sides, strict=True))
     gather, scatter = packed.cols, packed.rows
     if transposed:
         factors = [(xp.permute_dims(values, (1, 0, 2)), sides) for values, sides in factors]
@@ -119,11 +129,11 @@ def multiply(
         x = xp.conj(x)
     columns = x.shape[1]
     if columns >= FEW_COLUMNS or columns == 0:
-        y = _many(factors, x, gather, scatter, xp)
+        y = _multiply_columns(factors, x, gather, scatter, xp)
     elif columns == 1:
-        y = _one(factors, x[:, 0], gather, scatter, xp)[:, None]
+        y = _multiply_vector(factors, x[:, 0], gather, scatter, xp)[:, None]
     else:
-        y = xp.stack([_one(factors, x[:, k], gather, scatter, xp) for k in range(columns)], axis=1)
+        y = xp.stack([_multiply_vector(factors, x[:, k], gather, scatter, xp) for k in range(columns)], axis=1)
     if conjugated:
         y = xp.conj(y)
     if out is None:
@@ -132,43 +142,45 @@ def multiply(
     return out
 
 
-Factors = list[tuple[Array, tuple[int, int]]]
+Factors: TypeAlias = list[tuple[Array, tuple[int, int]]]
+"""Values and ``(a, d)`` of factors, in the order in which they are applied."""
 
 
-def _one(factors: Factors, x: Array, gather: Array | None, scatter: Array | None, xp: Any) -> Array:
-    """Multiply one column, the factors in the order in which they are applied."""
+def _multiply_vector(factors: Factors, x: Array, gather: Array | None, scatter: Array | None, xp: Any) -> Array:
+    """Multiply one column."""
     for k, (values, (a, d)) in enumerate(factors):
-        b, c, lanes = values.shape
+        b, c, slots = values.shape
         if k == 0 and gather is not None:
-            x = xp.reshape(xp.take(x, gather, axis=0), (c, lanes))
+            x = xp.reshape(xp.take(x, gather, axis=0), (c, slots))
         else:
-            x = xp.reshape(xp.permute_dims(xp.reshape(x, (a, c, d)), (1, 0, 2)), (c, lanes))
-        y = _large(values, x, xp) if b * c >= LARGE_MATRIX else _small(values, x, xp)
+            x = xp.reshape(xp.permute_dims(xp.reshape(x, (a, c, d)), (1, 0, 2)), (c, slots))
+        y = _matrix_products(values, x, xp) if b * c >= LARGE_MATRIX else _sums_of_products(values, x, xp)
         if k == len(factors) - 1 and scatter is not None:
             return _scatter(xp.reshape(y, (-1,)), scatter, xp)
         x = xp.reshape(xp.permute_dims(xp.reshape(y, (b, a, d)), (1, 0, 2)), (-1,))
     return x
 
 
-def _small(values: Array, x: Array, xp: Any) -> Array:
-    """Add up ``c`` elementwise products, of as many lanes at a time as the cache holds."""
-    b, _, lanes = values.shape
-    y = xp.empty((b, lanes), dtype=xp.result_type(values, x), device=array_api_compat.device(x))
-    add = _add_into if is_numpy_namespace(xp) or is_cupy_namespace(xp) else _add
-    for first in range(0, lanes, LANES_AT_A_TIME):
-        part = slice(first, min(first + LANES_AT_A_TIME, lanes))
+def _sums_of_products(values: Array, x: Array, xp: Any) -> Array:
+    """Add up the ``c`` elementwise products of equation (1), of as many slots at a time as the cache holds."""
+    b, _, slots = values.shape
+    y = xp.empty((b, slots), dtype=xp.result_type(values, x), device=array_api_compat.device(x))
+    add = _add_products_in_place if is_numpy_namespace(xp) or is_cupy_namespace(xp) else _add_products
+    for first in range(0, slots, SLOTS_AT_A_TIME):
+        part = slice(first, min(first + SLOTS_AT_A_TIME, slots))
         add(values[:, :, part], x[:, part], y[:, part], xp)
     return y
 
 
-def _add(values: Array, x: Array, y: Array, xp: Any) -> None:  # noqa: ARG001
+def _add_products(values: Array, x: Array, y: Array, xp: Any) -> None:  # noqa: ARG001
+    """Equation (1) for some slots."""
     y[...] = values[:, 0, :] * x[0, :]
     for k in range(1, values.shape[1]):
         y += values[:, k, :] * x[k, :]
 
 
-def _add_into(values: Array, x: Array, y: Array, xp: Any) -> None:
-    """The same without an array for each product."""
+def _add_products_in_place(values: Array, x: Array, y: Array, xp: Any) -> None:
+    """Equation (1) for some slots, with one array for all products."""
     xp.multiply(values[:, 0], x[0], out=y)
     term = xp.empty_like(y)
     for k in range(1, values.shape[1]):
@@ -176,13 +188,13 @@ def _add_into(values: Array, x: Array, y: Array, xp: Any) -> None:
         y += term
 
 
-def _large(values: Array, x: Array, xp: Any) -> Array:
-    """Batched products of matrices and vectors."""
+def _matrix_products(values: Array, x: Array, xp: Any) -> Array:
+    """Equation (1) by batched products of matrices and vectors."""
     return xp.matmul(xp.permute_dims(values, (2, 0, 1)), xp.permute_dims(x, (1, 0))[:, :, None])[:, :, 0].T
 
 
-def _many(factors: Factors, x: Array, gather: Array | None, scatter: Array | None, xp: Any) -> Array:
-    """Multiply many columns by batched matrix products, the factors in the order in which they are applied."""
+def _multiply_columns(factors: Factors, x: Array, gather: Array | None, scatter: Array | None, xp: Any) -> Array:
+    """Multiply many columns by batched matrix products."""
     columns = x.shape[1]
     for k, (values, (a, d)) in enumerate(factors):
         b, c, _ = values.shape
@@ -191,7 +203,7 @@ def _many(factors: Factors, x: Array, gather: Array | None, scatter: Array | Non
             x = xp.permute_dims(xp.reshape(xp.take(x, gather, axis=0), (c, a, d, columns)), (1, 2, 0, 3))
         else:
             x = xp.permute_dims(xp.reshape(x, (a, c, d, columns)), (0, 2, 1, 3))
-        y = xp.matmul(matrices, x)  # (a, d, b, columns)
+        y = xp.matmul(matrices, x)  # equation (1), shape (a, d, b, columns)
         if k == len(factors) - 1 and scatter is not None:
             return _scatter(xp.reshape(xp.permute_dims(y, (2, 0, 1, 3)), (a * b * d, columns)), scatter, xp)
         x = xp.reshape(xp.permute_dims(y, (0, 2, 1, 3)), (a * b * d, columns))
@@ -199,7 +211,10 @@ def _many(factors: Factors, x: Array, gather: Array | None, scatter: Array | Non
 
 
 def _scatter(y: Array, scatter: Array, xp: Any) -> Array:
-    """Put row k of ``y`` at ``scatter[k]``, by taking what belongs to each place: the standard has no other way."""
+    """Put row k of ``y`` at ``scatter[k]``.
+
+    The array standard has no assignment by index arrays: there, the row that belongs to each place is taken.
+    """
     if is_numpy_namespace(xp) or is_cupy_namespace(xp):
         out = xp.empty_like(y)
         out[scatter] = y
@@ -207,7 +222,8 @@ def _scatter(y: Array, scatter: Array, xp: Any) -> Array:
     return xp.take(y, xp.argsort(scatter), axis=0)
 
 
-def _by_lanes(index: Array | None, sides: tuple[int, int]) -> Array | None:
+def _by_slot(index: Array | None, sides: tuple[int, int]) -> Array | None:
+    """Ordering of rows ``(ia, ib, id)`` as one of ``(ib, ia, id)``: the slots ``(ia, id)`` last."""
     if index is None:
         return None
     xp = namespace(index)

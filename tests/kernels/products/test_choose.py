@@ -20,7 +20,7 @@ def test_compiled_kernels_are_chosen_where_they_suit(dtype):
 
 
 @needs_numba
-def test_half_empty_panels_are_not_chosen():
+def test_half_empty_bundles_are_not_chosen():
     few = [Pattern(1, 200, 200, 5), Pattern(4, 250, 200, 1)]
     assert choose.kernels_for(few, np.dtype("float64")) is packed
 

@@ -16,7 +16,7 @@ CHAINS = {
     "two factors": Chain.monarch((12, 20)),
     "short runs": Chain.chainable((54, 250)),
     "runs of no power of two": Chain([(1, 3, 2, 100), (2, 100, 70, 1)]),
-    "several panels": Chain([(3, 2, 3, 70), (9, 7, 5, 10)]),
+    "several bundles": Chain([(3, 2, 3, 70), (9, 7, 5, 10)]),
     "rank 3": Chain.chainable((96, 64), rank=3),
     "large matrices": Chain([(1, 20, 30, 4), (6, 20, 18, 1)]),
     "scalars": Chain([(5, 1, 1, 3), (1, 1, 1, 15)]),
@@ -130,14 +130,14 @@ def jit():
     return compiled_kernels() or pytest.skip("needs Numba")
 
 
-def test_panels_hold_whole_multiples_of_their_lanes(jit):
-    assert jit.count_values([Pattern(3, 2, 5, 7)]) == (10 * jit.LANES, 210)
-    whole_and_more = [Pattern(2, 3, 2, jit.LANES), Pattern(1, 1, 1, jit.LANES + 1)]
-    assert jit.count_values(whole_and_more) == (14 * jit.LANES, 13 * jit.LANES + 1)
+def test_bundles_hold_whole_multiples_of_their_slots(jit):
+    assert jit.count_values([Pattern(3, 2, 5, 7)]) == (10 * jit.SLOTS, 210)
+    whole_and_more = [Pattern(2, 3, 2, jit.SLOTS), Pattern(1, 1, 1, jit.SLOTS + 1)]
+    assert jit.count_values(whole_and_more) == (14 * jit.SLOTS, 13 * jit.SLOTS + 1)
 
 
-def unit_stages(ready):
-    return [not full for _, _, full in ready.stages]
+def unit_layers(ready):
+    return [not full for _, _, full in ready.layers]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -146,7 +146,7 @@ def test_first_columns_become_ones(jit, dtype):
     factors = [random_array(pattern, dtype, seed) * 0.1 + 1 for seed, pattern in enumerate(chain)]
     factors = [values.astype(dtype) for values in factors]
     ready = jit.pack(factors, np.dtype(dtype))
-    assert unit_stages(ready) == [False] + 7 * [
+    assert unit_layers(ready) == [False] + 7 * [
         True
     ]  # no factor before the first one takes what its rows are divided by
     assert ready.values.nbytes == sum(values.nbytes for values in factors) * 9 // 16
@@ -161,7 +161,7 @@ def test_factors_that_are_no_good_to_divide_by_stay_whole(jit, spoiled, columns)
     for index, place in ((3, (5, 1, 0, 7)), (6, (63, 0, 0, 0))):
         factors[index][place] = spoiled
     ready = jit.pack(factors, np.dtype("float32"))
-    assert unit_stages(ready) == [index not in (0, 3, 6) for index in range(8)]
+    assert unit_layers(ready) == [index not in (0, 3, 6) for index in range(8)]
     wide = [values.astype("float64") for values in factors]
     x = random_array((256, columns), "float32") * np.float32(1e-6)
     for transposed, applied in ((False, wide), (True, [values.swapaxes(1, 2) for values in reversed(wide)])):
@@ -181,7 +181,7 @@ def test_scales_that_add_up_are_cut_off(jit, dtype, scale):
     factors = [(random_array(pattern, dtype, seed) * 0.1 + 1) * scale for seed, pattern in enumerate(chain)]
     factors = [values.astype(dtype) for values in factors]
     ready, x = jit.pack(factors, np.dtype(dtype)), random_array((512, 1), dtype)
-    assert all(unit_stages(ready)[1:]) == (np.finfo(dtype).bits == 64)
+    assert all(unit_layers(ready)[1:]) == (np.finfo(dtype).bits == 64)
     expected = dense_of(factors, None, None) @ x
     np.testing.assert_allclose(
         jit.multiply(ready, x) / scale**9, expected / scale**9, rtol=0, atol=1e4 * np.finfo(dtype).eps
@@ -189,12 +189,12 @@ def test_scales_that_add_up_are_cut_off(jit, dtype, scale):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_stages_in_the_opposite_order_are_grouped_too(jit, dtype):
+def test_layers_in_the_opposite_order_share_segments_too(jit, dtype):
     """As those of an inverse, whose chain is not chainable."""
     patterns = Chain.square_dyadic(512).patterns[::-1]
     factors = [random_array(pattern, dtype, seed) * 0.5 for seed, pattern in enumerate(patterns)]
     ready = jit.pack(factors, np.dtype(dtype))
-    assert len(ready.groups) <= 3
+    assert len(ready.segments) <= 3
     for columns in (1, 40):
         x = random_array((512, columns), dtype)
         matrix = dense_of(factors, None, None)
@@ -212,13 +212,13 @@ def test_blocks_by_themselves_give_the_same_products(monkeypatch, jit, chain, dt
     monkeypatch.setattr(jit.packing, "BLOCK_BYTES", 1 << 30)
     whole = jit.pack(*arguments)
     for depth, order in (whole.one, whole.many):
-        assert (depth, len(order)) == (len(whole.groups), 1)
+        assert (depth, len(order)) == (len(whole.segments), 1)
     monkeypatch.setattr(
         jit.packing, "BLOCK_BYTES", 8192 * np.dtype(dtype).itemsize
     )  # 1024 rows of one column, 256 of many
     blocked = jit.pack(*arguments)
     assert len(blocked.many[1]) > 1
-    assert len(blocked.one[1]) > 1 or chain.shape[0] != chain.shape[1]  # the others have no blocks of whole panels
+    assert len(blocked.one[1]) > 1 or chain.shape[0] != chain.shape[1]  # the others have no blocks of whole bundles
     for transposed in (False, True):
         for columns in (1, 40):
             x = random_array((chain.shape[not transposed], columns), dtype)

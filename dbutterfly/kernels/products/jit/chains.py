@@ -1,8 +1,8 @@
 """Compiled products with a whole chain: one column, or many columns that share the values.
 
-The last ``depth`` groups of a chain are block diagonal, with as many equal blocks as ``order`` has entries. Each block
-goes through all of them in ``local`` buffers, which stay in the second-level cache; the other groups take all rows at a
-time, in ``work`` buffers.
+The last ``depth`` segments of a chain are block diagonal, with as many equal blocks as ``order`` has entries. Each
+block goes through all of them in ``local`` buffers, which stay in the second-level cache. The other segments take all
+rows at a time, in ``work`` buffers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .blocks import columns_of_block, vector_of_block
+from .blocks import multiply_columns, multiply_vector
 from .compiler import ONE, STAMP, TWO, ZERO, array_type, compile_loop, number_type, types
 
 __all__ = ["chain_product"]
@@ -20,18 +20,18 @@ __all__ = ["chain_product"]
 
 @functools.cache
 def chain_product(char: str, many: bool) -> Any:
-    """Compiled product for one of the dtypes "fdFD": when it is first wanted, and kept on disk from then on."""
+    """Compiled product for one of the dtypes "fdFD", compiled on first use and kept on disk from then on."""
     planes, stamp = (TWO if char in "FD" else ONE), STAMP
 
     def product(  # type: ignore[no-untyped-def]
-        values, groups, stages, x, gather, out, scatter, work, panel, transposed, sign, local, depth, order, width,
+        values, segments, layers, x, gather, out, scatter, work, scratch, transposed, sign, local, depth, order, width,
         column, w,
     ):  # fmt: skip
-        if stamp == ZERO:
+        if stamp == ZERO:  # never: it keeps the stamp among the constants of the closure
             return
-        chain, ends = (values, groups, stages), (x, gather, out, scatter)
+        chain, ends = (values, segments, layers), (x, gather, out, scatter)
         how, part = (transposed, sign, planes), (width, column, w)
-        count = np.uint64(groups.shape[0])
+        count = np.uint64(segments.shape[0])
         middle = count - depth if transposed else depth
         for half in range(2):
             begin, end = (ZERO, middle) if half == 0 else (middle, count)
@@ -43,17 +43,17 @@ def chain_product(char: str, many: bool) -> Any:
                     src = local[(k + ONE) % TWO] if near_in else work[(k + ONE) % TWO]
                     dst = local[k % TWO] if near_out else work[k % TWO]
                     place = k, piece, pieces, near_in, near_out
-                    staged = groups[k if transposed else count - ONE - k, 7] > ZERO
-                    # Which call it is stands in the code, so that each is compiled for itself, in registers of its own.
+                    layered = segments[k if transposed else count - ONE - k, 7] > ZERO
+                    # Each call passes a constant, so that both versions are compiled, each with registers of its own.
                     if many:
-                        if staged:
-                            columns_of_block(chain, ends, src, dst, panel, how, place, part, True)
+                        if layered:
+                            multiply_columns(chain, ends, src, dst, scratch, how, place, part, True)
                         else:
-                            columns_of_block(chain, ends, src, dst, panel, how, place, part, False)
-                    elif staged:
-                        vector_of_block(chain, ends, src, dst, panel, how, place, True)
+                            multiply_columns(chain, ends, src, dst, scratch, how, place, part, False)
+                    elif layered:
+                        multiply_vector(chain, ends, src, dst, scratch, how, place, True)
                     else:
-                        vector_of_block(chain, ends, src, dst, panel, how, place, False)
+                        multiply_vector(chain, ends, src, dst, scratch, how, place, False)
 
     number, index = number_type(char), array_type(types.int64, readonly=True)
     read, write, buffer = array_type(number, readonly=True), array_type(number), array_type(number, 2)

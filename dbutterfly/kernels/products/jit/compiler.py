@@ -1,8 +1,10 @@
-"""How Numba compiles the loops: options, constants, signatures. With the loops, all that knows of Numba.
+"""Options, constants and signatures with which Numba compiles the loops. Only this package imports Numba.
 
 Two things make vector instructions of the innermost loops. Offsets are unsigned: for signed ones Numba also compiles
 the wrapping of negative indices. And what a loop reads lies a constant number of entries apart where that can be: the
 compiler checks places of unknown distance for overlap, pair by pair, and gives up when there are too many.
+
+The inlined loops take up to 17 arguments, arrays and offsets, one by one: an argument of an inlined loop costs nothing.
 """
 
 from __future__ import annotations
@@ -20,48 +22,55 @@ __all__ = [
     "COLUMNS",
     "DISABLED",
     "FOUR",
-    "LANES",
     "N_COLUMNS",
-    "N_LANES",
+    "N_SLOTS",
     "ONE",
+    "SLOTS",
     "STAMP",
     "THREE",
     "TWO",
     "ZERO",
     "array_type",
-    "called",
     "compile_loop",
-    "inlined",
+    "inline",
     "number_type",
+    "subroutine",
     "types",
 ]
 
 DISABLED = bool(numba.config.DISABLE_JIT)
 """Whether Numba's own switch, the environment variable ``NUMBA_DISABLE_JIT``, is on."""
 
-LANES = 64
-"""Small matrices in a panel: twice as many are no faster, half as many take a tenth more time."""
+SLOTS = 64
+"""Number of slots in a bundle. Measured: twice as many are no faster, half as many take a tenth more time."""
 
 COLUMNS = 32
-"""Columns that go through all factors together."""
+"""Number of columns that go through all factors together.
+
+Not tuned. Rows of 32 columns are whole cache lines, 128 bytes or more, and leave room for many rows in a cache.
+"""
 
 ZERO, ONE, TWO, THREE, FOUR = (np.uint64(k) for k in range(5))
-N_LANES, N_COLUMNS = np.uint64(LANES), np.uint64(COLUMNS)
+N_SLOTS, N_COLUMNS = np.uint64(SLOTS), np.uint64(COLUMNS)
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
 
-inlined = numba.njit(forceinline=True, **_OPTIONS)
-"""Decorator of the loops that are compiled as a part of what calls them."""
+inline = numba.njit(forceinline=True, **_OPTIONS)
+"""Decorator of loops that are compiled as a part of each caller."""
 
-called = numba.njit(**_OPTIONS)
-"""Decorator of the loops that are compiled once, and called: that takes some nanoseconds each time."""
+subroutine = numba.njit(**_OPTIONS)
+"""Decorator of loops that are compiled once; a call of them takes some nanoseconds."""
 
-_LOOPS = ("blocks", "chains", "compiler", "dense", "filling", "panels", "stages")
+_LOOPS = ("blocks", "bundles", "chains", "compiler", "dense", "filling", "layers")
 _SOURCES = b"".join((Path(__file__).parent / f"{name}.py").read_bytes() for name in _LOOPS)
 
 STAMP = np.uint64(int.from_bytes(hashlib.blake2b(_SOURCES, digest_size=7).digest(), "big"))
-"""Digest of the sources of all loops. Numba's cache on disk knows of changes to the file of the called function, and to
-the constants of its closure: functions that are compiled by :func:`compile_loop` have this among them."""
+"""Digest of the sources of all loops.
+
+Numba's cache on disk notices a change to the file of the called function and to the constants of its closure, but not
+to the files of the functions inlined into it. Functions compiled by :func:`compile_loop` hold this constant, so that a
+change to any of the files makes them stale.
+"""
 
 
 def number_type(char: str) -> Any:
@@ -77,7 +86,7 @@ def array_type(number: Any, ndim: int = 1, *, readonly: bool = False) -> Any:
 def compile_loop(function: Callable[..., Any], returns: Any, arguments: Sequence[Any]) -> Any:
     """Compile a closure that holds :data:`STAMP`, and keep it on disk.
 
-    The signature is explicit: arrays that are read-only need no second version, and no call looks for a version.
+    The signature is explicit: arrays that are read-only need no second version, and no call searches for a version.
     """
     try:
         return numba.njit(returns(*arguments), cache=True, **_OPTIONS)(function)

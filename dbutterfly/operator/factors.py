@@ -13,7 +13,7 @@ from ..kernels.factors.rounding import round_product
 from ..kernels.products.fusion import fuse_factors
 from ..kernels.products.ksmm import dense_product
 from ..structure.chain import Chain
-from ..structure.fusion import groups_of_count
+from ..structure.fusion import segments_of_count
 from .checks import SUPPORTED, Index
 
 __all__ = [
@@ -50,7 +50,7 @@ def chainable_factors(ks_values: Sequence[NDArray[Any]], chain: Chain) -> tuple[
 
 def fuse_neighbours(ks_values: Sequence[NDArray[Any]], chain: Chain, n: int) -> list[NDArray[Any]]:
     """Multiply neighbours together until ``n`` factors are left; see :meth:`dbutterfly.ButterflyOperator.fuse`."""
-    groups = groups_of_count(chain.patterns, n)
+    groups = segments_of_count(chain.patterns, n)
     return [np.ascontiguousarray(fuse_factors([ks_values[index] for index in group])) for group in groups]
 
 

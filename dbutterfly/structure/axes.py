@@ -1,4 +1,4 @@
-"""How one side of a matrix, as it is stored, falls into groups and chunks.
+"""Sides of a matrix: how each, as it is stored, falls into groups and chunks.
 
 A cut of the chain (see :mod:`dbutterfly.structure.chain`) groups the rows, and the columns, of the matrix in standard
 order. Where the members of a group lie in storage depends on the ordering of the side::
@@ -86,7 +86,7 @@ class Axis:
     group_order : array of int, shape (groups,), or None
         Storage number of each group in standard order; None where they agree.
     member_order : array of int, shape (members,), or None
-        The same for the members of a group.
+        Storage number of each member of a group in standard order; None where they agree.
     index : array of int, shape (length,), or None
         For a scattered side: positions in storage, group after group.
     edges : array of int or None

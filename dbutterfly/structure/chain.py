@@ -1,4 +1,4 @@
-"""Patterns, chains and split trees of Kronecker-sparse factors: integers only, no arrays.
+"""Patterns and chains of Kronecker-sparse factors: integers only, no arrays.
 
 A *pattern* ``(a, b, c, d)`` is the support ``I_a (x) 1_{b x c} (x) I_d`` of a sparse matrix of shape
 ``(a*b*d, a*c*d)``; its nonzeros are held in a 4-D array ``ks_values[a, b, c, d]``. A *chain* is a list of patterns,
@@ -19,13 +19,12 @@ seen as ``Z.reshape(p, u, q, v)``, each ``Z[:, rl, ch, :]`` is one of them::
         +-------------+-------------+
 
 The left parts of all blocks are again matrices to be factorized, by the patterns up to ``s``, and the right parts by
-the patterns after ``s``: a binary *tree* over the factors says where to cut next.
+the patterns after ``s``: a binary tree over the factors (:mod:`.tree`) says where to cut next.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 from ..errors import ChainError
-from .digits import divisors_of, gather_leaf, merge_digits, middle_divisor, prime_factors
+from .known_chains import chainable_digits, monarch_patterns, patterns_of_digits, square_dyadic_patterns
 
 __all__ = ["Chain", "Cut", "Pattern"]
 
@@ -140,7 +139,7 @@ class Cut(NamedTuple):
 
 @dataclass(frozen=True)
 class Chain:
-    """A list of patterns, left to right, whose factors multiply to one matrix.
+    """Sequence of patterns, left to right, whose factors multiply to one matrix.
 
     Parameters
     ----------
@@ -244,22 +243,22 @@ class Chain:
     def cut(self, position: int) -> tuple[Cut, Chain, Chain]:
         """Split a dense chain after its first ``position`` factors.
 
-        Parameters
-        ----------
-        position : int
-            From 1 to ``len(self) - 1``.
+                Parameters
+                ----------
+                position : int
+                    From 1 to ``len(self) - 1``.
 
-        Returns
-        -------
-        split : Cut
-            Sizes ``p, u, q, v`` and the rank of the blocks.
-        left, right : Chain
-            Dense chains of shape ``(p, q*rank)``, to be used ``u`` times, and ``(u*rank, v)``, to be used ``q`` times.
+                Returns
+                -------
+                        cut : Cut
+                            Sizes ``p, u, q, v`` and the rank of the blocks.
+                left, right : Chain
+                    Dense chains of shape ``(p, q*rank)``, to be used ``u`` times, and ``(u*rank, v)``, to be used ``q`` times.
 
-        Raises
-        ------
-        ChainError
-            If the chain is not chainable or ``position`` is out of range.
+                Raises
+                ------
+                ChainError
+                    If the chain is not chainable or ``position`` is out of range.
         """
         ranks = self._junction_ranks()
         if not 1 <= position < len(self):
@@ -281,16 +280,7 @@ class Chain:
         rank : int
             At least 1. Above the digits at an end, some of it is redundant.
         """
-        m, n, last = self.row_radices, self.col_radices, len(self) - 1
-        return Chain(
-            (
-                math.prod(n[:level]),
-                m[level] * (1 if level == 0 else rank),
-                n[level] * (1 if level == last else rank),
-                math.prod(m[level + 1 :]),
-            )
-            for level in range(len(self))
-        )
+        return Chain(patterns_of_digits(self.row_radices, self.col_radices, rank))
 
     def _junction_ranks(self) -> tuple[int, ...]:
         if self.ranks is None:
@@ -323,15 +313,7 @@ class Chain:
         ChainError
             If ``n`` is not a power of two, at least 1, or the shape is not square.
         """
-        rows, cols = _check_shape(n, "n")
-        if rows != cols or rows & (rows - 1):
-            raise ChainError(
-                f"n={n!r} is not the size of a square matrix with a power of two rows; "
-                f"Chain.chainable(({rows}, {cols})) builds a chain for this shape"
-            )
-        levels = max(rows.bit_length() - 1, 1)
-        radix = min(rows, 2)
-        return cls([(2**level, radix, radix, max(rows >> (level + 1), 1)) for level in range(levels)])
+        return cls(square_dyadic_patterns(n))
 
     @classmethod
     def monarch(cls, shape: tuple[int, int], p: int | None = None, q: int | None = None) -> Chain:
@@ -349,13 +331,7 @@ class Chain:
         ChainError
             If ``p`` does not divide M or ``q`` does not divide N.
         """
-        rows, cols = _check_shape(shape, "shape")
-        p = middle_divisor(rows) if p is None else p
-        q = middle_divisor(cols) if q is None else q
-        for name, divisor, size in (("p", p, rows), ("q", q, cols)):
-            if divisor < 1 or size % divisor:
-                raise ChainError(f"{name}={divisor} does not divide {size}; the divisors are {divisors_of(size)}")
-        return cls([(1, p, q, rows // p), (q, rows // p, cols // q, 1)])
+        return cls(monarch_patterns(shape, p, q))
 
     @classmethod
     def chainable(
@@ -394,23 +370,8 @@ class Chain:
         ``(n_1...n_(l-1), m_l*r, n_l*r, m_(l+1)...m_J)``, without the ``r`` at the two outer ends (arXiv 2411.04506,
         lemma 4.25).
         """
-        rows, cols = _check_shape(shape, "shape")
-        if rank < 1:
-            raise ChainError(f"rank={rank} is not positive; the smallest rank is 1")
-        leaf = rank if leaf is None else leaf
-        if leaf < 1:
-            raise ChainError(f"leaf={leaf} is not positive; the default is the rank, {rank}")
-        if rank > min(rows, cols):
-            raise ChainError(f"rank={rank} exceeds the smaller side of {rows} x {cols}")
-        row_primes = gather_leaf(prime_factors(rows), leaf)
-        col_primes = gather_leaf(prime_factors(cols)[::-1], leaf)[::-1]
-        if balanced:
-            row_primes = gather_leaf(row_primes[::-1], leaf)[::-1]
-            col_primes = gather_leaf(col_primes, leaf)
-        digits = min(len(row_primes), len(col_primes))
-        m, n = merge_digits(row_primes, digits), merge_digits(col_primes, digits)
-        plain = cls((math.prod(n[:k]), m[k], n[k], math.prod(m[k + 1 :])) for k in range(digits))
-        return plain.of_rank(rank)
+        m, n = chainable_digits(shape, rank, leaf, balanced)
+        return cls(patterns_of_digits(m, n, rank))
 
 
 def _check_pattern(pattern: Sequence[int]) -> Pattern:
@@ -421,14 +382,3 @@ def _check_pattern(pattern: Sequence[int]) -> Pattern:
     if len(values) != 4 or min(values) < 1:
         raise ChainError(f"pattern {pattern!r} is not four positive integers (a, b, c, d)")
     return Pattern(*values)
-
-
-def _check_shape(shape: int | tuple[int, int], name: str) -> tuple[int, int]:
-    sides = shape if isinstance(shape, Sequence) else (shape, shape)
-    try:
-        rows, cols = (operator.index(side) for side in sides)
-    except (TypeError, ValueError):
-        raise ChainError(f"{name}={shape!r} is not a size or a pair of sizes") from None
-    if rows < 1 or cols < 1:
-        raise ChainError(f"{name}={shape!r} has an empty side; both must be at least 1")
-    return rows, cols

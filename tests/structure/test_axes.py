@@ -83,7 +83,7 @@ def test_positions_of_all_groups_are_all_positions(axis):
 # ---------------------------------------------------------------- parts
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(axes_with_range())
 def test_parts_fill_the_buffer_once_and_share_no_chunk(case):
     axis, first, last = case

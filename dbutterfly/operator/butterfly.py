@@ -74,6 +74,7 @@ class ButterflyOperator(FactorOperator):
     Examples
     --------
     >>> import numpy as np
+    >>> from dbutterfly import ButterflyOperator, Chain
     >>> h = np.array([[1.0, 1.0], [1.0, -1.0]])
     >>> hadamard = ButterflyOperator([np.broadcast_to(h[:, :, None], pattern) for pattern in Chain.square_dyadic(4)])
     >>> hadamard @ np.array([1.0, 2.0, 0.0, 0.0])

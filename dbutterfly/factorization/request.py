@@ -68,7 +68,7 @@ class Request:
         """Request with the chain to which the tolerance has led."""
         return replace(self, found_chain=chain)
 
-    def continuing(self, earlier: Manifest | None) -> Request:
+    def with_chain_of(self, earlier: Manifest | None) -> Request:
         """Request that continues a run: with a tolerance, its chain is taken over, and need not be looked for."""
         if self.tol is None or earlier is None or earlier.tol != self.tol:
             return self

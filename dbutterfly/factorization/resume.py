@@ -116,7 +116,7 @@ def open_run(
     StoreBusyError
         If another process is at work in it.
     """
-    plan = request.continuing(None if stored is None else stored.manifest).plan(source, engine)
+    plan = request.with_chain_of(None if stored is None else stored.manifest).plan(source, engine)
     if request.sweeps:
         check_sweeps(plan)
     if store is None:
@@ -143,7 +143,7 @@ def open_run(
             return
         if resume:
             _check_chunks(source, stored)
-            plan = request.continuing(stored.manifest).plan(source, engine, earlier=stored.manifest)
+            plan = request.with_chain_of(stored.manifest).plan(source, engine, earlier=stored.manifest)
         else:
             stored.restart(manifest)
         if request.identified is not None:

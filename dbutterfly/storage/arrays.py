@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..errors import StoreError
 from .places import as_store, holds_objects, is_remote, retry_at
-from .retries import failing_as, retry
+from .retries import as_store_error, retry
 
 __all__ = ["UNFINISHED", "create_array", "is_shared", "occupant", "read_array", "write_range"]
 
@@ -57,7 +57,7 @@ def create_array(
     if found is not None and not overwrite:
         raise StoreError(f"store={store!r} already holds a Zarr {found}; pass overwrite=True to replace it")
     place = as_store(store, argument="store")
-    with failing_as(f"no array can be created at store={store!r}"):
+    with as_store_error(f"no array can be created at store={store!r}"):
         return zarr.create_array(
             place,
             shape=shape,
@@ -77,7 +77,7 @@ def read_array(store: Any) -> NDArray[Any]:
         If there is none or it cannot be read.
     """
     place = as_store(store, read_only=True, argument="store")
-    with failing_as(f"store={store!r} holds no readable Zarr array"):
+    with as_store_error(f"store={store!r} holds no readable Zarr array"):
         return retry_at(place, "read", lambda: np.asarray(zarr.open_array(place, mode="r")[...]))
 
 
@@ -98,7 +98,7 @@ def write_range(array: zarr.Array[Any], selection: tuple[slice, ...], values: ND
     def put() -> None:
         array[selection] = values
 
-    with failing_as(f"cannot write {array.store_path}"):
+    with as_store_error(f"cannot write {array.store_path}"):
         retry(put, describe=f"writing {array.store_path}", remote=is_remote(array))
 
 
@@ -112,7 +112,7 @@ def occupant(store: Any) -> Literal["array", "group", "other files"] | None:
     """
     place = as_store(store, read_only=True, argument="store")
     try:
-        with failing_as(
+        with as_store_error(
             f"store={store!r} cannot be opened", "name a path, a URL or a Zarr store", but=(FileNotFoundError,)
         ):
             node = retry_at(place, "open", lambda: zarr.open(place, mode="r"))

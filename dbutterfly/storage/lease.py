@@ -23,7 +23,7 @@ import psutil
 from ..errors import StoreBusyError, StoreError
 from . import lease_object
 from .lease_object import object_of
-from .retries import failing_as, reason
+from .retries import as_store_error, reason
 
 __all__ = ["Lease"]
 
@@ -66,7 +66,7 @@ class Lease:
         self._lost = threading.Event()
         self._ended = threading.Event()
         _of_this_process.add(self._mine["token"])
-        with failing_as(f"store {self._name} cannot be written"):
+        with as_store_error(f"store {self._name} cannot be written"):
             try:
                 self._acquire()
             except StoreError:
@@ -94,7 +94,7 @@ class Lease:
 
         It comes before what cannot be undone: after a long sleep, this may run before the heart beats again.
         """
-        with failing_as(f"store {self._name} cannot be read"):
+        with as_store_error(f"store {self._name} cannot be read"):
             held = self._object.read()
         if held is None or held["token"] != self._mine["token"]:
             self._lost.set()

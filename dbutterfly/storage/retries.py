@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from ..errors import InputError, StoreError
 
-__all__ = ["TIMEOUT_VARIABLE", "failing_as", "may_pass", "reason", "retry", "storage_timeout"]
+__all__ = ["TIMEOUT_VARIABLE", "as_store_error", "may_pass", "reason", "retry", "storage_timeout"]
 
 TIMEOUT_VARIABLE = "DBUTTERFLY_STORAGE_TIMEOUT"
 """Environment variable: seconds after which a storage that does not answer is given up."""
@@ -115,7 +115,7 @@ def retry(
 
 
 @contextlib.contextmanager
-def failing_as(what: str, remedy: str = "", *, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def as_store_error(what: str, remedy: str = "", *, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Raise an error of storage as a StoreError that says what could not be done.
 
     Parameters

@@ -29,7 +29,7 @@ from .arrays import occupant
 from .lease import Lease
 from .manifest import FORMAT, Manifest, Sides, index_arrays
 from .places import as_store, retry_at
-from .retries import failing_as
+from .retries import as_store_error
 from .workspace import CHECKSUM, Workspace, ZarrWorkspace
 
 __all__ = ["RunStore"]
@@ -85,7 +85,7 @@ class RunStore:
             )
         place, manifest = as_store(store, argument="store"), replace(manifest, epoch=_new_epoch())
         attributes: dict[str, Any] = {KEY: manifest.to_json()}
-        with failing_as(f"store={store!r} cannot be written"):
+        with as_store_error(f"store={store!r} cannot be written"):
             group = retry_at(place, "create", lambda: zarr.open_group(place, mode="a", attributes=attributes))
         return cls(group, manifest)
 
@@ -101,7 +101,7 @@ class RunStore:
         place = as_store(store, read_only=mode == "r", argument="store")
         nothing = (FileNotFoundError, zarr.errors.ContainsArrayError, KeyError)
         try:
-            with failing_as(f"store={store!r} cannot be opened", but=nothing):
+            with as_store_error(f"store={store!r} cannot be opened", but=nothing):
                 group = retry_at(place, "open", lambda: zarr.open_group(place, mode=mode))
         except nothing:
             return None
@@ -181,7 +181,7 @@ class RunStore:
         StoreError
             If that fails, again and again where the store is remote.
         """
-        with failing_as(f"cannot {what} store {self.group.store_path}"):
+        with as_store_error(f"cannot {what} store {self.group.store_path}"):
             retry_at(self.group.store, what, call)
 
     def _put_manifest(self, manifest: Manifest) -> None:

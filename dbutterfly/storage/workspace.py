@@ -22,7 +22,7 @@ from zarr.codecs import Crc32cCodec
 from ..errors import CheckpointError
 from .codecs import compiled_codecs, own_codecs
 from .places import is_remote
-from .retries import failing_as, may_pass, reason, retry
+from .retries import as_store_error, may_pass, reason, retry
 
 __all__ = ["CHECKSUM", "MemoryWorkspace", "Selection", "Workspace", "ZarrWorkspace"]
 
@@ -145,7 +145,7 @@ class ZarrWorkspace:
                 )
                 return None
 
-        with failing_as(f"cannot create {self._name(name)}", CALL_AGAIN, but=(CheckpointError,)):
+        with as_store_error(f"cannot create {self._name(name)}", CALL_AGAIN, but=(CheckpointError,)):
             try:
                 found = retry(create, describe=f"creating {self._name(name)}", remote=self._remote)
             except _DAMAGE as error:
@@ -205,7 +205,7 @@ class ZarrWorkspace:
         def write() -> None:
             self._array(name, compiled=False)[selection] = values
 
-        with failing_as(f"cannot write {self._name(name)}", CALL_AGAIN):
+        with as_store_error(f"cannot write {self._name(name)}", CALL_AGAIN):
             retry(write, describe=f"writing {self._name(name)}", remote=self._remote)
 
     def _read_or_damage(self, name: str, selection: Selection) -> NDArray[Any]:
@@ -226,7 +226,7 @@ class ZarrWorkspace:
             array = self._array(name)
             return (array if _is_whole(array, selection) else self._array(name, compiled=False))[selection]
 
-        with failing_as(f"cannot read {self._name(name)}", CALL_AGAIN, but=(_Damage,)):
+        with as_store_error(f"cannot read {self._name(name)}", CALL_AGAIN, but=(_Damage,)):
             try:
                 return np.asarray(retry(read, describe=f"reading {self._name(name)}", remote=self._remote))
             except _DAMAGE as error:

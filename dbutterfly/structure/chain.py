@@ -243,22 +243,22 @@ class Chain:
     def cut(self, position: int) -> tuple[Cut, Chain, Chain]:
         """Split a dense chain after its first ``position`` factors.
 
-                Parameters
-                ----------
-                position : int
-                    From 1 to ``len(self) - 1``.
+        Parameters
+        ----------
+        position : int
+            From 1 to ``len(self) - 1``.
 
-                Returns
-                -------
-                        cut : Cut
-                            Sizes ``p, u, q, v`` and the rank of the blocks.
-                left, right : Chain
-                    Dense chains of shape ``(p, q*rank)``, to be used ``u`` times, and ``(u*rank, v)``, to be used ``q`` times.
+        Returns
+        -------
+                cut : Cut
+                    Sizes ``p, u, q, v`` and the rank of the blocks.
+        left, right : Chain
+            Dense chains of shape ``(p, q*rank)``, to be used ``u`` times, and ``(u*rank, v)``, to be used ``q`` times.
 
-                Raises
-                ------
-                ChainError
-                    If the chain is not chainable or ``position`` is out of range.
+        Raises
+        ------
+        ChainError
+            If the chain is not chainable or ``position`` is out of range.
         """
         ranks = self._junction_ranks()
         if not 1 <= position < len(self):

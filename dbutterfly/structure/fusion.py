@@ -96,7 +96,7 @@ def segments_for_products(patterns: Sequence[Pattern]) -> list[range]:
 @functools.lru_cache(maxsize=64)
 def _segments_for_products(patterns: tuple[Pattern, ...]) -> tuple[range, ...]:
     def choices(factors: range, product: Pattern | None) -> Choices:
-        return _fused(factors, product, lambda pattern: pattern.nnz + PASS_COST * sum(pattern.shape))
+        return _fuse_choices(factors, product, lambda pattern: pattern.nnz + PASS_COST * sum(pattern.shape))
 
     cheapest = min(_cheapest(patterns, choices).values(), key=lambda found: found[0])
     return tuple(segment.factors for segment in cheapest[1])
@@ -112,7 +112,7 @@ def segments_of_count(patterns: Sequence[Pattern], count: int) -> list[range]:
     """
 
     def choices(factors: range, product: Pattern | None) -> Choices:
-        return _fused(factors, product, lambda pattern: float(pattern.nnz))
+        return _fuse_choices(factors, product, lambda pattern: float(pattern.nnz))
 
     found = _cheapest(patterns, choices)
     if count not in found:
@@ -164,7 +164,7 @@ Choices: TypeAlias = "list[tuple[float, Segment]]"
 """Cost and segment of each way to make one segment of some neighbours."""
 
 
-def _fused(factors: range, product: Pattern | None, cost: Callable[[Pattern], float]) -> Choices:
+def _fuse_choices(factors: range, product: Pattern | None, cost: Callable[[Pattern], float]) -> Choices:
     """Only way for kernels that multiply the factors of a segment together; none where that is impossible."""
     return [] if product is None else [(cost(product), Segment(factors, product))]
 

@@ -13,7 +13,7 @@ import pytest
 import zarr
 
 from dbutterfly.errors import InputError, StoreError
-from dbutterfly.storage.retries import failing_as, may_pass, reason, retry, storage_timeout
+from dbutterfly.storage.retries import as_store_error, may_pass, reason, retry, storage_timeout
 
 obstore_exceptions = pytest.importorskip("obstore").exceptions
 
@@ -159,13 +159,13 @@ def test_reasons_are_one_line() -> None:
 
 def test_an_error_of_storage_says_what_could_not_be_done():
     told = pytest.raises(StoreError, match=r"^cannot write store run\.zarr: OSError: no space; free some$")
-    with told as caught, failing_as("cannot write store run.zarr", "free some"):
+    with told as caught, as_store_error("cannot write store run.zarr", "free some"):
         raise OSError("no space")
     assert isinstance(caught.value.__cause__, OSError)
 
 
 @pytest.mark.parametrize("error", [StoreError("told already"), FileNotFoundError("not there")])
 def test_what_is_told_already_or_asked_for_passes(error):
-    with pytest.raises(type(error), match=str(error)) as caught, failing_as("cannot", but=(FileNotFoundError,)):
+    with pytest.raises(type(error), match=str(error)) as caught, as_store_error("cannot", but=(FileNotFoundError,)):
         raise error
     assert caught.value is error

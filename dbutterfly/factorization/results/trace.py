@@ -81,11 +81,11 @@ def residual_map(energy: NDArray[np.float64], discarded: NDArray[np.float64], ce
     cells : int
         Most cells on a side.
     """
-    whole, lost = (_summed(np.maximum(array, 0), cells) for array in (energy, discarded))
+    whole, lost = (_sum_cells(np.maximum(array, 0), cells) for array in (energy, discarded))
     return np.sqrt(np.divide(lost, whole, out=np.zeros_like(whole), where=whole > 0))
 
 
-def _summed(array: NDArray[np.float64], cells: int) -> NDArray[np.float64]:
+def _sum_cells(array: NDArray[np.float64], cells: int) -> NDArray[np.float64]:
     for axis, size in enumerate(array.shape):
         starts = np.arange(min(cells, size)) * size // min(cells, size)
         array = np.add.reduceat(array, starts, axis=axis)

@@ -118,9 +118,14 @@ class ButterflyOperator(FactorOperator):
         Parameters
         ----------
         x : array, scalar or LinearOperator
-            Arrays are multiplied as by :meth:`apply`. A number scales a factor, and another ButterflyOperator appends
-            its factors, if the orderings between the two cancel: both give a ButterflyOperator. Other operators give
-            what SciPy gives.
+            What the matrix is multiplied by.
+
+        Returns
+        -------
+        array or LinearOperator
+            Of an array, its product, as :meth:`apply` gives it. Of a number, a ButterflyOperator with a scaled factor.
+            Of a ButterflyOperator, one with the factors of both, if the orderings between the two cancel. Of any other
+            operator, what SciPy gives.
         """
         return self._dot(x)
 
@@ -212,6 +217,11 @@ class ButterflyOperator(FactorOperator):
         seed : int
             Seed of the random vectors.
 
+        Returns
+        -------
+        float
+            The norm, or its estimate.
+
         Raises
         ------
         InputError
@@ -229,6 +239,11 @@ class ButterflyOperator(FactorOperator):
         n : int
             Number of factors. Products prepare themselves, and need no help: this is for exports, and for hardware
             that likes few large matrices.
+
+        Returns
+        -------
+        ButterflyOperator
+            Operator of the same matrix.
 
         Raises
         ------

@@ -220,6 +220,11 @@ class Plan:
             GPU that every worker has. Experimental: times on a GPU follow from its data sheet and were never measured
             (:mod:`dbutterfly.planning.predicted_time`).
 
+        Returns
+        -------
+        dict of float
+            Seconds of each stage, in the order of the stages.
+
         Notes
         -----
         The speeds of arithmetic were measured on one core (``python -m benchmarks out_of_core``).

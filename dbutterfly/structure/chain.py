@@ -279,6 +279,11 @@ class Chain:
         ----------
         rank : int
             At least 1. Above the digits at an end, some of it is redundant.
+
+        Returns
+        -------
+        Chain
+            Chain of the same shape.
         """
         return Chain(patterns_of_digits(self.row_radices, self.col_radices, rank))
 

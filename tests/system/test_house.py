@@ -40,15 +40,8 @@ LONG_FUNCTIONS: dict[str, str] = {}
 """Functions above the ceiling, as ``module:qualified.name``, and why."""
 
 INCOMPLETE: dict[str, str] = {
-    "ButterflyOperator.dot": "the description of x says what each kind of x gives",
-    "ButterflyOperator.fuse": "the first line says what is returned",
-    "ButterflyOperator.norm": "the first line says what is returned",
-    "Chain.of_rank": "the first line says what is returned",
-    "Plan.stage_seconds": "the first line says what is returned",
-    "clusters.choose": "the first line says what is returned",
     "clusters.for_cluster": "a decorator of functions of this package",
     "clusters.on_cluster": "a decorator of functions of this package",
-    "clusters.opened": "the first line says what a with block is given",
 }
 """Public names whose documentation lacks something that :func:`test_public_names_are_documented` asks for, and why."""
 

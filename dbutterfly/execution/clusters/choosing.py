@@ -37,6 +37,11 @@ def choose(where: Any = None, **options: Any) -> Kind:
     **options
         See ``dbutterfly/execution/clusters/dbutterfly.yaml``. ``workers=None`` stands for what is configured.
 
+    Returns
+    -------
+    Kind
+        The kind, with all its options; nothing is started.
+
     Raises
     ------
     InputError

@@ -78,6 +78,11 @@ def opened(where: Any, **options: Any) -> Iterator[OnDemand | Threads]:
     where, **options
         See :func:`~dbutterfly.clusters.choose`.
 
+    Yields
+    ------
+    OnDemand or Threads
+        What functions take as ``cluster=``. Its workers are started when the first task is there for them.
+
     Raises
     ------
     InputError

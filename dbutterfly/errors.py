@@ -21,6 +21,7 @@ Code written for NumPy thus catches errors about an argument as ``ValueError``, 
 ``MemoryError``. :class:`MissingChunksWarning` and :class:`ToleranceWarning` are the two warnings.
 """
 
+import contextlib
 import os
 import sys
 import warnings
@@ -46,8 +47,8 @@ __all__ = [
     "warn_caller",
 ]
 
-PACKAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
-"""Folder of this package."""
+OURS = (os.path.join(os.path.dirname(os.path.abspath(__file__)), ""), os.path.abspath(contextlib.__file__))
+"""Files whose frames lie between a caller and a warning: those of this package, and the one that opens its contexts."""
 
 
 def warn_caller(message: str, category: type[Warning]) -> None:
@@ -62,7 +63,7 @@ def warn_caller(message: str, category: type[Warning]) -> None:
     """
     # As ``skip_file_prefixes`` of Python 3.12: the number of our own frames may change without the report.
     level, frame = 1, sys._getframe()
-    while frame.f_back is not None and os.path.abspath(frame.f_code.co_filename).startswith(PACKAGE):
+    while frame.f_back is not None and os.path.abspath(frame.f_code.co_filename).startswith(OURS):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
 

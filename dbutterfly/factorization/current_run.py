@@ -98,7 +98,7 @@ class StoredRun(Run):
 
     @property
     def stages(self) -> dict[str, Any]:
-        """Summaries of the stages that have ended in earlier sittings."""
+        """Summaries of the stages that have ended, in earlier sittings and in this one."""
         return dict(self._store.manifest.stages or {})
 
     def record_stages(self, stages: dict[str, Any]) -> None:

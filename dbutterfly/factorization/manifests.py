@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import replace
-from importlib import metadata
 from typing import Any
 
 from ..planning.plan import Layout, Plan
@@ -14,7 +14,7 @@ from ..structure.chain import Chain
 from ..structure.orderings import Orderings
 from ..structure.tree import Tree
 
-__all__ = ["build_manifest", "describe_factors", "installed_version", "layout_of", "nest"]
+__all__ = ["build_manifest", "describe_factors", "layout_of", "nest", "running_version"]
 
 
 def describe_factors(chain: Chain, tree: Tree, orderings: Orderings, dtype: str) -> Manifest:
@@ -45,7 +45,7 @@ def build_manifest(source: MatrixSource, plan: Plan, *, tol: float | None, sweep
     digests = {name: hashlib.blake2b(side.tobytes(), digest_size=16).hexdigest() for name, side in arrays.items()}
     return replace(
         describe_factors(plan.chain, plan.tree, plan.orderings, plan.source.work_dtype),
-        version=installed_version(),
+        version=running_version(),
         matrix={
             "shape": list(source.shape),
             "dtype": source.dtype.name,
@@ -74,9 +74,6 @@ def nest(tree: Tree) -> Any:
     return tree if isinstance(tree, int) else [nest(tree[0]), nest(tree[1])]
 
 
-def installed_version() -> str:
-    """Version of the installed package; the top package, which states it, imports this module."""
-    try:
-        return metadata.version("dbutterfly")
-    except metadata.PackageNotFoundError:  # run from a source tree
-        return "not installed"
+def running_version() -> str:
+    """Version of this package. The top package states it, and imports this module: it is looked up when it is there."""
+    return str(sys.modules[__name__.partition(".")[0]].__version__)

@@ -14,7 +14,7 @@ from ..storage.rank_workspace import RankWorkspace
 from ..storage.workspace import MemoryWorkspace, Workspace
 from .block_stats import BlockStats
 from .job import FactorizationJob
-from .workspace_arrays import shared_names
+from .workspace_arrays import workspace_arrays
 
 __all__ = ["memory_workspace", "next_rank", "with_rank"]
 
@@ -29,7 +29,7 @@ def next_rank(job: FactorizationJob, error_bound: float, tol: float) -> int | No
 
     Parameters
     ----------
-    job : Job
+    job : FactorizationJob
         A job that has been run, with its chain of some rank.
     error_bound : float
         Error bound of its result.
@@ -84,4 +84,5 @@ def memory_workspace(planned: Plan, tol: float | None) -> Workspace:
     workspace = MemoryWorkspace()
     if tol is None or planned.split is None:
         return workspace
-    return RankWorkspace(workspace, planned.split.rank, shared_names(planned.passes))
+    shared = frozenset(array.name for array in workspace_arrays(planned).values() if not array.per_rank)
+    return RankWorkspace(workspace, planned.split.rank, shared)

@@ -78,13 +78,14 @@ class Request:
         """Plan the job; with an earlier run of it, by the choices that were made then."""
         orderings = Orderings.from_any(self.orderings)
         chain, notes = self._find_chain(source, orderings)
+        budget = self._budget(engine, earlier)  # refused, if need be, before the chunks of the matrix are listed
         found = make_plan(
             source.info,
             chain,
             tree=self.tree,
             orderings=orderings,
             passes=self.passes,
-            budget=self._budget(engine, earlier),
+            budget=budget,
             layout=None if earlier is None else layout_of(earlier),
             can_copy=self.has_store,
             spare=0 if self.tol is None else min(SPARE, LARGEST_RANK - chain.rank),

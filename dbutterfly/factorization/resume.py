@@ -153,7 +153,7 @@ def open_run(
 
 
 def _in_memory(request: Request, source: MatrixSource, plan: Plan, result: Factorization | None = None) -> Run:
-    """Run without a store; or one that has ended, with its result."""
+    """Run without a store; or a stored one that has ended, of which there is only the result."""
     job = FactorizationJob(source, plan, memory_workspace(plan, request.tol), request.backend)
     return Run(request, job, result)
 

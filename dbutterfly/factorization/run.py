@@ -11,7 +11,7 @@ from .arrays import create_arrays, create_first_arrays
 from .assemble import assemble
 from .current_run import Run
 from .job import FactorizationJob
-from .manifests import installed_version
+from .manifests import running_version
 from .ranks import next_rank
 from .results.factorization import Factorization
 from .stages import run_stages
@@ -84,13 +84,16 @@ def _run_once(run: Run, engine: Engine, progress: bool) -> Factorization:
             "plan_text": str(job.plan),
             "engine": type(engine).__name__,
             "workers": engine.workers,
-            "version": installed_version(),
+            "version": running_version(),
             "matrix": job.source.name,
             "stages": stages,
         }
         return assemble(job, record, rows)
     except CheckpointError as error:
-        raise run.explain(error) from error
+        explained = run.explain(error)
+        if explained is error:
+            raise
+        raise explained from error
 
 
 def _check_unchanged(job: FactorizationJob) -> None:

@@ -57,7 +57,7 @@ def run_sweeps(found: Factorization, job: FactorizationJob, sweeps: int) -> Fact
     ----------
     found : Factorization
         What the run has given.
-    job : Job
+    job : FactorizationJob
         The run.
     sweeps : int
         Most sweeps; fewer are made where the error falls no more.

@@ -16,14 +16,14 @@ from ..errors import SourceError
 from ..storage.places import as_store, is_remote
 from ..storage.retries import reason, retry
 from .arrays import ArraySource, DaskSource
-from .base import MatrixSource, unfold
+from .base import MatrixSource
 from .entries import Entries
 from .entries_source import EntriesSource
 from .info import work_dtype
-from .operators import OperatorSource, is_operator, operator_source
+from .operators import is_operator, operator_source
 from .zarr_array import ZarrSource
 
-__all__ = ["MatrixSource", "OperatorSource", "ZarrSource", "as_source", "unfold", "work_dtype"]
+__all__ = ["as_source"]
 
 
 def as_source(source: Any) -> MatrixSource:

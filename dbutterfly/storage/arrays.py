@@ -13,7 +13,7 @@ from ..errors import StoreError
 from .places import as_store, holds_objects, is_remote, retry_at
 from .retries import as_store_error, retry
 
-__all__ = ["UNFINISHED", "create_array", "is_shared", "occupant", "read_array", "write_range"]
+__all__ = ["create_array", "is_shared", "occupant", "read_array", "write_range"]
 
 
 UNFINISHED = ".partial"

@@ -16,7 +16,7 @@ from zarr.buffer import default_buffer_prototype
 from .places import is_remote
 from .retries import retry
 
-__all__ = ["NOBODY", "SETTLE_SECONDS", "LeaseObject", "object_of"]
+__all__ = ["SETTLE_SECONDS", "LeaseObject", "object_of"]
 
 SETTLE_SECONDS = 1.0
 """Time after which a run that has written its lease over another one looks whether it is still there. It must be longer

@@ -44,7 +44,6 @@ __all__ = [
     "StoreMismatchError",
     "TaskError",
     "ToleranceWarning",
-    "warn_caller",
 ]
 
 OURS = (os.path.join(os.path.dirname(os.path.abspath(__file__)), ""), os.path.abspath(contextlib.__file__))

@@ -47,8 +47,8 @@ class Tuning:
         Entries up to which residuals are computed anew, without cancellation.
     panel_entries : int
         Entries above which a matrix of rank-one blocks that fits into memory is first searched panel by panel. A search
-        by panels takes 3.0 to 4.2 s for 1024 x 1024, and 17 to 45 s for 4096 x 4096, where attempts in memory were out
-        of reach (``benchmarks/README.md``, "identification").
+        by panels takes 3.0 to 4.2 s for 1024 x 1024, and 17 to 45 s for 4096 x 4096 (``benchmarks/README.md``,
+        "identification").
     rounding : float
         Relative error that counts as none where residuals are differences of energies in single precision.
     flat : float

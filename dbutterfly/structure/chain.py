@@ -250,8 +250,8 @@ class Chain:
 
         Returns
         -------
-                cut : Cut
-                    Sizes ``p, u, q, v`` and the rank of the blocks.
+        cut : Cut
+            Sizes ``p, u, q, v`` and the rank of the blocks.
         left, right : Chain
             Dense chains of shape ``(p, q*rank)``, to be used ``u`` times, and ``(u*rank, v)``, to be used ``q`` times.
 

@@ -35,7 +35,7 @@ def run(script: str, cwd: Path, **environment: str) -> subprocess.CompletedProce
 def checkout(tmp_path: Path) -> Path:
     """What a fresh clone holds."""
     place = tmp_path / "clone"
-    ignore = shutil.ignore_patterns(".git", ".venv", "*.egg-info", "__pycache__", ".*_cache", "results")
+    ignore = shutil.ignore_patterns(".git", ".venv", "*.egg-info", "__pycache__", ".*_cache")
     shutil.copytree(ROOT, place, ignore=ignore)
     return place
 

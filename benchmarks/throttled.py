@@ -20,10 +20,6 @@ class Throttled(MatrixSource):
         self.shared, self.edges, self.decode_bytes = inner.shared, inner.edges, inner.decode_bytes
         self.copies_tiles = True
 
-    def fingerprint(self) -> dict[str, Any]:
-        """As the source behind it."""
-        return self.inner.fingerprint()
-
     def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
         """Read a range of rows and columns."""
         return self.inner.read_block(rows, cols)

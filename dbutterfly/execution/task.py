@@ -104,6 +104,8 @@ class Record(NamedTuple):
         When the task began to read, in seconds since the epoch.
     worker : float
         Number that tells apart the workers of the run.
+    digest : float
+        Digest of what the task has read of Z, an integer (:meth:`Task.inspect`).
     """
 
     bytes_read: float
@@ -114,6 +116,7 @@ class Record(NamedTuple):
     peak_bytes: float
     started: float
     worker: float
+    digest: float = 0.0
 
 
 class LoadRecord(NamedTuple):
@@ -176,6 +179,21 @@ class Task(ABC, Generic[JobT]):
         """Bytes of the chunks of Z that :meth:`read_source` asks the storage for."""
         return 0
 
+    def inspect(self, job: JobT, inputs: Inputs) -> int:  # noqa: ARG002
+        """Look at what was read before anything is computed of it.
+
+        Returns
+        -------
+        int
+            Digest of what was read of Z, below 2^53; 0 where none is kept.
+
+        Raises
+        ------
+        SourceError
+            If it is not of the matrix that the run has begun with.
+        """
+        return 0
+
     def read_workspace(self, job: JobT) -> Inputs:  # noqa: ARG002
         """Read the arrays of the workspace that the task needs, which earlier tasks wrote."""
         return {}
@@ -225,6 +243,7 @@ def finish_task(
         The values of the last output.
     """
     started = time.perf_counter()
+    digest = task.inspect(job, inputs)
     outputs = lane.call(lambda: _compute(job, task, inputs))
     inputs.clear()  # their memory serves the next task at once
     lane.release()
@@ -232,7 +251,15 @@ def finish_task(
     # The system counts the two in different ways, which differ by some pages.
     peak = max(loaded.idle_bytes, resident_memory.peak())
     record = Record(
-        loaded.bytes_read, loaded.seconds, elapsed, time.time(), loaded.idle_bytes, peak, loaded.started, loaded.worker
+        bytes_read=loaded.bytes_read,
+        load_seconds=loaded.seconds,
+        compute_seconds=elapsed,
+        ended=time.time(),
+        idle_bytes=loaded.idle_bytes,
+        peak_bytes=peak,
+        started=loaded.started,
+        worker=loaded.worker,
+        digest=digest,
     )
     row = np.array([record], np.float64)
     return [*outputs, Output(done_name(task.stage), (slice(number, number + 1),), row)], record

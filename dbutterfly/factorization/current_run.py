@@ -10,6 +10,7 @@ from ..planning.plan import Plan
 from ..storage.lease import Lease
 from ..storage.run_store import RunStore
 from .arrays import forget_damaged
+from .identity import digests_of_run, recognise
 from .job import FactorizationJob
 from .manifests import build_manifest
 from .ranks import memory_workspace, with_rank
@@ -117,7 +118,10 @@ class StoredRun(Run):
     def restart(self, plan: Plan) -> None:
         """Begin again with another plan; what the store has of the old one is forgotten."""
         manifest = build_manifest(self.job.source, plan, tol=self.request.tol, sweeps=self.request.sweeps)
-        self._store.restart(manifest)
+        stamps = self._store.stamps()
+        self._store.restart(replace(manifest, identity=self._store.manifest.identity))
+        if stamps is not None:
+            self._store.put_stamps(stamps)
         self.job = replace(self.job, plan=plan, workspace=open_workspace(self._store))
 
     def explain(self, error: CheckpointError) -> CheckpointError:
@@ -127,6 +131,9 @@ class StoredRun(Run):
     def put_result(self, result: Factorization) -> None:
         """Store what came out, and drop the intermediate arrays."""
         self._lease.confirm()
+        job = self.job
+        if job.keeps_digests:  # a storage that tells without being read whether the matrix is still what it was
+            recognise(job.source, self._store, lambda: job.plan, lambda: digests_of_run(self._store, job.plan))
         self._store.put_factors(
             result.ks_values,
             result.orderings.sides,

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, SourceError
 from ..execution.task import Job, Output
 from ..kernels.backend import Backend, Lane, resolve_backend
 from ..kernels.backend.tile_memory import Allocate
 from ..planning.plan import Plan
 from ..sources.base import MatrixSource
+from ..sources.samples import Sample, digest_tile
 from ..storage.workspace import Workspace
+from ..structure.axes import Axis, Tile
 from ..structure.chain import Chain
 from ..structure.tree import Tree
 
@@ -35,12 +37,18 @@ class FactorizationJob(Job):
         Where the outputs go.
     backend : str
         Array library of the workers; resolved in each worker's process.
+    sample : Sample or None
+        Entries of the matrix when the run began, with which its tiles are compared.
+    keeps_digests : bool
+        Whether tasks leave digests of what they have read of the matrix.
     """
 
     source: MatrixSource
     plan: Plan
     workspace: Workspace
     backend: str = "auto"
+    sample: Sample | None = None
+    keeps_digests: bool = False
 
     @property
     def prefetch(self) -> bool:
@@ -68,6 +76,33 @@ class FactorizationJob(Job):
                 f"{self.source.name} has entries of which {output.name} cannot be computed in "
                 f"{self.plan.source.work_dtype}; scale the matrix, or convert it to double precision"
             )
+
+    def inspect(self, grid: NDArray[Any], rows: Axis, cols: Axis, tile: Tile) -> int:
+        """Compare a tile of the matrix with the sample, and take its digest.
+
+        Parameters
+        ----------
+        grid : array, shape (r1 - r0, c1 - c0, p, v)
+            What was read of it.
+        rows, cols : Axis
+            Sides of the matrix.
+        tile : Tile
+            Which tile it is.
+
+        Raises
+        ------
+        SourceError
+            If an entry of the sample has another value now.
+        """
+        difference = None
+        if self.sample is not None:
+            difference = self.sample.find_difference_in_tile(grid, rows, cols, tile)
+        if difference is not None:
+            raise SourceError(
+                f"{self.source.name} gives other entries than when the run began: {difference}; a matrix must stay as "
+                "it is while it is factorized, and functions must give an entry the same value each time"
+            )
+        return digest_tile(grid, rows, cols) if self.keeps_digests else 0
 
     @property
     def tile_source(self) -> MatrixSource:
@@ -106,10 +141,6 @@ class CopySource(MatrixSource):
         self.name, self.shape, self.dtype = "copy of the matrix", plan.source.shape, np.dtype(plan.source.work_dtype)
         edges = plan.rows.edges, plan.cols.edges
         self.edges, self.shared = edges, workspace.shared
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Fingerprint of nothing: a copy lives no longer than its run."""
-        return {"kind": "copy"}
 
     def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
         """Read a range of rows and columns."""

@@ -14,7 +14,7 @@ from ..structure.chain import Chain
 from ..structure.orderings import Orderings
 from ..structure.tree import Tree
 
-__all__ = ["build_manifest", "describe_factors", "layout_of", "nest", "running_version"]
+__all__ = ["build_manifest", "describe_factors", "describe_matrix", "layout_of", "nest", "running_version"]
 
 
 def describe_factors(chain: Chain, tree: Tree, orderings: Orderings, dtype: str) -> Manifest:
@@ -25,6 +25,12 @@ def describe_factors(chain: Chain, tree: Tree, orderings: Orderings, dtype: str)
         tree=nest(tree),
         orderings=name_sides(orderings.sides),
     )
+
+
+def describe_matrix(source: MatrixSource) -> dict[str, Any]:
+    """What the manifest says of a matrix, besides by what it is known again."""
+    way = "probed" if source.probed else "sampled" if source.sampled else "read"
+    return {"shape": list(source.shape), "dtype": source.dtype.name, "way": way}
 
 
 def build_manifest(source: MatrixSource, plan: Plan, *, tol: float | None, sweeps: int) -> Manifest:
@@ -46,12 +52,7 @@ def build_manifest(source: MatrixSource, plan: Plan, *, tol: float | None, sweep
     return replace(
         describe_factors(plan.chain, plan.tree, plan.orderings, plan.source.work_dtype),
         version=running_version(),
-        matrix={
-            "shape": list(source.shape),
-            "dtype": source.dtype.name,
-            "fingerprint": source.fingerprint(),
-            "orderings": digests,
-        },
+        matrix={**describe_matrix(source), "orderings": digests},
         passes=plan.passes,
         tol=tol,
         sweeps=sweeps or None,

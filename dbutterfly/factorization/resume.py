@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..errors import InputError, StoreError, StoreMismatchError
@@ -18,8 +19,9 @@ from ..storage.manifest import Manifest
 from ..storage.run_store import RunStore
 from ..structure.tree import split_tree
 from .current_run import Run, StoredRun
+from .identity import Identity, digests_of_result, digests_of_run, recognise
 from .job import FactorizationJob
-from .manifests import build_manifest, layout_of, nest
+from .manifests import build_manifest, describe_matrix, layout_of, nest
 from .ranks import memory_workspace
 from .request import Request
 from .results.factorization import Factorization, load
@@ -67,9 +69,9 @@ def _load_identified(stored: RunStore | None, source: MatrixSource, orderings: A
     if stored is None or not are_unknown(orderings):
         return None
     manifest = stored.manifest
-    if manifest.identified is None or manifest.matrix is None:
+    if manifest.identified is None or manifest.identity is None or manifest.matrix is None:
         return None
-    if manifest.matrix["fingerprint"] != source.fingerprint():
+    if describe_matrix(source) != {name: manifest.matrix.get(name) for name in describe_matrix(source)}:
         return None  # another matrix: the store is refused once its plan is known
     try:
         return IdentifiedOrderings.from_json(manifest.identified, stored.side("rows"), stored.side("cols"))
@@ -126,35 +128,68 @@ def open_run(
         return
     manifest = _manifest(request, source, plan)
     if stored is not None:
-        _check_same(stored, manifest, plan)
+        _check_same(stored, manifest, plan, resume)
         if stored.is_complete and resume:
-            yield _in_memory(request, source, plan, load(stored))
+            yield _ended(request, source, engine, plan, stored)
             return
     check_missing(source, request.missing)
+    identity = None
     if stored is None:
         source.check_reproducible()
-        stored = _create_or_open(store, manifest)
+        identity = Identity.of(source)
+        stored, is_new = _create_or_open(store, replace(manifest, identity=identity.to_json()))
+        identity = identity if is_new else None
     with stored.lease() as lease:
         # What was found may have been changed, or ended, before the lease was taken.
         stored = RunStore.open(store, mode="r+") or stored
-        _check_same(stored, manifest, plan)
+        _check_same(stored, manifest, plan, resume)
         if stored.is_complete and resume:
-            yield _in_memory(request, source, plan, load(stored))
+            yield _ended(request, source, engine, plan, stored)
             return
         if resume:
             _check_chunks(source, stored)
             plan = request.with_chain_of(stored.manifest).plan(source, engine, earlier=stored.manifest)
+            identity = identity or _recognised(source, stored, plan)
         else:
-            stored.restart(manifest)
+            identity = Identity.of(source)
+            stored.restart(replace(manifest, identity=identity.to_json()))
+        identity.keep(stored)
         if request.identified is not None:
             stored.put_orderings(plan.orderings.sides)
-        job = FactorizationJob(source, plan, open_workspace(stored), request.backend)
+        job = FactorizationJob(
+            source,
+            plan,
+            open_workspace(stored),
+            request.backend,
+            sample=identity.sample,
+            keeps_digests=identity.needs_digests,
+        )
         yield StoredRun(request, job, store=stored, lease=lease)
+
+
+def _ended(request: Request, source: MatrixSource, engine: Engine, plan: Plan, stored: RunStore) -> Run:
+    """Run that has ended, once the matrix has been recognised as its own."""
+    result = load(stored)
+    as_it_was = partial(request.with_chain_of(stored.manifest).plan, source, engine, earlier=stored.manifest)
+    found = recognise(source, stored, as_it_was, lambda: digests_of_result(result))
+    result.record["matrix_check"] = found.text
+    return _in_memory(request, source, plan, result)
+
+
+def _recognised(source: MatrixSource, stored: RunStore, plan: Plan) -> Identity:
+    """Identity with which a run goes on, once the matrix has been recognised as its own."""
+    found = recognise(source, stored, lambda: plan, lambda: digests_of_run(stored, plan))
+    if found.is_untouched or found.stamps is None:
+        return Identity.open(stored, found.stamps)
+    identity = Identity.of(source, found.stamps)  # what was not read yet may have changed
+    stored.update(identity=identity.to_json())
+    return identity
 
 
 def _in_memory(request: Request, source: MatrixSource, plan: Plan, result: Factorization | None = None) -> Run:
     """Run without a store; or a stored one that has ended, of which there is only the result."""
-    job = FactorizationJob(source, plan, memory_workspace(plan, request.tol), request.backend)
+    sample = source.draw_sample() if source.is_computed and result is None else None
+    job = FactorizationJob(source, plan, memory_workspace(plan, request.tol), request.backend, sample=sample)
     return Run(request, job, result)
 
 
@@ -165,25 +200,34 @@ def _manifest(request: Request, source: MatrixSource, plan: Plan) -> Manifest:
     return manifest if identified is None else replace(manifest, identified=identified.to_json())
 
 
-def _create_or_open(store: Any, manifest: Manifest) -> RunStore:
-    """Create a run, or open that of another call which has begun it at the same moment: the lease decides."""
+def _create_or_open(store: Any, manifest: Manifest) -> tuple[RunStore, bool]:
+    """Create a run, or open that of another call which has begun it at the same moment; whether it was created."""
     try:
-        return RunStore.create(store, manifest)
+        return RunStore.create(store, manifest), True
     except StoreError:
         stored = RunStore.open(store, mode="r+")
         if stored is None:
             raise
-        return stored
+        return stored, False
 
 
-def _check_same(stored: RunStore, manifest: Manifest, plan: Plan) -> None:
+def _check_same(stored: RunStore, manifest: Manifest, plan: Plan, resume: bool) -> None:
     """Refuse a store of another job; where the arguments leave the root cut free, that of the stored run is asked."""
+    names: tuple[str, ...] = SAME_RUN
+    if stored.manifest.matrix is not None and stored.manifest.identity is None:
+        if resume:
+            raise StoreMismatchError(
+                f"store={stored.group.store_path} was written by dbutterfly {stored.manifest.version}, which kept "
+                "nothing by which its matrix is known again; dbutterfly.open opens a run that has ended, and "
+                "resume=False begins anew"
+            )
+        names = tuple(name for name in SAME_RUN if name != "matrix")
     factors = len(plan.chain)
     # What was saved was not run here, and has no layout.
     root = 0 if stored.manifest.layout is None else layout_of(stored.manifest).root
     if not plan.tree_is_given and 1 <= root < factors:
         manifest = replace(manifest, tree=nest(split_tree(factors, "balanced", root)))
-    stored.check_same(manifest, SAME_RUN)
+    stored.check_same(manifest, names)
 
 
 def _check_chunks(source: MatrixSource, stored: RunStore) -> None:

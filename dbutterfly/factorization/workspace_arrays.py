@@ -14,7 +14,7 @@
     right_missed (q, cuts)       storage  ``||given - product||^2`` of every node of the right tree, by its cut
     left/l       (u, a, b, c, d) storage  factors of the row groups
     right/l      (q, a, b, c, d) storage  factors of the column groups
-    done/STAGE   (tasks, 8)      tasks    that a task has ended: the fields of its ``Record``
+    done/STAGE   (tasks, 9)      tasks    that a task has ended: the fields of its ``Record``
 
 Here p, u, q, v and r are those of the root cut (:class:`dbutterfly.structure.chain.Cut`), and k >= r is the largest of
 the n ranks for which the tiles were split. A half of one factor has no nodes, and no array ``..._missed``. "Storage"
@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..execution.task import Record, done_name
 from ..planning.plan import Plan
@@ -38,7 +39,15 @@ from ..storage.run_store import RunStore
 from ..storage.workspace import Selection, Workspace
 from ..structure.axes import Tile
 
-__all__ = ["WorkspaceArray", "count_ended", "open_workspace", "shared_names", "workspace_arrays", "writers"]
+__all__ = [
+    "WorkspaceArray",
+    "count_ended",
+    "open_workspace",
+    "read_ended",
+    "shared_names",
+    "workspace_arrays",
+    "writers",
+]
 
 Spans: TypeAlias = Callable[[Plan], Iterable[Selection]]
 """Ranges of an array that the tasks of its stage write, in the order of the tasks."""
@@ -193,11 +202,15 @@ def open_workspace(run: RunStore) -> Workspace:
 
 def count_ended(run: RunStore) -> dict[str, tuple[int, int]]:
     """Tasks that have ended, and tasks in all, of every stage of a stored run; none of what is being saved."""
-    workspace, found = open_workspace(run), {}
-    for stage, tasks in run.manifest.tasks.items():
-        try:
-            rows = workspace.read_rows(done_name(stage))
-        except FileNotFoundError:
-            rows = np.full((tasks, 1), np.nan)
-        found[stage] = int(tasks - np.isnan(rows).any(axis=1).sum()), tasks
-    return found
+    return {
+        stage: (int(tasks - np.isnan(read_ended(run, stage, tasks)).any(axis=1).sum()), tasks)
+        for stage, tasks in run.manifest.tasks.items()
+    }
+
+
+def read_ended(run: RunStore, stage: str, tasks: int) -> NDArray[np.float64]:
+    """Records of the tasks of a stage of a stored run; NaN of those that have not ended."""
+    try:
+        return open_workspace(run).read_rows(done_name(stage))
+    except FileNotFoundError:
+        return np.full((tasks, len(Record._fields)), np.nan)

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SourceError
-from ..structure.axes import Axis, Tile
+from ..structure.axes import Axis, Index, Tile
 from .base import MatrixSource, unfold
-from .fingerprint import hash_sample
+from .info import work_dtype
+from .samples import PLACES, ROUNDING
+from .stamps import Stamps, stamp_array
 
 __all__ = ["ArraySource", "DaskSource"]
 
@@ -37,9 +39,9 @@ class ArraySource(MatrixSource):
         order = "C" if array.flags.c_contiguous else "F"
         return _reopen_memmap, (str(array.filename), array.dtype, array.offset, array.shape, order)
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Hash of the entries at 64 x 64 crossings."""
-        return {"kind": "array", "sample": hash_sample(self.shape, lambda rows, cols: self.array[np.ix_(rows, cols)])}
+    def stamps(self) -> Stamps:
+        """Stamp of the file that the array maps; of an array in memory, hashes of its rows."""
+        return stamp_array(self.array)
 
     def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
         """View of a range of rows and columns."""
@@ -65,6 +67,8 @@ class ArraySource(MatrixSource):
 class DaskSource(MatrixSource):
     """A two-dimensional Dask array; each task computes the chunks that it needs."""
 
+    is_computed = True
+
     def __init__(self, array: Any) -> None:
         if any(np.isnan(size) for sizes in array.chunks for size in sizes):
             raise SourceError("the Dask array has chunks of unknown size; call compute_chunk_sizes() on it first")
@@ -73,12 +77,13 @@ class DaskSource(MatrixSource):
         self.dtype = np.dtype(array.dtype)
         self.name = f"dask array {array.name}"
         rows, cols = (np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64) for sizes in array.chunks)
-        self.edges = (rows, cols)
+        self.edges: tuple[Index, Index] = (rows, cols)
+        self.tolerance = ROUNDING * float(np.finfo(work_dtype(self.dtype, self.name)).eps)
         self.decode_bytes = max(array.chunks[0]) * max(array.chunks[1]) * self.dtype.itemsize
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Dask's own token of the array."""
-        return {"kind": "dask", "name": self.array.name}
+    def _count_places(self) -> int:
+        """One chunk in a hundred: what the graph of a chunk costs is not known."""
+        return min(PLACES, max(1, (self.edges[0].size - 1) * (self.edges[1].size - 1) // 100))
 
     def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
         """Compute a range of rows and columns in the calling thread."""

@@ -12,7 +12,7 @@ from ..errors import SourceError
 from ..structure.axes import Axis, Tile
 from .base import MatrixSource, unfold
 from .entries import Entries
-from .fingerprint import hash_sample
+from .samples import ROUNDING, Place, spread_indices
 
 __all__ = ["EntriesSource", "check_reproducible"]
 
@@ -21,12 +21,8 @@ SIDE = 8
 """Rows and columns of the sample. Not tuned: 64 entries take no time, and a function that is not reproducible shows
 itself in most of its values."""
 
-ROUNDING = 256
-"""Units in the last place of the norm of the sample by which a value may differ in another request.
-
-Not tuned: sums of some hundred terms that are added up in another order stay below it by far, and a value that depends
-on the request differs by much more.
-"""
+SAMPLED = 32
+"""Rows and columns at whose crossings a function is known again. Not tuned: 1024 entries take no time."""
 
 
 class EntriesSource(MatrixSource):
@@ -37,11 +33,15 @@ class EntriesSource(MatrixSource):
         self.sampled = entries.sampled
         self.shape, self.dtype = entries.shape, entries.dtype
         self.name = repr(entries)
+        self.tolerance = ROUNDING * float(np.finfo(entries.dtype).eps)
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Hash of the entries at 64 x 64 crossings."""
-        kind = "sampled entries" if self.sampled else "entries"
-        return {"kind": kind, "sample": hash_sample(self.shape, self.entries.block)}
+    def choose_places(self, rng: np.random.Generator) -> tuple[Place, ...]:
+        """Rows and columns at random, anywhere: one request of the function evaluates their crossings."""
+        rows, cols = (spread_indices(0, size, SAMPLED, rng) for size in self.shape)
+        return (Place(rows, cols),)
+
+    def _crossings(self, place: Place) -> NDArray[Any]:
+        return self.entries.block(place.rows, place.cols)
 
     def check_reproducible(self) -> None:
         """Evaluate some entries again, in other requests."""
@@ -75,7 +75,7 @@ def check_reproducible(entries: Entries) -> None:
     -----
     Values may differ by rounding: loops over vectors and products of matrices round differently in other shapes.
     """
-    rows, cols = (_sample_indices(size) for size in entries.shape)
+    rows, cols = (spread_indices(0, size, SIDE, np.random.default_rng(0)) for size in entries.shape)
     first = entries.block(rows, cols)
     allowed = ROUNDING * float(np.finfo(entries.dtype).eps) * _norm(first)
     for again in _other_requests(entries, rows, cols):
@@ -106,9 +106,3 @@ def _norm(block: NDArray[Any]) -> float:
     finite = block[np.isfinite(block)]
     largest = float(np.max(np.abs(finite), initial=0))
     return largest * float(np.linalg.norm(finite / largest)) if largest else 0.0
-
-
-def _sample_indices(size: int) -> NDArray[np.int64]:
-    """Choose one index at random in each of eight equal ranges of a side, so that no period is met."""
-    strata = np.arange(SIDE) + np.random.default_rng(0).random(SIDE)
-    return np.unique(np.floor(strata * size / SIDE).astype(np.int64))

@@ -17,7 +17,6 @@ An uncompressed chunk that was overwritten by as many other bytes is seen by nob
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from functools import cached_property
 from typing import Any
@@ -34,10 +33,14 @@ from ..storage.retries import reason, retry
 from ..structure.axes import Axis, Index, Part, Tile, chunk_edges
 from .base import MatrixSource
 from .chunk_files import ChunkFault, ChunkFiles, absent_chunks, chunk_key, chunk_shape, chunks_of
+from .stamps import Stamps, stamp_zarr
 from .tile_parts import is_kept_whole, place_part, restrict_part
 from .zarr_requests import Requests
 
 __all__ = ["ZarrSource"]
+
+SPARE_BYTES = 1 << 23
+"""Bytes of chunks that may be read to know a matrix again, however small it is. Not tuned: some milliseconds."""
 
 
 class ZarrSource(MatrixSource):
@@ -52,6 +55,7 @@ class ZarrSource(MatrixSource):
     """
 
     reads_in_place = True
+    spare_bytes = SPARE_BYTES
 
     def __init__(self, array: zarr.Array[Any], complete: bool = False) -> None:
         self.array = array
@@ -73,11 +77,9 @@ class ZarrSource(MatrixSource):
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.array.store, self.array.path, self._is_complete())
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Place and metadata of the array; its chunks are not read for this."""
-        metadata = repr(sorted(self.array.metadata.to_dict().items(), key=lambda item: item[0]))
-        digest = hashlib.blake2b(metadata.encode(), digest_size=16).hexdigest()
-        return {"kind": "zarr", "path": str(self.array.store_path), "metadata": digest}
+    def stamps(self) -> Stamps | None:
+        """Stamps of the chunks, from their files or from a listing of the store; no chunk is read for this."""
+        return stamp_zarr(self.array)
 
     # ------------------------------------------------------------ missing chunks
 

@@ -55,7 +55,10 @@ class Manifest:
     orderings : dict
         What each of the ``rows`` and ``cols`` has: ``"array"``, a name, or None.
     matrix : dict
-        ``shape``, ``dtype`` and ``fingerprint`` of the matrix, and digests of the index arrays (``orderings``).
+        ``shape`` and ``dtype`` of the matrix, the ``way`` in which it is looked at, and digests of the index arrays
+        (``orderings``).
+    identity : dict
+        By what the matrix is known again: a ``sample`` of its entries, and the kind of its ``stamps``.
     passes : {1, 2}
         Times that the matrix is read.
     tol : float
@@ -87,6 +90,7 @@ class Manifest:
     tree: Any = None
     orderings: dict[str, str | None] = field(default_factory=dict)
     matrix: dict[str, Any] | None = None
+    identity: dict[str, Any] | None = None
     passes: int | None = None
     tol: float | None = None
     sweeps: int | None = None

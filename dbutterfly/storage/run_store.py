@@ -3,6 +3,7 @@
     /                         attributes["dbutterfly"]: manifest (format, matrix, chain, status, certificate, record)
     /factors/0 .. J-1         ks_values, once the run is complete
     /orderings/rows,cols      index arrays, where a side has one
+    /identity/stamps          of the pieces of the matrix (:mod:`dbutterfly.sources.stamps`)
     /trace/tasks,residuals    what a report shows (see :mod:`dbutterfly.factorization.results.trace`)
     /lease                    who works on the run (see :mod:`dbutterfly.storage.lease`)
     /work/EPOCH/...           halves A and B, energies and factors by group, of a run under way
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -117,10 +118,13 @@ class RunStore:
 
     def check_same(self, manifest: Manifest, keys: Iterable[str]) -> None:
         """Raise StoreMismatchError unless the run is of the same matrix with the same settings."""
-        pairs = [(key, getattr(self.manifest, key), getattr(manifest, key)) for key in keys]
-        differing = [(key, here, there) for key, here, there in pairs if here != there]
+        differing = [
+            difference
+            for key in keys
+            for difference in _differences(key, getattr(self.manifest, key), getattr(manifest, key))
+        ]
         if differing:
-            details = "; ".join(f"{key} is {_short(here)}, not {_short(there)}" for key, here, there in differing)
+            details = "; ".join(f"{name} is {_short(here)}, not {_short(there)}" for name, here, there in differing)
             raise StoreMismatchError(
                 f"store={self.group.store_path} holds the run of another matrix or of other settings ({details}); "
                 "nothing was changed: choose another store, or give the same arguments as the first time"
@@ -146,6 +150,20 @@ class RunStore:
         self.update(status="complete", **final)
         self.clean()
 
+    def put_stamps(self, stamps: NDArray[np.uint64]) -> None:
+        """Store the stamps of the matrix."""
+        self._put("identity", "stamps", stamps)
+
+    def stamps(self) -> NDArray[np.uint64] | None:
+        """Stamps of the matrix when the run began; None where there are none, or none that can be read."""
+        if "identity/stamps" not in self.group:
+            return None
+        try:
+            return self._read("identity/stamps")
+        except StoreError as error:
+            _log.warning("%s; the matrix is known by other signs", error)
+            return None
+
     def put_orderings(self, sides: Sides) -> None:
         """Store the sides that are index arrays."""
         for name, side in index_arrays(sides).items():
@@ -158,7 +176,7 @@ class RunStore:
     def restart(self, manifest: Manifest) -> None:
         """Forget the progress of a run that was not completed, or is to be computed anew."""
         self._put_manifest(replace(manifest, epoch=_new_epoch()))
-        for name in ("work", "factors", "orderings", "trace"):
+        for name in ("work", "factors", "orderings", "trace", "identity"):
             self._delete(name)
 
     def _delete(self, name: str) -> None:
@@ -258,6 +276,15 @@ def _new_epoch() -> str:
 
 def _join(path: str, name: str) -> str:
     return f"{path}/{name}" if path else name
+
+
+def _differences(name: str, here: Any, there: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Entries in which two values of a manifest differ, by their names."""
+    if isinstance(here, dict) and isinstance(there, dict):
+        for key in sorted(here.keys() | there.keys()):
+            yield from _differences(f"{name}.{key}", here.get(key), there.get(key))
+    elif here != there:
+        yield name, here, there
 
 
 def _short(value: Any) -> str:

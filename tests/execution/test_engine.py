@@ -150,7 +150,7 @@ def trying(matrix, engine, tmp_path):
             fact = dbf.factorize(source, tree=TREE, memory=memory, store=tmp_path / "run", **engine)
         except Exception as error:
             fact = error
-        return fact, len(blocks(log)) - 1  # one block is the sample of the fingerprint
+        return fact, len(blocks(log)) - 1  # one block is the sample by which the matrix is known
 
     return attempt
 

@@ -74,7 +74,7 @@ def resumed(matrix, arguments, tmp_path):
         log = tmp_path / "again"
         log.unlink(missing_ok=True)
         fact = dbf.factorize(counted(matrix, log), store=tmp_path / "run", passes=passes, **arguments | more)
-        return fact, len(blocks(log)) - 1  # one block is the sample of the fingerprint
+        return fact, len(blocks(log)) - 1  # one block is the sample by which the matrix is known
 
     return call
 

@@ -17,7 +17,7 @@ import dbutterfly as dbf
 from dbutterfly.execution.task import Record
 from dbutterfly.structure.tree import split_tree
 from tests.support.comparisons import least_memory, memory_for, noisy_butterfly
-from tests.support.logged_sources import is_asked_twice
+from tests.support.logged_sources import is_asked_twice, is_sampled
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +60,8 @@ class Watched:
         """What becomes of a worker that asks for a tile."""
 
     def is_sample(self, rows: NDArray[np.int64]) -> bool:
-        """Whether these are the spread rows of a fingerprint, or the few entries asked for twice, which are no tile."""
-        return is_asked_twice(rows) or (rows.size == 64 and rows[1] - rows[0] > 1)
+        """Whether these are the rows of a sample, or the few entries asked for twice, which are no tile."""
+        return is_asked_twice(rows) or is_sampled(rows, zarr.open_array(self.place, mode="r").shape[0])
 
 
 @dataclass(frozen=True, eq=False)

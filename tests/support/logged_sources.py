@@ -87,8 +87,8 @@ class Failing(Counted):
         return block
 
     def is_sample(self, rows: NDArray[np.int64]) -> bool:
-        """Whether these are the spread rows of a fingerprint, or those asked for twice, which are no tile."""
-        return is_asked_twice(rows) or (rows.size == 64 and rows[0] == 0 and rows[-1] == self.array.shape[0] - 1)
+        """Whether these are the rows of a sample, or those asked for twice, which are no tile."""
+        return is_asked_twice(rows) or is_sampled(rows, self.array.shape[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +122,12 @@ def held(gate: Any) -> set[int]:
 def is_asked_twice(rows: NDArray[np.int64]) -> bool:
     """Whether these are the few rows by which a run sees, before it begins, that the function is reproducible."""
     return rows.size <= 8
+
+
+def is_sampled(rows: NDArray[np.int64], count: int) -> bool:
+    """Whether rows are those by which a run knows its matrix again: one in each of equal parts, at random."""
+    in_strata = rows.size <= 32 and np.array_equal(rows * rows.size // count, np.arange(rows.size))
+    return bool(in_strata and np.ptp(np.diff(rows)) > 0)
 
 
 def blocks(log: Any) -> list[str]:

@@ -1,6 +1,6 @@
 """What a run leaves behind for its report: when each task ran, and where in the matrix the error lies.
 
-Both are small beside the factors: eight numbers for each task, and a map of at most :data:`CELLS` cells on a side.
+Both are small beside the factors: nine numbers for each task, and a map of at most :data:`CELLS` cells on a side.
 """
 
 from __future__ import annotations
@@ -50,11 +50,16 @@ class Trace:
 
     @classmethod
     def from_arrays(cls, stages: Any, arrays: Mapping[str, NDArray[Any]]) -> Trace | None:
-        """Inverse of :meth:`to_arrays`; None where there is no trace, or that of another version."""
-        fields = 1 + len(Record._fields)
-        if arrays.keys() < {"tasks", "residuals"} or arrays["tasks"].shape[1:] != (fields,):
+        """Inverse of :meth:`to_arrays`; None where there is no trace, or that of another version.
+
+        Records that were written before digests were kept are one field shorter.
+        """
+        if arrays.keys() < {"tasks", "residuals"} or arrays["tasks"].ndim != 2:
             return None
-        return cls(tuple(stages), arrays["tasks"], arrays["residuals"])
+        tasks, missing = arrays["tasks"], 1 + len(Record._fields) - arrays["tasks"].shape[1]
+        if missing not in (0, 1):
+            return None
+        return cls(tuple(stages), np.pad(tasks, ((0, 0), (0, missing))), arrays["residuals"])
 
 
 def trace_of(rows: Mapping[str, NDArray[np.float64]], stats: BlockStats) -> Trace:

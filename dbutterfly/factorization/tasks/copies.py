@@ -43,6 +43,11 @@ class CopyTask(Task[FactorizationJob]):
         assert job.plan.copy is not None
         return job.source.bytes_touched(job.plan.copy.rows, job.plan.copy.cols, self.panel)
 
+    def inspect(self, job: FactorizationJob, inputs: Inputs) -> int:
+        """Compare the panel with the sample."""
+        assert job.plan.copy is not None
+        return job.inspect(inputs["grid"], job.plan.copy.rows, job.plan.copy.cols, self.panel)
+
     def compute(self, job: FactorizationJob, inputs: Inputs) -> list[Output]:
         """Unfold the groups; refuse NaN and infinities, which in the copy would mean what is not there."""
         copy, panel = job.plan.copy, self.panel

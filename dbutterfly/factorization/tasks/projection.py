@@ -7,14 +7,23 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ...errors import SourceError
 from ...execution.task import Inputs, Output
 from ...kernels.backend import Array, Backend, namespace
-from ...kernels.linalg import residual_energy
+from ...kernels.linalg import residual_energy, squared_norms
+from ..block_stats import BlockStats
 from ..job import FactorizationJob
 from .tiles import TileReader, inverse_order, take_in_order
 
 __all__ = ["ProjectTask", "stacks_of_blocks"]
+
+SAME_ENERGY = 1e4
+"""Rounding units by which the squared norm of a block may differ between two reads, relative to itself.
+
+Not tuned: the columns X are orthonormal up to some units, and entries that are summed in another order differ by some.
+"""
 
 
 @dataclass(frozen=True)
@@ -26,9 +35,9 @@ class ProjectTask(TileReader):
     uploads: ClassVar[tuple[str, ...]] = ("grid",)
 
     def read_workspace(self, job: FactorizationJob) -> Inputs:
-        """Read X of its groups."""
+        """Read X of its groups, and what the first read has said of the blocks."""
         r, c = self.groups
-        return {"X": job.workspace.read("X", (r, c))}
+        return {name: job.workspace.read(name, (r, c)) for name in ("X", "stats")}
 
     def compute(self, job: FactorizationJob, inputs: Inputs) -> list[Output]:
         """``B = X^H Z`` and the residual of the projection, block by block."""
@@ -37,6 +46,7 @@ class ProjectTask(TileReader):
         basis = backend.to_device(take_in_order(inputs["X"], inverse_order(rows.member_order), axis=3))
         grid = backend.to_device(inputs["grid"])
         right, residual = (backend.to_host(found) for found in _project(grid, basis, job, backend))
+        _check_same_energy(job, self.label, BlockStats.from_array(inputs["stats"]).energy, right, residual)
         r, c = self.groups
         right = take_in_order(right, cols.member_order, axis=3)
         return [Output("B", (c, r), right.swapaxes(0, 1)), Output("second", (r, c), residual[:, :, None])]
@@ -52,6 +62,26 @@ def _project(grid: Array, basis: Array, job: FactorizationJob, backend: Backend)
         residual.append(residual_energy(blocks, xp.matrix_transpose(columns), part))
     groups, peers, _, v = grid.shape
     return xp.reshape(xp.concat(right), (groups, peers, -1, v)), xp.reshape(xp.concat(residual), (groups, peers))
+
+
+def _check_same_energy(
+    job: FactorizationJob, label: str, first: NDArray[Any], right: NDArray[Any], residual: NDArray[Any]
+) -> None:
+    """Refuse a matrix whose second read gives other blocks than the first: ``||B||^2 + ||Z - X B||^2 = ||Z||^2``."""
+    second = np.sum(squared_norms(right), axis=-1) + residual
+    precision = np.finfo(job.plan.source.work_dtype)
+    least = (
+        job.plan.rows.members * job.plan.cols.members * float(precision.tiny / precision.eps)
+    )  # below, squares vanish
+    allowed = SAME_ENERGY * float(precision.eps) * np.maximum(first, second) + least
+    unlike = np.argwhere(np.abs(first - second) > allowed)
+    if unlike.size:
+        at = tuple(unlike[0])
+        raise SourceError(
+            f"{job.source.name} gives other entries in the {label} than in the first: the squared norm of a block was "
+            f"{first[at]:.6g} and is {second[at]:.6g}; a matrix must stay what it is while it is factorized, and "
+            "functions must give an entry the same value each time"
+        )
 
 
 def stacks_of_blocks(grid: Any, job: FactorizationJob, backend: Backend) -> Iterator[tuple[int, int, Any]]:

@@ -58,6 +58,12 @@ class TileReader(TiledTask):
         """Bytes of the chunks that the tile touches."""
         return job.tile_source.bytes_touched(job.plan.rows, job.plan.cols, self.tile)
 
+    def inspect(self, job: FactorizationJob, inputs: Inputs) -> int:
+        """Compare the tile with the sample, unless the copy that it comes from was compared already."""
+        if job.plan.copy is not None:
+            return 0
+        return job.inspect(inputs["grid"], job.plan.rows, job.plan.cols, self.tile)
+
 
 @dataclass(frozen=True)
 class TileTask(TileReader):

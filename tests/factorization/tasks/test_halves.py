@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import dbutterfly as dbf
-from dbutterfly.execution.task import LoadRecord, finish_task, load_task, write_outputs
+from dbutterfly.execution.task import LoadRecord, Record, finish_task, load_task, write_outputs
 from dbutterfly.factorization.job import FactorizationJob
 from dbutterfly.factorization.stages import stage_tasks
 from dbutterfly.factorization.tasks.halves import LeftTask, RightTask
@@ -143,7 +143,7 @@ def test_the_record_of_a_task_is_what_it_writes_last():
     p, u, q, v, _ = job.plan.split
     for name, shape in {"A": (u, q, 1, p), "B": (q, u, 1, v), "stats": (u, q, 3)}.items():
         job.workspace.create(name, shape, shape, np.float64)
-    job.workspace.create("done/tiles", (1, 8), (1, 8), np.float64)
+    job.workspace.create("done/tiles", (1, len(Record._fields)), (1, len(Record._fields)), np.float64)
     loaded = LoadRecord(bytes_read=matrix.nbytes, seconds=1.5, started=1e9, idle_bytes=7, worker=3)
     outputs, record = finish_task(job, 0, task, load_task(job, task), loaded)
     write_outputs(job, outputs)

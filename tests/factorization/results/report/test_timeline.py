@@ -11,10 +11,10 @@ from dbutterfly.factorization.results.trace import Trace
 def trace(*tasks):
     """Of (stage, worker, start, reading, end, computing), in seconds from some moment."""
     rows = [
-        [stage, 8.0, reading, computing, 1e9 + end, 0, 0, 1e9 + start, worker]
+        [stage, 8.0, reading, computing, 1e9 + end, 0, 0, 1e9 + start, worker, 0]
         for stage, worker, start, reading, end, computing in tasks
     ]
-    return Trace(("tiles", "left"), np.array(rows, float).reshape(-1, 9), np.zeros((1, 1)))
+    return Trace(("tiles", "left"), np.array(rows, float).reshape(-1, 10), np.zeros((1, 1)))
 
 
 def test_lanes_are_those_of_the_workers_in_the_order_of_their_start():

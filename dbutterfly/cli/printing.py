@@ -51,6 +51,8 @@ def factorization_lines(factorization: Factorization) -> Iterator[tuple[str, str
         resumed = f" and {done['resumed']} of an earlier run" if done["resumed"] else ""
         read = f", {format_bytes(done['bytes_read'])} read" if done["bytes_read"] else ""
         yield stage, f"{done['tasks']} tasks{resumed} in {done['seconds']:.2f} s{read}"
+    if "matrix_check" in factorization.record:
+        yield "stored run", f"the matrix is its own: {factorization.record['matrix_check']}"
     yield "certificate", str(factorization.certificate)
 
 

@@ -123,7 +123,7 @@ def open_run(
         check_sweeps(plan)
     if store is None:
         check_missing(source, request.missing)
-        source.check_reproducible()
+        _check_reproducible(source)
         yield _in_memory(request, source, plan)
         return
     manifest = _manifest(request, source, plan)
@@ -135,7 +135,7 @@ def open_run(
     check_missing(source, request.missing)
     identity = None
     if stored is None:
-        source.check_reproducible()
+        _check_reproducible(source)
         identity = Identity.of(source)
         stored, is_new = _create_or_open(store, replace(manifest, identity=identity.to_json()))
         identity = identity if is_new else None
@@ -165,6 +165,12 @@ def open_run(
             keeps_digests=identity.needs_digests,
         )
         yield StoredRun(request, job, store=stored, lease=lease)
+
+
+def _check_reproducible(source: MatrixSource) -> None:
+    """Refuse a matrix that does not repeat; tiles of one that is computed will be compared with a sample instead."""
+    if not source.is_computed:
+        source.check_reproducible()
 
 
 def _ended(request: Request, source: MatrixSource, engine: Engine, plan: Plan, stored: RunStore) -> Run:

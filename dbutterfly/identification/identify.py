@@ -122,6 +122,7 @@ def identify(
     chain = Chain.chainable(wrapped.shape, rank) if chain is None else _given_chain(chain, rank)
     if chain.shape != wrapped.shape:
         raise InputError(f"chain={chain!r} has shape {chain.shape}, but the matrix {wrapped.shape}")
+    wrapped.check_reproducible()
     known = _known_sides(orderings, chain)
     wanted = range(1, len(chain)) if levels is None else sorted(set(levels))
     every = dict(zip(wanted, cuts_of(chain, levels), strict=True))

@@ -118,8 +118,17 @@ class MatrixSource(ABC):
 
     # ------------------------------------------------------------ identity
 
-    def check_reproducible(self) -> None:  # noqa: B027
-        """Raise SourceError if entries have changed when they are evaluated again; only entry functions are checked."""
+    def check_reproducible(self) -> None:
+        """Raise SourceError if entries have changed when they are computed again; what is stored is not looked at."""
+        if not self.is_computed:
+            return
+        sample = self.draw_sample()
+        difference = sample.find_difference(self.sample(sample.places))
+        if difference is not None:
+            raise SourceError(
+                f"{self.name} gives other entries when it is computed again: {difference}; it must give an entry the "
+                "same value each time: seed its random numbers, or store it first"
+            )
 
     def stamps(self) -> Stamps | None:
         """Stamps of the pieces of the matrix, which change with its content; None where only its entries are known."""

@@ -273,6 +273,15 @@ def test_computed_matrices_that_do_not_repeat_are_found(tmp_path, passes, store)
         dbf.factorize(noisy, passes=passes, store=store and tmp_path / store)
 
 
+def test_a_search_for_orderings_refuses_what_does_not_repeat():
+    noisy = da.from_array(random_matrix((N, N)), chunks=8).map_blocks(lambda b: b + np.random.default_rng().random())
+    with pytest.raises(SourceError, match="gives other entries when it is computed again"):
+        dbf.identify(noisy)
+    draws = dbf.entries(lambda i, j: np.random.default_rng().random((i.size, j.size)), (N, N), float)
+    with pytest.raises(SourceError, match="the same value"):
+        dbf.identify(draws)
+
+
 def test_a_second_read_of_other_entries_is_found_in_every_block(tmp_path):
     z, reads = random_matrix((N, N)), []
 

@@ -15,6 +15,7 @@ __all__ = [
     "LogJson",
     "Memory",
     "Missing",
+    "NoDecode",
     "OrderingsText",
     "Passes",
     "Quiet",
@@ -71,6 +72,10 @@ DeviceMemory: TypeAlias = Annotated[
 Missing: TypeAlias = Annotated[
     str,
     typer.Option("--missing", help="Chunks that are not in the store: fill (take the fill value, warn) or error."),
+]
+NoDecode: TypeAlias = Annotated[
+    bool,
+    typer.Option("--no-decode", help="Take numbers as stored, whatever scale_factor, _FillValue, ... say."),
 ]
 Workers: TypeAlias = Annotated[
     int | None,

@@ -16,7 +16,8 @@ from ..execution.clusters import Kind, choose, opened
 from ..execution.clusters.options import parse_options
 from ..planning.sizes import parse_memory
 from ..sources.base import MatrixSource
-from ..storage.arrays import read_array
+from ..sources.packing import find_packing
+from ..storage.arrays import open_array, read_array
 from ..storage.files import write_whole
 from ..structure.chain import Chain
 
@@ -142,8 +143,8 @@ def parse_job(
     }
 
 
-def load_array(place: str) -> NDArray[Any]:
-    """Numbers of a ``.npy`` file, memory-mapped, or of a Zarr array.
+def load_array(place: str, *, decode: bool = True) -> NDArray[Any]:
+    """Numbers of a ``.npy`` file, memory-mapped, or of a Zarr array, decoded by its attributes.
 
     Raises
     ------
@@ -154,7 +155,9 @@ def load_array(place: str) -> NDArray[Any]:
     if "://" not in place and not path.exists():
         raise InputError(f"{place!r} does not exist; give a .npy file or a Zarr array")
     if not path.is_file():
-        return read_array(place)
+        packing = find_packing(open_array(place), f"Zarr array {place}") if decode else None
+        numbers = read_array(place)
+        return numbers if packing is None else packing.decode(numbers)
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:

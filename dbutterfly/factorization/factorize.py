@@ -36,12 +36,15 @@ def plan(
     device_memory: int | str | None = None,
     workers: int | None = None,
     backend: str = "auto",
+    decode: bool = True,
 ) -> Plan:
     """Plan a factorization without reading the matrix (or, with ``tol``, reading some of its blocks).
 
     Parameters
     ----------
-    source, chain, tree, rank, tol, passes, orderings, store, client, cluster, memory, device_memory, workers, backend
+    source, decode, chain, tree, rank, tol, passes, orderings, backend
+        As for :func:`factorize`.
+    store, client, cluster, memory, device_memory, workers
         As for :func:`factorize`. No cluster is started, a scheduler that runs is asked for its workers; of ``"cuda"``
         it must be known how many there are. If ``device_memory`` is given, it is that of GPUs which need not be here.
         Of ``store``, only whether there is one matters: it has room for a copy of the matrix in another order, which
@@ -65,7 +68,7 @@ def plan(
         backend=backend,
         has_store=store is not None,
     )
-    return request.plan(as_source(source), choose_engine(client, workers, cluster))
+    return request.plan(as_source(source, decode=decode), choose_engine(client, workers, cluster))
 
 
 @on_cluster
@@ -86,6 +89,7 @@ def factorize(
     workers: int | None = None,
     backend: str = "auto",
     missing: str = "fill",
+    decode: bool = True,
     resume: bool = True,
     progress: bool = False,
     sweeps: int = 0,
@@ -138,6 +142,10 @@ def factorize(
     missing : {"fill", "error"}
         What to do about chunks of Z that its store does not hold: take their entries as the fill value, with a
         :class:`~dbutterfly.errors.MissingChunksWarning`, or refuse them.
+    decode : bool
+        Whether a Zarr array is decoded by its attributes, as xarray does: ``scale_factor``, ``add_offset`` and
+        ``_Unsigned`` are applied, and a ``_FillValue`` or ``missing_value`` is a missing entry, which is refused. The
+        plan says so. False takes the numbers as they are stored.
     resume : bool
         Whether to continue, or return, what ``store`` holds of the same job; False computes it anew.
     progress : bool
@@ -199,7 +207,11 @@ def factorize(
         sweeps=sweeps,
         has_store=store is not None,
     )
-    matrix, engine, stored = as_source(source), choose_engine(client, workers, cluster), open_store(store)
+    matrix, engine, stored = (
+        as_source(source, decode=decode),
+        choose_engine(client, workers, cluster),
+        open_store(store),
+    )
     where: dict[str, Any] = {"client": client, "cluster": cluster, "memory": memory, "backend": backend}
     search = partial(identify, matrix, chain, orderings=orderings, rank=rank, **where)
     request = find_orderings(request, matrix, stored if resume else None, search)

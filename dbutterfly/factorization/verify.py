@@ -42,6 +42,7 @@ def verify(
     cluster: Any = None,
     memory: int | str | None = None,
     workers: int | None = None,
+    decode: bool = True,
     progress: bool = False,
 ) -> VerifiedError:
     """Measure the relative Frobenius error ``||Z - product|| / ||Z||`` of a factorization.
@@ -57,7 +58,7 @@ def verify(
         operator, number of products with random vectors; by default products with unit vectors give all entries.
     seed : int
         Seed of the draw.
-    client, cluster, memory, workers, progress
+    client, cluster, memory, workers, decode, progress
         As for :func:`dbutterfly.factorize`.
 
     Returns
@@ -70,7 +71,7 @@ def verify(
     InputError
         If the matrix has another shape, holds NaN or infinities, or ``samples`` is not positive.
     """
-    wrapped = as_source(source)
+    wrapped = as_source(source, decode=decode)
     if wrapped.shape != factorization.shape:
         raise InputError(f"source has shape {wrapped.shape} but the factorization is of a {factorization.shape} matrix")
     if samples is None and len(factorization.chain) > 1:

@@ -48,6 +48,7 @@ def identify(
     seed: int = 0,
     budget: float | None = None,
     backend: str = "auto",
+    decode: bool = True,
 ) -> IdentifiedOrderings:
     """Find orderings of rows and columns in which a matrix is butterfly.
 
@@ -85,6 +86,8 @@ def identify(
         attempts have not found better.
     backend : {"auto", "numpy", "cupy"}
         Array library of the workers.
+    decode : bool
+        As for :func:`dbutterfly.factorize`.
 
     Returns
     -------
@@ -118,7 +121,7 @@ def identify(
     """
     started = time.perf_counter()
     _check_arguments(method, seed, budget, backend, client or cluster)
-    wrapped = as_source(source)
+    wrapped = as_source(source, decode=decode)
     chain = Chain.chainable(wrapped.shape, rank) if chain is None else _given_chain(chain, rank)
     if chain.shape != wrapped.shape:
         raise InputError(f"chain={chain!r} has shape {chain.shape}, but the matrix {wrapped.shape}")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, MemoryBudgetError, NonFiniteError
+from ..errors import InputError, MemoryBudgetError
 from ..execution.engine import Engine
 from ..kernels.backend.stacks import STACK_BYTES
 from ..kernels.low_rank.grid import low_rank_grid
@@ -230,7 +230,7 @@ class MatrixSearch:
         matrix = matrix.astype(self.source.info.work_dtype, copy=False)
         if not np.isfinite(matrix).all():
             row, col = np.argwhere(~np.isfinite(matrix))[0].tolist()
-            raise NonFiniteError.at(self.source.name, (row, col))
+            raise self.source.non_finite_error((row, col))
         return matrix
 
     def _search_in_memory(self, known: Known, problem: Problem) -> Solution:

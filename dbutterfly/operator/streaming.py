@@ -78,6 +78,7 @@ def stream_product(
     memory: int | str | None = None,
     workers: int | None = None,
     overwrite: bool = False,
+    decode: bool = True,
     progress: bool = False,
 ) -> StreamedProduct:
     """Multiply the columns of a stored matrix, which may be larger than memory.
@@ -95,6 +96,8 @@ def stream_product(
         holds twice: a block, its product, and the block that is read meanwhile.
     overwrite : bool
         Whether to replace an array that is there.
+    decode : bool
+        As for :func:`dbutterfly.factorize`, but that a missing entry is a NaN in the operand.
     progress : bool
         Whether to show a bar.
 
@@ -112,7 +115,7 @@ def stream_product(
     StoreError
         If something is at the destination that may not be replaced, or it cannot be written.
     """
-    found = as_source(source)
+    found = as_source(source, decode=decode)
     if isinstance(found, OperatorSource):
         raise InputError(f"source={found.name} is an operator; compose the two by @ instead")
     if found.shape[0] != operator.shape[1]:

@@ -28,6 +28,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "shape": list(plan.source.shape),
         "dtype": plan.source.dtype,
         "work_dtype": plan.source.work_dtype,
+        "decoding": plan.source.decoding,
         "chain": [list(pattern) for pattern in plan.chain],
         "tree": format_tree(plan.tree),
         "orderings": plan.orderings.describe(),
@@ -54,6 +55,8 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
     (rows, cols), stored, work = plan.source.shape, plan.source.dtype, plan.source.work_dtype
     converted = "" if stored == work else f", computed in {work}"
     yield "matrix", f"{rows} x {cols} {stored}{converted}, {format_bytes(plan.source_bytes)}"
+    if plan.source.decoding:
+        yield "decoded", f"from {plan.source.decoding} (by its attributes; decode=False takes the numbers stored)"
     yield "orderings", plan.orderings.describe()
     yield (
         "chain",

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, NonFiniteError
+from ..errors import InputError
 from ..sources.base import MatrixSource
 from ..structure.axes import Axis, Tile, axes_of_cut, axis_of_entries
 from ..structure.chain import Chain
@@ -196,5 +196,5 @@ def _read_sample(
     block = block.astype(np.result_type(block.dtype, np.float64))
     if not np.isfinite(block).all():
         row, col = np.argwhere(~np.isfinite(block))[0]
-        raise NonFiniteError.at(source.name, (int(row_index[row]), int(col_index[col])))
+        raise source.non_finite_error((int(row_index[row]), int(col_index[col])))
     return block, source.bytes_touched(row_axis, col_axis, tile)

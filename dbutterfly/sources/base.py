@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DButterflyError, SourceError
+from ..errors import DButterflyError, NonFiniteError, SourceError
 from ..kernels.backend import tile_memory
 from ..structure.axes import Axis, Edges, Part, Tile
 from .info import SourceInfo, work_dtype
@@ -46,6 +46,8 @@ class MatrixSource(ABC):
         Whether a range is read straight into the buffer that it is for, so that reading it needs no other memory.
     decode_bytes : int
         Most bytes held besides the tile and its parts while a range is read.
+    decoding : str
+        How entries come from the numbers that are stored; empty where they are these numbers.
     chunk_count : int
         Chunks of the stored array, whether stored or not; 0 where nothing is stored in chunks.
     lists_chunks : bool
@@ -73,6 +75,7 @@ class MatrixSource(ABC):
     copies_tiles = True
     reads_in_place = False
     decode_bytes = 0
+    decoding = ""
     chunk_count = 0
     fill_value: Any = None
     sampled = False
@@ -92,6 +95,7 @@ class MatrixSource(ABC):
             edges=self.edges,
             copies_tiles=self.copies_tiles,
             decode_bytes=self.decode_bytes,
+            decoding=self.decoding,
             chunk_count=self.chunk_count,
             missing_chunks=self.missing_chunks,
             sampled=self.sampled,
@@ -161,6 +165,12 @@ class MatrixSource(ABC):
         """Entries at the crossings of some rows and columns within one chunk."""
         (r0, r1), (c0, c1) = ((int(side[0]), int(side[-1]) + 1) for side in place)
         return self.read_range(slice(r0, r1), slice(c0, c1))[np.ix_(place.rows - r0, place.cols - c0)]
+
+    # ------------------------------------------------------------ reading
+
+    def non_finite_error(self, index: tuple[int, int]) -> NonFiniteError:
+        """Error for an entry that is a NaN or an infinity."""
+        return NonFiniteError.at(self.name, index)
 
     @abstractmethod
     def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:

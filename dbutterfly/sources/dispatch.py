@@ -12,7 +12,7 @@ import zarr
 import zarr.abc.store
 from numpy.typing import NDArray
 
-from ..errors import SourceError
+from ..errors import InputError, SourceError
 from ..storage.places import as_store, is_remote
 from ..storage.retries import reason, retry
 from .arrays import ArraySource, DaskSource
@@ -21,12 +21,14 @@ from .entries import Entries
 from .entries_source import EntriesSource
 from .info import work_dtype
 from .operators import is_operator, operator_source
+from .packed_zarr import PackedSource
+from .packing import find_packing
 from .zarr_array import ZarrSource
 
 __all__ = ["as_source"]
 
 
-def as_source(source: Any) -> MatrixSource:
+def as_source(source: Any, *, decode: bool = True) -> MatrixSource:
     """Wrap anything that holds a matrix.
 
     Parameters
@@ -34,6 +36,9 @@ def as_source(source: Any) -> MatrixSource:
     source : array, memmap, zarr.Array, Zarr store, dask.array.Array, Entries, LinearOperator, sparse matrix, or path
         Paths name a ``.npy`` file (memory-mapped) or a Zarr array, local or a URL such as ``s3://bucket/z.zarr``. CuPy
         arrays are copied to the host. Of an operator, one product and one of its adjoint are taken to look at it.
+    decode : bool
+        Whether the attributes of a Zarr array that say what its numbers mean are heeded
+        (:mod:`dbutterfly.sources.packing`).
 
     Raises
     ------
@@ -42,15 +47,20 @@ def as_source(source: Any) -> MatrixSource:
     InputError
         If its dtype cannot be factorized.
     """
+    if not isinstance(decode, (bool, np.bool_)):
+        raise InputError(f"decode={decode!r} is neither True nor False")
+    if isinstance(source, MatrixSource):
+        return source
     found = _wrap(source)
+    if isinstance(found, ZarrSource) and decode:
+        packing = find_packing(found.array, found.name)
+        found = found if packing is None else PackedSource(found, packing)
     work_dtype(found.dtype, found.name)
     return found
 
 
 def _wrap(source: Any) -> MatrixSource:
     """Choose the source for the type of an object."""
-    if isinstance(source, MatrixSource):
-        return source
     if isinstance(source, Entries):
         return EntriesSource(source)
     if is_operator(source):

@@ -23,7 +23,7 @@ class SourceInfo:
     shape : (int, int)
         Rows and columns.
     dtype : str
-        As stored.
+        As stored, or as decoded from what is stored.
     work_dtype : str
         As computed: integers and booleans become float64, float16 becomes float32.
     edges : pair of arrays of int or None
@@ -32,6 +32,8 @@ class SourceInfo:
         Whether reading a tile copies it (False for arrays in memory, of which a tile is a view).
     decode_bytes : int
         Bytes held besides its result while a range is read.
+    decoding : str
+        How entries come from the numbers that are stored; empty where they are these numbers.
     chunk_count, missing_chunks : int
         Chunks of the grid, and those of them that the storage does not hold.
     sampled : bool
@@ -46,6 +48,7 @@ class SourceInfo:
     edges: tuple[Edges, Edges] = (None, None)
     copies_tiles: bool = False
     decode_bytes: int = 0
+    decoding: str = ""
     chunk_count: int = 0
     missing_chunks: int = 0
     sampled: bool = False
@@ -53,7 +56,7 @@ class SourceInfo:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the matrix as stored, uncompressed."""
+        """Bytes of the matrix in this dtype: as stored, uncompressed and decoded."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 

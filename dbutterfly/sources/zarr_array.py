@@ -71,8 +71,8 @@ class ZarrSource(MatrixSource):
         self._complete = complete
         self._remote = is_remote(array)
         self._files = ChunkFiles(array) if isinstance(array.store, zarr.storage.LocalStore) else None
-        self._requests = Requests(array)
-        self.decode_bytes = self._requests.held_bytes
+        self.requests = Requests(array)
+        self.decode_bytes = self.requests.held_bytes
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.array.store, self.array.path, self._is_complete())
@@ -148,9 +148,13 @@ class ZarrSource(MatrixSource):
     def read(self, rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
         """Read one tile as a grid of blocks; see :meth:`MatrixSource.read`."""
         grid = super().read(rows, cols, tile)
-        if self._files is None and self.shared:  # what is absent cannot be told from what was never written
-            self._check_present()
+        self.check_still_there()
         return grid
+
+    def check_still_there(self) -> None:
+        """Raise if the array is gone, where what is absent cannot be told from what was never written."""
+        if self._files is None and self.shared:
+            self._check_present()
 
     def _fill(self, buffer: NDArray[Any], row: Part, col: Part) -> None:
         """Read one part of a tile, straight into the tile's buffer where all of it is kept as it is."""
@@ -158,13 +162,13 @@ class ZarrSource(MatrixSource):
         if is_kept_whole(row) and is_kept_whole(col):
             self.read_into(buffer[row.dest, col.dest], rows, cols)
             return
-        for r, c in self._requests.cut_small(rows, cols):
+        for r, c in self.requests.cut_small(rows, cols):
             place_part(buffer, restrict_part(row, r), restrict_part(col, c), self.read_block(r, c))
 
     def _read_requests(self, out: NDArray[Any], rows: slice, cols: slice) -> None:
         """Read a range request by request."""
         spare = np.empty(0, out.dtype)
-        for route, r, c in self._requests.cut(rows, cols, out.flags.c_contiguous):
+        for route, r, c in self.requests.cut(rows, cols, out.flags.c_contiguous):
             place = out[r.start - rows.start : r.stop - rows.start, c.start - cols.start : c.stop - cols.start]
             if not route.compiled:
                 self._read_with_retries(route.array, r, c, place)

@@ -114,15 +114,29 @@ class Requests:
             for piece in _cut_into_chunks(r, c, self._chunks, limit) if limit else [(r, c)]:
                 yield route, *piece
 
-    def cut_small(self, rows: slice, cols: slice) -> Iterator[tuple[slice, slice]]:
-        """Cut a range into pieces that are held one at a time, to be copied to their places."""
-        limit = self.whole.at_once or self._chunks_of_piece(rows, cols)
+    def cut_small(self, rows: slice, cols: slice, held: int = 0) -> Iterator[tuple[slice, slice]]:
+        """Cut a range into pieces that are held one at a time, to be copied to their places.
+
+        ``held`` bytes are held for an entry of a piece, by default those of the entry.
+        """
+        limit = self._chunks_at_once(held) or self._chunks_of_piece(rows, cols, held)
         return _cut_into_chunks(rows, cols, self._chunks, limit)
 
-    def _chunks_of_piece(self, rows: slice, cols: slice) -> int:
+    def piece_bytes(self, held: int) -> int:
+        """Most bytes held for a piece of :meth:`cut_small` if ``held`` bytes are held for each of its entries."""
+        chunk_bytes = self._chunks[0] * self._chunks[1] * held
+        return max(chunk_bytes, PIECE_BYTES, self._chunks_at_once(held) * chunk_bytes)
+
+    def _chunks_at_once(self, held: int = 0) -> int:
+        """Chunks that the pipeline for whole chunks is given at a time; 0 for any number."""
+        if not self.whole.at_once or not held:
+            return self.whole.at_once
+        return max(1, min(self.whole.at_once, REQUEST_BYTES // (self._chunks[0] * self._chunks[1] * held)))
+
+    def _chunks_of_piece(self, rows: slice, cols: slice, held: int = 0) -> int:
         """Chunks of a range that make a piece, by the entries that are wanted of each."""
         height, width = min(rows.stop - rows.start, self._chunks[0]), min(cols.stop - cols.start, self._chunks[1])
-        return max(1, PIECE_BYTES // int(height * width * self._itemsize))
+        return max(1, PIECE_BYTES // int(height * width * (held or self._itemsize)))
 
 
 def _choose_routes(

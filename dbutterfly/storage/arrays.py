@@ -13,7 +13,7 @@ from ..errors import StoreError
 from .places import as_store, holds_objects, is_remote, retry_at
 from .retries import as_store_error, retry
 
-__all__ = ["create_array", "is_shared", "occupant", "read_array", "write_range"]
+__all__ = ["create_array", "is_shared", "occupant", "open_array", "read_array", "write_range"]
 
 
 UNFINISHED = ".partial"
@@ -68,6 +68,19 @@ def create_array(
         )
 
 
+def open_array(store: Any) -> zarr.Array[Any]:
+    """Open a Zarr array for reading.
+
+    Raises
+    ------
+    StoreError
+        If there is none or it cannot be opened.
+    """
+    place = as_store(store, read_only=True, argument="store")
+    with as_store_error(f"store={store!r} holds no readable Zarr array"):
+        return retry_at(place, "open", lambda: zarr.open_array(place, mode="r"))
+
+
 def read_array(store: Any) -> NDArray[Any]:
     """Read a Zarr array whole.
 
@@ -76,9 +89,9 @@ def read_array(store: Any) -> NDArray[Any]:
     StoreError
         If there is none or it cannot be read.
     """
-    place = as_store(store, read_only=True, argument="store")
+    found = open_array(store)
     with as_store_error(f"store={store!r} holds no readable Zarr array"):
-        return retry_at(place, "read", lambda: np.asarray(zarr.open_array(place, mode="r")[...]))
+        return retry_at(found.store, "read", lambda: np.asarray(found[...]))
 
 
 def is_shared(array: zarr.Array[Any]) -> bool:

@@ -10,7 +10,7 @@ import typer
 import dbutterfly as dbf
 
 from ...errors import InputError
-from ..options import AsJson, ClusterOptions, ClusterText, Memory, Quiet, TlsText, Workers
+from ..options import AsJson, ClusterOptions, ClusterText, Memory, NoDecode, Quiet, TlsText, Workers
 from ..printing import print_json, print_lines
 from ..values import absolute_place, load_array, open_cluster, save_array
 
@@ -29,6 +29,7 @@ def apply(
     cluster_option: ClusterOptions = None,
     tls: TlsText = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a Zarr array that is there.")] = False,
+    no_decode: NoDecode = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -51,11 +52,12 @@ def apply(
                 cluster=where,
                 memory=memory,
                 overwrite=overwrite,
+                decode=not no_decode,
                 progress=not quiet,
             )
         shape, dtype, how = done.shape, done.dtype, f" by blocks of {done.columns} columns"
     else:
-        product = _product_in_memory(operator, x)
+        product = _product_in_memory(operator, x, decode=not no_decode)
         save_array(y, product)
         shape, dtype, how = product.shape, product.dtype, ""
     seconds = time.perf_counter() - started
@@ -65,9 +67,9 @@ def apply(
         print_lines([("product", f"{' x '.join(map(str, shape))} {dtype.name} in {y}, in {seconds:.3g} s{how}")])
 
 
-def _product_in_memory(operator: dbf.ButterflyOperator, x: str) -> Any:
+def _product_in_memory(operator: dbf.ButterflyOperator, x: str, *, decode: bool) -> Any:
     """Product with the array in a file or a store, computed in memory."""
-    right = load_array(x)
+    right = load_array(x, decode=decode)
     if right.ndim not in (1, 2) or right.shape[0] != operator.shape[1]:
         rows, cols = operator.shape
         raise InputError(f"{x} has shape {right.shape}; a {rows} x {cols} operator takes {cols} rows")

@@ -23,6 +23,7 @@ from ..options import (
     LogJson,
     Memory,
     Missing,
+    NoDecode,
     OrderingsText,
     Passes,
     Quiet,
@@ -57,6 +58,7 @@ def factorize(
     backend: Annotated[str, typer.Option(help="auto, numpy or cupy.")] = "auto",
     device_memory: DeviceMemory = None,
     missing: Missing = "fill",
+    no_decode: NoDecode = False,
     sweeps: Annotated[
         int, typer.Option(help="Sweeps over the factors of a matrix in memory, after the run: they lower the error.")
     ] = 0,
@@ -72,7 +74,7 @@ def factorize(
 
     A run that was cut off is continued by the same command. The plan goes to stderr.
     """
-    matrix = as_source(absolute_place(source))
+    matrix = as_source(absolute_place(source), decode=not no_decode)
     job = parse_job(matrix, chain, tree, rank, tol if chain is None and rank is None else None, passes, orderings)
     with show_log(quiet, log_json), open_cluster(cluster, cluster_option, tls, workers) as where:
         resources: dict[str, Any] = {"cluster": where, "memory": memory}

@@ -11,7 +11,7 @@ import dbutterfly as dbf
 from ...identification.result import IdentifiedOrderings
 from ...sources.dispatch import as_source
 from ..exit_codes import ABOVE_TOLERANCE
-from ..options import AsJson, ChainText, ClusterOptions, ClusterText, Memory, Rank, Source, TlsText, Workers
+from ..options import AsJson, ChainText, ClusterOptions, ClusterText, Memory, NoDecode, Rank, Source, TlsText, Workers
 from ..printing import print_json, print_lines
 from ..values import absolute_place, open_cluster, parse_chain, parse_levels, parse_orderings, save_array
 
@@ -40,6 +40,7 @@ def identify(
     cluster: ClusterText = None,
     cluster_option: ClusterOptions = None,
     tls: TlsText = None,
+    no_decode: NoDecode = False,
     as_json: AsJson = False,
 ) -> None:
     """Find orderings of rows and columns in which a matrix is butterfly.
@@ -47,7 +48,7 @@ def identify(
     They are written as files that --orderings of the other commands takes. Exit with code 3 if none were found that
     hold up beside the noise; the best are written all the same.
     """
-    matrix = as_source(absolute_place(source))
+    matrix = as_source(absolute_place(source), decode=not no_decode)
     with open_cluster(cluster, cluster_option, tls, workers) as where:
         found = dbf.identify(
             matrix,

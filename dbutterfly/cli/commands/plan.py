@@ -19,6 +19,7 @@ from ..options import (
     ClusterText,
     DeviceMemory,
     Memory,
+    NoDecode,
     OrderingsText,
     Passes,
     Rank,
@@ -59,6 +60,7 @@ def plan(
         str, typer.Option(help="GPU of each worker, with --backend cupy (experimental): l4, a100, h100, h200.")
     ] = "a100",
     device_memory: DeviceMemory = None,
+    no_decode: NoDecode = False,
     as_json: AsJson = False,
 ) -> None:
     """Predict what a factorization will cost.
@@ -74,7 +76,7 @@ def plan(
     if read_bandwidth is None and gpu is not None:
         read_bandwidth = "1GB/s"
     bandwidth = None if read_bandwidth is None else parse_bandwidth(read_bandwidth)
-    matrix = as_source(absolute_place(source))
+    matrix = as_source(absolute_place(source), decode=not no_decode)
     job = parse_job(matrix, chain, tree, rank, tol, passes, orderings)
     kind = choose_cluster(cluster, cluster_option, tls, workers)
     planned = dbf.plan(

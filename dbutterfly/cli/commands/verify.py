@@ -9,7 +9,19 @@ import typer
 import dbutterfly as dbf
 
 from ..exit_codes import check_tolerance
-from ..options import AsJson, ClusterOptions, ClusterText, Memory, Quiet, Source, Store, TlsText, Tolerance, Workers
+from ..options import (
+    AsJson,
+    ClusterOptions,
+    ClusterText,
+    Memory,
+    NoDecode,
+    Quiet,
+    Source,
+    Store,
+    TlsText,
+    Tolerance,
+    Workers,
+)
 from ..printing import print_json, print_lines, verified_json
 from ..values import absolute_place, open_cluster
 
@@ -27,6 +39,7 @@ def verify(
     cluster_option: ClusterOptions = None,
     tls: TlsText = None,
     tol: Tolerance = None,
+    no_decode: NoDecode = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -43,6 +56,7 @@ def verify(
             seed=seed,
             cluster=where,
             memory=memory,
+            decode=not no_decode,
             progress=not quiet,
         )
     if as_json:

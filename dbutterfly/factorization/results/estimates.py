@@ -8,7 +8,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import NonFiniteError
 from ...kernels.factors.product_rows import product_row
 from ...sources.base import MatrixSource
 from ...sources.operators import OperatorSource
@@ -122,7 +121,7 @@ def _row_energies(
         stored = stored.astype(source.info.work_dtype)
         bad = np.argwhere(~np.isfinite(stored))
         if bad.size:
-            raise NonFiniteError.at(source.name, (int(chosen[first + bad[0, 0]]), int(bad[0, 1])))
+            raise source.non_finite_error((int(chosen[first + bad[0, 0]]), int(bad[0, 1])))
         energies.append(np.sum(np.abs(stored) ** 2, axis=1, dtype=np.float64))
         stored = stored.astype(np.result_type(stored, factorization.dtype), copy=False)
         for row, position in zip(stored, standard[first:last], strict=True):

@@ -55,7 +55,7 @@ def check_finite(job: FactorizationJob, grid: NDArray[Any], tile: Tile, energies
 def non_finite_error(job: FactorizationJob, index: tuple[int, int] | None) -> NonFiniteError:
     """Error that names the first entry that is not finite."""
     assert index is not None
-    return NonFiniteError.at(job.source.name, index)
+    return job.source.non_finite_error(index)
 
 
 def mark_nonzero(parts: NDArray[Any], energy: NDArray[np.float64]) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import NonFiniteError
 from ...kernels.backend import host_array, resolve_backend
 from ...kernels.grouping.panels import fit_panel
 from ...kernels.grouping.similarity import landmark_similarity
@@ -81,7 +80,7 @@ def sample_entries(
     if not math.isfinite(largest):
         row, col = np.argwhere(~np.isfinite(block))[0].tolist()
         here = (col, panel.first + row) if panel.transposed else (panel.first + row, col)
-        raise NonFiniteError.at(source.name, here)
+        raise source.non_finite_error(here)
     exponent = math.frexp(largest)[1] if largest > 0 else ZERO_EXPONENT
     squares = sum(np.square(np.ldexp(part, -exponent), dtype=np.float64) for part in parts)
     moments = exponent, float(np.sum(squares)), float(np.vdot(squares, squares))

@@ -21,7 +21,8 @@ from ..planning.sizes import format_bytes, parse_memory
 from ..sources.base import MatrixSource
 from ..sources.dispatch import as_source
 from ..sources.operators import OperatorSource
-from ..storage.arrays import create_array, is_shared, write_range
+from ..storage.arrays import create_array, write_range
+from ..storage.places import is_shared
 from ..storage.workspace import Selection
 from ..structure.axes import Axis, Tile
 from .butterfly import ButterflyOperator

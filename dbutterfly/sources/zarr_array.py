@@ -28,7 +28,7 @@ import zarr.storage
 from numpy.typing import NDArray
 
 from ..errors import SourceError
-from ..storage.places import is_remote
+from ..storage.places import is_remote, is_shared
 from ..storage.retries import reason, retry
 from ..structure.axes import Axis, Index, Part, Tile, chunk_edges
 from .base import MatrixSource
@@ -62,7 +62,7 @@ class ZarrSource(MatrixSource):
         self.shape = (array.shape[0], array.shape[1])
         self.dtype = np.dtype(array.dtype)
         self.name = f"Zarr array {array.store_path}"
-        self.shared = not isinstance(array.store, zarr.storage.MemoryStore)
+        self.shared = is_shared(array)
         self.fill_value = array.fill_value
         self.chunks = chunk_shape(array)
         rows, cols = (chunk_edges(size, chunk) for size, chunk in zip(self.shape, self.chunks, strict=True))

@@ -13,7 +13,7 @@ from ..errors import StoreError
 from .places import as_store, holds_objects, is_remote, retry_at
 from .retries import as_store_error, retry
 
-__all__ = ["create_array", "is_shared", "occupant", "open_array", "read_array", "write_range"]
+__all__ = ["create_array", "occupant", "open_array", "read_array", "write_range"]
 
 
 UNFINISHED = ".partial"
@@ -92,11 +92,6 @@ def read_array(store: Any) -> NDArray[Any]:
     found = open_array(store)
     with as_store_error(f"store={store!r} holds no readable Zarr array"):
         return retry_at(found.store, "read", lambda: np.asarray(found[...]))
-
-
-def is_shared(array: zarr.Array[Any]) -> bool:
-    """Whether another process can open an array: whether it lies elsewhere than in the memory of this one."""
-    return not isinstance(array.store, zarr.storage.MemoryStore)
 
 
 def write_range(array: zarr.Array[Any], selection: tuple[slice, ...], values: NDArray[Any]) -> None:

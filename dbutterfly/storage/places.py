@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import zarr
-from zarr.storage import FsspecStore, ObjectStore, StorePath
+from zarr.storage import FsspecStore, MemoryStore, ObjectStore, StorePath, WrapperStore
 
 from ..errors import InputError
 from .remote import RemoteStore
 from .retries import reason, retry
 
-__all__ = ["as_store", "holds_objects", "is_remote", "retry_at"]
+__all__ = ["as_store", "holds_objects", "is_remote", "is_shared", "retry_at"]
 
 
 T = TypeVar("T")
@@ -104,6 +104,35 @@ def is_remote(store: Any) -> bool:
         return not {"file", "local", "memory"} & set(protocols)
     if isinstance(store, (str, os.PathLike)):
         return os.fspath(store).split("://")[0].split("::")[-1].lower() in SCHEMES and "://" in os.fspath(store)
+    return False
+
+
+def is_shared(store: Any) -> bool:
+    """Whether another process can open a Zarr store, array, group or place: not if it lies in the memory of this one.
+
+    What wraps another store, or another file system, is where that one is.
+    """
+    if isinstance(store, (zarr.Array, zarr.Group, StorePath)):
+        store = store.store
+    while isinstance(store, WrapperStore):
+        store = store._store  # which has no public name
+    if isinstance(store, ObjectStore):
+        return type(store.store).__name__ != "MemoryStore"
+    if isinstance(store, FsspecStore):
+        return not _is_in_memory(store.fs)
+    if isinstance(store, (str, os.PathLike)):
+        scheme, separator, _ = os.fspath(store).partition("://")
+        return not separator or "memory" not in scheme.lower().split("::")
+    return not isinstance(store, (MemoryStore, dict))
+
+
+def _is_in_memory(files: Any) -> bool:
+    """Whether a file system of fsspec, or the one that it wraps, lies in the memory of this process."""
+    while files is not None:
+        protocols = (files.protocol,) if isinstance(files.protocol, str) else files.protocol
+        if "memory" in protocols:
+            return True
+        files = getattr(files, "sync_fs", None) or getattr(files, "fs", None)
     return False
 
 

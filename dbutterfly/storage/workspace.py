@@ -21,7 +21,7 @@ from zarr.codecs import Crc32cCodec
 
 from ..errors import CheckpointError
 from .codecs import compiled_codecs, own_codecs
-from .places import is_remote
+from .places import is_remote, is_shared
 from .retries import as_store_error, may_pass, reason, retry
 
 __all__ = ["CHECKSUM", "MemoryWorkspace", "Selection", "Workspace", "ZarrWorkspace"]
@@ -114,7 +114,7 @@ class ZarrWorkspace:
         self._store, self._path = store, path
         self._arrays: dict[tuple[str, bool], zarr.Array[Any]] = {}
         self._remote = is_remote(store)
-        self.shared = not isinstance(store, zarr.storage.MemoryStore)
+        self.shared = is_shared(store)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ZarrWorkspace, (self._store, self._path)
@@ -238,7 +238,7 @@ class ZarrWorkspace:
         if (name, compiled) not in self._arrays:
 
             def open_() -> zarr.Array[Any]:
-                with compiled_codecs() if compiled else own_codecs():
+                with compiled_codecs() if compiled and self.shared else own_codecs():
                     mode: Any = "r" if self._store.read_only else "r+"
                     return zarr.open_array(self._store, path=f"{self._path}/{name}", mode=mode)
 

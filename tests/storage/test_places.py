@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 import zarr
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
-from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore, StorePath
+from fsspec.implementations.dirfs import DirFileSystem
+from zarr.storage import FsspecStore, LocalStore, LoggingStore, MemoryStore, ObjectStore, StorePath, WrapperStore
 
 from dbutterfly.errors import InputError
-from dbutterfly.storage.places import as_store, holds_objects, is_remote
+from dbutterfly.storage.places import as_store, holds_objects, is_remote, is_shared
 from dbutterfly.storage.remote import RemoteStore
 
 obstore = pytest.importorskip("obstore")
@@ -198,3 +199,33 @@ def test_arrays_on_web_servers_can_be_read(web: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(array[...], values)
     with pytest.raises(FileNotFoundError):
         zarr.open(as_store(f"{web}/y.zarr"), mode="r")
+
+
+def test_what_lies_in_the_memory_of_a_process_is_not_shared(tmp_path):
+    memory = fsspec.filesystem("memory")
+    near = [
+        MemoryStore(),
+        LoggingStore(MemoryStore()),
+        WrapperStore(LoggingStore(MemoryStore())),
+        StorePath(MemoryStore(), "a"),
+        zarr.create_array(MemoryStore(), shape=(2, 2), dtype="f8"),
+        zarr.create_group(LoggingStore(MemoryStore())),
+        FsspecStore.from_url("memory://a"),
+        FsspecStore(AsyncFileSystemWrapper(DirFileSystem("a", memory), asynchronous=True), path="b"),
+        ObjectStore(obstore.store.MemoryStore()),
+        "memory://a",
+        "simplecache::memory://a",
+        {},
+    ]
+    far = [
+        LocalStore(tmp_path),
+        WrapperStore(LocalStore(tmp_path)),
+        ObjectStore(obstore.store.LocalStore(tmp_path)),
+        FsspecStore.from_url(f"file://{tmp_path}"),
+        zarr.create_array(LocalStore(tmp_path), shape=(2, 2), dtype="f8"),
+        tmp_path,
+        "memory",
+        "s3://memory/a",
+    ]
+    assert [is_shared(store) for store in near] == [False] * len(near)
+    assert [is_shared(store) for store in far] == [True] * len(far)

@@ -1,0 +1,43 @@
+"""Stores that lie in the memory of one process, on a cluster: tiles are sent, results come back."""
+
+import numpy as np
+import obstore.store
+import pytest
+import zarr
+from zarr.storage import FsspecStore, LoggingStore, MemoryStore, ObjectStore
+
+import dbutterfly as dbf
+
+Z = np.asarray(dbf.matrices.orthogonal_butterfly(16, seed=0))
+
+STORES = {
+    "zarr": MemoryStore,
+    "logged": lambda: LoggingStore(MemoryStore()),
+    "fsspec": lambda: FsspecStore.from_url("memory://dbutterfly-memory-stores"),
+    "obstore": lambda: ObjectStore(obstore.store.MemoryStore()),
+}
+
+
+@pytest.fixture(params=STORES)
+def store(request):
+    found = STORES[request.param]()
+    yield found
+    if isinstance(found, FsspecStore):
+        found.fs.sync_fs.store.clear()
+
+
+def test_source_in_memory_is_sent_tile_by_tile(store, client):
+    packed = {"scale_factor": 0.5, "add_offset": 1.0}
+    array = zarr.create_array(store, data=2 * (Z - 1), chunks=(4, 4), attributes=packed)
+    np.testing.assert_allclose(dbf.factorize(array, client=client).operator.to_dense(), Z, atol=1e-13)
+
+
+def test_run_in_memory_gets_its_results_sent(store, client):
+    first = dbf.factorize(Z, store=store, client=client)
+    np.testing.assert_allclose(first.operator.to_dense(), Z, atol=1e-13)
+    np.testing.assert_array_equal(dbf.open(store).operator.to_dense(), first.operator.to_dense())
+
+
+def test_product_in_memory_gets_its_blocks_sent(store, client):
+    dbf.stream_product(dbf.factorize(Z).operator, np.eye(16), store, client=client)
+    np.testing.assert_allclose(zarr.open_array(store)[...], Z, atol=1e-13)

@@ -15,6 +15,7 @@ from scipy.sparse.linalg import LinearOperator
 from ..errors import InputError
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
+from ..structure.plain_arrays import as_plain_array, is_masked
 from .checks import Index, check_chain, check_factors, check_permutations
 from .dask_products import is_dask_array, multiply_chunks
 from .factors import transpose_factors
@@ -135,11 +136,15 @@ class FactorOperator(LinearOperator):
         if is_elsewhere and out is not None:
             raise InputError(f"out is for products of NumPy arrays, and x is a {type(x).__module__}.{type(x).__name__}")
         if is_elsewhere:
+            if is_masked(getattr(x, "_meta", None)):
+                raise InputError("x is a masked Dask array; pass dask.array.ma.filled(x, value)")
             self._check_operand(x.shape)
             return multiply_chunks(self, x) if is_dask_array(x) else self._multiply_on_device(x)
-        x = np.asarray(x)
+        x = as_plain_array(x, "x")
         self._check_operand(x.shape)
         wanted = (self.shape[0], *x.shape[1:])
+        if out is not None and is_masked(out):
+            raise InputError("out is a masked array, whose mask the product would not heed; pass out.data")
         if out is not None and not isinstance(out, np.ndarray):
             raise TypeError(f"out is a {type(out).__name__}; the product needs a NumPy array of shape {wanted}")
         if out is not None and out.shape != wanted:
@@ -158,7 +163,10 @@ class FactorOperator(LinearOperator):
             return self._scale(x)
         if type(x) is np.ndarray or is_dask_array(x) or _is_foreign(x):
             return self._apply(x, None, 1)
-        return super().dot(x)
+        return super().dot(_as_operand(x))
+
+    def _rdot(self, x: Any) -> Any:
+        return super()._rdot(_as_operand(x))  # type: ignore[misc]  # which the stubs do not know
 
     def _check_operand(self, shape: tuple[int, ...]) -> None:
         if len(shape) not in (1, 2):
@@ -196,18 +204,20 @@ class FactorOperator(LinearOperator):
         return self._scale(-1)
 
     def _matmat(self, X: NDArray[Any]) -> NDArray[Any]:
-        return self._multiply(np.asarray(X))
+        return self._multiply(as_plain_array(X, "x"))
 
     def _matvec(self, x: NDArray[Any]) -> NDArray[Any]:
-        return self._multiply(np.asarray(x).reshape(-1, 1))
+        return self._multiply(as_plain_array(x, "x").reshape(-1, 1))
 
     def _rmatmat(self, X: NDArray[Any]) -> NDArray[Any]:
         return self._products.multiply(
-            np.asarray(X), transposed=not self._transposed, conjugated=self._conjugated != (self.dtype.kind == "c")
+            as_plain_array(X, "x"),
+            transposed=not self._transposed,
+            conjugated=self._conjugated != (self.dtype.kind == "c"),
         )
 
     def _rmatvec(self, x: NDArray[Any]) -> NDArray[Any]:
-        return self._rmatmat(np.asarray(x).reshape(-1, 1))
+        return self._rmatmat(as_plain_array(x, "x").reshape(-1, 1))
 
     # ---- pickling, and names for Dask
 
@@ -231,6 +241,13 @@ class FactorOperator(LinearOperator):
 def _is_foreign(x: Any) -> bool:
     """Whether ``x`` is an array of another namespace than NumPy's, such as CuPy's."""
     return is_array_api_obj(x) and not isinstance(x, np.ndarray)
+
+
+def _as_operand(x: Any) -> Any:
+    """What SciPy's methods are given to multiply: arrays without masks, operators and matrices as they are."""
+    if isinstance(x, (LinearOperator, np.matrix)) or hasattr(x, "tocsr"):
+        return x
+    return as_plain_array(x, "x")
 
 
 def _cancel(cols: Index | None, rows: Index | None) -> bool:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import ChainError, InputError
 from ..structure.chain import Chain, Pattern
 from ..structure.orderings import Orderings
+from ..structure.plain_arrays import as_plain_array
 
 __all__ = [
     "SUPPORTED",
@@ -19,6 +20,7 @@ __all__ = [
     "check_chain",
     "check_factors",
     "check_permutations",
+    "product_dtype",
 ]
 
 Index: TypeAlias = NDArray[np.int64]
@@ -38,7 +40,9 @@ def check_factors(ks_values: Iterable[ArrayLike]) -> tuple[NDArray[Any], ...]:
     """
     if not isinstance(ks_values, Iterable):
         raise InputError(f"ks_values={ks_values!r} is not a sequence of 4-D arrays (a, b, c, d), one per factor")
-    factors = tuple(_check_factor(np.asarray(values), index) for index, values in enumerate(ks_values))
+    factors = tuple(
+        _check_factor(as_plain_array(values, f"ks_values[{index}]"), index) for index, values in enumerate(ks_values)
+    )
     if not factors:
         raise InputError("ks_values is empty; an operator needs at least one 4-D array (a, b, c, d)")
     return factors
@@ -74,6 +78,23 @@ def check_chain(factors: Sequence[NDArray[Any]]) -> Chain:
                 "(a2, b2, c2, d2) must satisfy a1*c1*d1 == a2*b2*d2"
             )
     return Chain([values.shape for values in factors])
+
+
+def product_dtype(dtype: np.dtype[Any], operand: np.dtype[Any], name: str) -> np.dtype[Any]:
+    """Dtype of the product of an operator and an operand, by NumPy's rules.
+
+    Raises
+    ------
+    InputError
+        If the operand does not hold numbers; the message calls it ``name``.
+    """
+    try:
+        found = np.result_type(dtype, operand)
+    except TypeError:
+        found = None
+    if found is None or found.kind not in "fc":
+        raise InputError(f"{name} has dtype {operand}, which holds no numbers to multiply; convert it with astype")
+    return found
 
 
 def check_permutations(orderings: Orderings, chain: Chain) -> tuple[Index | None, Index | None]:

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import SingularFactorError
 from ..structure.chain import Pattern
-from .checks import Index
+from ..structure.plain_arrays import as_plain_array
+from .checks import Index, product_dtype
 
 __all__ = ["Condition", "check_right_side", "invert_factors", "measure_conditions", "solve_factors"]
 
@@ -69,10 +70,10 @@ def check_right_side(b: ArrayLike, rows: int, dtype: np.dtype[Any]) -> NDArray[A
     ValueError
         If it has not ``rows`` rows, or more than two axes.
     """
-    right = np.asarray(b)
+    right = as_plain_array(b, "b")
     if right.ndim not in (1, 2) or right.shape[0] != rows:
         raise ValueError(f"b has shape {right.shape}; the operator has {rows} rows")
-    return right.astype(np.result_type(dtype, right.dtype), copy=False)
+    return right.astype(product_dtype(dtype, right.dtype, "b"), copy=False)
 
 
 def solve_factors(

@@ -22,7 +22,7 @@ from ..kernels.products import packed as plain
 from ..kernels.products.choose import kernels_for
 from ..kernels.products.ksmm import apply_chain
 from ..structure.chain import Pattern
-from .checks import Index
+from .checks import Index, product_dtype
 from .factors import transpose_factors
 
 __all__ = ["Products", "check_workers"]
@@ -97,7 +97,7 @@ class Products:
         ):  # the shortest way, for solvers
             kernels, packed = self._packed.get(None) or self._prepare(None, self._pack)
             return kernels.multiply(packed, x, **settings)  # type: ignore[no-any-return]
-        result = np.result_type(self.dtype, x.dtype)
+        result = product_dtype(self.dtype, x.dtype, "x")
         if out is not None:
             np.copyto(out[:0], np.empty((0, out.shape[1]), result), casting="same_kind")  # raises before any work
         if result == self.dtype:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import mmap
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from dask.array.utils import meta_from_array
 from numpy.typing import NDArray
 
 from ..errors import SourceError
 from ..structure.axes import Axis, Index, Tile
+from ..structure.plain_arrays import is_masked
 from .base import MatrixSource, unfold
 from .info import work_dtype
+from .mapped_files import MappedFile, find_map, map_again, mapped_file
+from .returned_blocks import with_checked_blocks
 from .samples import PLACES, ROUNDING
 from .stamps import Stamps, stamp_array
 
@@ -27,17 +31,18 @@ class ArraySource(MatrixSource):
         self.array = array
         self.shape = (array.shape[0], array.shape[1])
         self.dtype = array.dtype
-        self.shared = _is_whole_memmap(array)
-        path = getattr(array, "filename", None) if self.shared else None
-        self.name = f"memmap {path}" if path else "array"
+        self._map, self._file = find_map(array), mapped_file(array)
+        self.shared = self._file is not None
+        self.name = "array" if self._file is None else f"memmap {self._file.path}"
+        self._check_map()
 
     def __reduce__(self) -> tuple[Any, ...]:
         array = self.array
-        if not self.shared:
-            return ArraySource, (array,)
+        if self._file is None:
+            return ArraySource, (np.asarray(array),)
         assert isinstance(array, np.memmap)
         order = "C" if array.flags.c_contiguous else "F"
-        return _reopen_memmap, (str(array.filename), array.dtype, array.offset, array.shape, order)
+        return _map_again, (self._file, array.dtype, array.offset, array.shape, order)
 
     def stamps(self) -> Stamps:
         """Stamp of the file that the array maps; of an array in memory, hashes of its rows."""
@@ -45,10 +50,12 @@ class ArraySource(MatrixSource):
 
     def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
         """View of a range of rows and columns."""
+        self._check_map()
         return self.array[rows, cols]
 
     def read(self, rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
         """View of a tile; a copy where a side is scattered."""
+        self._check_map()
         array = self.array
         if rows.index is not None:
             array = array[rows.positions(tile.r0, tile.r1)]
@@ -63,6 +70,11 @@ class ArraySource(MatrixSource):
         grid = unfold(array, rows, cols, whole)
         return grid[tile.r0 - whole.r0 : tile.r1 - whole.r0, tile.c0 - whole.c0 : tile.c1 - whole.c0]
 
+    def _check_map(self) -> None:
+        """Raise if the file that the array lies in was cut, where reading it would end the process."""
+        if self._map is not None:
+            self._map.check()
+
 
 class DaskSource(MatrixSource):
     """A two-dimensional Dask array; each task computes the chunks that it needs."""
@@ -72,6 +84,8 @@ class DaskSource(MatrixSource):
     def __init__(self, array: Any) -> None:
         if any(np.isnan(size) for sizes in array.chunks for size in sizes):
             raise SourceError("the Dask array has chunks of unknown size; call compute_chunk_sizes() on it first")
+        if is_masked(meta_from_array(array)):
+            raise SourceError("the Dask array is masked; pass dask.array.ma.filled(source, value)")
         self.array = array
         self.shape = (int(array.shape[0]), int(array.shape[1]))
         self.dtype = np.dtype(array.dtype)
@@ -85,16 +99,19 @@ class DaskSource(MatrixSource):
         """One chunk in a hundred: what the graph of a chunk costs is not known."""
         return min(PLACES, max(1, (self.edges[0].size - 1) * (self.edges[1].size - 1) // 100))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DaskSource, (self.array,)
+
     def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
         """Compute a range of rows and columns in the calling thread."""
-        return np.asarray(self.array[rows, cols].compute(scheduler="synchronous"))
+        block: NDArray[Any] = self._checked[rows, cols].compute(scheduler="synchronous")
+        return block
+
+    @cached_property
+    def _checked(self) -> Any:
+        """The array with a check of every block."""
+        return with_checked_blocks(self.array, self.name)
 
 
-def _is_whole_memmap(array: NDArray[Any]) -> bool:
-    """Whether an array maps a file as other processes can map it; views cannot, as NumPy does not keep their offset."""
-    base: object = array.base
-    return isinstance(array, np.memmap) and isinstance(base, mmap.mmap) and array.flags.forc
-
-
-def _reopen_memmap(path: str, dtype: Any, offset: int, shape: tuple[int, int], order: Any) -> ArraySource:
-    return ArraySource(np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape, order=order))
+def _map_again(file: MappedFile, dtype: Any, offset: int, shape: tuple[int, int], order: Any) -> ArraySource:
+    return ArraySource(map_again(file, dtype, offset, shape, order))

@@ -18,6 +18,7 @@ from ..errors import DButterflyError, NonFiniteError, SourceError
 from ..kernels.backend import tile_memory
 from ..structure.axes import Axis, Edges, Part, Tile
 from .info import SourceInfo, work_dtype
+from .returned_blocks import check_block
 from .samples import PLACES, Place, Sample, choose_places, count_places, join_values
 from .stamps import Stamps
 from .tile_parts import count_kept, count_touched, cut_at_chunks, is_kept_whole, place_part
@@ -250,10 +251,10 @@ class MatrixSource(ABC):
         Raises
         ------
         SourceError
-            If the storage fails; the message names the range.
+            If the storage fails, or what comes back is masked or not as declared; the message names the range.
         """
         try:
-            block = np.asarray(self.read_block(rows, cols))
+            block = self.read_block(rows, cols)
         except (DButterflyError, MemoryError):
             raise
         except Exception as error:
@@ -261,12 +262,14 @@ class MatrixSource(ABC):
                 f"{self.name}: cannot read rows {rows.start}..{rows.stop - 1}, columns {cols.start}..{cols.stop - 1}: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        if block.shape != (rows.stop - rows.start, cols.stop - cols.start):
-            raise SourceError(
+
+        def explain(what: str, why: str) -> SourceError:
+            return SourceError(
                 f"{self.name}: rows {rows.start}..{rows.stop - 1}, columns {cols.start}..{cols.stop - 1} came back "
-                f"with shape {block.shape}"
+                f"with {what}{why}"
             )
-        return block
+
+        return check_block(block, (rows.stop - rows.start, cols.stop - cols.start), self.dtype, explain)
 
     def _read_part(self, row: Part, col: Part) -> NDArray[Any]:
         """Read the range of a part of the rows and a part of the columns."""

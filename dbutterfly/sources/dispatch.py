@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import InputError, SourceError
 from ..storage.places import as_store, is_remote
 from ..storage.retries import reason, retry
+from ..structure.plain_arrays import as_plain_array
 from .arrays import ArraySource, DaskSource
 from .base import MatrixSource
 from .entries import Entries
@@ -35,7 +36,7 @@ def as_source(source: Any, *, decode: bool = True) -> MatrixSource:
     ----------
     source : array, memmap, zarr.Array, Zarr store, dask.array.Array, Entries, LinearOperator, sparse matrix, or path
         Paths name a ``.npy`` file (memory-mapped) or a Zarr array, local or a URL such as ``s3://bucket/z.zarr``. CuPy
-        arrays are copied to the host. Of an operator, one product and one of its adjoint are taken to look at it.
+        arrays are copied to the host. Of an operator, four products and four of its adjoint are taken to look at it.
     decode : bool
         Whether the attributes of a Zarr array that say what its numbers mean are heeded
         (:mod:`dbutterfly.sources.packing`).
@@ -90,14 +91,16 @@ def _as_numpy(source: Any) -> NDArray[Any]:
     """Convert an object to an array, but for those of which NumPy would make something else than their entries."""
     if hasattr(source, "tocsr"):
         raise SourceError(f"source is a sparse {type(source).__name__}; pass source.toarray()")
-    if isinstance(source, np.ma.MaskedArray):
-        raise SourceError("source is a masked array; pass source.filled(value)")
     if not isinstance(source, np.ndarray) and hasattr(source, "chunks"):
         raise SourceError(
             f"source is a {type(source).__module__}.{type(source).__name__}; wrap it as dask.array.from_array(source)"
         )
+    if isinstance(source, np.ma.MaskedArray):
+        raise SourceError("source is a masked array; pass source.filled(value)")
     try:
-        return np.asarray(source)
+        return as_plain_array(source, "source", SourceError)
+    except SourceError:
+        raise
     except Exception as error:
         raise SourceError(f"source of type {type(source).__name__} is no array: {error}") from error
 

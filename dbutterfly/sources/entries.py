@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..errors import DButterflyError, InputError, SourceError
+from ..structure.plain_arrays import as_plain_array, is_masked
+from .returned_blocks import check_block
 
 __all__ = ["Entries", "EntryFunction", "Index", "check_dtype", "entries"]
 
@@ -126,7 +128,7 @@ class Entries:
         request = f"rows {row_index.min()}..{row_index.max()}, cols {col_index.min()}..{col_index.max()}"
         try:
             given = self.f(row_index, col_index)
-            block = np.asarray(given)
+            block = given if is_masked(given) else np.asanyarray(given)
         except DButterflyError:
             raise
         except Exception as error:
@@ -134,19 +136,12 @@ class Entries:
                 f"the entry function failed at {request}: {type(error).__name__}: {error}; it must take any two 1-D "
                 "int64 index arrays"
             ) from error
-        if isinstance(given, np.ma.MaskedArray):
-            raise SourceError(f"the entry function returned a masked array at {request}; return filled(value) of it")
-        if block.shape != wanted:
-            raise SourceError(
-                f"the entry function returned shape {block.shape} at {request}; {wanted} is needed, one row for "
-                "each row index and one column for each column index"
-            )
-        if not np.can_cast(block.dtype, self.dtype, casting="same_kind"):
-            raise SourceError(
-                f"the entry function returned dtype {block.dtype} at {request}, which does not cast to "
-                f"dtype={self.dtype}; convert it in the function or declare another dtype"
-            )
-        return block.astype(self.dtype, copy=False)
+
+        def explain(what: str, why: str) -> SourceError:
+            rule = ", one row for each row index and one column for each column index" if "shape" in what else ""
+            return SourceError(f"the entry function returned {what} at {request}{why}{rule}")
+
+        return check_block(block, wanted, self.dtype, explain)
 
     def __getitem__(self, key: Any) -> Any:
         if not isinstance(key, tuple) or len(key) != 2:
@@ -212,7 +207,7 @@ def _indices(selection: Any, size: int, name: str) -> NDArray[np.int64]:
     """Indices from 0 to size - 1 of a slice or an index array, whose negative ones count from the end."""
     if isinstance(selection, slice):
         return np.arange(*selection.indices(size), dtype=np.int64)
-    index = np.asarray(selection)
+    index = as_plain_array(selection, name)
     if index.ndim == 1 and index.size == 0:
         return np.empty(0, np.int64)
     if index.ndim != 1 or index.dtype.kind not in "iu":

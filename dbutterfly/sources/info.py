@@ -60,21 +60,54 @@ class SourceInfo:
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
+WORK_DTYPES: dict[tuple[str, int], type] = {
+    ("b", 1): np.float64,
+    **{(kind, size): np.float64 for kind in "iu" for size in (1, 2, 4, 8)},
+    ("f", 2): np.float32,
+    ("f", 4): np.float32,
+    ("f", 8): np.float64,
+    ("c", 8): np.complex64,
+    ("c", 16): np.complex128,
+}
+"""Dtypes in which entries are computed, by kind and size as stored, in either byte order."""
+
+REFUSALS = {
+    "f": "it is wider than float64, in which everything is computed, so convert it with astype(np.float64)",
+    "c": "it is wider than complex128, in which everything is computed, so convert it with astype(np.complex128)",
+    "M": "these are times, and a matrix has numbers",
+    "m": "these are durations, so divide by a unit, as in source / np.timedelta64(1, 's')",
+    "O": "these are Python objects (of rows of unlike length, missing values or mixed types), so convert them with "
+    "astype(np.float64)",
+    "S": "these are texts, so convert them with astype(np.float64)",
+    "U": "these are texts, so convert them with astype(np.float64)",
+    "T": "these are texts, so convert them with astype(np.float64)",
+    "V": "these are bytes without a meaning, so give them one with view(dtype)",
+}
+"""Why other kinds of dtypes are refused, and the remedy."""
+
+
 def work_dtype(dtype: np.dtype[Any], name: str) -> np.dtype[Any]:
     """Dtype in which a matrix of ``dtype`` is computed.
 
     Raises
     ------
     InputError
-        If the dtype is not numeric, or wider than complex128.
+        If the dtype is not numeric, of another package, or wider than complex128; the message names the remedy.
     """
-    if dtype.kind in "biu":
-        return np.dtype(np.float64)
-    if dtype == np.float16:
-        return np.dtype(np.float32)
-    if dtype.kind in "fc" and dtype.itemsize <= (8 if dtype.kind == "f" else 16):
-        return dtype.newbyteorder("=")
+    found = WORK_DTYPES.get((dtype.kind, dtype.itemsize))
+    if found is not None and dtype.isbuiltin != 2:  # 2: defined by another package
+        return np.dtype(found)
     raise InputError(
-        f"{name} has dtype {dtype}; use float32, float64, complex64 or complex128 (float16, integers and booleans are "
-        "converted)"
+        f"{name} has dtype {dtype}: {_refusal(dtype)}; use float32, float64, complex64 or complex128 (float16, "
+        "integers and booleans are converted)"
     )
+
+
+def _refusal(dtype: np.dtype[Any]) -> str:
+    """Why a dtype cannot be computed with, and what to do about it."""
+    if dtype.isbuiltin == 2:
+        package = dtype.type.__module__.partition(".")[0]
+        return f"it is of the package {package}, so convert it with astype(np.float32)"
+    if dtype.names is not None:
+        return f"name one of its fields, such as source[{dtype.names[0]!r}]"
+    return REFUSALS.get(dtype.kind, "it holds no numbers")

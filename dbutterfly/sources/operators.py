@@ -20,18 +20,13 @@ from ..errors import InputError, NonFiniteError, SourceError
 from ..structure.axes import Axis, Index, Tile
 from .base import MatrixSource, unfold
 from .info import work_dtype
+from .operator_checks import check_operator
 from .probes import CHECK_STREAM, PRODUCT_BYTES, normal_vectors
+from .returned_blocks import check_block
 from .samples import Place
 from .stamps import Stamps, stamp_array, stamp_sparse
 
 __all__ = ["OperatorSource", "is_operator", "operator_source"]
-
-
-UNLIKE = 1e-2
-"""Part by which ``<y, Z x>`` and ``<Z^H y, x>`` may differ.
-
-Not tuned: operators that solve systems by iteration are inexact, and an adjoint that is none differs by far more.
-"""
 
 
 SAMPLED = 4096
@@ -108,6 +103,11 @@ class OperatorSource(MatrixSource):
         """Products ``Z^H y`` with the columns (M, m) of an array, in one call of the operator."""
         return self._product("rmatmat", self.operator.rmatmat, vectors, self.shape[1])
 
+    def single(self, vector: NDArray[Any], *, adjoint: bool) -> NDArray[Any]:
+        """Product with one vector, or that of the adjoint, by the method for one, before SciPy converts it."""
+        method, length = ("rmatvec", self.shape[1]) if adjoint else ("matvec", self.shape[0])
+        return self._product(method, getattr(self.operator, f"_{method}"), vector, length)
+
     def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
         """Multiply by unit vectors: a product for every row or for every column, whichever are fewer."""
         return self.block(*(np.arange(s.start, s.stop, dtype=np.int64) for s in (rows, cols)))
@@ -139,22 +139,21 @@ class OperatorSource(MatrixSource):
     def _product(self, method: str, multiply: Callable[[Any], Any], vectors: NDArray[Any], length: int) -> NDArray[Any]:
         try:
             with self._lock, np.errstate(all="ignore"):  # non-finite results are looked for
-                found = np.asarray(multiply(vectors))
+                found = multiply(vectors)
         except MemoryError:
             raise
         except Exception as error:
             raise SourceError(f"{self.name}: {method} failed: {type(error).__name__}: {error}") from error
-        if found.shape != (length, vectors.shape[1]):
-            raise SourceError(
-                f"{self.name}: {method} of an array of shape {vectors.shape} came back with shape {found.shape}; "
-                f"{(length, vectors.shape[1])} is needed"
-            )
-        if not np.can_cast(found.dtype, self.dtype, casting="same_kind"):
-            raise SourceError(
-                f"{self.name}: {method} of {self.dtype} vectors came back as {found.dtype}, which does not cast to the "
-                f"operator's dtype {self.dtype}; give the operator the dtype of its products"
-            )
-        return found.astype(self.dtype, copy=False)
+
+        def explain(what: str, why: str) -> SourceError:
+            given = f"as {what.removeprefix('dtype ')}" if what.startswith("dtype") else f"with {what}"
+            why = why.replace(f"dtype={self.dtype}", f"the operator's dtype {self.dtype}")
+            return SourceError(f"{self.name}: {method} of {self.dtype} {vectors.shape} vectors came back {given}{why}")
+
+        shape = (length, *vectors.shape[1:])
+        any_shape = vectors.ndim == 1 and np.size(found) == length  # SciPy's matvec takes a column, or a row, as well
+        product = check_block(found, np.shape(found) if any_shape else shape, self.dtype, explain)
+        return np.array(product).reshape(shape)  # a copy: the operator may keep its array, and write to it again
 
 
 def is_operator(source: Any) -> bool:
@@ -165,7 +164,7 @@ def is_operator(source: Any) -> bool:
 
 
 def operator_source(source: Any) -> OperatorSource:
-    """Wrap an operator, after one product with it and one with its adjoint.
+    """Wrap an operator, after a look at four products with it and four with its adjoint.
 
     Parameters
     ----------
@@ -175,7 +174,7 @@ def operator_source(source: Any) -> OperatorSource:
     Raises
     ------
     SourceError
-        If a product fails, if it has no adjoint, or if what it has is not its adjoint.
+        If a product fails, if it has no adjoint, or if its products are not those of a linear operator and its adjoint.
     InputError
         If its dtype cannot be factorized; NonFiniteError if a sparse matrix holds a NaN or an infinity.
     """
@@ -190,7 +189,7 @@ def operator_source(source: Any) -> OperatorSource:
     found = OperatorSource(operator, name)
     if sparse.issparse(source):
         _check_finite(source, name)
-    _check_adjoint(found)
+    check_operator(found)
     return found
 
 
@@ -201,28 +200,3 @@ def _check_finite(matrix: Any, name: str) -> None:
     if bad.size:
         index = min((int(entries.row[k]), int(entries.col[k])) for k in bad)
         raise NonFiniteError.at(name, index)
-
-
-def _check_adjoint(source: OperatorSource) -> None:
-    """Compare ``<y, Z x>`` with ``<Z^H y, x>`` for one random pair."""
-    rows, cols = source.shape
-    x, y = (normal_vectors(0, CHECK_STREAM, 1 + side, (n, 1), source.dtype) for side, n in enumerate((cols, rows)))
-    product = source.forward(x)
-    try:
-        adjoint = source.backward(y)
-    except SourceError as error:
-        raise SourceError(
-            f"{source.name} cannot be multiplied by its adjoint, of which products are needed as well; define rmatvec "
-            f"or rmatmat ({error})"
-        ) from error
-    wide = np.result_type(source.dtype, np.float64)
-    x, y, product, adjoint = (vector.astype(wide) for vector in (x, y, product, adjoint))
-    with np.errstate(all="ignore"):  # what is too large, or not finite, is named where it is met
-        left, right = np.vdot(y, product), np.vdot(adjoint, x)
-        typical = np.linalg.norm(product) * np.linalg.norm(y) / rows**0.5
-        unlike = abs(left - right) > UNLIKE * max(float(typical), abs(left))
-    if unlike:
-        raise SourceError(
-            f"{source.name}: rmatvec is not the adjoint of matvec: <y, Z x> = {left:.6g} but <Z^H y, x> = {right:.6g} "
-            "for random x and y; the adjoint of a complex operator conjugates"
-        )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .chain import Chain
 from .digits import digit_reversal
+from .plain_arrays import as_plain_array
 
 __all__ = ["BITREVERSAL", "Orderings", "Side"]
 
@@ -92,7 +93,7 @@ def _check_side(side: Any, name: str) -> Side:
         return side
     if isinstance(side, str):
         raise InputError(f'orderings: {name}={side!r} is unknown; use None, "bitreversal" or an index array')
-    index = np.asarray(side)
+    index = as_plain_array(side, name)
     if index.ndim != 1 or index.dtype.kind not in "iu":
         raise InputError(
             f"orderings: {name} has dtype {index.dtype} and {index.ndim} dimensions; an index array has one dimension "

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import os
-import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 import zarr.abc.store
+import zarr.storage
 from numpy.typing import NDArray
 
 from ..errors import InputError, SourceError
-from ..storage.places import as_store, is_remote
-from ..storage.retries import reason, retry
 from ..structure.plain_arrays import as_plain_array
 from .arrays import ArraySource, DaskSource
 from .base import MatrixSource
 from .entries import Entries
 from .entries_source import EntriesSource
 from .info import work_dtype
+from .labelled import is_labelled, unlabelled
+from .no_matrix import refuse_thing
 from .operators import is_operator, operator_source
 from .packed_zarr import PackedSource
 from .packing import find_packing
+from .paths import is_store_in_dict, list_arrays, open_dict, open_path, open_zarr_array
 from .zarr_array import ZarrSource
 
 __all__ = ["as_source"]
@@ -34,9 +34,10 @@ def as_source(source: Any, *, decode: bool = True) -> MatrixSource:
 
     Parameters
     ----------
-    source : array, memmap, zarr.Array, Zarr store, dask.array.Array, Entries, LinearOperator, sparse matrix, or path
+    source : array, memmap, zarr.Array, Zarr store, dask.array.Array, xarray.DataArray, Entries, LinearOperator, ...
         Paths name a ``.npy`` file (memory-mapped) or a Zarr array, local or a URL such as ``s3://bucket/z.zarr``. CuPy
-        arrays are copied to the host. Of an operator, four products and four of its adjoint are taken to look at it.
+        arrays are copied to the host. A Dataset of xarray is taken if it has one two-dimensional variable. Of an
+        operator, four products and four of its adjoint are taken to look at it.
     decode : bool
         Whether the attributes of a Zarr array that say what its numbers mean are heeded
         (:mod:`dbutterfly.sources.packing`).
@@ -52,7 +53,7 @@ def as_source(source: Any, *, decode: bool = True) -> MatrixSource:
         raise InputError(f"decode={decode!r} is neither True nor False")
     if isinstance(source, MatrixSource):
         return source
-    found = _wrap(source)
+    found = _wrap(unlabelled(source, decode=decode) if is_labelled(source) else source)
     if isinstance(found, ZarrSource) and decode:
         packing = find_packing(found.array, found.name)
         found = found if packing is None else PackedSource(found, packing)
@@ -64,19 +65,24 @@ def _wrap(source: Any) -> MatrixSource:
     """Choose the source for the type of an object."""
     if isinstance(source, Entries):
         return EntriesSource(source)
+    if is_store_in_dict(source):
+        source = open_dict(source)
+    if isinstance(source, (str, os.PathLike)):
+        return _from_path(os.fspath(source))
+    refuse_thing(source)
     if is_operator(source):
         _check_matrix(tuple(source.shape), f"operator {type(source).__name__}")
         return operator_source(source)
-    if isinstance(source, (str, os.PathLike)):
-        return _from_path(os.fspath(source))
+    if isinstance(source, zarr.AsyncArray):
+        source = zarr.Array(source)
     if isinstance(source, zarr.Array):
         _check_matrix(source.shape, f"Zarr array {source.store_path}")
         return ZarrSource(source)
     if isinstance(source, zarr.Group):
-        names = _list_arrays(source)
+        names = list_arrays(source)
         raise SourceError(f"source is the Zarr group {source.store_path}; name one of its arrays: {names}")
-    if isinstance(source, zarr.abc.store.Store):
-        return _wrap(_open_zarr_array(source))
+    if isinstance(source, (zarr.abc.store.Store, zarr.storage.StorePath)):
+        return _wrap(open_zarr_array(source))
     if hasattr(source, "dask") and hasattr(source, "chunks"):
         _check_matrix(source.shape, "Dask array")
         return DaskSource(source)
@@ -102,7 +108,8 @@ def _as_numpy(source: Any) -> NDArray[Any]:
     except SourceError:
         raise
     except Exception as error:
-        raise SourceError(f"source of type {type(source).__name__} is no array: {error}") from error
+        unlike = "; all rows need the same length" if "inhomogeneous" in str(error) else ""
+        raise SourceError(f"source of type {type(source).__name__} is no array: {error}{unlike}") from error
 
 
 def _check_matrix(shape: tuple[int, ...], name: str) -> None:
@@ -115,46 +122,6 @@ def _check_matrix(shape: tuple[int, ...], name: str) -> None:
 
 def _from_path(path: str) -> MatrixSource:
     """Open a ``.npy`` file or a Zarr array."""
-    local = Path(path.removeprefix("file://"))
-    if "://" not in path and not local.exists():
-        raise SourceError(f"source={path!r} does not exist; give a Zarr array, its URL, or a .npy file")
-    if local.suffix == ".npy" and local.is_file():
-        try:
-            array = np.load(local.absolute(), mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise SourceError(f"source={path!r} is no readable .npy file of numbers: {error}") from error
-        _check_matrix(array.shape, f"source={path!r}")
-        return ArraySource(array)
-    found = _open_zarr_array(path)
+    found = open_path(path)
     _check_matrix(found.shape, f"source={path!r}")
-    return ZarrSource(found)
-
-
-def _open_zarr_array(place: Any) -> zarr.Array[Any]:
-    """Open a Zarr array for reading.
-
-    Raises
-    ------
-    SourceError
-        If there is none; for a group, the message lists its arrays.
-    """
-    store = as_store(place, read_only=True, argument="source")  # absolute: workers elsewhere and later runs know it
-    try:
-        node = retry(lambda: _open_quietly(store), describe=f"open source={place!r}", remote=is_remote(store))
-    except Exception as error:
-        raise SourceError(f"source={place!r} cannot be opened as a Zarr array: {reason(error)}") from error
-    if isinstance(node, zarr.Group):
-        raise SourceError(f"source={place!r} is a Zarr group; name one of its arrays: {_list_arrays(node)}")
-    found: zarr.Array[Any] = node
-    return found
-
-
-def _open_quietly(store: Any) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return zarr.open(store, mode="r")
-
-
-def _list_arrays(group: zarr.Group) -> str:
-    names = [name for name, _ in group.arrays()]
-    return ", ".join(names[:8]) if names else "it has none"
+    return ArraySource(found) if isinstance(found, np.ndarray) else ZarrSource(found)

@@ -98,8 +98,8 @@ def work_dtype(dtype: np.dtype[Any], name: str) -> np.dtype[Any]:
     if found is not None and dtype.isbuiltin != 2:  # 2: defined by another package
         return np.dtype(found)
     raise InputError(
-        f"{name} has dtype {dtype}: {_refusal(dtype)}; use float32, float64, complex64 or complex128 (float16, "
-        "integers and booleans are converted)"
+        f"{name} has dtype {dtype}; use float32, float64, complex64 or complex128 (float16, integers and booleans are "
+        f"converted): {_refusal(dtype)}"
     )
 
 

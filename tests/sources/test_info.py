@@ -26,14 +26,14 @@ def test_numbers_of_both_byte_orders_are_computed(kind, order):
 @pytest.mark.skipif(np.dtype("g").itemsize == 8, reason="longdouble is float64 here")
 @pytest.mark.parametrize("code", "gG")
 def test_wider_numbers_are_refused_by_name(code):
-    with pytest.raises(InputError, match=rf"dtype {np.dtype(code)}: it is wider than .*astype"):
+    with pytest.raises(InputError, match=rf"dtype {np.dtype(code)}; .*: it is wider than .*astype"):
         as_source(np.eye(8, dtype=code))
 
 
 @pytest.mark.parametrize(
     ("dtype", "named"),
     [
-        ("O", "dtype object: these are Python objects"),
+        ("O", "dtype object; .*these are Python objects"),
         ("U3", "texts"),
         ("S3", "texts"),
         (np.dtypes.StringDType(), "texts"),
@@ -41,9 +41,9 @@ def test_wider_numbers_are_refused_by_name(code):
         ("m8[s]", "timedelta64.*durations"),
         ("V4", "bytes without a meaning"),
         ([("re", "f4"), ("im", "f4")], r"name one of its fields, such as source\['re'\]"),
-        (ml_dtypes.bfloat16, r"bfloat16: it is of the package ml_dtypes, so convert it with astype\(np.float32\)"),
-        (ml_dtypes.float8_e4m3fn, "float8_e4m3fn: it is of the package ml_dtypes"),
-        (ml_dtypes.int4, "int4: it is of the package ml_dtypes"),
+        (ml_dtypes.bfloat16, r"bfloat16; .*it is of the package ml_dtypes, so convert it with astype\(np.float32\)"),
+        (ml_dtypes.float8_e4m3fn, "float8_e4m3fn; .*it is of the package ml_dtypes"),
+        (ml_dtypes.int4, "int4; .*it is of the package ml_dtypes"),
     ],
 )
 def test_what_holds_no_numbers_of_numpy_is_refused_by_name(dtype, named):

@@ -42,9 +42,9 @@ def plan(
 
     Parameters
     ----------
-    source, decode, chain, tree, rank, tol, passes, orderings, backend
+    source, chain, tree, rank, tol, passes, orderings
         As for :func:`factorize`.
-    store, client, cluster, memory, device_memory, workers
+    store, client, cluster, memory, device_memory, workers, backend, decode
         As for :func:`factorize`. No cluster is started, a scheduler that runs is asked for its workers; of ``"cuda"``
         it must be known how many there are. If ``device_memory`` is given, it is that of GPUs which need not be here.
         Of ``store``, only whether there is one matters: it has room for a copy of the matrix in another order, which

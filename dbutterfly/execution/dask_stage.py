@@ -11,6 +11,7 @@ from typing import Any, Generic
 import numpy as np
 from distributed.protocol import serialize_bytes
 
+from ..errors import NonFiniteError
 from .backlog import Backlog, Outcome, Returned, outcome_of
 from .dask_client import ClusterWatch, Connection, TaskEvents
 from .dask_worker import pack_job, run_on_worker
@@ -157,10 +158,17 @@ class Unreachable:
     name: str
     shared: bool = False
 
+    def non_finite_error(self, index: tuple[int, int]) -> NonFiniteError:
+        """Error for an entry that is a NaN or an infinity."""
+        return NonFiniteError.at(self.name, index)
+
 
 def _without_unreachable(job: Any) -> Any:
     """The job without a source or a workspace that cannot be opened in, or sent to, another process."""
-    source: Any = job.source if job.source.shared and _can_be_sent(job.source) else Unreachable(job.source.name)
+    source = job.source
+    if not source.shared or not _can_be_sent(source):
+        decoded = f" (decoded from {source.decoding})" if getattr(source, "decoding", "") else ""
+        source = Unreachable(f"{source.name}{decoded}")
     workspace: Any = job.workspace if job.workspace.shared else Unreachable("workspace")
     return dataclasses.replace(job, source=source, workspace=workspace)
 

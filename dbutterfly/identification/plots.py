@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..kernels.grouping.similarity import row_similarity
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
+from ..structure.plain_arrays import as_plain_array
 from .cuts import cuts_of, from_standard
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def plot_similarity(
     """
     (cut,) = cuts_of(chain, [level])
     before, after = _take_axes(axes, 2)
-    z = np.asarray(matrix)
+    z = as_plain_array(matrix, "matrix")
     rows, cols = _tree_orders(orderings, chain, z.shape)
     similarity = row_similarity(z[None, None, :, cols], cut.col_groups, alpha)[0] / cut.col_groups
     for drawing, order, title in ((before, np.arange(len(z)), "as given"), (after, rows, "ordered")):

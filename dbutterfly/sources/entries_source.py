@@ -76,7 +76,8 @@ def check_reproducible(entries: Entries) -> None:
     Values may differ by rounding: loops over vectors and products of matrices round differently in other shapes.
     """
     rows, cols = (spread_indices(0, size, SIDE, np.random.default_rng(0)) for size in entries.shape)
-    first = entries.block(rows, cols)
+    given = entries.block(rows, cols)
+    first = given.copy()
     allowed = ROUNDING * float(np.finfo(entries.dtype).eps) * _norm(first)
     for again in _other_requests(entries, rows, cols):
         with np.errstate(invalid="ignore", over="ignore"):
@@ -91,6 +92,11 @@ def check_reproducible(entries: Entries) -> None:
                 f"{again[i, j]} when asked for it again, together with others; the entry function must give the same "
                 "value for the same indices each time: let it depend on nothing else (no time, no counter; seed random "
                 "numbers by the indices), and declare the dtype in which it computes"
+            )
+        if not np.array_equal(given, first, equal_nan=True):
+            raise SourceError(
+                f"{entries!r} changed the block that it had returned when it was asked for another one: it seems to "
+                "return one array each time; let it return a copy"
             )
 
 

@@ -96,7 +96,7 @@ def _check_side(source: OperatorSource, *, adjoint: bool) -> _Products:
     if constant:
         raise SourceError(
             f"{source.name}: {name} of the zero vector is not zero but has norm {np.linalg.norm(of_zero):.3g}; the "
-            "products of a linear operator have nothing added, constant or random"
+            "products of a linear operator have nothing added, constant or random, and are new arrays, or copies"
         )
     if change > UNLIKE * typical:
         raise SourceError(

@@ -98,7 +98,7 @@ class Packing:
         if self.truth:
             words.append("as truth values")
         values = ", ".join(str(value) for value in self.missing)
-        return " ".join(words) + (f", {values} for missing entries" if values else "")
+        return " ".join(words) + (f", {values} (_FillValue) for missing entries" if values else "")
 
 
 def find_packing(array: Any, name: str) -> Packing | None:

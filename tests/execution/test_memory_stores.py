@@ -7,6 +7,7 @@ import zarr
 from zarr.storage import FsspecStore, LoggingStore, MemoryStore, ObjectStore
 
 import dbutterfly as dbf
+from dbutterfly.errors import NonFiniteError
 
 Z = np.asarray(dbf.matrices.orthogonal_butterfly(16, seed=0))
 
@@ -30,6 +31,13 @@ def test_source_in_memory_is_sent_tile_by_tile(store, client):
     packed = {"scale_factor": 0.5, "add_offset": 1.0}
     array = zarr.create_array(store, data=2 * (Z - 1), chunks=(4, 4), attributes=packed)
     np.testing.assert_allclose(dbf.factorize(array, client=client).operator.to_dense(), Z, atol=1e-13)
+
+
+def test_missing_entry_of_a_source_in_memory_is_named(client):
+    values = np.where(np.eye(16) == 1, -9999, 1).astype("i2")
+    array = zarr.create_array(MemoryStore(), data=values, chunks=(4, 4), attributes={"_FillValue": -9999})
+    with pytest.raises(NonFiniteError, match=r"-9999 \(_FillValue\) for missing entries.* at index \(0, 0\)"):
+        dbf.factorize(array, client=client)
 
 
 def test_run_in_memory_gets_its_results_sent(store, client):

@@ -95,3 +95,18 @@ def test_sources_offer_it():
     as_source(dbf.entries(waves, (64, 64), "complex128")).check_reproducible()
     with pytest.raises(SourceError, match="same value"):
         as_source(dbf.entries(random_numbers(), (64, 64), "float64", sampled=True)).check_reproducible()
+
+
+def test_function_that_returns_one_array_each_time_is_found_out():
+    buffer = np.empty((64, 64))
+
+    def into_buffer(i, j):
+        out = buffer[: i.size, : j.size]
+        np.cos(i[:, None] * j, out=out)
+        return out
+
+    with pytest.raises(SourceError, match="let it return a copy"):
+        dbf.factorize(dbf.entries(into_buffer, (64, 64), np.float64))
+    stored = np.cos(np.outer(np.arange(64), np.arange(64)))
+    views = dbf.entries(lambda i, j: stored[np.ix_(i, j)], (64, 64), np.float64)
+    assert dbf.factorize(views).certificate.error_bound > 0

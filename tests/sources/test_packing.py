@@ -79,7 +79,7 @@ def test_packed_matrix_is_factorized_as_decoded_and_the_plan_says_so(tmp_path):
     place = write(tmp_path / "z.zarr", z, fill_value=-32768, **packed)
     expected, store = as_xarray_reads(place), str(tmp_path / "run")
     plan = dbf.plan(place)
-    assert "decoded       from int16 * 0.001 + 300.0, -32768 for missing entries" in str(plan)
+    assert "decoded       from int16 * 0.001 + 300.0, -32768 (_FillValue) for missing entries" in str(plan)
     assert plan.to_json()["decoding"].startswith("int16")
     assert plan.source.dtype == "float64"
     found = dbf.factorize(place, store=store)

@@ -56,6 +56,8 @@ _RULES: tuple[_Rule, ...] = (
     (lambda x: _is_of(x, "h5py", ("File", "Group")), "an HDF5 group",
      "name one of its data sets, as in dask.array.from_array(source[name])"),
     (lambda x: _is_of(x, "dbutterfly", "Factorization"), "a Factorization", "pass source.operator"),
+    (lambda x: _is_of(x, "dbutterfly", ("Chain", "Plan", "Orderings", "Certificate")), "no matrix but a part of a job",
+     "pass the matrix first"),
     (lambda x: isinstance(x, (str, bytes, bytearray)), "bytes",
      "pass a path as text, or numpy.frombuffer(source, dtype)"),
     (lambda x: isinstance(x, io.IOBase), "an open file", "pass its path"),

@@ -7,6 +7,7 @@ better: a matrix that is declared as integers, truth values or float16 must keep
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -42,7 +43,14 @@ def check_block(
     """
     if is_masked(given):
         raise explain("a masked array", "; return filled(value) of it, as what lies under a mask is no entry")
-    block = as_plain_array(given, "it", SourceError)
+    if hasattr(given, "tocsr") or hasattr(given, "todense"):
+        raise explain("a sparse array", "; return a dense one, by toarray() or todense()")
+    try:
+        block = as_plain_array(given, "it", SourceError)
+    except SourceError:
+        raise
+    except Exception as error:
+        raise explain(f"a {type(given).__name__}", f", which is no array: {type(error).__name__}: {error}") from error
     if block.shape != shape:
         raise explain(f"shape {block.shape}", f"; {shape} is needed")
     if block.dtype == dtype:
@@ -69,13 +77,12 @@ def with_checked_blocks(array: Any, name: str) -> Any:
 
     Dask joins blocks into an array of the first one's dtype, and broadcasts those that are too small.
     """
-    return array.map_blocks(
-        _check_dask_block, name, array.chunks, array.dtype, dtype=array.dtype, meta=np.empty((0, 0), array.dtype)
-    )
+    check = functools.partial(_check_dask_block, called=name, chunks=array.chunks, declared=array.dtype)
+    return array.map_blocks(check, dtype=array.dtype, meta=np.empty((0, 0), array.dtype))
 
 
 def _check_dask_block(
-    block: Any, called: str, chunks: tuple[tuple[int, ...], ...], declared: np.dtype[Any], block_id: tuple[int, ...]
+    block: Any, *, called: str, chunks: tuple[tuple[int, ...], ...], declared: np.dtype[Any], block_id: tuple[int, ...]
 ) -> NDArray[Any]:
     """Check a block of a Dask array by the chunks and the dtype that the array declares."""
 

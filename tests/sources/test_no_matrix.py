@@ -45,6 +45,7 @@ THINGS = {
     "future": (concurrent.futures.Future, r"a future .*source\.result\(\)"),
     "sparse": (SparseArray, r"a sparse array .*source\.todense\(\)"),
     "factorization": (lambda: dbf.factorize(np.eye(4)), r"a Factorization .*source\.operator"),
+    "chain": (lambda: dbf.Chain.square_dyadic(4), "no matrix but a part of a job"),
     "text": (lambda: "", "is an empty text"),
     "ragged": (lambda: [[1.0, 2.0], [3.0]], "no array.*all rows need the same length"),
     "texts": (lambda: [["a", "b"]], "these are texts"),

@@ -3,6 +3,7 @@
 import dask.array as da
 import numpy as np
 import pytest
+import scipy.sparse
 
 import dbutterfly as dbf
 from dbutterfly.errors import SourceError
@@ -38,6 +39,7 @@ LIES = {
         "f4",
         r"dtype float64 and entries such as .*e\+\d+, which dtype=float32",
     ),
+    "sparse": (scipy.sparse.csr_array, "f8", "a sparse array; return a dense one"),
     "text": (lambda b: b.astype("U8"), "f8", "dtype <U8, which does not cast"),
     "times": (lambda b: b.astype("M8[s]"), "f8", "dtype datetime64.*, which does not cast"),
     "one block of another dtype": (lambda b: only_first(b, (9 * b).astype("i4")), "i4", "dtype float64"),

@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -33,6 +33,7 @@ from ..sources.samples import Sample, digest_tile
 from ..sources.stamps import ABSENT, Stamps
 from ..storage.run_store import RunStore
 from ..structure.axes import Axis, Index, Tile
+from .job import FactorizationJob
 from .results.factorization import Factorization
 from .workspace_arrays import read_ended
 
@@ -99,6 +100,10 @@ class Identity:
     def needs_digests(self) -> bool:
         """Whether changed stamps do not say yet that entries have changed, so that digests of what was read decide."""
         return self.stamps is not None and not self.stamps.is_of_content
+
+    def watch(self, job: FactorizationJob) -> FactorizationJob:
+        """Job whose tasks compare what they read with the sample, and leave digests where those will decide."""
+        return replace(job, sample=self.sample, keeps_digests=self.needs_digests)
 
     def to_json(self) -> dict[str, Any]:
         """What the manifest keeps."""
@@ -189,7 +194,9 @@ def _compare_pieces(
         digests = np.zeros(len(tiles))  # a run that has ended has read all
     read = [number for number in _touching(tiles, (rows, cols), stamps, changed) if not np.isnan(digests[number])]
     row, col = (int(index) for index in np.argwhere(changed)[0])
-    what = f"{np.count_nonzero(changed)} of {changed.size} pieces of its storage were changed ({stamps.kind}), "
+    what = (
+        f"{np.count_nonzero(changed)} of {changed.size} pieces of its storage were changed ({stamps.kind_of_storage}), "
+    )
     first = stamps.name_piece(row, col)
     if not read:
         return f"{what}the first being {first}, of which the run had read nothing yet"

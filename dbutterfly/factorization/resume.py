@@ -156,15 +156,8 @@ def open_run(
         identity.keep(stored)
         if request.identified is not None:
             stored.put_orderings(plan.orderings.sides)
-        job = FactorizationJob(
-            source,
-            plan,
-            open_workspace(stored),
-            request.backend,
-            sample=identity.sample,
-            keeps_digests=identity.needs_digests,
-        )
-        yield StoredRun(request, job, store=stored, lease=lease)
+        job = FactorizationJob(source, plan, open_workspace(stored), request.backend)
+        yield StoredRun(request, identity.watch(job), store=stored, lease=lease)
 
 
 def _check_reproducible(source: MatrixSource) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..errors import NonFiniteError
 from ..structure.axes import Axis, Part, Tile
 from .base import MatrixSource
 from .packing import Packing
+from .stamps import Stamps
 from .tile_parts import place_part, restrict_part
 from .zarr_array import ZarrSource
 
@@ -44,9 +46,10 @@ class PackedSource(MatrixSource):
     def __reduce__(self) -> tuple[Any, ...]:
         return PackedSource, (self.stored, self.packing)
 
-    def fingerprint(self) -> dict[str, Any]:
-        """That of the stored array, and how it is decoded."""
-        return {**self.stored.fingerprint(), "decoded": self.decoding}
+    def stamps(self) -> Stamps | None:
+        """Stamps of the chunks, which go with the way in which they are decoded."""
+        found = self.stored.stamps()
+        return found and replace(found, kind=f"{found.kind} {self.decoding}")
 
     @property
     def lists_chunks(self) -> bool:

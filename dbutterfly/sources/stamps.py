@@ -33,14 +33,18 @@ from ..storage.places import is_remote
 from ..storage.retries import retry
 from ..structure.axes import Index, chunk_edges
 from .chunk_files import chunk_key, chunk_shape, chunks_of
+from .mapped_files import mapped_file
 
-__all__ = ["ABSENT", "Stamps", "find_map", "stamp_array", "stamp_sparse", "stamp_zarr"]
+__all__ = ["ABSENT", "Stamps", "find_memmap", "stamp_array", "stamp_sparse", "stamp_zarr"]
 
 BANDS = 64
 """Bands of an array in memory, of which the changed ones are named. Not tuned."""
 
 SAID = ("size", "ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created", "ino")
 """What file systems of fsspec's say of a file that changes with it."""
+
+BESIDE = ("attributes", "dimension_names", "consolidated_metadata")
+"""Metadata of an array on which its entries do not depend."""
 
 ABSENT = 0
 """Stamp of a chunk that is not stored."""
@@ -53,7 +57,7 @@ class Stamps:
     Attributes
     ----------
     kind : str
-        What they are stamps of; see the table of the module.
+        What they are stamps of (see the table of the module), and after a slash how the entries are made of that.
     values : array of uint64, shape (h, w)
         Stamps of the pieces, a grid.
     edges : pair of array of int
@@ -69,6 +73,11 @@ class Stamps:
         """Whether pieces with other stamps have other entries for sure."""
         return self.kind.startswith(("content", "chunks"))
 
+    @property
+    def kind_of_storage(self) -> str:
+        """What they are stamps of, in a word."""
+        return self.kind.partition("/")[0]
+
     def name_piece(self, row: int, col: int) -> str:
         """Rows and columns of a piece, for messages."""
         (r0, r1), (c0, c1) = (edges[at : at + 2].tolist() for edges, at in zip(self.edges, (row, col), strict=True))
@@ -76,21 +85,19 @@ class Stamps:
 
 
 def stamp_array(array: NDArray[Any]) -> Stamps:
-    """Stamps of an array: of its file where it maps one that nothing but its path can change, else of its content."""
-    mapped = find_map(array)
-    if mapped is not None and mapped.mode != "c":
-        if mapped.mode != "r":
-            mapped.flush()  # so that the next entry that is changed changes the time of the file again
-        try:
-            found = _stamp_file(os.stat(str(mapped.filename)))
-        except OSError:
-            return _stamp_bands(array)
-        whole = (np.array([0, array.shape[0]]), np.array([0, array.shape[1]]))
-        return Stamps("files", np.array([[found]], np.uint64), whole)
-    return _stamp_bands(array)
+    """Stamps of an array: of the file that it maps, where that can be named, else of its content."""
+    mapped = find_memmap(array)
+    file = None if mapped is None else mapped_file(mapped)  # flushed, so that a later change shows in its time
+    if file is None:
+        return _stamp_bands(array)
+    assert mapped is not None
+    start = array.__array_interface__["data"][0] - mapped.__array_interface__["data"][0] + int(mapped.offset)
+    whole = (np.array([0, array.shape[0]]), np.array([0, array.shape[1]]))
+    kind = f"files/{array.dtype.str} from byte {start} by {array.strides}"
+    return Stamps(kind, np.array([[_stamp_path(file.path)]], np.uint64), whole)
 
 
-def find_map(array: Any) -> np.memmap[Any, Any] | None:
+def find_memmap(array: Any) -> np.memmap[Any, Any] | None:
     """Map of a file of which an array is a view; None where it has memory of its own."""
     while isinstance(array, np.ndarray):
         base: object = array.base
@@ -122,9 +129,16 @@ def stamp_zarr(array: zarr.Array[Any]) -> Stamps | None:
     if found is None:
         return None
     kind, stamps = found
+    kind = f"{kind}/{_hash_text(_describe_layout(array)):016x}"
     everything = (slice(0, size) for size in array.shape)
     values = np.fromiter((stamps(chunk_key(array, *at)) for at in chunks_of(array, *everything)), np.uint64)
     return Stamps(kind, values.reshape(shape), (edges[0], edges[1]))
+
+
+def _describe_layout(array: zarr.Array[Any]) -> str:
+    """All of the metadata of an array on which its entries depend, and none of what is written beside them."""
+    metadata = array.metadata.to_dict()
+    return repr(sorted((name, value) for name, value in metadata.items() if name not in BESIDE))
 
 
 def _stamp_bands(array: NDArray[Any]) -> Stamps:

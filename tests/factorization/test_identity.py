@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import dask.array as da
 import numpy as np
@@ -199,6 +200,43 @@ def test_where_a_matrix_lies_and_what_is_written_beside_it_does_not_matter(tmp_p
     first = dbf.factorize(path(tmp_path, random_matrix((N, N))), store=tmp_path / "run")
     again = dbf.factorize(change(str(tmp_path / "z.zarr")), store=tmp_path / "run")
     assert_same(first, again)
+
+
+def decoded_otherwise(place):
+    zarr.open_array(place, mode="r+").attrs["scale_factor"] = 2.0
+    return place
+
+
+def filled_otherwise(place):
+    os.remove(f"{place}/c/1/2")
+    return place
+
+
+def of_other_byte_order(place):
+    metadata = Path(place, "zarr.json")
+    text = metadata.read_text()
+    assert '"little"' in text
+    metadata.write_text(text.replace('"little"', '"big"'))
+    return place
+
+
+@pytest.mark.parametrize("change", [decoded_otherwise, filled_otherwise, of_other_byte_order])
+@pytest.mark.filterwarnings("ignore::dbutterfly.errors.MissingChunksWarning")
+def test_what_is_made_of_the_same_chunks_matters(tmp_path, change):
+    zarr.create_array(tmp_path / "z.zarr", data=random_matrix((N, N)), chunks=(8, 8), compressors=None)
+    dbf.factorize(str(tmp_path / "z.zarr"), store=tmp_path / "run")
+    with pytest.raises(StoreMismatchError):
+        dbf.factorize(change(str(tmp_path / "z.zarr")), store=tmp_path / "run")
+
+
+def test_other_parts_of_one_mapped_file_are_other_matrices(tmp_path):
+    np.save(tmp_path / "z.npy", random_matrix((2 * N, N)))
+    mapped = np.load(tmp_path / "z.npy", mmap_mode="r")
+    first = dbf.factorize(mapped[:N], store=tmp_path / "run")
+    for other in (mapped[N:], mapped[:N, ::-1], mapped[:N].T):
+        with pytest.raises(StoreMismatchError):
+            dbf.factorize(other, store=tmp_path / "run")
+    assert_same(first, dbf.factorize(np.load(tmp_path / "z.npy", mmap_mode="r")[:N], store=tmp_path / "run"))
 
 
 def test_a_relative_store_is_known_by_what_it_holds(tmp_path, monkeypatch):

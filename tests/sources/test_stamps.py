@@ -7,7 +7,7 @@ import zarr
 import zarr.storage
 
 from dbutterfly.sources.dispatch import as_source
-from dbutterfly.sources.stamps import find_map, stamp_array
+from dbutterfly.sources.stamps import find_memmap, stamp_array
 from tests.support.comparisons import random_matrix
 
 SHAPE = (48, 60)
@@ -109,12 +109,20 @@ def test_maps_are_stamped_by_their_file_unless_they_hold_their_own_changes(tmp_p
     np.save(tmp_path / "z.npy", random_matrix(SHAPE))
     for mode in ("r", "r+", "c"):
         mapped = np.load(tmp_path / "z.npy", mmap_mode=mode)
-        assert stamp_array(mapped).kind == ("content of rows" if mode == "c" else "files")
-        assert find_map(np.asarray(mapped)[3:]) is mapped
+        assert stamp_array(mapped).kind_of_storage == ("content of rows" if mode == "c" else "files")
+        assert find_memmap(np.asarray(mapped)[3:]) is mapped
     mapped = np.load(tmp_path / "z.npy", mmap_mode="r+")
     before = stamp_array(mapped)
     mapped[3, 4] = 1
     assert stamp_array(mapped).values != before.values
+
+
+def test_a_map_whose_file_was_replaced_is_stamped_by_content(tmp_path):
+    np.save(tmp_path / "z.npy", random_matrix(SHAPE))
+    mapped = np.load(tmp_path / "z.npy", mmap_mode="r")
+    np.save(tmp_path / "new.npy", random_matrix(SHAPE, seed=1))
+    os.replace(tmp_path / "new.npy", tmp_path / "z.npy")
+    assert stamp_array(mapped).kind == "content of rows"
 
 
 def test_nothing_is_known_without_a_storage():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, StoreError
 from ..planning.plan import Plan
 from ..storage.lease import Lease
 from ..storage.run_store import RunStore
@@ -95,6 +95,11 @@ class StoredRun(Run):
         super().__init__(request, job)
         self._store, self._lease = store, lease
         if store.manifest.rank is not None:  # an earlier sitting had raised it
+            if store.manifest.rank not in job.plan.ranks:
+                raise StoreError(
+                    f"store={store.group.store_path}: entry 'rank' of its manifest is {store.manifest.rank}, for which "
+                    f"the run has split no tiles (ranks {job.plan.ranks}); begin anew with resume=False"
+                )
             self.job = with_rank(job, store.manifest.rank)
 
     @property

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ..errors import InputError, StoreError, StoreMismatchError
+from ..errors import CheckpointError, InputError, StoreError, StoreMismatchError
 from ..execution.engine import Engine
 from ..identification.identify import are_unknown, is_unknown
 from ..identification.result import IdentifiedOrderings
@@ -29,6 +30,8 @@ from .sweeps import check_sweeps
 from .workspace_arrays import open_workspace
 
 __all__ = ["find_orderings", "open_run", "open_store"]
+
+_log = logging.getLogger("dbutterfly")
 
 SAME_RUN = ("dtype", "chain", "tree", "orderings", "matrix", "passes", "tol", "sweeps")
 """Entries of the manifest in which a resumed run must agree with the stored one."""
@@ -129,8 +132,9 @@ def open_run(
     manifest = _manifest(request, source, plan)
     if stored is not None:
         _check_same(stored, manifest, plan, resume)
-        if stored.is_complete and resume:
-            yield _ended(request, source, engine, plan, stored)
+        result = _load_result(stored) if stored.is_complete and resume else None
+        if result is not None:
+            yield _ended(request, source, engine, plan, stored, result)
             return
     check_missing(source, request.missing)
     identity = None
@@ -143,10 +147,12 @@ def open_run(
         # What was found may have been changed, or ended, before the lease was taken.
         stored = RunStore.open(store, mode="r+") or stored
         _check_same(stored, manifest, plan, resume)
-        if stored.is_complete and resume:
-            yield _ended(request, source, engine, plan, stored)
+        result = _load_result(stored) if stored.is_complete and resume else None
+        if result is not None:
+            yield _ended(request, source, engine, plan, stored, result)
             return
-        if resume:
+        if resume and not stored.is_complete:
+            stored.check_has("plan", "layout")
             _check_chunks(source, stored)
             plan = request.with_chain_of(stored.manifest).plan(source, engine, earlier=stored.manifest)
             identity = identity or _recognised(source, stored, plan)
@@ -166,9 +172,10 @@ def _check_reproducible(source: MatrixSource) -> None:
         source.check_reproducible()
 
 
-def _ended(request: Request, source: MatrixSource, engine: Engine, plan: Plan, stored: RunStore) -> Run:
+def _ended(
+    request: Request, source: MatrixSource, engine: Engine, plan: Plan, stored: RunStore, result: Factorization
+) -> Run:
     """Run that has ended, once the matrix has been recognised as its own."""
-    result = load(stored)
     as_it_was = partial(request.with_chain_of(stored.manifest).plan, source, engine, earlier=stored.manifest)
     found = recognise(source, stored, as_it_was, lambda: digests_of_result(result))
     result.record["matrix_check"] = found.text
@@ -183,6 +190,22 @@ def _recognised(source: MatrixSource, stored: RunStore, plan: Plan) -> Identity:
     identity = Identity.of(source, found.stamps)  # what was not read yet may have changed
     stored.update(identity=identity.to_json())
     return identity
+
+
+def _load_result(stored: RunStore) -> Factorization | None:
+    """Load the result of a complete run; None if it is damaged, as an earlier call has told, and is to be made anew.
+
+    Nothing is deleted when it is told: it may still be restored from a backup.
+    """
+    try:
+        return load(stored)
+    except CheckpointError as error:
+        if stored.manifest.damaged is not None:
+            _log.warning("%s: everything is computed again", str(error).partition(";")[0])
+            return None
+        with contextlib.suppress(StoreError):  # a store that cannot be written stays as it is
+            stored.update(damaged=error.name)
+        raise
 
 
 def _in_memory(request: Request, source: MatrixSource, plan: Plan, result: Factorization | None = None) -> Run:

@@ -32,6 +32,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import CheckpointError
 from ..execution.task import Record, done_name
 from ..planning.plan import Plan
 from ..storage.rank_workspace import RankWorkspace
@@ -211,6 +212,6 @@ def count_ended(run: RunStore) -> dict[str, tuple[int, int]]:
 def read_ended(run: RunStore, stage: str, tasks: int) -> NDArray[np.float64]:
     """Records of the tasks of a stage of a stored run; NaN of those that have not ended."""
     try:
-        return open_workspace(run).read_rows(done_name(stage))
-    except FileNotFoundError:
+        return open_workspace(run).read_rows(done_name(stage), tasks)
+    except CheckpointError:  # it is not there, or is made anew when the run goes on
         return np.full((tasks, len(Record._fields)), np.nan)

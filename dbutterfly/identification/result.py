@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 import numpy as np
@@ -100,7 +100,9 @@ class IdentifiedOrderings(Orderings):
     def from_json(cls, values: dict[str, Any], rows: Index, cols: Index) -> Self:
         """Read the values of :meth:`to_json`, and add the orderings; the trees are not kept."""
         arrays = {name: np.array(values[name]) for name in ("residuals", "floors")}
-        return cls(rows, cols, **{**values, **arrays, "levels": tuple(values["levels"])})
+        known = {each.name for each in fields(cls)} - {"rows", "cols", "trees"}
+        plain = {name: value for name, value in values.items() if name in known}
+        return cls(rows, cols, **{**plain, **arrays, "levels": tuple(values["levels"])})
 
     def __str__(self) -> str:
         verdict = "found" if self.found else "NOT found"

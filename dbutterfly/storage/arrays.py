@@ -10,6 +10,7 @@ import zarr
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import StoreError
+from .guarded_store import guard
 from .places import as_store, holds_objects, is_remote, retry_at
 from .retries import as_store_error, retry
 
@@ -118,7 +119,7 @@ def occupant(store: Any) -> Literal["array", "group", "other files"] | None:
     StoreError
         If that cannot be told.
     """
-    place = as_store(store, read_only=True, argument="store")
+    place = guard(as_store(store, read_only=True, argument="store"), read_only=True)
     try:
         with as_store_error(
             f"store={store!r} cannot be opened", "name a path, a URL or a Zarr store", but=(FileNotFoundError,)
@@ -134,6 +135,8 @@ def _holds_files(store: Any) -> bool:
     place = as_store(store, argument="store")
     if is_remote(place):
         return holds_objects(place)
+    if type(place) is zarr.storage.LocalStore:
+        place = place.root
     if not isinstance(place, (str, os.PathLike)) or "://" in os.fspath(place):
         return False
     path = os.fspath(place)

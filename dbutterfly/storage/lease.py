@@ -22,7 +22,7 @@ import psutil
 
 from ..errors import StoreBusyError, StoreError
 from . import lease_object
-from .lease_object import object_of
+from .lease_object import NOBODY, object_of
 from .retries import as_store_error, reason
 
 __all__ = ["Lease"]
@@ -139,7 +139,8 @@ class Lease:
                 return held["token"] not in _of_this_process  # the store was out of reach when it was to be given back
             return bool(_start_time(held["pid"]) != held["started"])
         _log.warning("store %s: waiting to see whether the run on %s is alive", self._name, held["host"])
-        until = time.monotonic() + PATIENCE_SECONDS
+        # A lease that cannot be read is written again by the next beat of its holder, if there is one.
+        until = time.monotonic() + (1.5 * BEAT_SECONDS if held == NOBODY else PATIENCE_SECONDS)
         while time.monotonic() < until:
             time.sleep(BEAT_SECONDS / 2)
             now = self._object.read()

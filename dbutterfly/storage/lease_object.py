@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import time
 from collections.abc import Callable, Coroutine
@@ -13,10 +14,11 @@ import zarr
 from zarr.abc.store import Store
 from zarr.buffer import default_buffer_prototype
 
+from .guarded_store import ObstacleError
 from .places import is_remote
 from .retries import retry
 
-__all__ = ["SETTLE_SECONDS", "LeaseObject", "object_of"]
+__all__ = ["NOBODY", "SETTLE_SECONDS", "LeaseObject", "object_of"]
 
 SETTLE_SECONDS = 1.0
 """Time after which a run that has written its lease over another one looks whether it is still there. It must be longer
@@ -27,6 +29,9 @@ KEY = "lease"
 
 NOBODY = {"token": "", "beat": 0, "pid": 0, "started": None, "host": "nowhere", "host_id": None}
 """Lease that cannot be read, which nobody holds."""
+
+HOSTS, TEXTS = ("host", "host_id"), (str, type(None))
+"""Entries of a lease that are texts, and what they may be."""
 
 T = TypeVar("T")
 
@@ -59,7 +64,10 @@ class _Key:
         return self.read() == value
 
     def read(self) -> dict[str, Any] | None:
-        found = self._do(lambda: self._store.get(self._key, self._prototype))
+        try:
+            found = self._do(lambda: self._store.get(self._key, self._prototype))
+        except ObstacleError:
+            return NOBODY
         return None if found is None else _parse(found.to_bytes())
 
     def write(self, value: dict[str, Any]) -> None:
@@ -72,7 +80,7 @@ class _Key:
         return retry(lambda: _run(make()), describe=f"lease of store {self._store}", remote=is_remote(self._store))
 
     def _bytes(self, value: dict[str, Any]) -> Any:
-        return self._prototype.buffer.from_bytes(json.dumps(value).encode())
+        return self._prototype.buffer.from_bytes(json.dumps(_seal(value)).encode())
 
 
 class _Attributes:
@@ -95,9 +103,10 @@ class _Attributes:
             return None
         except ValueError:
             return NOBODY
-        return {**NOBODY, **found} if "token" in found else None
+        return _checked(found) if "token" in found else None
 
     def write(self, value: dict[str, Any]) -> None:
+        value = _seal(value) if value else value
         try:
             zarr.open_group(self._store, path=self._path, mode="a", attributes=value).attrs.put(value)
         except zarr.errors.ContainsGroupError:  # another run has made it at the same moment
@@ -116,13 +125,32 @@ def object_of(store: Any, path: str) -> LeaseObject:
     return _Attributes(store, path)  # the connections of fsspec belong to the event loop of Zarr
 
 
+def _seal(value: dict[str, Any]) -> dict[str, Any]:
+    """Add a digest to a lease, by which a damaged one is told."""
+    return {**value, "digest": _digest(value)}
+
+
+def _digest(value: dict[str, Any]) -> str:
+    plain = {name: item for name, item in value.items() if name != "digest"}
+    return hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
 def _parse(content: bytes) -> dict[str, Any]:
     """Value of a lease; one that cannot be read is nobody's."""
     try:
-        value = json.loads(content)
-    except ValueError:
-        value = {}
-    return {**NOBODY, **value} if isinstance(value, dict) else NOBODY
+        return _checked(json.loads(content))
+    except (ValueError, RecursionError):
+        return NOBODY
+
+
+def _checked(value: Any) -> dict[str, Any]:
+    """Value of a lease, if it is one: of the right types, and as it was written where it has a digest."""
+    if not isinstance(value, dict) or ("digest" in value and value["digest"] != _digest(value)):
+        return NOBODY
+    whole = {**NOBODY, **{name: item for name, item in value.items() if name != "digest"}}
+    is_lease = isinstance(whole["token"], str) and all(type(whole[name]) is int for name in ("beat", "pid"))
+    has_times = isinstance(whole["started"], (int, float, type(None)))
+    return whole if is_lease and has_times and all(isinstance(whole[name], TEXTS) for name in HOSTS) else NOBODY
 
 
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:

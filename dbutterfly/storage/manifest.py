@@ -1,7 +1,7 @@
 """The manifest of a run: what a store says of itself, typed, and as the JSON that it keeps.
 
 The JSON is an attribute of the run's Zarr group. Entries that are None are left out of it, and entries that this
-version does not know are handed on.
+version does not know are handed on. What is read is checked (:mod:`dbutterfly.storage.manifest_checks`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .manifest_checks import check_entries
 
 __all__ = ["FACTORIZATION", "FORMAT", "OPERATOR", "Manifest", "Sides", "index_arrays", "name_sides"]
 
@@ -77,6 +79,10 @@ class Manifest:
         How the search for the orderings went.
     certificate, record : dict
         What came out.
+    checksums : dict
+        Digest of every array of the result, by its path.
+    damaged : str
+        Array of the result that was found damaged and told: the next call computes everything again.
     others : dict
         Entries of the JSON that this version does not know.
     """
@@ -101,6 +107,8 @@ class Manifest:
     identified: dict[str, Any] | None = None
     certificate: dict[str, Any] | None = None
     record: dict[str, Any] | None = None
+    checksums: dict[str, str] | None = None
+    damaged: str | None = None
     others: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -128,13 +136,20 @@ class Manifest:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Inverse of :meth:`to_json`, of a manifest of this format."""
+        """Inverse of :meth:`to_json`, of a manifest of this format.
+
+        Raises
+        ------
+        ManifestError
+            If an entry is not what it must be.
+        """
+        check_entries(values)
         names = {known.name for known in dataclasses.fields(cls)} - {"others"}
         given = {name: value for name, value in values.items() if name in names}
         if given.get("layout") is not None:
             given["layout"] = dict(zip(LAYOUT, given["layout"], strict=False))
         others = {name: value for name, value in values.items() if name not in names and name != "format"}
-        return cls(**given, others=others)
+        return cls(**{name: value for name, value in given.items() if value is not None}, others=others)
 
 
 def index_arrays(sides: Sides) -> dict[str, NDArray[Any]]:

@@ -14,6 +14,7 @@ import zarr
 from zarr.storage import FsspecStore, MemoryStore, ObjectStore, StorePath, WrapperStore
 
 from ..errors import InputError
+from .present_store import PresentStore
 from .remote import RemoteStore
 from .retries import reason, retry
 
@@ -96,6 +97,8 @@ def is_remote(store: Any) -> bool:
     """Whether a Zarr store, array, group or place is reached over a network, so that reading is worth trying again."""
     if isinstance(store, (zarr.Array, zarr.Group, StorePath)):
         store = store.store
+    if isinstance(store, PresentStore):
+        store = store.inner
     if isinstance(store, ObjectStore):
         return type(store.store).__name__ not in ("LocalStore", "MemoryStore")
     if isinstance(store, FsspecStore):

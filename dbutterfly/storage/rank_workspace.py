@@ -38,10 +38,7 @@ class RankWorkspace:
 
     def create(self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any) -> bool:
         """Make an array, unless it is there already; whether it was made."""
-        try:
-            return self._base.create(self._name(name), shape, chunks, dtype)
-        except CheckpointError as error:
-            raise CheckpointError(str(error), name, error.selection) from error
+        return self._base.create(self._name(name), shape, chunks, dtype)
 
     def read(self, name: str, selection: Selection) -> NDArray[Any]:
         """Read a range, all of which has been written."""
@@ -50,9 +47,9 @@ class RankWorkspace:
         except CheckpointError as error:
             raise CheckpointError(str(error), name, error.selection) from error
 
-    def read_rows(self, name: str) -> NDArray[Any]:
+    def read_rows(self, name: str, rows: int | None = None) -> NDArray[Any]:
         """Read an array that has one chunk per row."""
-        return self._base.read_rows(self._name(name))
+        return self._base.read_rows(self._name(name), rows)
 
     def write(self, name: str, selection: Selection, values: NDArray[Any]) -> None:
         """Write a range of whole chunks."""

@@ -1,6 +1,7 @@
 """The run's store: a Zarr group with manifest, intermediate arrays, finished tasks and factors.
 
     /                         attributes["dbutterfly"]: manifest (format, matrix, chain, status, certificate, record)
+    /manifest                 the same again, from which a damaged one is restored
     /factors/0 .. J-1         ks_values, once the run is complete
     /orderings/rows,cols      index arrays, where a side has one
     /identity/stamps          of the pieces of the matrix (:mod:`dbutterfly.sources.stamps`)
@@ -15,28 +16,28 @@ of a run that was given up may still write goes to a place that nobody reads.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import zarr
 from numpy.typing import NDArray
 
 from ..errors import StoreError, StoreMismatchError
 from .arrays import occupant
+from .guarded_store import guard
 from .lease import Lease
-from .manifest import FORMAT, Manifest, Sides, index_arrays
+from .manifest import Manifest, Sides, index_arrays
 from .places import as_store, retry_at
+from .result_arrays import digest_of, read_factor, read_side, read_trace
 from .retries import as_store_error
+from .sealed_manifest import find_manifest, write_manifest
 from .workspace import CHECKSUM, Workspace, ZarrWorkspace
 
 __all__ = ["RunStore"]
-
-KEY = "dbutterfly"
-"""Attribute of the group that holds the manifest."""
 
 _log = logging.getLogger("dbutterfly")
 
@@ -84,37 +85,26 @@ class RunStore:
                 f"store={store!r} already holds something that is no dbutterfly run; nothing was changed: choose "
                 "another place or remove it yourself"
             )
-        place, manifest = as_store(store, argument="store"), replace(manifest, epoch=_new_epoch())
-        attributes: dict[str, Any] = {KEY: manifest.to_json()}
+        place, manifest = guard(as_store(store, argument="store")), replace(manifest, epoch=_new_epoch())
         with as_store_error(f"store={store!r} cannot be written"):
-            group = retry_at(place, "create", lambda: zarr.open_group(place, mode="a", attributes=attributes))
+            group = retry_at(place, "create", lambda: zarr.open_group(place, mode="a", zarr_format=3))
+            retry_at(place, "create", lambda: write_manifest(group, manifest))
         return cls(group, manifest)
 
     @classmethod
     def open(cls, store: Any, mode: Any = "r") -> RunStore | None:
         """Open the run that a place holds; None if the place is empty or holds no run.
 
+        A manifest that is damaged or lost is restored from its copy, or only replaced by it with mode ``"r"``.
+
         Raises
         ------
         StoreError
-            If the run was written by a later version.
+            If the place cannot be read, the manifest and its copy are damaged, or a later version wrote the run.
         """
-        place = as_store(store, read_only=mode == "r", argument="store")
-        nothing = (FileNotFoundError, zarr.errors.ContainsArrayError, KeyError)
-        try:
-            with as_store_error(f"store={store!r} cannot be opened", but=nothing):
-                group = retry_at(place, "open", lambda: zarr.open_group(place, mode=mode))
-        except nothing:
-            return None
-        values = group.attrs.asdict().get(KEY)
-        if not isinstance(values, dict) or "format" not in values:
-            return None
-        if values["format"] != FORMAT:
-            raise StoreError(
-                f"store={store!r} has format {values['format']}, written by dbutterfly {values.get('version')}; "
-                f"this version reads format {FORMAT}"
-            )
-        return cls(group, Manifest.from_json(values))
+        place = guard(as_store(store, read_only=mode == "r", argument="store"), read_only=mode == "r")
+        found = find_manifest(place, mode, repr(store))
+        return None if found is None else cls(*found)
 
     def check_same(self, manifest: Manifest, keys: Iterable[str]) -> None:
         """Raise StoreMismatchError unless the run is of the same matrix with the same settings."""
@@ -130,6 +120,15 @@ class RunStore:
                 "nothing was changed: choose another store, or give the same arguments as the first time"
             )
 
+    def check_has(self, *names: str) -> None:
+        """Raise StoreError unless the manifest has these entries."""
+        lacking = [name for name in names if getattr(self.manifest, name) in (None, [])]
+        if lacking:
+            raise StoreError(
+                f"store={self.group.store_path}: its manifest has no entry {', '.join(map(repr, lacking))}, without "
+                "which it is of no use; restore it from a backup, or name another store"
+            )
+
     def update(self, **changes: Any) -> None:
         """Change entries of the manifest."""
         self._put_manifest(replace(self.manifest, **changes))
@@ -142,12 +141,14 @@ class RunStore:
         **final: Any,
     ) -> None:
         """Store factors, orderings and trace, then declare the run complete and drop what it no longer needs."""
-        for index, values in enumerate(ks_values):
-            self._put("factors", str(index), values)
+        arrays = {f"factors/{index}": values for index, values in enumerate(ks_values)}
+        arrays |= {f"trace/{name}": values for name, values in (trace or {}).items()}
+        for name, values in arrays.items():
+            self._put(name, values)
         self.put_orderings(sides)
-        for name, values in (trace or {}).items():
-            self._put("trace", name, values)
-        self.update(status="complete", **final)
+        arrays |= {f"orderings/{name}": side for name, side in index_arrays(sides).items()}
+        digests = {name: digest_of(values) for name, values in arrays.items()}
+        self.update(status="complete", checksums=digests, **final)
         self.clean()
 
     def put_stamps(self, stamps: NDArray[np.uint64]) -> None:
@@ -167,7 +168,7 @@ class RunStore:
     def put_orderings(self, sides: Sides) -> None:
         """Store the sides that are index arrays."""
         for name, side in index_arrays(sides).items():
-            self._put("orderings", name, side)
+            self._put(f"orderings/{name}", side)
 
     def clean(self) -> None:
         """Drop what a complete run no longer needs."""
@@ -183,7 +184,7 @@ class RunStore:
         """Delete what nobody reads any more; it only takes room if that fails, as where a task still writes into it."""
 
         def delete() -> None:
-            if name in self.group:
+            with contextlib.suppress(FileNotFoundError):  # of stores that mind
                 del self.group[name]
 
         try:
@@ -203,71 +204,55 @@ class RunStore:
             retry_at(self.group.store, what, call)
 
     def _put_manifest(self, manifest: Manifest) -> None:
-        def put() -> None:
-            self.group.attrs[KEY] = manifest.to_json()
-
-        self._write("write the manifest of", put)
+        self._write("write the manifest of", lambda: write_manifest(self.group, manifest))
         self.manifest = manifest
 
-    def _put(self, group: str, name: str, values: NDArray[Any]) -> None:
+    def _put(self, name: str, values: NDArray[Any]) -> None:
         def put() -> None:
-            array = self.group.require_group(group).create_array(
-                name,
+            array = zarr.create_array(
+                self.group.store,
+                name=_join(self.group.path, name),
                 shape=values.shape,
                 chunks=values.shape,
                 dtype=values.dtype,
                 compressors=CHECKSUM,
                 overwrite=True,
+                zarr_format=3,
                 config={"write_empty_chunks": True},
             )
             array[...] = values.copy()  # a store in memory keeps what it is given
 
-        self._write(f"write {group}/{name} of", put)
+        self._write(f"write {name} of", put)
 
     def factors(self) -> list[NDArray[Any]]:
         """``ks_values`` of a complete run.
 
         Raises
         ------
-        StoreError
-            If a factor is missing or cannot be read.
+        CheckpointError
+            If a factor is missing or damaged.
         """
-        return [self._read(f"factors/{index}") for index in range(len(self.manifest.chain))]
+        self.check_has("chain")
+        return [read_factor(self.group, self.manifest, index) for index in range(len(self.manifest.chain))]
 
     def sides(self) -> Sides:
         """Orderings of both sides: index arrays, names, or None.
 
         Raises
         ------
-        StoreError
-            If an index array is missing or cannot be read.
+        CheckpointError
+            If an index array is missing or damaged.
         """
         names = self.manifest.orderings
         return {name: self.side(name) if side == "array" else side for name, side in names.items()}
 
     def side(self, name: str) -> NDArray[Any]:
         """Index array of the ``rows`` or ``cols``."""
-        return self._read(f"orderings/{name}")
+        return read_side(self.group, self.manifest, name)
 
     def trace(self) -> dict[str, NDArray[Any]]:
-        """Arrays of the trace of a complete run; none where it has left none."""
-        if "trace" not in self.group:
-            return {}
-        return {name: self._read(f"trace/{name}") for name in ("tasks", "residuals")}
-
-    def _read(self, name: str) -> NDArray[Any]:
-        try:
-            return retry_at(self.group.store, f"read {name} of", lambda: _whole(self.group[name]))
-        except Exception as error:
-            raise StoreError(
-                f"store={self.group.store_path}: {name} is missing or damaged: {type(error).__name__}: {error}"
-            ) from error
-
-
-def _whole(node: Any) -> NDArray[Any]:
-    if node.nchunks_initialized < node.nchunks:  # Zarr would read them as zeros
-        raise FileNotFoundError("its chunks are not there")
-    return np.asarray(node[...])
+        """Arrays of the trace of a complete run; none where it has left none, or they are damaged, which is logged."""
+        return read_trace(self.group, self.manifest)
 
 
 def _new_epoch() -> str:

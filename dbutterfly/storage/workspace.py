@@ -1,18 +1,16 @@
 """Intermediate arrays of a run: named arrays that its tasks read and write by ranges.
 
-In a store, every chunk carries a checksum, and a chunk that is not there reads as NaN, which no task ever writes: what
-is damaged or lost is told, and never used. Tasks write whole chunks that no other task writes, so they need no lock;
+In a store, every chunk carries a checksum, which is that of its array too (:mod:`dbutterfly.storage.array_checksum`),
+and a chunk that is not there reads as NaN, which no task ever writes: what is damaged, lost or of another run is told,
+and never used. Tasks write whole chunks that no other task writes, so they need no lock;
 the row of ``done/STAGE`` that vouches for the chunks of a task is written after them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
-import math
-from collections.abc import Iterator
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
 import numpy as np
 import zarr
@@ -20,13 +18,16 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
 from ..errors import CheckpointError
+from .array_checksum import ArrayChecksum
+from .chunk_grid import Selection, check_chunk_files, chunks_of, is_whole
 from .codecs import compiled_codecs, own_codecs
+from .guarded_store import GuardedStore
+from .memory_workspace import MemoryWorkspace, Workspace
 from .places import is_remote, is_shared
+from .present_store import AbsentError, expect_present, through
 from .retries import as_store_error, may_pass, reason, retry
 
 __all__ = ["CHECKSUM", "MemoryWorkspace", "Selection", "Workspace", "ZarrWorkspace"]
-
-Selection: TypeAlias = tuple[slice, ...]
 
 _log = logging.getLogger("dbutterfly")
 
@@ -36,7 +37,13 @@ _DAMAGE = (ValueError, TypeError, AttributeError, LookupError, RuntimeError, Fil
 CALL_AGAIN = "what was finished is kept, and the same call continues the run once the store is well again"
 
 CHECKSUM = (Crc32cCodec(),)
-"""Codecs of every chunk of a run's store: four bytes that tell a chunk damaged or half written."""
+"""Codecs of what is not told apart by array: the rows of finished tasks, and all of what older versions wrote."""
+
+ROWS = "done/"
+"""Part of the names of the arrays that have the rows of finished tasks: many small chunks, read at once."""
+
+WIDEST_ROW = 1024
+"""Most fields of the row of a task. Not tuned."""
 
 SIDE_BY_SIDE: Any = {"name": "default", "separator": "."}
 """Names of chunks: the chunks of an array lie in one directory. With one for each index, as is usual, there are more
@@ -45,58 +52,6 @@ directories than chunks, and making and deleting them takes longer than all else
 
 class _Damage(Exception):
     """A chunk or an array is not what was written."""
-
-
-class Workspace(Protocol):
-    """Named arrays that the tasks of a run read and write by ranges.
-
-    Attributes
-    ----------
-    shared : bool
-        Whether a pickled copy reaches the same arrays from another process.
-    """
-
-    shared: bool
-
-    def create(self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any) -> bool:
-        """Make an array of NaN, unless it is there already; whether it was made."""
-
-    def read(self, name: str, selection: Selection) -> NDArray[Any]:
-        """Read a range, all of which has been written."""
-
-    def read_rows(self, name: str) -> NDArray[Any]:
-        """Read a two-dimensional array of one chunk per row; rows that are missing or damaged come back as NaN."""
-
-    def write(self, name: str, selection: Selection, values: NDArray[Any]) -> None:
-        """Write a range of whole chunks."""
-
-
-class MemoryWorkspace:
-    """Arrays of this process, for runs without a store."""
-
-    shared = False
-
-    def __init__(self) -> None:
-        self._arrays: dict[str, NDArray[Any]] = {}
-
-    def create(self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any) -> bool:  # noqa: ARG002
-        """Make an array, unless it is there already; whether it was made."""
-        if name in self._arrays:
-            return False
-        self._arrays[name] = np.full(shape, np.nan, dtype)
-        return True
-
-    def read(self, name: str, selection: Selection) -> NDArray[Any]:
-        """View of a range."""
-        return self._arrays[name][selection]
-
-    def read_rows(self, name: str) -> NDArray[Any]:
-        """Copy of an array."""
-        return self._arrays[name].copy()
-
-    def write(self, name: str, selection: Selection, values: NDArray[Any]) -> None:
-        """Copy values into a range."""
-        self._arrays[name][selection] = values
 
 
 class ZarrWorkspace:
@@ -122,50 +77,62 @@ class ZarrWorkspace:
     def create(self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any) -> bool:
         """Make an array of NaN, unless it is there already; whether it was made.
 
+        An array whose metadata cannot be read gets new ones, and keeps its chunks: their checksums say whether they are
+        of use. One of another kind, which no run can have made here, is replaced. Both are logged.
+
         Raises
         ------
-        CheckpointError
-            If what is there is damaged, or was not made by this run; it is left as it is.
+        StoreError
+            If the store cannot be read or written.
         """
-        path = f"{self._path}/{name}"
+        path, fault = f"{self._path}/{name}", None
 
-        def create() -> zarr.Array[Any] | None:
+        def create() -> bool:
+            nonlocal fault
             try:
-                return zarr.open_array(self._store, path=path, mode="r")
+                found = self._open(path, "r")
+                if _is_ours(found, shape, chunks, dtype, self._codecs(name)):
+                    return False
+                fault, keeps_chunks = f"an array of shape {found.shape}, chunks {found.chunks}, {found.dtype}", False
             except FileNotFoundError:
-                zarr.create_array(
-                    self._store,
-                    name=path,
-                    shape=shape,
-                    chunks=chunks,
-                    dtype=dtype,
-                    compressors=CHECKSUM,
-                    chunk_key_encoding=SIDE_BY_SIDE,
-                    fill_value=np.array(np.nan, dtype)[()],
-                )
-                return None
-
-        with as_store_error(f"cannot create {self._name(name)}", CALL_AGAIN, but=(CheckpointError,)):
-            try:
-                found = retry(create, describe=f"creating {self._name(name)}", remote=self._remote)
+                keeps_chunks = False
             except _DAMAGE as error:
                 if may_pass(error):
                     raise
-                raise self._foreign_error(name, reason(error)) from error
-        if found is None:
-            return True
-        is_ours = (found.shape, found.chunks, found.dtype, found.compressors) == (shape, chunks, dtype, CHECKSUM)
-        if not is_ours or not np.isnan(found.fill_value):
-            raise self._foreign_error(name, f"an array of shape {found.shape}, chunks {found.chunks}, {found.dtype}")
-        return False
+                fault, keeps_chunks = reason(error), False
+                if isinstance(self._store, GuardedStore):
+                    keeps_chunks = self._store.discard_metadata(path)
+            self._put_metadata(name, shape, chunks, dtype, overwrite=fault is not None and not keeps_chunks)
+            return not keeps_chunks
 
-    def _foreign_error(self, name: str, what: str) -> CheckpointError:
-        return CheckpointError(
-            f"{self._name(name)} is damaged, or was not made by this run ({what}); it was not used: delete it, and the "
-            "same call computes it again, or begin anew with resume=False",
-            name,
-            (slice(None),),
-        )
+        with as_store_error(f"cannot create {self._name(name)}", CALL_AGAIN):
+            created = retry(create, describe=f"creating {self._name(name)}", remote=self._remote)
+        if fault is not None:
+            what = "as if nothing were there" if created else "for the chunks that are there"
+            _log.warning("%s was damaged, or not made by this run (%s): made anew %s", self._name(name), fault, what)
+        return created
+
+    def _put_metadata(
+        self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any, *, overwrite: bool
+    ) -> None:
+        try:
+            zarr.create_array(
+                self._store,
+                name=f"{self._path}/{name}",
+                shape=shape,
+                chunks=chunks,
+                dtype=dtype,
+                compressors=self._codecs(name),
+                chunk_key_encoding=SIDE_BY_SIDE,
+                fill_value=np.array(np.nan, dtype)[()],
+                zarr_format=3,
+                overwrite=overwrite,
+            )
+        except zarr.errors.ContainsArrayError as error:
+            raise AbsentError(f"{self._name(name)} is there, and was not found") from error
+
+    def _codecs(self, name: str) -> tuple[Any, ...]:
+        return CHECKSUM if ROWS in name else (ArrayChecksum.of(f"{self._path}/{name}"),)
 
     def read(self, name: str, selection: Selection) -> NDArray[Any]:
         """Read a range, all of which has been written.
@@ -183,18 +150,45 @@ class ZarrWorkspace:
             raise self._damage_error(name, selection)
         return values
 
-    def read_rows(self, name: str) -> NDArray[Any]:
-        """Read an array that has one chunk per row; rows that are missing or damaged come back as NaN."""
+    def read_rows(self, name: str, rows: int | None = None) -> NDArray[Any]:
+        """Read an array that has one chunk per row; rows that are missing or damaged come back as NaN.
+
+        Parameters
+        ----------
+        name : str
+            Name of the array.
+        rows : int, optional
+            Number of rows that it must have, where it is not certain that this run has made it.
+
+        Raises
+        ------
+        CheckpointError
+            If there is no such array.
+        """
+        array, everything = self._open_rows(name, rows), (slice(None),)
         with contextlib.suppress(_Damage):
-            return self._read_or_damage(name, (slice(None),))
-        array = self._array(name)
-        rows = np.full(array.shape, np.nan)
+            return self._read_or_damage(name, everything, of_rows=True)
+        found = np.full(array.shape, np.nan)
         for row in range(array.shape[0]):
             try:
-                rows[row] = self._read_or_damage(name, (slice(row, row + 1),))
+                found[row] = self._read_or_damage(name, (slice(row, row + 1),), of_rows=True)
             except _Damage as damage:
                 _log.warning("row %d of %s is damaged (%s): its task is done again", row, self._name(name), damage)
-        return rows
+        return found
+
+    def _open_rows(self, name: str, rows: int | None) -> zarr.Array[Any]:
+        """Open an array of rows; that of a run which is only looked at must have the right number of them."""
+        with as_store_error(f"cannot read {self._name(name)}", CALL_AGAIN):
+            try:
+                array = self._open_again(name, expected=rows is None)
+                if rows is not None and (array.ndim != 2 or array.shape[0] != rows or array.shape[1] > WIDEST_ROW):
+                    raise ValueError(f"it has shape {array.shape}")
+            except (*_DAMAGE, AbsentError) as error:
+                if may_pass(error) and not isinstance(error, AbsentError):
+                    raise
+                what = f"{self._name(name)} is missing or damaged: {error}"
+                raise CheckpointError(what, name, (slice(None),)) from error
+        return array
 
     def write(self, name: str, selection: Selection, values: NDArray[Any]) -> None:
         """Write a range of whole chunks, the last of which may reach over the end of the array.
@@ -208,11 +202,11 @@ class ZarrWorkspace:
         with as_store_error(f"cannot write {self._name(name)}", CALL_AGAIN):
             retry(write, describe=f"writing {self._name(name)}", remote=self._remote)
 
-    def _read_or_damage(self, name: str, selection: Selection) -> NDArray[Any]:
+    def _read_or_damage(self, name: str, selection: Selection, *, of_rows: bool = False) -> NDArray[Any]:
         """Read a range, and compare the checksums of its chunks.
 
         The compiled codecs do so for whole chunks only. A range that takes chunks in part, or reaches over the end of
-        the array, is read by those of Zarr.
+        the array, is read by those of Zarr. Rows need not be there, all else must be.
 
         Raises
         ------
@@ -224,27 +218,40 @@ class ZarrWorkspace:
 
         def read() -> Any:
             array = self._array(name)
-            return (array if _is_whole(array, selection) else self._array(name, compiled=False))[selection]
+            check_chunk_files(array, selection)
+            if not is_whole(array, selection):
+                array = self._array(name, compiled=False)
+            return (through(array, lambda _: True) if self._remote and not of_rows else array)[selection]
 
         with as_store_error(f"cannot read {self._name(name)}", CALL_AGAIN, but=(_Damage,)):
             try:
                 return np.asarray(retry(read, describe=f"reading {self._name(name)}", remote=self._remote))
+            except AbsentError as error:
+                raise _Damage("missing") from error
             except _DAMAGE as error:
                 if may_pass(error):
                     raise
                 raise _Damage(reason(error)) from error
 
     def _array(self, name: str, *, compiled: bool = True) -> zarr.Array[Any]:
+        """Array that this run has made, opened once with each of the codec pipelines."""
+        compiled = compiled and ROWS in name  # the other checksums are known to Zarr's own only
         if (name, compiled) not in self._arrays:
-
-            def open_() -> zarr.Array[Any]:
-                with compiled_codecs() if compiled and self.shared else own_codecs():
-                    mode: Any = "r" if self._store.read_only else "r+"
-                    return zarr.open_array(self._store, path=f"{self._path}/{name}", mode=mode)
-
-            found = retry(open_, describe=f"opening {self._name(name)}", remote=self._remote)
-            self._arrays[name, compiled] = found
+            self._arrays[name, compiled] = self._open_again(name, compiled=compiled)
         return self._arrays[name, compiled]
+
+    def _open_again(self, name: str, *, compiled: bool = False, expected: bool = True) -> zarr.Array[Any]:
+        """Open an array that this run has made, unless it is only hoped that it is there."""
+
+        def open_() -> zarr.Array[Any]:
+            return self._open(f"{self._path}/{name}", "r" if self._store.read_only else "r+", compiled=compiled)
+
+        call = expect_present(open_) if expected and self._remote else open_
+        return retry(call, describe=f"opening {self._name(name)}", remote=self._remote)
+
+    def _open(self, path: str, mode: Any, *, compiled: bool = False) -> zarr.Array[Any]:
+        with compiled_codecs() if compiled and self.shared else own_codecs():
+            return zarr.open_array(self._store, path=path, mode=mode, zarr_format=3)
 
     def _name(self, name: str) -> str:
         return f"{self._path}/{name} of store {self._store}"
@@ -253,9 +260,9 @@ class ZarrWorkspace:
         """Error that names the first chunk of a range that is damaged or missing."""
         try:
             array = self._array(name, compiled=False)
-        except _DAMAGE as error:
+        except (*_DAMAGE, AbsentError) as error:
             return CheckpointError(f"{self._name(name)} is missing or damaged: {error}", name, selection)
-        for at, span in _chunks(array, selection):
+        for at, span in chunks_of(array, selection):
             what = "missing"
             try:
                 if not np.isnan(np.asarray(array[span])).any():
@@ -267,29 +274,9 @@ class ZarrWorkspace:
         return CheckpointError(f"{self._name(name)} was damaged, or is now being changed", name, selection)
 
 
-def _is_whole(array: zarr.Array[Any], selection: Selection) -> bool:
-    """Whether a range is made of chunks that lie in the array from end to end."""
-    parts = (*selection, *[slice(None)] * (array.ndim - len(selection)))
-    for size, chunk, part in zip(array.shape, array.chunks, parts, strict=True):
-        start, stop, _ = part.indices(size)
-        if start % chunk or stop % chunk:
-            return False
-    return True
-
-
-def _chunks(array: zarr.Array[Any], selection: Selection) -> Iterator[tuple[tuple[int, ...], Selection]]:
-    """Grid position and range of every chunk that a selection touches."""
-    spans = [part.indices(size) for part, size in zip(selection, array.shape, strict=False)]
-    spans += [(0, size, 1) for size in array.shape[len(spans) :]]
-    grid = [
-        range(start // chunk, math.ceil(stop / chunk))
-        for (start, stop, _), chunk in zip(spans, array.chunks, strict=True)
-    ]
-    for at in itertools.product(*grid):
-        yield (
-            at,
-            tuple(
-                slice(index * chunk, min((index + 1) * chunk, size))
-                for index, chunk, size in zip(at, array.chunks, array.shape, strict=True)
-            ),
-        )
+def _is_ours(
+    found: zarr.Array[Any], shape: tuple[int, ...], chunks: tuple[int, ...], dtype: Any, codecs: tuple[Any, ...]
+) -> bool:
+    """Whether an array is as a run makes it, or as an older version did, without telling arrays apart."""
+    is_fit = (found.shape, found.chunks, found.dtype) == (shape, chunks, dtype)
+    return is_fit and found.compressors in (codecs, CHECKSUM) and bool(np.isnan(found.fill_value))

@@ -184,7 +184,7 @@ def test_a_run_of_a_version_that_measured_less_is_continued(stopped, resumed, ex
 
 @pytest.mark.parametrize("name", ["A", "done/tiles", "left/0"])
 @pytest.mark.parametrize("what", ["array", "garbage", "group"])
-def test_what_the_run_did_not_make_is_named_and_left_alone(stopped, resumed, expected, name, what):
+def test_what_the_run_did_not_make_is_named_and_replaced(stopped, resumed, expected, name, what, caplog):
     work = stopped("right")
     shutil.rmtree(work / name)
     if what == "array":
@@ -194,13 +194,10 @@ def test_what_the_run_did_not_make_is_named_and_left_alone(stopped, resumed, exp
     else:
         (work / name).mkdir()
         (work / name / "zarr.json").write_text("{")
-    before = snapshot(work)
-    for _ in range(2):
-        with pytest.raises(CheckpointError, match=rf"work/\w+/{name} .* was not made by this run .* resume=False"):
-            resumed()
-        assert snapshot(work) == before
-    shutil.rmtree(work / name)
-    assert_same(resumed()[0], expected[1])
+    with caplog.at_level("WARNING", "dbutterfly"):
+        assert_same(resumed()[0], expected[1])
+    assert f"{work.name}/{name} of store" in caplog.text
+    assert "not made by this run" in caplog.text
 
 
 def test_a_run_whose_arrays_are_damaged_can_begin_anew(stopped, resumed, expected):
@@ -211,12 +208,31 @@ def test_a_run_whose_arrays_are_damaged_can_begin_anew(stopped, resumed, expecte
     assert_same(fact, expected[1])
 
 
-def test_a_damaged_factor_is_told(resumed, tmp_path):
+def test_a_damaged_factor_is_told_and_computed_again(resumed, expected, tmp_path):
     resumed()
     flip(chunks(tmp_path / "run" / "factors" / "3")[0])
-    for call in (resumed, lambda: dbf.open(tmp_path / "run")):
-        with pytest.raises(StoreError, match="factors/3 is missing or damaged"):
+    before = snapshot(tmp_path / "run" / "factors")
+    for call in (lambda: dbf.open(tmp_path / "run"), resumed, lambda: dbf.open(tmp_path / "run")):
+        with pytest.raises(CheckpointError, match=r"factors/3 is missing or damaged: .* computes it again, or restore"):
             call()
+        assert snapshot(tmp_path / "run" / "factors") == before
+    fact, read = resumed()
+    assert read == fact.record["plan"]["tasks"]["tiles"]
+    assert_same(fact, expected[1])
+    assert_same(dbf.open(tmp_path / "run"), fact)
+
+
+def test_a_factor_that_was_told_damaged_and_is_restored_is_used(resumed, tmp_path):
+    fact, _ = resumed()
+    chunk = chunks(tmp_path / "run" / "factors" / "3")[0]
+    content = chunk.read_bytes()
+    delete(chunk)
+    with pytest.raises(CheckpointError, match="factors/3 is missing"):
+        resumed()
+    chunk.write_bytes(content)
+    again, read = resumed()
+    assert read == 0
+    assert_same(again, fact)
 
 
 def test_late_writers_of_a_run_that_was_given_up_disturb_nobody(stopped, resumed, expected, tmp_path):

@@ -18,6 +18,7 @@ from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 
 from dbutterfly.errors import StoreBusyError, StoreError
 from dbutterfly.storage import lease, lease_object
+from dbutterfly.storage.guarded_store import GuardedStore
 from dbutterfly.storage.lease import Lease
 from tests.support.comparisons import snapshot
 from tests.support.dask_processes import wait_until
@@ -25,6 +26,7 @@ from tests.support.dask_processes import wait_until
 HOLDING = """
 import sys, zarr
 from dbutterfly.errors import StoreBusyError
+from dbutterfly.storage.guarded_store import GuardedStore
 from dbutterfly.storage.lease import Lease
 store = zarr.storage.LocalStore(sys.argv[1])
 print("ready", flush=True)
@@ -319,7 +321,22 @@ def test_a_lease_that_is_given_back_while_another_waits_is_taken(store, elsewher
 # ---------------------------------------------------------------- what cannot be read or written
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3", '"text"', "{}", '{"pid": 7}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "3",
+        '"text"',
+        "{}",
+        '{"pid": 7}',
+        "[" * 100_000,
+        '{"token": "a", "pid": "seven", "beat": 1}',
+        '{"token": "a", "pid": 7, "beat": 1, "started": [], "host": 3}',
+        '{"token": "a", "pid": 7, "beat": 1, "host_id": "another", "digest": "00"}',
+    ],
+)
 def test_a_lease_that_cannot_be_read_is_that_of_nobody(tmp_path, content, quick):
     store = zarr.storage.LocalStore(tmp_path)
     (tmp_path / "run").mkdir()
@@ -327,6 +344,15 @@ def test_a_lease_that_cannot_be_read_is_that_of_nobody(tmp_path, content, quick)
     with Lease(store, "run"):
         assert json.loads((tmp_path / "run" / "lease").read_text())["pid"] == os.getpid()
     assert not (tmp_path / "run" / "lease").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo], ids=["directory", "pipe"])
+def test_what_has_the_place_of_a_lease_is_put_out_of_the_way(tmp_path, make, quick):
+    make(tmp_path / "lease")
+    with Lease(GuardedStore(tmp_path), ""):
+        assert json.loads((tmp_path / "lease").read_text())["pid"] == os.getpid()
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith("lease.damaged-")] == []
 
 
 def test_attributes_that_cannot_be_read_are_those_of_nobody(tmp_path, quick):

@@ -8,6 +8,17 @@ import pytest
 
 from dbutterfly.storage.manifest import FORMAT, LAYOUT, OPERATOR, Manifest, index_arrays, name_sides
 
+SUMMARY = {
+    "tasks": 3,
+    "resumed": 0,
+    "seconds": 1.5,
+    "bytes_read": 128,
+    "load_seconds": 0.5,
+    "compute_seconds": 1.0,
+    "idle_bytes": 100,
+    "peak_bytes": 200,
+    "peak_beyond_idle": 100,
+}
 FULL = Manifest(
     status="complete",
     epoch="0123abcd",
@@ -31,11 +42,19 @@ FULL = Manifest(
         "prefetch": True,
         "copy": [0, 2, 64],
     },
-    plan={"tasks": {"tiles": 3}, "split": {"rank": 1}},
-    stages={"tiles": {"seconds": 1.5}},
-    identified={"found": True},
-    certificate={"error_bound": 0.5},
+    plan={
+        "tasks": {"tiles": 3},
+        "split": {"p": 2, "u": 2, "q": 2, "v": 2, "rank": 1},
+        "notes": [],
+        "chunks": {"count": 0, "missing": 0},
+        "peak_bytes": 1000,
+    },
+    stages={"tiles": SUMMARY},
+    identified={"found": True, "levels": [1], "residuals": [0.1], "floors": [0.2]},
+    certificate={"error_bound": 0.5, "lower_bound": 0.25, "exact": False, "norm": 3.0},
     record={"engine": "ThreadEngine"},
+    checksums={"factors/0": "00ff"},
+    damaged="factors/0",
 )
 
 
@@ -79,7 +98,7 @@ def test_an_entry_that_is_null_is_as_one_that_is_missing(null):
 def test_tasks_and_rank_are_those_of_the_plan():
     assert (FULL.tasks, FULL.first_rank) == ({"tiles": 3}, 1)
     assert (Manifest().tasks, Manifest().first_rank) == ({}, None)
-    assert dataclasses.replace(FULL, plan={"tasks": {"tiles": 1}, "split": None}).first_rank is None
+    assert dataclasses.replace(FULL, plan={**FULL.plan, "split": None}).first_rank is None
 
 
 def test_it_is_complete_only_where_it_says_so():

@@ -18,6 +18,9 @@ MANIFEST = Manifest(
     matrix={"shape": [4, 4], "dtype": "float32"},
     passes=1,
 )
+SUMMARY = dict.fromkeys(
+    ("tasks", "resumed", "bytes_read", "idle_bytes", "peak_bytes", "peak_beyond_idle"), 1
+) | dict.fromkeys(("seconds", "load_seconds", "compute_seconds"), 1.25)
 EVERYTHING = (slice(None),)
 FACTORS = [np.arange(8, dtype="float32").reshape(1, 2, 2, 2), np.ones((2, 2, 2, 1), "complex64") * (1 + 2j)]
 
@@ -129,6 +132,7 @@ def test_format_of_a_later_version(tmp_path):
 
 def test_unknown_kind_of_node_is_kept(tmp_path):
     RunStore.create(tmp_path / "run", MANIFEST)
+    shutil.rmtree(tmp_path / "run" / "manifest")
     (tmp_path / "run" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "lake"}')
     assert RunStore.open(tmp_path / "run") is None
     with pytest.raises(StoreError, match="nothing was changed"):
@@ -138,8 +142,11 @@ def test_unknown_kind_of_node_is_kept(tmp_path):
 @pytest.mark.parametrize("damage", ["{", "", "[]"])
 def test_damaged_metadata_is_reported_and_kept(tmp_path, damage):
     RunStore.create(tmp_path / "run", MANIFEST)
+    shutil.rmtree(tmp_path / "run" / "manifest")
     (tmp_path / "run" / "zarr.json").write_text(damage)
-    with pytest.raises(StoreError, match=r"store=.*run.* cannot be opened: "):
+    with pytest.raises(
+        StoreError, match=r"store=.*run.* cannot be opened: its manifest is damaged .* restore 'zarr.json'"
+    ):
         RunStore.open(tmp_path / "run")
     with pytest.raises(StoreError, match=r"store=.*run"):
         RunStore.create(tmp_path / "run", MANIFEST)
@@ -167,17 +174,17 @@ def test_reading_does_not_write(tmp_path):
 
 def test_update_is_kept(place):
     run = RunStore.create(place, MANIFEST)
-    run.update(passes=2, stages={"tiles": {"seconds": 1.25}})
+    changed = {"passes": 2, "stages": {"tiles": SUMMARY}}
+    run.update(**changed)
     again = RunStore.open(place)
-    changed = {"passes": 2, "stages": {"tiles": {"seconds": 1.25}}}
     assert again.manifest == run.manifest == replace(MANIFEST, epoch=run.manifest.epoch, **changed)
 
 
-def test_manifest_is_plain_json_on_disk(tmp_path):
+def test_manifest_is_plain_json_on_disk_twice(tmp_path):
     run = RunStore.create(tmp_path / "run", MANIFEST)
-    assert (
-        json.loads((tmp_path / "run" / "zarr.json").read_text())["attributes"]["dbutterfly"] == run.manifest.to_json()
-    )
+    for path in (tmp_path / "run", tmp_path / "run" / "manifest"):
+        stored = json.loads((path / "zarr.json").read_text())["attributes"]["dbutterfly"]
+        assert stored == {**run.manifest.to_json(), "digest": stored["digest"]}
 
 
 def test_same_run(place):
@@ -228,7 +235,7 @@ def test_restart_forgets_progress_and_result(place):
     assert again.manifest == run.manifest == replace(MANIFEST, passes=2, epoch=run.manifest.epoch)
     assert run.manifest.epoch != before
     assert not again.is_complete
-    assert list(again.group.keys()) == []
+    assert list(again.group.keys()) == ["manifest"]
     assert again.workspace.create("A", (2,), (2,), "f8")
 
 
@@ -270,7 +277,7 @@ def test_result_is_read_back_and_the_work_dropped(place):
 def test_result_without_index_arrays(place):
     run = RunStore.create(place, MANIFEST)
     run.put_factors(FACTORS, {})
-    assert sorted(RunStore.open(place).group.keys()) == ["factors"]
+    assert sorted(RunStore.open(place).group.keys()) == ["factors", "manifest"]
     with pytest.raises(StoreError, match="orderings/rows is missing or damaged"):
         run.side("rows")
 

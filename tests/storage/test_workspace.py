@@ -1,11 +1,13 @@
 """Intermediate arrays of a run: what is written comes back, and what is damaged or lost is told."""
 
 import logging
+import os
 import pickle
 import re
 import shutil
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +19,9 @@ from dbutterfly.factorization.job import FactorizationJob
 from dbutterfly.planning.budget import Budget
 from dbutterfly.planning.search import make_plan
 from dbutterfly.sources.dispatch import as_source
-from dbutterfly.storage.workspace import MemoryWorkspace, ZarrWorkspace
-from tests.support.comparisons import random_matrix, snapshot
+from dbutterfly.storage.guarded_store import GuardedStore
+from dbutterfly.storage.workspace import CHECKSUM, MemoryWorkspace, ZarrWorkspace
+from tests.support.comparisons import random_matrix
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 EVERYTHING = (slice(None),)
@@ -286,10 +289,6 @@ def test_an_array_without_its_metadata_is_named(tmp_path, on_disk, damage):
     assert (caught.value.name, caught.value.selection) == ("A", (slice(0, 3),))
 
 
-def make_group(path):
-    zarr.create_group(path)
-
-
 def make_another_shape(path):
     zarr.create_array(path, data=np.zeros((5, 9)), chunks=(3, 3))
 
@@ -306,25 +305,120 @@ def make_without_checksum(path):
     zarr.create_array(path, data=np.zeros((5, 8)), chunks=(3, 3), compressors=None, fill_value=np.nan)
 
 
-def make_other_metadata(path):
-    path.mkdir(parents=True)
+FOREIGN = [make_another_shape, make_other_chunks, make_another_dtype, make_without_checksum]
+
+
+@pytest.mark.parametrize("make", FOREIGN, ids=lambda make: make.__name__)
+def test_what_no_run_can_have_made_is_replaced(tmp_path, make, caplog):
+    workspace = ZarrWorkspace(GuardedStore(tmp_path / "z"), "work")
+    make(tmp_path / "z" / "work" / "A")
+    with caplog.at_level(logging.WARNING, "dbutterfly"):
+        assert workspace.create("A", (5, 8), (3, 3), "float64")
+    assert "work/A of store" in caplog.text
+    assert "made anew as if nothing were there" in caplog.text
+    assert np.isnan(zarr.open_array(tmp_path / "z" / "work" / "A", mode="r")[...]).all()
+
+
+def directory_for_metadata(path):
+    (path / "zarr.json").unlink()
+    (path / "zarr.json" / "deep").mkdir(parents=True)
+
+
+def pipe_for_metadata(path):
+    (path / "zarr.json").unlink()
+    os.mkfifo(path / "zarr.json")
+
+
+def loop_for_metadata(path):
+    (path / "zarr.json").unlink()
+    (path / "zarr.json").symlink_to("zarr.json")
+
+
+def group_metadata(path):
+    (path / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
+
+
+def other_json(path):
     (path / "zarr.json").write_text("[1, 2]")
 
 
-FOREIGN = [make_group, make_another_shape, make_other_chunks, make_another_dtype, make_without_checksum]
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@pytest.mark.parametrize(
+    "damage",
+    [
+        cut_metadata,
+        empty_metadata,
+        group_metadata,
+        other_json,
+        directory_for_metadata,
+        pipe_for_metadata,
+        loop_for_metadata,
+    ],
+    ids=lambda damage: damage.__name__,
+)
+def test_damaged_metadata_are_made_anew_for_the_chunks_that_are_there(tmp_path, damage, caplog):
+    workspace = ZarrWorkspace(GuardedStore(tmp_path / "z"), "work")
+    values = filled(workspace)
+    damage(tmp_path / "z" / "work" / "A")
+    again = pickle.loads(pickle.dumps(workspace))
+    with pytest.raises(CheckpointError, match="work/A of store"):
+        again.read("A", EVERYTHING)
+    with caplog.at_level(logging.WARNING, "dbutterfly"):
+        assert not again.create("A", (5, 8), (3, 3), "float64")
+    assert "made anew for the chunks that are there" in caplog.text
+    np.testing.assert_array_equal(again.read("A", EVERYTHING), values)
 
 
-@pytest.mark.parametrize("make", [*FOREIGN, make_other_metadata, None], ids=lambda make: make and make.__name__)
-def test_what_is_no_array_of_the_run_is_named_and_kept(tmp_path, on_disk, make):
-    if make is None:
-        filled(on_disk)
-        cut_metadata(tmp_path / "z" / "work" / "A")
-    else:
-        make(tmp_path / "z" / "work" / "A")
-    before = snapshot(tmp_path)
-    with pytest.raises(CheckpointError, match=r"work/A of store .*z is damaged, or was not made by this run"):
-        pickle.loads(pickle.dumps(on_disk)).create("A", (5, 8), (3, 3), "float64")
-    assert snapshot(tmp_path) == before
+@pytest.mark.parametrize("of", ["work/B", "other/A"])
+def test_a_chunk_of_another_array_is_damage(tmp_path, of):
+    store = GuardedStore(tmp_path / "z")
+    path, name = of.split("/")
+    for place, called in (("work", "A"), (path, name)):
+        workspace = ZarrWorkspace(store, place)
+        workspace.create(called, (2, 2), (1, 2), "f8")
+        workspace.write(called, EVERYTHING, np.ones((2, 2)))
+    shutil.copy(tmp_path / "z" / of / "c.1.0", tmp_path / "z" / "work" / "A" / "c.1.0")
+    with pytest.raises(CheckpointError, match=r"chunk c\.1\.0 of work/A of store .* is damaged"):
+        ZarrWorkspace(store, "work").read("A", EVERYTHING)
+
+
+def mkfifo(path):
+    os.mkfifo(path)
+
+
+def link_to_itself(path):
+    path.symlink_to(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@pytest.mark.parametrize("name", ["A", "done/tiles"])
+@pytest.mark.parametrize(
+    "make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)], ids=["dir", "pipe", "loop"]
+)
+def test_what_has_the_place_of_a_chunk_is_damage_and_put_out_of_the_way(tmp_path, name, make):
+    workspace = ZarrWorkspace(GuardedStore(tmp_path / "z"), "work")
+    workspace.create(name, (2, 2), (1, 2), "f8")
+    workspace.write(name, EVERYTHING, np.ones((2, 2)))
+    chunk = tmp_path / "z" / "work" / name / "c.1.0"
+    chunk.unlink()
+    make(chunk)
+    with pytest.raises(CheckpointError, match=r"chunk c\.1\.0 of work/"):
+        workspace.read(name, EVERYTHING)
+    np.testing.assert_array_equal(np.isnan(workspace.read_rows(name)), [[False] * 2, [True] * 2])
+    workspace.write(name, (slice(1, 2),), np.ones((1, 2)))
+    np.testing.assert_array_equal(workspace.read(name, EVERYTHING), 1)
+
+
+def test_an_array_of_an_older_version_is_read(tmp_path):
+    """It has a checksum that does not tell arrays apart."""
+    store = GuardedStore(tmp_path / "z")
+    array = zarr.create_array(
+        store, name="work/A", shape=(2,), chunks=(1,), dtype="f8", compressors=CHECKSUM, fill_value=np.nan
+    )
+    array[...] = 1
+    workspace = ZarrWorkspace(store, "work")
+    assert not workspace.create("A", (2,), (1,), "f8")
+    np.testing.assert_array_equal(workspace.read("A", EVERYTHING), 1)
 
 
 def test_a_checkpoint_error_survives_pickling():

@@ -28,7 +28,7 @@ the energies that were subtracted, is added to the error and taken from the lowe
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -86,8 +86,9 @@ class Certificate:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Certificate:
-        """Inverse of :meth:`to_json`."""
-        return cls(**values)
+        """Inverse of :meth:`to_json`; entries that this version does not know are left out."""
+        known = {each.name for each in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
 
     @property
     def proven(self) -> bool:

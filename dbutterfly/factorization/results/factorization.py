@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -160,14 +159,22 @@ def open_factorization(store: Any) -> Factorization:
 
 
 def load(run: RunStore) -> Factorization:
-    """Result of a complete run."""
-    manifest, chain, ks_values = run.manifest, Chain(run.manifest.chain), run.factors()
-    assert manifest.dtype is not None
+    """Result of a complete run.
+
+    Raises
+    ------
+    CheckpointError
+        If a factor or an ordering is missing or damaged.
+    StoreError
+        If the manifest is not that of a factorization.
+    """
+    run.check_has("dtype", "chain", "tree", "certificate", "record")
+    manifest = run.manifest
     assert manifest.certificate is not None
     assert manifest.record is not None
-    _check_factors(ks_values, chain, manifest.dtype, run)
+    chain = Chain(manifest.chain)
     return Factorization(
-        tuple(ks_values),
+        tuple(run.factors()),
         chain,
         split_tree(len(chain), manifest.tree),
         Orderings(**run.sides()),
@@ -175,15 +182,6 @@ def load(run: RunStore) -> Factorization:
         manifest.record,
         Trace.from_arrays(manifest.record.get("stages", ()), run.trace()),
     )
-
-
-def _check_factors(ks_values: Sequence[NDArray[Any]], chain: Chain, dtype: str, run: RunStore) -> None:
-    for index, (values, pattern) in enumerate(zip(ks_values, chain, strict=True)):
-        if values.shape != tuple(pattern) or values.dtype != np.dtype(dtype):
-            raise StoreError(
-                f"store={run.group.store_path}: factors/{index} has shape {values.shape} and dtype {values.dtype}; its "
-                f"manifest says {pattern} and {dtype}"
-            )
 
 
 def _show_place(store: Any) -> str:

@@ -50,16 +50,21 @@ class Trace:
 
     @classmethod
     def from_arrays(cls, stages: Any, arrays: Mapping[str, NDArray[Any]]) -> Trace | None:
-        """Inverse of :meth:`to_arrays`; None where there is no trace, or that of another version.
+        """Inverse of :meth:`to_arrays`; None where there is none, that of another version, or no sense.
 
         Records that were written before digests were kept are one field shorter.
         """
-        if arrays.keys() < {"tasks", "residuals"} or arrays["tasks"].ndim != 2:
+        if not {"tasks", "residuals"} <= arrays.keys() or arrays["tasks"].ndim != 2:
             return None
-        tasks, missing = arrays["tasks"], 1 + len(Record._fields) - arrays["tasks"].shape[1]
+        tasks, residuals = arrays["tasks"], arrays["residuals"]
+        missing = 1 + len(Record._fields) - tasks.shape[1]
         if missing not in (0, 1):
             return None
-        return cls(tuple(stages), np.pad(tasks, ((0, 0), (0, missing))), arrays["residuals"])
+        tasks = np.pad(tasks, ((0, 0), (0, missing)))
+        numbered = np.isin(tasks[:, 0], np.arange(len(stages))).all()
+        if not (numbered and np.isfinite(tasks).all() and residuals.ndim == 2 and np.isfinite(residuals).all()):
+            return None
+        return cls(tuple(stages), tasks, residuals)
 
 
 def trace_of(rows: Mapping[str, NDArray[np.float64]], stats: BlockStats) -> Trace:

@@ -63,7 +63,13 @@ def test_stores_of_every_kind(place, tmp_path):
 
 def test_a_complete_run_keeps_only_its_result(tmp_path):
     dbf.factorize(noisy_butterfly(64), store=tmp_path / "run")
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"zarr.json", "factors", "trace", "identity"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "zarr.json",
+        "manifest",
+        "factors",
+        "trace",
+        "identity",
+    }
 
 
 def test_attributes():

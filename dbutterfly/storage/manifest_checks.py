@@ -1,0 +1,227 @@
+"""What each entry of a manifest must be: its type and its bounds, checked before anything is done with it.
+
+A manifest may be damaged, or written by somebody else. The checks are of plain JSON values; they allocate nothing.
+Entries of dictionaries that are not named here are handed on: another version may have added them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from .json_checks import (
+    LARGEST,
+    Check,
+    ManifestError,
+    dict_of,
+    dict_with,
+    integer,
+    is_integer,
+    list_of,
+    matching,
+    number,
+    one_of,
+    or_none,
+    text,
+    truth,
+    tuple_of,
+)  # fmt: skip
+
+__all__ = ["DTYPES", "MOST_TASKS", "check_entries"]
+
+MOST_FACTORS = 4096
+"""Most patterns of a chain. Not tuned: a butterfly of 2^64 rows has 64."""
+
+DEEPEST = 256
+"""Most nodes above another one in a tree. Not tuned: Python's own limit of nested calls is 1000."""
+
+MOST_TASKS = 10**8
+"""Most tasks of a stage: their rows are read at once. Not tuned."""
+
+DTYPES = ("float32", "float64", "complex64", "complex128")
+"""Dtypes that factors may have."""
+
+
+# ---------------------------------------------------------------- entries
+
+
+def _chain(value: Any, name: str) -> None:
+    list_of(tuple_of(*[integer(1)] * 4), MOST_FACTORS)(value, name)
+    for index, pattern in enumerate(value):
+        a, b, c, d = pattern
+        if max(a * b * d, a * c * d, a * b * c * d) > LARGEST:
+            raise ManifestError(f"{name}[{index}]", pattern, f"a pattern of at most {LARGEST} values")
+    for index, ((a1, _, c1, d1), (a2, b2, _, d2)) in enumerate(itertools.pairwise(value)):
+        if a1 * c1 * d1 != a2 * b2 * d2:
+            raise ManifestError(f"{name}[{index + 1}]", value[index + 1], "a pattern that can follow the one before it")
+
+
+def _shape_of(chain: list[list[int]]) -> list[int]:
+    (a, b, _, d), (a2, _, c2, d2) = chain[0], chain[-1]
+    return [a * b * d, a2 * c2 * d2]
+
+
+def _leaves_of(tree: Any, name: str = "tree") -> list[int]:
+    """Leaves of nested pairs, left to right, without nested calls.
+
+    Raises
+    ------
+    ManifestError
+        If it is no tree, or too deep.
+    """
+    leaves, open_nodes = [], [(tree, 0)]
+    while open_nodes:
+        node, depth = open_nodes.pop()
+        if is_integer(node):
+            leaves.append(node)
+        elif isinstance(node, list) and len(node) == 2 and depth < DEEPEST:
+            open_nodes += [(node[1], depth + 1), (node[0], depth + 1)]
+        else:
+            wanted = f"nested pairs of the numbers of factors, to a depth of {DEEPEST}"
+            raise ManifestError(name, node if depth < DEEPEST else "nested too deep", wanted)
+        if len(leaves) + len(open_nodes) > MOST_FACTORS:
+            raise ManifestError(name, "too many nodes", f"a tree of at most {MOST_FACTORS} factors")
+    return leaves
+
+
+def _tree(value: Any, name: str) -> None:
+    _leaves_of(value, name)
+
+
+_count, _amount = integer(0), number(0)
+_stage_name = matching(r"[a-z][a-z_]{0,31}", "the name of a stage")
+_counts = (
+    "tasks", "resumed", "bytes_read", "idle_bytes", "peak_bytes",
+)  # fmt: skip
+_seconds = ("seconds", "load_seconds", "compute_seconds")
+_summary = dict_with(
+    {**dict.fromkeys(_counts, _count), **dict.fromkeys(_seconds, _amount), "peak_beyond_idle": integer(-LARGEST)},
+    *_counts,
+    *_seconds,
+    "peak_beyond_idle",
+)
+_stages = dict_of(_stage_name, _summary)
+_identified = dict_with(
+    {
+        "found": truth,
+        "confidence": number(-math.inf, infinite=True),
+        "levels": list_of(_count, MOST_FACTORS),
+        "residuals": list_of(number(0, infinite=True), MOST_FACTORS),
+        "floors": list_of(number(0, infinite=True), MOST_FACTORS),
+        "method": text,
+        "attempts": _count,
+        "seconds": _amount,
+    },
+    "residuals",
+    "floors",
+    "levels",
+)
+_split = dict_with(dict.fromkeys("puqv", integer(1)) | {"rank": integer(1)}, "rank")
+_chunks = dict_with({"count": _count, "missing": _count})
+_plan = {
+    "tasks": dict_of(_stage_name, integer(1, MOST_TASKS)),
+    "split": or_none(_split),
+    "ranks": list_of(integer(1), MOST_FACTORS),
+    "notes": list_of(text),
+    "chunks": _chunks,
+    "peak_bytes": _count,
+    "device_peak_bytes": _count,
+}
+_layout = tuple_of(
+    integer(0, MOST_FACTORS),
+    *[integer(1)] * 2,
+    *[_count] * 2,
+    truth,
+    or_none(tuple_of(integer(0, 1), integer(1), integer(1))),
+)
+_certificate = dict_with(
+    {
+        "error_bound": number(0, infinite=True),
+        "lower_bound": number(0),
+        "exact": truth,
+        "norm": number(0, infinite=True),
+        "deviation": or_none(number(0, infinite=True)),
+        "guarantee": or_none(number(0, infinite=True)),
+    },
+    "error_bound",
+    "lower_bound",
+    "exact",
+    "norm",
+)
+_record = dict_with(
+    {
+        "plan": dict_with({"chunks": _chunks}),
+        "plan_text": text,
+        "engine": text,
+        "workers": _count,
+        "version": text,
+        "matrix": text,
+        "stages": _stages,
+        "errors_by_cut": list_of(number(0, infinite=True), MOST_FACTORS),
+        "sweeps": list_of(number(0, infinite=True)),
+        "identified": _identified,
+        "evaluated": dict_with({}),
+    }
+)
+_side = or_none(one_of("array", "bitreversal"))
+_shape = tuple_of(integer(1), integer(1))
+
+_CHECKS: Mapping[str, Check] = {
+    "kind": one_of("factorization", "operator"),
+    "status": one_of("running", "complete"),
+    "epoch": matching(r"[0-9A-Za-z_-]{1,64}", "a name of letters and digits"),
+    "version": text,
+    "dtype": one_of(*DTYPES),
+    "chain": _chain,
+    "tree": _tree,
+    "orderings": dict_with({"rows": _side, "cols": _side}),
+    "matrix": dict_with({"shape": _shape, "dtype": text, "orderings": dict_of(text, text)}),
+    "passes": one_of(1, 2),
+    "tol": number(math.nextafter(0, 1)),
+    "sweeps": _count,
+    "rank": integer(1),
+    "layout": _layout,
+    "plan": dict_with(_plan, "tasks", "split", "notes", "chunks", "peak_bytes"),
+    "stages": _stages,
+    "identified": _identified,
+    "certificate": _certificate,
+    "record": _record,
+    "damaged": text,
+    "checksums": dict_of(text, text),
+}
+
+
+def check_entries(values: Mapping[str, Any]) -> None:
+    """Check every known entry of a manifest that is not None, and that they fit together.
+
+    Parameters
+    ----------
+    values : mapping
+        The JSON of a manifest.
+
+    Raises
+    ------
+    ManifestError
+        If an entry is of another type than it must be, out of bounds, or contradicts another one.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    for name, check in _CHECKS.items():
+        if name in given:
+            check(given[name], name)
+    chain = given.get("chain")
+    if not chain:
+        return
+    shape = given.get("matrix", {}).get("shape")
+    if shape is not None and shape != _shape_of(chain):
+        raise ManifestError("matrix.shape", shape, f"{_shape_of(chain)}, which is that of the chain")
+    errors = given.get("record", {}).get("errors_by_cut", ())
+    if len(errors) not in (0, len(chain) - 1):
+        raise ManifestError("record.errors_by_cut", errors, f"a list of {len(chain) - 1} errors")
+    tree = given.get("tree")
+    if tree is not None and _leaves_of(tree) != list(range(len(chain))):
+        raise ManifestError("tree", tree, f"a tree of the factors 0 to {len(chain) - 1}")
+    layout = given.get("layout")
+    if layout is not None and (layout[0] >= len(chain) or (len(chain) > 1 and 0 in (layout[0], *layout[3:5]))):
+        raise ManifestError("layout", layout, f"that of a plan for {len(chain)} factors")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from ..storage.manifest import FORMAT, OPERATOR, Manifest, index_arrays, name_si
 from ..storage.run_store import RunStore
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
+from .npz_files import UnreadableError, read_arrays
 
 __all__ = ["load_factors", "save_factors"]
 
@@ -51,15 +51,18 @@ def load_factors(place: Any) -> tuple[list[NDArray[Any]], Orderings]:
 
 def _load_npz(path: str) -> tuple[list[NDArray[Any]], Orderings]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"place={path!r} is no readable .npz file: {error}") from error
+        arrays = read_arrays(path)
+    except UnreadableError as error:
+        raise InputError(f"place={path!r} is no readable .npz file of numbers: {error}") from error
     if "format" not in arrays or "factor_0" not in arrays:
         raise InputError(f"place={path!r} holds no dbutterfly operator; it has {', '.join(arrays) or 'no arrays'}")
-    if int(arrays["format"]) != FORMAT:
-        raise InputError(f"place={path!r} has format {arrays['format']}; this version reads format {FORMAT}")
+    version = arrays["format"]
+    if version.shape != () or version.dtype.kind not in "iu" or int(version) != FORMAT:
+        raise InputError(f"place={path!r} has format {version.tolist()!r:.40}; this version reads format {FORMAT}")
     count = sum(name.startswith("factor_") for name in arrays)
+    lacking = [f"factor_{index}" for index in range(count) if f"factor_{index}" not in arrays]
+    if lacking:
+        raise InputError(f"place={path!r} lacks {', '.join(lacking[:3])}; save the operator anew")
     sides = {name: arrays.get(name) for name in ("rows", "cols")}
     named = {name: str(side) if side is not None and side.dtype.kind == "U" else side for name, side in sides.items()}
     return [arrays[f"factor_{index}"] for index in range(count)], Orderings(**named)

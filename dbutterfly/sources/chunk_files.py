@@ -8,6 +8,7 @@ from __future__ import annotations
 import stat
 import warnings
 from collections.abc import AsyncIterator, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ import zarr.abc.store
 import zarr.storage
 from numpy.typing import NDArray
 
-from ..storage.places import is_remote
-from ..storage.retries import retry
+from ..errors import SourceError
+from ..storage.places import is_remote, is_web
+from ..storage.present_store import expect_present
+from ..storage.retries import AbsentError, may_pass, reason, retry
 
 __all__ = ["ChunkFault", "ChunkFiles", "absent_chunks", "chunk_key", "chunk_shape", "chunks_of", "codec_names"]
 
@@ -107,20 +110,43 @@ def _list_keys(array: zarr.Array[Any]) -> set[str]:
     return opened.store.keys
 
 
+def _list_below(array: zarr.Array[Any], has_index: bool) -> set[str]:
+    """Every key below an array, without its path."""
+    start = len(array.path) + 1 if array.path else 0
+    found = {key[start:] for key in _list_keys(array)}
+    if has_index and found.isdisjoint(METADATA_KEYS):
+        raise AbsentError("the listing lacks the metadata of the array")
+    return found
+
+
 def absent_chunks(array: zarr.Array[Any]) -> NDArray[np.int64] | None:
     """List the store once; return the row-major numbers of the chunks that it does not hold.
 
-    None if the store cannot be listed: if it says so, fails, or does not even list the metadata of the array (as a
+    None if the store cannot be listed: if it says so, refuses, or does not even list the metadata of the array (as a
     web server would that has no index pages).
+
+    Raises
+    ------
+    SourceError
+        If the store can be listed, and does not answer.
     """
     if not array.store.supports_listing:
         return None
+    has_index = is_remote(array) and not is_web(array)
+    call = partial(_list_below, array, has_index)
     try:
-        listed = retry(lambda: _list_keys(array), describe=f"list {array.store_path}", remote=is_remote(array))
-    except Exception:
+        found = retry(
+            expect_present(call) if has_index else call,
+            describe=f"list {array.store_path}",
+            remote=is_remote(array),
+        )
+    except Exception as error:
+        if has_index and may_pass(error):
+            raise SourceError(
+                f"Zarr array {array.store_path} cannot be listed, so that missing chunks would go unnoticed: "
+                f"{reason(error)}; repeat the call"
+            ) from error
         return None
-    start = len(array.path) + 1 if array.path else 0
-    found = {key[start:] for key in listed}
     if found.isdisjoint(METADATA_KEYS):
         return None
     everything = (slice(0, size) for size in array.shape)
@@ -144,21 +170,21 @@ class ChunkFiles:
         self.directory = Path(array.store.root) / array.path
         self.size = _stored_size(array)
 
-    def check(self, chunks: Iterable[tuple[int, int]]) -> str | None:
-        """Return the key of the first chunk that is not there.
+    def check(self, chunks: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Return the grid positions of the chunks that are not there.
 
         Raises
         ------
         ChunkFault
             If a chunk is no file, cannot be reached, is empty, or is uncompressed and has not the length it must have.
         """
-        absent = None
+        absent = []
         for row, col in chunks:
             key = chunk_key(self.array, row, col)
             try:
                 found = (self.directory / key).stat()
             except (FileNotFoundError, NotADirectoryError):
-                absent = absent or key
+                absent.append((row, col))
                 continue
             except OSError as error:
                 raise ChunkFault(key, f"cannot be reached: {type(error).__name__}: {error}") from error

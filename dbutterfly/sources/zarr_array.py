@@ -9,7 +9,8 @@ which are looked for here:
                                                        chunk wanted in part: those are read by zarr-python's own
     uncompressed chunk too short or too long           the length of the file, in a local directory
     empty file, directory in place of a file           the file, in a local directory
-    chunk lost while the array is in use               the file, if none was missing at first; ``recount``
+    chunk lost while the array is in use               the file, or the answer of the store, if it was there at first
+    store that does not find a chunk now and then      the same: it is asked again
     whole array gone                                   its metadata, read again after a tile or when a chunk is absent
 
 An uncompressed chunk that was overwritten by as many other bytes is seen by nobody: store a checksum.
@@ -18,7 +19,8 @@ An uncompressed chunk that was overwritten by as many other bytes is seen by nob
 from __future__ import annotations
 
 import warnings
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -29,11 +31,13 @@ from numpy.typing import NDArray
 
 from ..errors import SourceError
 from ..storage.places import is_remote, is_shared
-from ..storage.retries import reason, retry
+from ..storage.present_store import expect_present, through
+from ..storage.retries import AbsentError, reason, retry
 from ..structure.axes import Axis, Index, Part, Tile, chunk_edges
 from .base import MatrixSource
 from .chunk_files import ChunkFault, ChunkFiles, absent_chunks, chunk_key, chunk_shape, chunks_of
 from .stamps import Stamps, stamp_zarr
+from .stored_chunks import StoredChunks
 from .tile_parts import is_kept_whole, place_part, restrict_part
 from .zarr_requests import Requests
 
@@ -50,14 +54,15 @@ class ZarrSource(MatrixSource):
     ----------
     array : zarr.Array
         The matrix.
-    complete : bool
-        Whether no chunk was missing when they were counted, so that an absent one has been lost.
+    packed : bytes, optional
+        Which chunks were there when they were counted in another process, so that an absent one has been lost
+        (:class:`~dbutterfly.sources.stored_chunks.StoredChunks`).
     """
 
     reads_in_place = True
     spare_bytes = SPARE_BYTES
 
-    def __init__(self, array: zarr.Array[Any], complete: bool = False) -> None:
+    def __init__(self, array: zarr.Array[Any], packed: bytes | None = None) -> None:
         self.array = array
         self.shape = (array.shape[0], array.shape[1])
         self.dtype = np.dtype(array.dtype)
@@ -68,14 +73,15 @@ class ZarrSource(MatrixSource):
         rows, cols = (chunk_edges(size, chunk) for size, chunk in zip(self.shape, self.chunks, strict=True))
         self.edges = (rows, cols)
         self.chunk_count = (rows.size - 1) * (cols.size - 1)
-        self._complete = complete
+        self._packed = packed
         self._remote = is_remote(array)
         self._files = ChunkFiles(array) if isinstance(array.store, zarr.storage.LocalStore) else None
-        self.requests = Requests(array)
+        self.requests = Requests(array if self._files is not None or not self.shared else through(array, self._exists))
         self.decode_bytes = self.requests.held_bytes
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.array.store, self.array.path, self._is_complete())
+        stored = self._stored
+        return _reopen, (self.array.store, self.array.path, None if stored is None else stored.to_bytes())
 
     def stamps(self) -> Stamps | None:
         """Stamps of the chunks, from their files or from a listing of the store; no chunk is read for this."""
@@ -191,25 +197,40 @@ class ZarrSource(MatrixSource):
     # ------------------------------------------------------------ faults
 
     def _check_files(self, rows: slice, cols: slice) -> None:
-        """Raise if the file of a chunk cannot be whole, or is absent though none was when they were counted."""
-        absent = self._files.check(chunks_of(self.array, rows, cols)) if self._files is not None else None
-        if absent is None:
+        """Raise if the file of a chunk cannot be whole, or is absent though it was there when they were counted."""
+        absent = self._files.check(chunks_of(self.array, rows, cols)) if self._files is not None else []
+        if not absent:
             return
         self._check_present()
-        if self._is_complete():
-            raise ChunkFault(absent, "was there and has been lost")
+        stored = self._stored
+        for row, col in absent:
+            if stored is not None and stored.has(row, col):
+                raise ChunkFault(chunk_key(self.array, row, col), "was there and has been lost")
 
-    def _is_complete(self) -> bool:
-        """Whether no chunk was missing when they were counted, if they were."""
+    @property
+    def _stored(self) -> StoredChunks | None:
+        """The chunks that were there when they were counted, if they were: here, or where this source comes from."""
+        if "_counted" not in self.__dict__ and "_absent" not in self.__dict__ and self._packed is None:
+            return None
+        return self._counted
+
+    @cached_property
+    def _counted(self) -> StoredChunks | None:
+        path, across = self.array.path, -(-self.shape[1] // self.chunks[1])
         absent: Index | None = self.__dict__.get("_absent")
-        return self._complete if absent is None else absent.size == 0
+        if absent is not None:
+            return StoredChunks.without(path, absent, self.chunk_count, across)
+        return None if self._packed is None else StoredChunks.from_bytes(path, self._packed, self.chunk_count, across)
+
+    def _exists(self, key: str) -> bool:
+        """Whether the chunk under a key is known to exist."""
+        stored = self._stored
+        return stored is not None and stored.has_key(key)
 
     def _check_present(self) -> None:
         """Raise unless the array is still there: the chunks of an array that is gone read as missing ones."""
         try:
-            again = retry(
-                lambda: _open(self.array.store, self.array.path), describe=f"open {self.name}", remote=self._remote
-            )
+            again = _open_again(self.array.store, self.array.path)
         except Exception as error:
             raise SourceError(
                 f"{self.name} has vanished or become unreachable while it was read: {reason(error)}; restore it and "
@@ -230,7 +251,9 @@ class ZarrSource(MatrixSource):
             try:
                 self._read_requests(block, r, c)
             except Exception as cause:
-                fault = ChunkFault(chunk_key(self.array, row, col), f"cannot be read: {reason(cause)}")
+                lost = isinstance(cause, AbsentError)
+                what = "was there and is not found now" if lost else f"cannot be read: {reason(cause)}"
+                fault = ChunkFault(chunk_key(self.array, row, col), what)
                 fault.__cause__ = cause
                 return fault
         return None
@@ -243,8 +266,14 @@ def _open(store: Any, path: str) -> zarr.Array[Any]:
         return zarr.open_array(store, path=path, mode="r")
 
 
-def _reopen(store: Any, path: str, complete: bool) -> ZarrSource:
-    return ZarrSource(_open(store, path), complete)
+def _open_again(store: Any, path: str) -> zarr.Array[Any]:
+    """Open an array that has been opened before, again where its storage does not find it now and then."""
+    call: Callable[[], zarr.Array[Any]] = partial(_open, store, path)
+    return retry(expect_present(call), describe=f"open {path or 'array'} of {store}", remote=is_remote(store))
+
+
+def _reopen(store: Any, path: str, packed: bytes | None) -> ZarrSource:
+    return ZarrSource(_open_again(store, path), packed)
 
 
 def _read_selection(array: zarr.Array[Any], rows: slice, cols: slice, out: NDArray[Any]) -> None:

@@ -126,7 +126,8 @@ def occupant(store: Any) -> Literal["array", "group", "other files"] | None:
         ):
             node = retry_at(place, "open", lambda: zarr.open(place, mode="r"))
     except FileNotFoundError:  # also the parent of Zarr's own errors of a missing node
-        return "other files" if _holds_files(store) else None
+        with as_store_error(f"store={store!r} cannot be listed", "name a path, a URL or a Zarr store"):
+            return "other files" if _holds_files(store) else None
     return "array" if isinstance(node, zarr.Array) else "group"
 
 

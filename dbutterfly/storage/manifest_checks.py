@@ -119,7 +119,7 @@ _identified = dict_with(
     "levels",
 )
 _split = dict_with(dict.fromkeys("puqv", integer(1)) | {"rank": integer(1)}, "rank")
-_chunks = dict_with({"count": _count, "missing": _count})
+_chunks = dict_with({"count": _count, "missing": _count}, "count", "missing")
 _plan = {
     "tasks": dict_of(_stage_name, integer(1, MOST_TASKS)),
     "split": or_none(_split),

@@ -10,15 +10,16 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
+import fsspec
 import zarr
 from zarr.storage import FsspecStore, MemoryStore, ObjectStore, StorePath, WrapperStore
 
 from ..errors import InputError
-from .present_store import PresentStore
+from .present_store import PresentStore, expect_present
 from .remote import RemoteStore
 from .retries import reason, retry
 
-__all__ = ["as_store", "holds_objects", "is_remote", "is_shared", "retry_at"]
+__all__ = ["as_store", "holds_objects", "is_remote", "is_shared", "is_web", "retry_at"]
 
 
 T = TypeVar("T")
@@ -102,9 +103,7 @@ def is_remote(store: Any) -> bool:
     if isinstance(store, ObjectStore):
         return type(store.store).__name__ not in ("LocalStore", "MemoryStore")
     if isinstance(store, FsspecStore):
-        files = getattr(store.fs, "sync_fs", store.fs)
-        protocols = (files.protocol,) if isinstance(files.protocol, str) else files.protocol
-        return not {"file", "local", "memory"} & set(protocols)
+        return not {"file", "local", "memory"} & _protocols(store)
     if isinstance(store, (str, os.PathLike)):
         return os.fspath(store).split("://")[0].split("::")[-1].lower() in SCHEMES and "://" in os.fspath(store)
     return False
@@ -139,19 +138,53 @@ def _is_in_memory(files: Any) -> bool:
     return False
 
 
-def holds_objects(store: Any) -> bool:
-    """Whether any object is below the URL of a store: what is there must not be deleted for a new array.
+def is_web(store: Any) -> bool:
+    """Whether a Zarr store, array or group is reached by plain HTTP, which has no listing."""
+    store = getattr(store, "store", store) if isinstance(store, (zarr.Array, zarr.Group, StorePath)) else store
+    store = store.inner if isinstance(store, PresentStore) else store
+    if isinstance(store, ObjectStore):
+        return type(store.store).__name__ == "HTTPStore"
+    return isinstance(store, FsspecStore) and bool({"http", "https"} & _protocols(store))
 
-    False for stores that are not obstore's, and for ``https://``, which cannot be listed.
+
+def _protocols(store: FsspecStore) -> set[str]:
+    files = getattr(store.fs, "sync_fs", store.fs)
+    return {files.protocol} if isinstance(files.protocol, str) else set(files.protocol)
+
+
+def holds_objects(store: Any) -> bool:
+    """Whether any object is below the place of a remote store: what is there must not be deleted for a new array.
+
+    False for ``https://``, which cannot be listed.
     """
-    if not isinstance(store, ObjectStore) or type(store.store).__name__ == "HTTPStore":
+    if isinstance(store, (str, os.PathLike)):
+        files, path = fsspec.url_to_fs(os.fspath(store))
+        return retry(lambda: _finds_any(files, path), describe=f"list {store}", remote=is_remote(store))
+    if is_web(store):
+        return False
+    if isinstance(store, FsspecStore):
+        files = getattr(store.fs, "sync_fs", store.fs)
+        files = type(files)(**{**files.storage_options, "asynchronous": False})  # its own loop, besides that of Zarr
+        return retry(lambda: _finds_any(files, store.path), describe=f"list {store}", remote=is_remote(store))
+    if not isinstance(store, ObjectStore):
         return False
     import obstore
 
     def list_one() -> bool:
         return any(len(batch) > 0 for batch in obstore.list(store.store, chunk_size=1))
 
-    return retry(list_one, describe=f"list {store}", remote=is_remote(store))
+    return retry(expect_present(list_one), describe=f"list {store}", remote=is_remote(store))
+
+
+def _finds_any(files: Any, path: str) -> bool:
+    """Whether a file system of fsspec has a file at a path or below it."""
+    if {"http", "https"} & {files.protocol if isinstance(files.protocol, str) else files.protocol[0]}:
+        return False
+    files.invalidate_cache()
+    try:
+        return bool(files.ls(path, detail=False))
+    except FileNotFoundError:
+        return False
 
 
 def _check_rest(rest: str, kind: Scheme, argument: str) -> str:
@@ -169,8 +202,6 @@ def _check_rest(rest: str, kind: Scheme, argument: str) -> str:
 
 
 def _check_fsspec(url: str, scheme: str, argument: str) -> str:
-    import fsspec
-
     try:
         fsspec.get_filesystem_class(scheme)
     except ValueError:

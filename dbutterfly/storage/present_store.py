@@ -14,13 +14,11 @@ import zarr
 from zarr.abc.store import Store
 from zarr.storage import StorePath, WrapperStore
 
-__all__ = ["AbsentError", "PresentStore", "expect_present", "through"]
+from .retries import AbsentError, is_absence
+
+__all__ = ["PresentStore", "expect_present", "through"]
 
 T = TypeVar("T")
-
-
-class AbsentError(OSError):
-    """Something that exists was not found."""
 
 
 class PresentStore(WrapperStore[Store]):
@@ -65,12 +63,14 @@ def through(array: zarr.Array[Any], exists: Callable[[str], bool]) -> zarr.Array
 
 
 def expect_present(call: Callable[[], T]) -> Callable[[], T]:
-    """Make a call that opens what is known to exist raise AbsentError, which may pass, where it is not found."""
+    """Make a call that opens or lists what exists raise AbsentError, which may pass, where it is not found."""
 
     def checked() -> T:
         try:
             return call()
-        except FileNotFoundError as error:
+        except Exception as error:
+            if not is_absence(error):
+                raise
             raise AbsentError(f"what exists was not found: {error}") from error
 
     return checked

@@ -22,8 +22,8 @@ from .codecs import own_codecs
 from .manifest import FACTORIZATION, Manifest
 from .manifest_checks import DTYPES, MOST_TASKS
 from .places import retry_at
-from .present_store import AbsentError, expect_present, through
-from .retries import as_store_error, may_pass, reason
+from .present_store import expect_present, through
+from .retries import AbsentError, as_store_error, may_pass, reason
 
 __all__ = ["digest_of", "read_factor", "read_side", "read_trace"]
 

@@ -19,7 +19,16 @@ from typing import TypeVar
 
 from ..errors import InputError, StoreError
 
-__all__ = ["TIMEOUT_VARIABLE", "as_store_error", "may_pass", "reason", "retry", "storage_timeout"]
+__all__ = [
+    "TIMEOUT_VARIABLE",
+    "AbsentError",
+    "as_store_error",
+    "is_absence",
+    "may_pass",
+    "reason",
+    "retry",
+    "storage_timeout",
+]
 
 TIMEOUT_VARIABLE = "DBUTTERFLY_STORAGE_TIMEOUT"
 """Environment variable: seconds after which a storage that does not answer is given up."""
@@ -64,6 +73,10 @@ LASTING_TEXTS = ("builder error", *NO_CREDENTIALS)
 T = TypeVar("T")
 
 _log = logging.getLogger("dbutterfly")
+
+
+class AbsentError(OSError):
+    """Something that exists was not found."""
 
 
 def retry(
@@ -160,6 +173,8 @@ def storage_timeout() -> float:
 
 def may_pass(error: BaseException) -> bool:
     """Whether an error of storage may be gone when the same is tried again: no connection, no answer, server errors."""
+    if isinstance(error, AbsentError):
+        return True
     if isinstance(error, LASTING_ERRORS):
         return False
     status = _status(error)
@@ -171,6 +186,11 @@ def may_pass(error: BaseException) -> bool:
     # The compiled codec pipeline turns every error of obstore into a RuntimeError with its text.
     known = types & PASSING_TYPES or (isinstance(error, RuntimeError) and re.search(r"Generic \w+ error", str(error)))
     return bool(known) and not any(text in str(error) for text in LASTING_TEXTS)
+
+
+def is_absence(error: BaseException) -> bool:
+    """Whether an error says that something was not found in a place that was."""
+    return (isinstance(error, FileNotFoundError) or _status(error) == 404) and "NoSuchBucket" not in str(error)
 
 
 def reason(error: BaseException) -> str:

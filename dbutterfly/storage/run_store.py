@@ -31,7 +31,8 @@ from .arrays import occupant
 from .guarded_store import guard
 from .lease import Lease
 from .manifest import Manifest, Sides, index_arrays
-from .places import as_store, retry_at
+from .places import as_store, is_remote, retry_at
+from .present_store import expect_present
 from .result_arrays import digest_of, read_factor, read_side, read_trace
 from .retries import as_store_error
 from .sealed_manifest import find_manifest, write_manifest
@@ -88,7 +89,7 @@ class RunStore:
         place, manifest = guard(as_store(store, argument="store")), replace(manifest, epoch=_new_epoch())
         with as_store_error(f"store={store!r} cannot be written"):
             group = retry_at(place, "create", lambda: zarr.open_group(place, mode="a", zarr_format=3))
-            retry_at(place, "create", lambda: write_manifest(group, manifest))
+            retry_at(place, "create", expect_present(lambda: write_manifest(group, manifest)))
         return cls(group, manifest)
 
     @classmethod
@@ -201,7 +202,7 @@ class RunStore:
             If that fails, again and again where the store is remote.
         """
         with as_store_error(f"cannot {what} store {self.group.store_path}"):
-            retry_at(self.group.store, what, call)
+            retry_at(self.group.store, what, expect_present(call) if is_remote(self.group.store) else call)
 
     def _put_manifest(self, manifest: Manifest) -> None:
         self._write("write the manifest of", lambda: write_manifest(self.group, manifest))

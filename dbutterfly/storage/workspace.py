@@ -24,8 +24,8 @@ from .codecs import compiled_codecs, own_codecs
 from .guarded_store import GuardedStore
 from .memory_workspace import MemoryWorkspace, Workspace
 from .places import is_remote, is_shared
-from .present_store import AbsentError, expect_present, through
-from .retries import as_store_error, may_pass, reason, retry
+from .present_store import expect_present, through
+from .retries import AbsentError, as_store_error, is_absence, may_pass, reason, retry
 
 __all__ = ["CHECKSUM", "MemoryWorkspace", "Selection", "Workspace", "ZarrWorkspace"]
 
@@ -128,8 +128,10 @@ class ZarrWorkspace:
                 zarr_format=3,
                 overwrite=overwrite,
             )
-        except zarr.errors.ContainsArrayError as error:
-            raise AbsentError(f"{self._name(name)} is there, and was not found") from error
+        except Exception as error:
+            if isinstance(error, zarr.errors.ContainsArrayError) or (self._remote and is_absence(error)):
+                raise AbsentError(f"{self._name(name)} is there, and was not found") from error
+            raise
 
     def _codecs(self, name: str) -> tuple[Any, ...]:
         return CHECKSUM if ROWS in name else (ArrayChecksum.of(f"{self._path}/{name}"),)
@@ -200,7 +202,8 @@ class ZarrWorkspace:
             self._array(name, compiled=False)[selection] = values
 
         with as_store_error(f"cannot write {self._name(name)}", CALL_AGAIN):
-            retry(write, describe=f"writing {self._name(name)}", remote=self._remote)
+            call = expect_present(write) if self._remote else write
+            retry(call, describe=f"writing {self._name(name)}", remote=self._remote)
 
     def _read_or_damage(self, name: str, selection: Selection, *, of_rows: bool = False) -> NDArray[Any]:
         """Read a range, and compare the checksums of its chunks.

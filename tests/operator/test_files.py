@@ -1,10 +1,19 @@
+import contextlib
+import io
+import os
+import zipfile
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import dbutterfly as dbf
 from dbutterfly import ButterflyOperator, Chain
 from dbutterfly.errors import InputError, StoreError
+from dbutterfly.operator import npz_files
 
 ORDERINGS = {
     "standard": None,
@@ -83,6 +92,78 @@ def test_groups_are_not_replaced(tmp_path):
     operator().save(tmp_path / "op.zarr")
     with pytest.raises(StoreError, match="already holds something"):
         operator().save(tmp_path / "op.zarr")
+
+
+def zipped(path, members, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+
+
+def packed(values):
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.asarray(values), allow_pickle=True)
+    return buffer.getvalue()
+
+
+def headed(shape, rest=b""):
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return buffer.getvalue() + rest
+
+
+FACTOR = packed(np.ones((1, 2, 2, 1)))
+FORGED = {
+    "a factor missing": ({"format.npy": packed(2), "factor_0.npy": FACTOR, "factor_2.npy": FACTOR}, "lacks factor_1"),
+    "a format that is a text": ({"format.npy": packed("two"), "factor_0.npy": FACTOR}, "has format 'two'"),
+    "a format that is an array": ({"format.npy": packed([2, 2]), "factor_0.npy": FACTOR}, "has format"),
+    "pickled members": ({"format.npy": packed(2), "factor_0.npy": packed(np.array([{}]))}, "holds Python objects"),
+    "a huge shape": ({"format.npy": packed(2), "factor_0.npy": headed((1 << 40, 2, 2, 1))}, "not so many bytes"),
+    "a negative shape": ({"format.npy": packed(2), "factor_0.npy": headed((-1, 2, 2, 1))}, "factor_0.npy is said"),
+    "no array": ({"format.npy": packed(2), "factor_0.npy": b"text"}, "no readable .npz file"),
+    "a member of another name": ({"format.npy": packed(2), "readme.txt": b"text"}, "readme.txt is no array"),
+    "an ordering of floats": ({"format.npy": packed(2), "factor_0.npy": FACTOR, "rows.npy": packed([0.5])}, "rows"),
+}
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_forged_files_are_refused(tmp_path, kind):
+    members, message = FORGED[kind]
+    zipped(tmp_path / "op.npz", members)
+    with pytest.raises(InputError, match=message):
+        ButterflyOperator.load(tmp_path / "op.npz")
+
+
+def test_compressed_files_are_read_if_memory_holds_them(tmp_path, monkeypatch):
+    members = {"format.npy": packed(2), "factor_0.npy": FACTOR}
+    zipped(tmp_path / "op.npz", members, zipfile.ZIP_DEFLATED)
+    assert ButterflyOperator.load(tmp_path / "op.npz").shape == (2, 2)
+    zipped(tmp_path / "bomb.npz", members | {"factor_1.npy": bytes(1 << 20)}, zipfile.ZIP_DEFLATED)
+    monkeypatch.setattr(npz_files.psutil, "virtual_memory", lambda: SimpleNamespace(available=1 << 19))
+    with pytest.raises(InputError, match=r"bomb.npz' is no readable .* of which memory has 524288 free"):
+        ButterflyOperator.load(tmp_path / "bomb.npz")
+    zipped(tmp_path / "foreign.npz", members, zipfile.ZIP_LZMA)
+    with pytest.raises(InputError, match="compression 14, which NumPy does not use"):
+        ButterflyOperator.load(tmp_path / "foreign.npz")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_pipes_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "op.npz")
+    with pytest.raises(InputError, match="it is no file"):
+        ButterflyOperator.load(tmp_path / "op.npz")
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.floats(0, 1), content=st.binary(max_size=4), cut=st.booleans())
+def test_damaged_files_are_refused_or_read(tmp_path, at, content, cut):
+    path = tmp_path / "op.npz"
+    operator(ORDERINGS["mixed"]).save(path)
+    whole = path.read_bytes()
+    start = int(at * len(whole))
+    path.write_bytes(whole[:start] + content + (b"" if cut else whole[start + len(content) :]))
+    with contextlib.suppress(InputError):
+        ButterflyOperator.load(path)
 
 
 def test_what_is_no_operator_is_refused(tmp_path):

@@ -27,19 +27,30 @@ class FlakyProxy:
         Share whose answer is cut in its middle: the server has done what was asked.
     delays : float
         Share whose answer comes ``delay`` seconds later.
+    absences : float
+        Share of the requests, of whatever kind, that are answered with 404 and do not reach the server.
 
     Attributes
     ----------
     endpoint : str
         URL of the proxy.
     counts : Counter
-        What it did: ``requests``, ``errors``, ``resets``, ``delays``, ``unanswered``.
+        What it did: ``requests``, ``errors``, ``resets``, ``delays``, ``absences``, ``unanswered``.
     """
 
     def __init__(
-        self, target: str, *, seed: int = 0, errors: float = 0, resets: float = 0, delays: float = 0, delay: float = 0.2
+        self,
+        target: str,
+        *,
+        seed: int = 0,
+        errors: float = 0,
+        resets: float = 0,
+        delays: float = 0,
+        absences: float = 0,
+        delay: float = 0.2,
     ) -> None:
         self.errors, self.resets, self.delays, self.delay = errors, resets, delays, delay
+        self.absences = absences
         self.counts: Counter[str] = Counter()
         host, port = target.removeprefix("http://").split(":")
         self._target = (host, int(port))
@@ -110,6 +121,12 @@ class FlakyProxy:
             writer.write(f"HTTP/1.1 {code}\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode())
             await writer.drain()
             return True
+        if fault == "absences":
+            text = "<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
+            body = "" if head.startswith(b"HEAD ") else text
+            writer.write(f"HTTP/1.1 404 Not Found\r\nContent-Length: {len(text)}\r\n\r\n{body}".encode())
+            await writer.drain()
+            return True
         up_writer.write(head + body)
         head, body = await _message(up_reader, is_answer_to=head)
         if fault == "resets":
@@ -124,7 +141,7 @@ class FlakyProxy:
 
     def _fault(self) -> str:
         chance = self._random.random()
-        for name in ("errors", "resets", "delays"):
+        for name in ("errors", "resets", "delays", "absences"):
             chance -= getattr(self, name)
             if chance < 0:
                 return name

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pickle
 import subprocess
 import sys
 from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from distributed import Client, LocalCluster
 
 import dbutterfly as dbf
@@ -16,11 +19,13 @@ from dbutterfly.errors import SourceError, StoreBusyError, StoreError
 from dbutterfly.execution import thread_engine
 from dbutterfly.sources.dispatch import as_source
 from dbutterfly.sources.zarr_array import ZarrSource
+from dbutterfly.storage import retries
+from dbutterfly.storage.places import as_store
 from tests.support.comparisons import assert_same, memory_for, noisy_butterfly
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.s3_server import SECRET, ObjectServer
 
-pytest.importorskip("obstore")
+obstore = pytest.importorskip("obstore")
 
 TREE = (((0, 1), (2, 3)), (4, (5, (6, 7))))
 
@@ -81,6 +86,46 @@ def test_a_flaky_server_costs_time_only(s3, matrix, expected, faults, monkeypatc
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         assert_same(dbf.factorize(z, tree=TREE, store=s3.url("run.zarr")), expected)
         assert sum(proxy.counts.values()) > 0
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "whole chunks": {"chunks": (16, 16)},
+    "shards": {"chunks": (8, 8), "shards": (16, 16)},
+    "Zarr 2": {"chunks": (16, 16), "zarr_format": 2},
+}
+
+
+@pytest.mark.filterwarnings("ignore::dbutterfly.errors.MissingChunksWarning")
+@pytest.mark.parametrize("kind", KINDS)
+def test_objects_that_are_not_found_now_and_then_change_nothing(s3, kind, monkeypatch):
+    """Of the matrix, a part of which was never written, and of the run's own store."""
+    matrix = noisy_butterfly(64)
+    matrix[:16, 32:] = 0
+    url, tree = s3.url("z.zarr"), ((0, (1, 2)), (3, (4, 5)))
+    zarr.create_array(as_store(url), shape=(64, 64), dtype="f8", **KINDS[kind])[...] = matrix
+    arguments = {"tree": tree, "orderings": ("bitreversal", None), "workers": 1}
+    expected = dbf.factorize(matrix, **arguments)
+    with FlakyProxy(s3.endpoint, seed=3) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        source = as_source(url)
+        assert source.missing_chunks == 2
+        proxy.absences = 0.05
+        monkeypatch.setattr(retries, "LONGEST_WAIT", 0.05)
+        with contextlib.suppress(SourceError, StoreError):  # which may happen, and never another result
+            assert_same(dbf.factorize(source, store=s3.url("run.zarr"), **arguments), expected)
+            assert_same(dbf.open(s3.url("run.zarr")), expected)
+        assert proxy.counts["absences"] > 3
+
+
+def test_a_chunk_that_is_never_found_again_is_an_error(s3, monkeypatch):
+    source = as_source(written(s3, noisy_butterfly(128, "float32")))
+    assert source.missing_chunks == 0
+    travelled = pickle.loads(pickle.dumps(source))
+    obstore.delete(source.array.store.store, "c/1/0")
+    monkeypatch.setattr(retries, "LONGEST_WAIT", 0.01)
+    for one in (source, travelled):
+        with pytest.raises(SourceError, match="chunk c/1/0 was there and is not found now; restore it"):
+            one.read_block(slice(0, 128), slice(0, 128))
 
 
 @pytest.mark.slow

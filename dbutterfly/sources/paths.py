@@ -13,6 +13,7 @@ import zarr.storage
 from numpy.typing import NDArray
 
 from ..errors import SourceError
+from ..storage.guarded_store import check_metadata
 from ..storage.places import as_store, is_remote
 from ..storage.retries import reason, retry
 from .no_matrix import MAGIC_NPY, refuse_file
@@ -115,6 +116,7 @@ def _starts_with(path: Path, magic: bytes) -> bool:
 
 
 def _open_quietly(store: Any) -> Any:
+    check_metadata(store)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return zarr.open(store, mode="r")

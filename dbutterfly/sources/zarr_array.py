@@ -13,11 +13,15 @@ which are looked for here:
     store that does not find a chunk now and then      the same: it is asked again
     whole array gone                                   its metadata, read again after a tile or when a chunk is absent
 
+What is absent is known from the listing of the store, which is made before a remote one is first read. A web server
+that cannot be listed may say of any chunk that it is not there, and is believed; a warning says so.
+
 An uncompressed chunk that was overwritten by as many other bytes is seen by nobody: store a checksum.
 """
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable
 from functools import cached_property, partial
@@ -73,7 +77,7 @@ class ZarrSource(MatrixSource):
         rows, cols = (chunk_edges(size, chunk) for size, chunk in zip(self.shape, self.chunks, strict=True))
         self.edges = (rows, cols)
         self.chunk_count = (rows.size - 1) * (cols.size - 1)
-        self._packed = packed
+        self._packed, self._listing = packed, threading.Lock()
         self._remote = is_remote(array)
         self._files = ChunkFiles(array) if isinstance(array.store, zarr.storage.LocalStore) else None
         self.requests = Requests(array if self._files is not None or not self.shared else through(array, self._exists))
@@ -135,6 +139,8 @@ class ZarrSource(MatrixSource):
             If a chunk cannot be read; the message names the range and the first such chunk.
         """
         try:
+            if self._remote and self._stored is None:
+                self._list_once()
             self._check_files(rows, cols)
             self._read_requests(out, rows, cols)
         except (MemoryError, SourceError):
@@ -206,6 +212,11 @@ class ZarrSource(MatrixSource):
         for row, col in absent:
             if stored is not None and stored.has(row, col):
                 raise ChunkFault(chunk_key(self.array, row, col), "was there and has been lost")
+
+    def _list_once(self) -> None:
+        """List a remote store, unless that was done: by one of the threads that read."""
+        with self._listing:
+            _ = self._absent
 
     @property
     def _stored(self) -> StoredChunks | None:

@@ -134,12 +134,10 @@ def occupant(store: Any) -> Literal["array", "group", "other files"] | None:
 def _holds_files(store: Any) -> bool:
     """Whether there is anything at a place where no Zarr array or group is."""
     place = as_store(store, argument="store")
-    if is_remote(place):
-        return holds_objects(place)
-    if type(place) is zarr.storage.LocalStore:
+    if isinstance(place, zarr.storage.LocalStore):
         place = place.root
     if not isinstance(place, (str, os.PathLike)) or "://" in os.fspath(place):
-        return False
+        return holds_objects(place)
     path = os.fspath(place)
     if not os.path.isdir(path):
         return os.path.exists(path)

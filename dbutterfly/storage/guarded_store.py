@@ -19,10 +19,13 @@ from typing import Any
 import zarr
 from zarr.storage import LocalStore, StorePath
 
-__all__ = ["GuardedStore", "ObstacleError", "check_file", "guard"]
+__all__ = ["GuardedStore", "ObstacleError", "check_file", "check_metadata", "guard"]
 
 WORK = "work"
 """Directory of the intermediate arrays of runs, of which nothing is worth keeping that cannot be read."""
+
+METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+"""Files that Zarr looks for where it opens an array or a group."""
 
 _log = logging.getLogger("dbutterfly")
 
@@ -129,6 +132,18 @@ def _delete(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def check_metadata(place: Any) -> None:
+    """Raise ObstacleError if the metadata at a local place are no plain files; other places are not looked at."""
+    guarded = guard(place, read_only=True)
+    if isinstance(guarded, StorePath):
+        guarded, root = guarded.store, guarded.path
+    else:
+        root = ""
+    if isinstance(guarded, GuardedStore):
+        for name in METADATA:
+            check_file(guarded.root / root / name)
 
 
 def guard(place: Any, *, read_only: bool = False) -> Any:

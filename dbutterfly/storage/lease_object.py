@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 import zarr
@@ -15,7 +13,7 @@ from zarr.abc.store import Store
 from zarr.buffer import default_buffer_prototype
 
 from .guarded_store import ObstacleError
-from .places import is_remote
+from .places import is_remote, run_coroutine
 from .retries import retry
 
 __all__ = ["NOBODY", "SETTLE_SECONDS", "LeaseObject", "object_of"]
@@ -77,7 +75,9 @@ class _Key:
         self._do(lambda: self._store.delete(self._key))
 
     def _do(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return retry(lambda: _run(make()), describe=f"lease of store {self._store}", remote=is_remote(self._store))
+        return retry(
+            lambda: run_coroutine(make()), describe=f"lease of store {self._store}", remote=is_remote(self._store)
+        )
 
     def _bytes(self, value: dict[str, Any]) -> Any:
         return self._prototype.buffer.from_bytes(json.dumps(_seal(value)).encode())
@@ -151,9 +151,3 @@ def _checked(value: Any) -> dict[str, Any]:
     is_lease = isinstance(whole["token"], str) and all(type(whole[name]) is int for name in ("beat", "pid"))
     has_times = isinstance(whole["started"], (int, float, type(None)))
     return whole if is_lease and has_times and all(isinstance(whole[name], TEXTS) for name in HOSTS) else NOBODY
-
-
-def _run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, from whatever thread: that of a notebook has a loop already."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, coroutine).result()

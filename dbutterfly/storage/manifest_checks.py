@@ -37,7 +37,7 @@ MOST_FACTORS = 4096
 DEEPEST = 256
 """Most nodes above another one in a tree. Not tuned: Python's own limit of nested calls is 1000."""
 
-MOST_TASKS = 10**8
+MOST_TASKS = 10**7
 """Most tasks of a stage: their rows are read at once. Not tuned."""
 
 DTYPES = ("float32", "float64", "complex64", "complex128")

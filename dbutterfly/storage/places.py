@@ -5,13 +5,16 @@ A URL of object storage becomes a :class:`RemoteStore`; what zarr-python opens b
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import fsspec
 import zarr
+from zarr.abc.store import Store
 from zarr.storage import FsspecStore, MemoryStore, ObjectStore, StorePath, WrapperStore
 
 from ..errors import InputError
@@ -19,7 +22,7 @@ from .present_store import PresentStore, expect_present
 from .remote import RemoteStore
 from .retries import reason, retry
 
-__all__ = ["as_store", "holds_objects", "is_remote", "is_shared", "is_web", "retry_at"]
+__all__ = ["as_store", "holds_objects", "is_remote", "is_shared", "is_web", "retry_at", "run_coroutine"]
 
 
 T = TypeVar("T")
@@ -153,9 +156,9 @@ def _protocols(store: FsspecStore) -> set[str]:
 
 
 def holds_objects(store: Any) -> bool:
-    """Whether any object is below the place of a remote store: what is there must not be deleted for a new array.
+    """Whether any object is below the place of a store or URL: what is there must not be deleted for a new array.
 
-    False for ``https://``, which cannot be listed.
+    False for ``https://``, and other stores that cannot be listed.
     """
     if isinstance(store, (str, os.PathLike)):
         files, path = fsspec.url_to_fs(os.fspath(store))
@@ -166,14 +169,29 @@ def holds_objects(store: Any) -> bool:
         files = getattr(store.fs, "sync_fs", store.fs)
         files = type(files)(**{**files.storage_options, "asynchronous": False})  # its own loop, besides that of Zarr
         return retry(lambda: _finds_any(files, store.path), describe=f"list {store}", remote=is_remote(store))
+    if isinstance(store, StorePath):
+        return _lists_any(store.store, store.path)
     if not isinstance(store, ObjectStore):
-        return False
+        return isinstance(store, Store) and _lists_any(store, "")
     import obstore
 
     def list_one() -> bool:
         return any(len(batch) > 0 for batch in obstore.list(store.store, chunk_size=1))
 
     return retry(expect_present(list_one), describe=f"list {store}", remote=is_remote(store))
+
+
+def _lists_any(store: Store, path: str) -> bool:
+    """Whether a store that is no file system of fsspec lists anything below a path."""
+    if isinstance(store, FsspecStore) or not store.supports_listing:
+        return False
+    return not run_coroutine(store.is_empty(path))
+
+
+def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, from whatever thread: that of a notebook has a loop already."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 def _finds_any(files: Any, path: str) -> bool:

@@ -29,6 +29,9 @@ KEY = "dbutterfly"
 COPY = "manifest"
 """Name of the group that holds it again."""
 
+LOOKS = 3
+"""Times that a remote place is looked at before it is taken for empty. Not tuned."""
+
 SEAL = "digest"
 """Entry of the JSON that is the digest of all others."""
 
@@ -63,10 +66,13 @@ def find_manifest(place: Any, mode: Any, shown: str) -> tuple[zarr.Group, Manife
     StoreError
         If the place cannot be read, both manifests are damaged, or the run was written by a later version.
     """
-    first = _read(place, "", mode, shown)
-    if first.group is not None and first.manifest is not None:
-        return first.group, first.manifest
-    second = _read(place, COPY, mode, shown)
+    for _ in range(LOOKS if is_remote(place) else 1):
+        first = _read(place, "", mode, shown)
+        if first.group is not None and first.manifest is not None:
+            return first.group, first.manifest
+        second = _read(place, COPY, mode, shown)
+        if (first, second) != (Found(), Found()):
+            break
     if second.group is None or second.manifest is None:
         if first.fault is None and second.fault is None:
             return None

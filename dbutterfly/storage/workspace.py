@@ -42,7 +42,7 @@ CHECKSUM = (Crc32cCodec(),)
 ROWS = "done/"
 """Part of the names of the arrays that have the rows of finished tasks: many small chunks, read at once."""
 
-WIDEST_ROW = 1024
+WIDEST_ROW = 64
 """Most fields of the row of a task. Not tuned."""
 
 SIDE_BY_SIDE: Any = {"name": "default", "separator": "."}

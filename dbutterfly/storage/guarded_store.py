@@ -136,14 +136,12 @@ def _delete(path: Path) -> None:
 
 def check_metadata(place: Any) -> None:
     """Raise ObstacleError if the metadata at a local place are no plain files; other places are not looked at."""
-    guarded = guard(place, read_only=True)
+    guarded, below = guard(place, read_only=True), ""
     if isinstance(guarded, StorePath):
-        guarded, root = guarded.store, guarded.path
-    else:
-        root = ""
+        below, guarded = guarded.path, guarded.store
     if isinstance(guarded, GuardedStore):
         for name in METADATA:
-            check_file(guarded.root / root / name)
+            check_file(guarded.root / below / name)
 
 
 def guard(place: Any, *, read_only: bool = False) -> Any:

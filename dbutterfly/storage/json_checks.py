@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 from ..errors import StoreError
 
 __all__ = [
-    "LARGEST", "SHOWN", "Check", "ManifestError", "dict_of", "dict_with", "integer", "is_integer", "list_of",
-    "matching", "number", "one_of", "or_none", "text", "truth", "tuple_of",
+    "LARGEST", "SHOWN", "Check", "ManifestError", "check_depth", "dict_of", "dict_with", "integer", "is_integer",
+    "list_of", "matching", "number", "one_of", "or_none", "text", "truth", "tuple_of",
 ]  # fmt: skip
 
 LARGEST = 2**62
@@ -23,6 +23,9 @@ LARGEST = 2**62
 
 LONGEST_TEXT = 1 << 22
 """Most letters of a text. Not tuned: the name of a matrix may tell its whole chain."""
+
+DEEPEST = 300
+"""Most lists and dictionaries in each other. Not tuned: Python allows 1000 nested calls."""
 
 Check: TypeAlias = Callable[[Any, str], None]
 """Raises ManifestError unless a value will do; the text names the entry."""
@@ -43,6 +46,17 @@ class ManifestError(StoreError):
 
 SHOWN = reprlib.Repr()
 SHOWN.maxstring = SHOWN.maxother = SHOWN.maxlong = 60
+
+
+def check_depth(value: Any) -> None:
+    """Raise ManifestError if lists and dictionaries are nested too deep for functions that call themselves."""
+    level = [value]
+    for _ in range(DEEPEST):
+        inner = [each for each in level if isinstance(each, (list, dict))]
+        level = [item for each in inner for item in (each.values() if isinstance(each, dict) else each)]
+        if not level:
+            return
+    raise ManifestError("", "nested", f"at most {DEEPEST} levels deep")
 
 
 # ---------------------------------------------------------------- single values
@@ -82,7 +96,8 @@ def truth(value: Any, name: str) -> None:
 
 def text(value: Any, name: str) -> None:
     """Check a text."""
-    if not (isinstance(value, str) and len(value) <= LONGEST_TEXT):
+    is_text = isinstance(value, str) and len(value) <= LONGEST_TEXT
+    if not is_text or any("\ud800" <= letter <= "\udfff" for letter in value):  # halves of letters cannot be written
         raise ManifestError(name, value, f"a text of at most {LONGEST_TEXT} letters")
 
 

@@ -15,7 +15,7 @@ import zarr
 from zarr.storage import StorePath
 
 from ..errors import StoreError
-from .json_checks import ManifestError
+from .json_checks import ManifestError, check_depth
 from .manifest import FORMAT, Manifest
 from .places import is_remote, retry_at
 from .present_store import expect_present
@@ -138,6 +138,10 @@ def _read(place: Any, path: str, mode: Any, shown: str, *, exists: bool = False)
     values = group.attrs.asdict().get(KEY)
     if not isinstance(values, dict) or "format" not in values:
         return Found(group)
+    try:
+        check_depth(values)
+    except ManifestError as error:
+        return Found(group, fault=f"damaged ({error})")
     is_whole = SEAL not in values or values[SEAL] == _digest(values)
     is_later = isinstance(values["format"], int) and values["format"] > FORMAT  # and may have a digest of another kind
     if is_later or (is_whole and values["format"] != FORMAT):

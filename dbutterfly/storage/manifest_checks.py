@@ -6,10 +6,13 @@ Entries of dictionaries that are not named here are handed on: another version m
 
 from __future__ import annotations
 
+import base64
 import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from .json_checks import (
     LARGEST,
@@ -39,6 +42,9 @@ DEEPEST = 256
 
 MOST_TASKS = 10**7
 """Most tasks of a stage: their rows are read at once. Not tuned."""
+
+MOST_PLACES, MOST_SIDE = 64, 64
+"""Most places of a sample, and most rows or columns of one. Not tuned: there are 16, and 32."""
 
 DTYPES = ("float32", "float64", "complex64", "complex128")
 """Dtypes that factors may have."""
@@ -165,6 +171,28 @@ _record = dict_with(
         "evaluated": dict_with({}),
     }
 )
+_places = list_of(tuple_of(*[list_of(_count, MOST_SIDE)] * 2), MOST_PLACES)
+_sample = dict_with(
+    {"places": _places, "dtype": one_of(*DTYPES), "values": text, "tolerance": number(0)},
+    "places",
+    "dtype",
+    "values",
+    "tolerance",
+)
+
+
+def _identity(value: Any, name: str) -> None:
+    dict_with({"sample": _sample, "stamps": or_none(text)}, "sample", "stamps")(value, name)
+    sample, wanted = value["sample"], "the entries at its places, in base 64"
+    try:
+        size, rest = divmod(len(base64.b64decode(sample["values"], validate=True)), np.dtype(sample["dtype"]).itemsize)
+    except ValueError:
+        raise ManifestError(f"{name}.sample.values", sample["values"], wanted) from None
+    entries = sum(len(rows) * len(cols) for rows, cols in sample["places"])
+    if rest or (sample["places"] and size != entries):
+        raise ManifestError(f"{name}.sample.values", sample["values"], wanted)
+
+
 _side = or_none(one_of("array", "bitreversal"))
 _shape = tuple_of(integer(1), integer(1))
 
@@ -178,6 +206,7 @@ _CHECKS: Mapping[str, Check] = {
     "tree": _tree,
     "orderings": dict_with({"rows": _side, "cols": _side}),
     "matrix": dict_with({"shape": _shape, "dtype": text, "orderings": dict_of(text, text)}),
+    "identity": _identity,
     "passes": one_of(1, 2),
     "tol": number(math.nextafter(0, 1)),
     "sweeps": _count,

@@ -25,7 +25,10 @@ from .places import retry_at
 from .present_store import expect_present, through
 from .retries import AbsentError, as_store_error, may_pass, reason
 
-__all__ = ["digest_of", "read_factor", "read_side", "read_trace"]
+__all__ = ["STAMPS", "digest_of", "read_factor", "read_side", "read_stamps", "read_trace"]
+
+STAMPS = "identity/stamps"
+"""Array of the stamps of the matrix."""
 
 MOST_CELLS = 1 << 20
 """Most cells of a map of residuals. Not tuned: it has 64 x 64."""
@@ -76,6 +79,17 @@ def read_trace(group: zarr.Group, manifest: Manifest) -> dict[str, NDArray[Any]]
     except CheckpointError as error:
         _log.warning("%s; the report goes without what the tasks did", str(error).partition(";")[0])
         return {}
+
+
+def read_stamps(group: zarr.Group, manifest: Manifest) -> NDArray[Any] | None:
+    """Read the stamps of the matrix; None where the run has none, and where they are damaged, which is logged."""
+    if manifest.identity is None or manifest.identity["stamps"] is None:
+        return None
+    try:
+        return _read(group, manifest, STAMPS, None, ("uint64",))
+    except CheckpointError as error:
+        _log.warning("%s; the matrix is known by its sample", str(error).partition(";")[0])
+        return None
 
 
 def _is_there(group: zarr.Group, name: str) -> bool:

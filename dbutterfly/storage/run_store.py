@@ -33,7 +33,7 @@ from .lease import Lease
 from .manifest import Manifest, Sides, index_arrays
 from .places import as_store, is_remote, retry_at
 from .present_store import expect_present
-from .result_arrays import digest_of, read_factor, read_side, read_trace
+from .result_arrays import STAMPS, digest_of, read_factor, read_side, read_stamps, read_trace
 from .retries import as_store_error
 from .sealed_manifest import find_manifest, write_manifest
 from .workspace import CHECKSUM, Workspace, ZarrWorkspace
@@ -152,19 +152,13 @@ class RunStore:
         self.update(status="complete", checksums=digests, **final)
         self.clean()
 
-    def put_stamps(self, stamps: NDArray[np.uint64]) -> None:
+    def put_stamps(self, stamps: NDArray[Any]) -> None:
         """Store the stamps of the matrix."""
-        self._put("identity", "stamps", stamps)
+        self._put(STAMPS, stamps)
 
-    def stamps(self) -> NDArray[np.uint64] | None:
-        """Stamps of the matrix when the run began; None where there are none, or none that can be read."""
-        if "identity/stamps" not in self.group:
-            return None
-        try:
-            return self._read("identity/stamps")
-        except StoreError as error:
-            _log.warning("%s; the matrix is known by other signs", error)
-            return None
+    def stamps(self) -> NDArray[Any] | None:
+        """Stamps of the matrix when the run began; None where there are none, or they are damaged, which is logged."""
+        return read_stamps(self.group, self.manifest)
 
     def put_orderings(self, sides: Sides) -> None:
         """Store the sides that are index arrays."""

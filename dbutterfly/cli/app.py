@@ -32,6 +32,9 @@ from .values import Interrupted
 
 __all__ = ["app", "main"]
 
+OPTIONS = {"overwrite=True": "--overwrite", "resume=False": "--no-resume"}
+"""What messages call arguments of the library, and the options by which the program takes them."""
+
 app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
@@ -114,6 +117,8 @@ def _message(error: Exception) -> str:
         return "interrupted"
     expected = isinstance(error, (dbf.errors.DButterflyError, Interrupted))
     text = str(error) if expected else f"{type(error).__name__}: {error}"
+    for argument, option in OPTIONS.items():
+        text = text.replace(argument, option)
     return " ".join(text.split())
 
 

@@ -22,7 +22,7 @@ EXAMPLES = {
     ],
     "identify": [
         "dbutterfly identify s.zarr rows.npy cols.npy",
-        "dbutterfly identify s.zarr rows.npy cols.npy --levels 3 --json",
+        "dbutterfly identify s.zarr rows.npy cols.npy --levels 3 --json --overwrite",
     ],
     "apply": [
         "dbutterfly apply run.zarr x.npy y.npy",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,15 @@ from ..planning.sizes import parse_memory
 from ..sources.base import MatrixSource
 from ..sources.packing import find_packing
 from ..storage.arrays import open_array, read_array
-from ..storage.files import write_whole
+from ..storage.destinations import Place
+from ..storage.files import FileKind, check_file, write_whole
+from ..storage.local_paths import is_url, local_path
 from ..structure.chain import Chain
 
 __all__ = [
     "Interrupted",
     "absolute_place",
+    "check_array_file",
     "choose_cluster",
     "load_array",
     "open_cluster",
@@ -37,6 +40,8 @@ __all__ = [
     "save_array",
 ]
 
+NPY = FileKind("a .npy file", lambda head: head.startswith(b"\x93NUMPY"))
+
 
 class Interrupted(Exception):
     """The user pressed Ctrl-C; the message says what is left."""
@@ -44,7 +49,7 @@ class Interrupted(Exception):
 
 def absolute_place(place: str) -> str:
     """Absolute path, which names the same place to workers and to later calls from other directories. URLs stay."""
-    return place if "://" in place else os.path.abspath(place)
+    return place if is_url(place) else local_path(place)
 
 
 def parse_chain(text: str | None, shape: tuple[int, int]) -> Chain | None:
@@ -151,10 +156,10 @@ def load_array(place: str, *, decode: bool = True) -> NDArray[Any]:
     InputError
         If nothing is there, or the file holds no numbers. StoreError if it is no Zarr array.
     """
-    path = Path(place)
-    if "://" not in place and not path.exists():
+    path = None if is_url(place) else Path(local_path(place))
+    if path is not None and not path.exists():
         raise InputError(f"{place!r} does not exist; give a .npy file or a Zarr array")
-    if not path.is_file():
+    if path is None or not path.is_file():
         packing = find_packing(open_array(place), f"Zarr array {place}") if decode else None
         numbers = read_array(place)
         return numbers if packing is None else packing.decode(numbers)
@@ -165,16 +170,28 @@ def load_array(place: str, *, decode: bool = True) -> NDArray[Any]:
     return array
 
 
-def save_array(place: str, array: NDArray[Any]) -> None:
+def check_array_file(place: str, sources: Iterable[Place], *, overwrite: bool) -> str:
+    """Absolute path of a ``.npy`` file that may be written; refuse a place where none can be, before any work is done.
+
+    Raises
+    ------
+    InputError
+        If it is one of the sources, lies in or around one, or holds something that may not be replaced.
+    """
+    return check_file(place, NPY, argument="file", sources=sources, overwrite=overwrite)
+
+
+def save_array(place: str, array: NDArray[Any], sources: Iterable[Place] = (), *, overwrite: bool = False) -> None:
     """Write a ``.npy`` file under exactly this name, complete or not at all.
 
     Raises
     ------
     InputError
-        If it cannot be written.
+        If it cannot be written, or :func:`check_array_file` refuses it.
     """
+    path = check_array_file(place, sources, overwrite=overwrite)
     try:
-        write_whole(place, lambda file: np.save(file, array, allow_pickle=False))
+        write_whole(path, lambda file: np.save(file, array, allow_pickle=False))
     except OSError as error:
         raise InputError(f"{place!r} cannot be written: {error}") from error
 

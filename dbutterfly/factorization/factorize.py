@@ -11,6 +11,8 @@ from ..execution.clusters import for_cluster, on_cluster
 from ..identification.identify import identify
 from ..planning.plan import Plan
 from ..sources.dispatch import as_source
+from ..sources.places_read import places_read
+from ..storage.destinations import check_apart
 from .request import Request, check_backend
 from .results.factorization import Factorization
 from .resume import find_orderings, open_run, open_store
@@ -207,11 +209,10 @@ def factorize(
         sweeps=sweeps,
         has_store=store is not None,
     )
-    matrix, engine, stored = (
-        as_source(source, decode=decode),
-        choose_engine(client, workers, cluster),
-        open_store(store),
-    )
+    matrix = as_source(source, decode=decode)
+    if store is not None:
+        check_apart(store, places_read(matrix))
+    engine, stored = choose_engine(client, workers, cluster), open_store(store)
     where: dict[str, Any] = {"client": client, "cluster": cluster, "memory": memory, "backend": backend}
     search = partial(identify, matrix, chain, orderings=orderings, rank=rank, **where)
     request = find_orderings(request, matrix, stored if resume else None, search)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..execution.progress import ProgressBar
 from ..sources.entries import Entries
-from ..storage.arrays import create_array
+from ..sources.places_read import places_read
+from ..storage.arrays import new_array, open_array
 from ..structure.axes import largest_divisor
 from .known import KnownMatrix, Matrix, as_entries
 
@@ -48,11 +49,12 @@ def write(
     matrix : KnownMatrix, Entries or ndarray, shape (M, N)
         Only a few chunks of it are in memory at a time.
     store : path, URL or Zarr store
-        Where the array is created (Zarr format 3).
+        Where the array is created (Zarr format 3). In a local directory, nothing is there before it is complete.
     chunks : (int, int), optional
         Shape of a chunk, by default that of :func:`default_chunks`.
     overwrite : bool
-        Whether an array or group that is already there is deleted first. Other files are never deleted.
+        Whether to replace an array or group that is there. It stays until the new array is complete, and stays if that
+        fails. Runs and other files are never replaced, and neither is what object storage holds, which has no rename.
     compressors : optional
         As for :func:`zarr.create_array`; by default none, as dense floating-point numbers hardly compress.
     progress : bool or callable
@@ -61,13 +63,14 @@ def write(
     Returns
     -------
     zarr.Array
-        Its attribute ``"dbutterfly_matrix"`` describes the matrix. It is set last: an array without it was not
-        written to its end.
+        Its attribute ``"dbutterfly_matrix"`` describes the matrix. It is set last: an array without it, as object
+        storage may have, was not written to its end.
 
     Raises
     ------
     InputError
-        If ``matrix`` is not two-dimensional or has an unsupported dtype, or ``chunks`` are not positive.
+        If ``matrix`` is not two-dimensional or has an unsupported dtype, ``chunks`` are not positive, or the matrix is
+        read from where the array would be.
     StoreError
         If there is something at the place already, or the array cannot be created; nothing was changed then.
     SourceError
@@ -75,7 +78,25 @@ def write(
     """
     entries = as_entries(matrix)
     chunks = default_chunks(matrix) if chunks is None else _check_chunks(chunks, entries.shape)
-    array = create_array(store, entries.shape, entries.dtype, chunks, overwrite=overwrite, compressors=compressors)
+    known = isinstance(entries, KnownMatrix) or entries is not matrix
+    with new_array(
+        store,
+        entries.shape,
+        entries.dtype,
+        chunks,
+        sources=places_read(matrix),
+        overwrite=overwrite,
+        compressors=compressors,
+    ) as array:
+        _fill(array, entries, chunks, progress)
+        array.attrs["dbutterfly_matrix"] = repr(entries.f) if known else "entries"
+    return open_array(store, read_only=False)
+
+
+def _fill(
+    array: zarr.Array[Any], entries: Entries, chunks: tuple[int, int], progress: bool | Callable[[int, int], None]
+) -> None:
+    """Write every chunk."""
     starts = [range(0, side, step) for side, step in zip(entries.shape, chunks, strict=True)]
     total = len(starts[0]) * len(starts[1])
     with ProgressBar(progress is True) as bar:
@@ -87,9 +108,6 @@ def write(
             bar.advance(block.nbytes)
             if callable(progress):
                 progress(done, total)
-    known = isinstance(entries, KnownMatrix) or entries is not matrix
-    array.attrs["dbutterfly_matrix"] = repr(entries.f) if known else "entries"
-    return array
 
 
 def default_chunks(matrix: Matrix) -> tuple[int, int]:

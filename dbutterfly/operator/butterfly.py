@@ -350,21 +350,23 @@ class ButterflyOperator(FactorOperator):
 
     # ---- files
 
-    def save(self, place: Any) -> None:
+    def save(self, place: Any, *, overwrite: bool = False) -> None:
         """Write factors and orderings.
 
         Parameters
         ----------
         place : str, path or Zarr store
-            A name that ends with ``.npz`` for one NumPy file, which is replaced if it is there; else an empty place for
-            a Zarr group, local or a URL.
+            A name that ends with ``.npz`` for one NumPy file; else a place for a Zarr group, local or a URL.
+        overwrite : bool
+            Whether to replace an ``.npz`` file, or a stored operator, factorization or run, that is there. It stays
+            until the new one is complete. Nothing else is replaced, and nothing in object storage.
 
         Raises
         ------
         InputError
             If the file cannot be written; StoreError if the group cannot be.
         """
-        files.save_factors(place, self.ks_values, self.chain, self.orderings)
+        files.save_factors(place, self.ks_values, self.chain, self.orderings, overwrite=overwrite)
 
     @classmethod
     def load(cls, place: Any) -> Self:

@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, StoreError
-from ..storage.files import write_whole
+from ..sources.places_read import places_read
+from ..storage import saving
+from ..storage.files import FileKind, check_file, write_whole
+from ..storage.local_paths import local_path
 from ..storage.manifest import FORMAT, OPERATOR, Manifest, index_arrays, name_sides
 from ..storage.run_store import RunStore
 from ..structure.chain import Chain
@@ -20,19 +23,25 @@ from .npz_files import UnreadableError, read_arrays
 __all__ = ["load_factors", "save_factors"]
 
 
-def save_factors(place: Any, ks_values: Sequence[NDArray[Any]], chain: Chain, orderings: Orderings) -> None:
+NPZ = FileKind("an .npz file", lambda head: head.startswith((b"PK\x03\x04", b"PK\x05\x06")))
+
+
+def save_factors(
+    place: Any, ks_values: Sequence[NDArray[Any]], chain: Chain, orderings: Orderings, *, overwrite: bool = False
+) -> None:
     """Write factors and orderings; see :meth:`dbutterfly.ButterflyOperator.save`."""
-    sides = orderings.sides
+    sides, sources = orderings.sides, places_read(ks_values)
     if not _is_npz(place):
         patterns = [list(pattern) for pattern in chain]
         manifest = Manifest(kind=OPERATOR, chain=patterns, orderings=name_sides(sides))
-        RunStore.create(place, manifest).put_factors(ks_values, sides)
+        saving.save_factors(place, manifest, ks_values, sides, sources=sources, overwrite=overwrite)
         return
+    path = check_file(place, NPZ, sources=sources, overwrite=overwrite)
     arrays, named = index_arrays(sides), {name: np.array(side) for name, side in sides.items() if isinstance(side, str)}
     factors = {f"factor_{index}": values for index, values in enumerate(ks_values)}
     contents = {"format": np.array(FORMAT), **factors, **arrays, **named}
     try:
-        write_whole(place, lambda file: np.savez(file, allow_pickle=False, **contents))
+        write_whole(path, lambda file: np.savez(file, allow_pickle=False, **contents))
     except OSError as error:
         raise InputError(f"place={os.fspath(place)!r} cannot be written: {error}") from error
 
@@ -40,7 +49,7 @@ def save_factors(place: Any, ks_values: Sequence[NDArray[Any]], chain: Chain, or
 def load_factors(place: Any) -> tuple[list[NDArray[Any]], Orderings]:
     """Read factors and orderings; see :meth:`dbutterfly.ButterflyOperator.load`."""
     if _is_npz(place):
-        return _load_npz(os.fspath(place))
+        return _load_npz(local_path(place))
     run = RunStore.open(place)
     if run is None:
         raise StoreError(f"place={place!r} holds no dbutterfly factorization or operator")

@@ -21,7 +21,9 @@ from ..planning.sizes import format_bytes, parse_memory
 from ..sources.base import MatrixSource
 from ..sources.dispatch import as_source
 from ..sources.operators import OperatorSource
-from ..storage.arrays import create_array, write_range
+from ..sources.places_read import places_read
+from ..storage.arrays import new_array, write_range
+from ..storage.destinations import check_apart
 from ..storage.places import is_shared
 from ..storage.workspace import Selection
 from ..structure.axes import Axis, Tile
@@ -91,12 +93,14 @@ def stream_product(
     source : array_like, zarr.Array, path, ...
         Matrix with as many rows as the operator has columns, as for :func:`dbutterfly.factorize`.
     destination : path, URL or Zarr store
-        Place of the product, a new Zarr array.
+        Place of the product, a new Zarr array, apart from all that is read. In a local directory, nothing is there
+        before the product is complete.
     client, cluster, memory, workers
         As for :func:`dbutterfly.factorize`. Memory bounds what a worker holds besides the factors, which every process
         holds twice: a block, its product, and the block that is read meanwhile.
     overwrite : bool
-        Whether to replace an array that is there.
+        Whether to replace an array or group that is there. It stays until the product is complete, and stays if that
+        fails. Runs are never replaced, and neither is what object storage holds, which has no rename.
     decode : bool
         As for :func:`dbutterfly.factorize`, but that a missing entry is a NaN in the operand.
     progress : bool
@@ -110,7 +114,7 @@ def stream_product(
     Raises
     ------
     InputError
-        If the matrix has another number of rows.
+        If the matrix has another number of rows, or the destination is read, or lies in what is read, or around it.
     MemoryBudgetError
         If ``memory`` does not hold a block of one column.
     StoreError
@@ -122,19 +126,22 @@ def stream_product(
     if found.shape[0] != operator.shape[1]:
         rows, cols = operator.shape
         raise InputError(f"{found.name} has shape {found.shape}; a {rows} x {cols} operator takes {cols} rows")
+    read = places_read(found, operator.ks_values)
+    check_apart(destination, read, "destination")
     engine = choose_engine(client, workers, cluster)
     dtype = np.result_type(operator.dtype, found.dtype)
     columns = _columns_of_block(operator, found, dtype, engine.budget(parse_memory(memory)).memory)
     shape = operator.shape[0], found.shape[1]
     height = max(1, min(shape[0], CHUNK_BYTES // (columns * dtype.itemsize)))
-    product = create_array(destination, shape, dtype, (height, min(columns, shape[1])), overwrite=overwrite)
-    job = ProductJob(found, ProductPlace(product), operator)
+    chunks = height, min(columns, shape[1])
     tasks = [
         (number, ProductTask(first, min(first + columns, shape[1])))
         for number, first in enumerate(range(0, shape[1], columns))
     ]
-    with ProgressBar(progress) as bar:
-        bytes_read = run_under_bar(bar, engine, job, "apply", tasks)
+    with new_array(destination, shape, dtype, chunks, sources=read, overwrite=overwrite) as product:
+        job = ProductJob(found, ProductPlace(product), operator)
+        with ProgressBar(progress) as bar:
+            bytes_read = run_under_bar(bar, engine, job, "apply", tasks)
     return StreamedProduct(shape, dtype, columns, len(tasks), bytes_read)
 
 

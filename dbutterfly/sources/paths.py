@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from ..errors import SourceError
 from ..storage.guarded_store import check_metadata
+from ..storage.local_paths import is_url, local_path
 from ..storage.places import as_store, is_remote
+from ..storage.replacing import settle
 from ..storage.retries import reason, retry
 from .no_matrix import MAGIC_NPY, refuse_file
 
@@ -34,8 +36,11 @@ def open_path(path: str) -> NDArray[Any] | zarr.Array[Any]:
     """
     if not path.strip():
         raise SourceError(f"source={path!r} is an empty text; give a Zarr array, its URL, or a .npy file")
-    local = Path(path.removeprefix("file://"))
-    if "://" not in path and not local.exists():
+    if is_url(path):
+        return open_zarr_array(path)
+    local = Path(local_path(path, "source"))
+    settle(str(local))
+    if not local.exists():
         raise SourceError(f"source={path!r} does not exist; give a Zarr array, its URL, or a .npy file")
     if not local.is_file():
         return open_zarr_array(path)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import warnings
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -10,45 +14,97 @@ import zarr
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import StoreError
+from .codecs import FORMAT_3
+from .destinations import Place, check_apart, check_unread_below
 from .guarded_store import guard
 from .places import as_store, holds_objects, is_remote, retry_at
+from .replacing import new_place, settle
 from .retries import as_store_error, retry
+from .trails import directory_of
 
-__all__ = ["create_array", "occupant", "open_array", "read_array", "write_range"]
+__all__ = ["KEY", "new_array", "occupant", "open_array", "read_array", "write_range"]
 
 
 UNFINISHED = ".partial"
 """End of the names under which Zarr writes files: of a process that was killed at that moment, they stay behind."""
 
+NO_FILES = (".DS_Store", "._", ".nfs", ".directory", "Thumbs.db", "desktop.ini", "lost+found")
+"""Beginnings of the names of what systems leave in directories that are empty for their users."""
 
-def create_array(
+KEY = "dbutterfly"
+"""Attribute of a group that holds the manifest of a run, or of an operator."""
+
+
+@contextlib.contextmanager
+def new_array(
     store: Any,
-    shape: tuple[int, ...],
+    shape: tuple[int, int],
     dtype: DTypeLike,
-    chunks: tuple[int, ...],
+    chunks: tuple[int, int],
     *,
+    sources: Iterable[Place] = (),
     overwrite: bool = False,
     compressors: Any = None,
-) -> zarr.Array[Any]:
-    """Create an empty Zarr array (format 3), where nothing is or an array or group may be replaced.
+) -> Iterator[zarr.Array[Any]]:
+    """Give a Zarr array (format 3) to fill, which is at its place when the block ends, where it can be so.
+
+    What was at the place stays there until then (:func:`dbutterfly.storage.replacing.new_place`), and stays for good if
+    the block fails.
 
     Parameters
     ----------
     store : path, URL or Zarr store
         Place of the array.
-    shape, chunks : tuple of int
+    shape, chunks : (int, int)
         Shapes of the array and of its chunks.
     dtype : dtype
         Type of the entries.
+    sources : iterable of Place
+        What is read meanwhile; the array may neither replace it nor lie in it.
     overwrite : bool
-        Whether to delete an array or group that is there.
+        Whether to replace an array or group that is there.
     compressors : optional
         As for :func:`zarr.create_array`.
+
+    Yields
+    ------
+    zarr.Array
+        Its dimensions have names, which no array of another shape in the same group has for other sizes.
+
+    Raises
+    ------
+    InputError
+        If the place is read, or lies in what is read, or around it.
+    StoreError
+        If something is there that may not be replaced, or the array cannot be created.
+    """
+    sources = list(sources)
+    check_apart(store, sources)
+    found = _check_replaceable(store, overwrite)
+    if found is not None:
+        check_unread_below(store, sources)
+    with new_place(store, is_occupied=found is not None) as place:
+        with as_store_error(f"no array can be created at store={store!r}"):
+            array = zarr.create_array(
+                place,
+                shape=shape,
+                dtype=np.dtype(dtype),
+                chunks=chunks,
+                compressors=compressors,
+                dimension_names=(f"rows_{shape[0]}", f"cols_{shape[1]}"),
+                fill_value=0,
+                **FORMAT_3,
+            )
+        yield array
+
+
+def _check_replaceable(store: Any, overwrite: bool) -> str | None:
+    """What a place holds that will be replaced; None where there is nothing.
 
     Raises
     ------
     StoreError
-        If something is there that may not be replaced, or the array cannot be created.
+        If it may not be replaced.
     """
     found = occupant(store)
     if found == "other files":
@@ -57,29 +113,59 @@ def create_array(
         )
     if found is not None and not overwrite:
         raise StoreError(f"store={store!r} already holds a Zarr {found}; pass overwrite=True to replace it")
-    place = as_store(store, argument="store")
-    with as_store_error(f"no array can be created at store={store!r}"):
-        return zarr.create_array(
-            place,
-            shape=shape,
-            dtype=np.dtype(dtype),
-            chunks=chunks,
-            compressors=compressors,
-            overwrite=overwrite,
-        )
+    if found == "group":
+        with as_store_error(f"store={store!r} cannot be read"):
+            run = _run_in(as_store(store, read_only=True, argument="store"))
+        if run is not None:
+            raise StoreError(
+                f"store={store!r} holds {run}, which is never replaced by an array; delete it yourself, or name "
+                "another place"
+            )
+    return found
 
 
-def open_array(store: Any) -> zarr.Array[Any]:
-    """Open a Zarr array for reading.
+def _run_in(place: Any) -> str | None:
+    """What a group holds of what dbutterfly has stored, at any depth: a run, a factorization or an operator."""
+    path = directory_of(place)
+    if path is not None:
+        attributes = _attributes_below(path)
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # objects that are not Zarr's
+            group = zarr.open_group(place, mode="r")
+            nodes = [("", group), *group.members(max_depth=None)]
+        attributes = ((name, node.attrs.asdict()) for name, node in nodes if isinstance(node, zarr.Group))
+    for name, values in attributes:
+        if isinstance(values.get(KEY), dict):
+            return f"a dbutterfly run or operator{name and f' in {name!r}'}"
+    return None
+
+
+def _attributes_below(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Names and attributes of all Zarr groups in a directory."""
+    for directory, folders, files in os.walk(path):
+        if "zarr.json" not in files:
+            continue
+        with contextlib.suppress(ValueError, OSError), open(os.path.join(directory, "zarr.json"), "rb") as file:
+            metadata = json.load(file)
+            if metadata.get("node_type") == "array":
+                folders.clear()
+            elif isinstance(metadata.get("attributes"), dict):
+                yield os.path.relpath(directory, path).strip("."), metadata["attributes"]
+
+
+def open_array(store: Any, *, read_only: bool = True) -> zarr.Array[Any]:
+    """Open an array that is there.
 
     Raises
     ------
     StoreError
         If there is none or it cannot be opened.
     """
-    place = as_store(store, read_only=True, argument="store")
+    place = as_store(store, read_only=read_only, argument="store")
+    settle(place)
     with as_store_error(f"store={store!r} holds no readable Zarr array"):
-        return retry_at(place, "open", lambda: zarr.open_array(place, mode="r"))
+        return retry_at(place, "open", lambda: zarr.open_array(place, mode="r" if read_only else "r+"))
 
 
 def read_array(store: Any) -> NDArray[Any]:
@@ -119,7 +205,9 @@ def occupant(store: Any) -> Literal["array", "group", "other files"] | None:
     StoreError
         If that cannot be told.
     """
-    place = guard(as_store(store, read_only=True, argument="store"), read_only=True)
+    place = as_store(store, read_only=True, argument="store")
+    settle(place)
+    place = guard(place, read_only=True)
     try:
         with as_store_error(
             f"store={store!r} cannot be opened", "name a path, a URL or a Zarr store", but=(FileNotFoundError,)
@@ -141,4 +229,4 @@ def _holds_files(store: Any) -> bool:
     path = os.fspath(place)
     if not os.path.isdir(path):
         return os.path.exists(path)
-    return any(not name.endswith(UNFINISHED) for name in os.listdir(path))
+    return any(not name.endswith(UNFINISHED) and not name.startswith(NO_FILES) for name in os.listdir(path))

@@ -8,20 +8,15 @@ over it and looking, a moment later, whether it is still there: of two that try,
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import socket
 import threading
 import time
 import uuid
-from pathlib import Path
 from typing import Any, Self
 
-import psutil
-
 from ..errors import StoreBusyError, StoreError
-from . import lease_object
+from . import lease_object, processes
 from .lease_object import NOBODY, object_of
 from .retries import as_store_error, reason
 
@@ -36,6 +31,8 @@ Not tuned: nine beats."""
 
 _of_this_process: set[Any] = set()
 """Tokens of the leases that runs of this process hold."""
+
+_host, _start_time = processes.host, processes.start_time
 
 _log = logging.getLogger("dbutterfly")
 
@@ -164,29 +161,3 @@ class Lease:
     def _value(self) -> dict[str, Any]:
         self._beats += 1
         return {**self._mine, "beat": self._beats}
-
-
-def _host() -> dict[str, str]:
-    """Name of this host, and an identity of the space in which its process numbers hold."""
-    parts = [socket.gethostname()]
-    with contextlib.suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-        parts.append(os.readlink("/proc/self/ns/pid"))
-    return {"host": parts[0], "host_id": " ".join(parts)}
-
-
-def _start_time(pid: int) -> float | None:
-    """When a process of this host was started; None if there is none.
-
-    On Linux it is counted in ticks since the host was: the time of day at which that was moves when the clock is set.
-    """
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return None
-        try:
-            return float(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-        except OSError:
-            return float(process.create_time())
-    except (psutil.Error, ValueError):
-        return None

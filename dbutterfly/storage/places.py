@@ -18,6 +18,7 @@ from zarr.abc.store import Store
 from zarr.storage import FsspecStore, MemoryStore, ObjectStore, StorePath, WrapperStore
 
 from ..errors import InputError
+from .local_paths import is_url, local_path, text_of
 from .present_store import PresentStore, expect_present
 from .remote import RemoteStore
 from .retries import reason, retry
@@ -52,8 +53,9 @@ def as_store(place: Any, *, read_only: bool = False, argument: str = "place") ->
     ----------
     place : str, path, or Zarr store
         A URL of object storage (``s3://bucket/path``, ``gs://``, ``az://container/path``, ``https://``) becomes a
-        :class:`RemoteStore`; a local path or ``file://`` URL becomes an absolute path; other URLs that fsspec knows
-        stay what they are, and so do Zarr stores.
+        :class:`RemoteStore`; a local path or ``file://`` URL becomes an absolute path
+        (:func:`dbutterfly.storage.local_paths.local_path`); other URLs that fsspec knows stay what they are, and so do
+        Zarr stores.
     read_only : bool
         Whether the store of a URL refuses writing.
     argument : str
@@ -66,18 +68,16 @@ def as_store(place: Any, *, read_only: bool = False, argument: str = "place") ->
     Raises
     ------
     InputError
-        If a URL is malformed, of no known kind, or cannot be used with the settings in the environment.
+        If a path or URL is malformed, a URL of no known kind, or cannot be used with the settings in the environment.
     """
     if not isinstance(place, (str, os.PathLike)):
         return place
-    given = os.fspath(place)
-    scheme, separator, rest = given.partition("://")
-    if not separator:
-        return os.path.abspath(given)
+    given = text_of(place, argument)
+    if not is_url(given):
+        return local_path(given, argument)
+    scheme, _, rest = given.partition("://")
     if "::" in scheme:
         return given
-    if scheme.lower() in ("file", "local"):
-        return os.path.abspath(rest)
     kind = SCHEMES.get(scheme.lower())
     if kind is None:
         return _check_fsspec(given, scheme, argument)
@@ -158,7 +158,8 @@ def _protocols(store: FsspecStore) -> set[str]:
 def holds_objects(store: Any) -> bool:
     """Whether any object is below the place of a store or URL: what is there must not be deleted for a new array.
 
-    False for ``https://``, and other stores that cannot be listed.
+    False for ``https://``, and other stores that cannot be listed. The empty objects by which consoles show folders do
+    not count.
     """
     if isinstance(store, (str, os.PathLike)):
         files, path = fsspec.url_to_fs(os.fspath(store))
@@ -176,7 +177,8 @@ def holds_objects(store: Any) -> bool:
     import obstore
 
     def list_one() -> bool:
-        return any(len(batch) > 0 for batch in obstore.list(store.store, chunk_size=1))
+        found = (one for batch in obstore.list(store.store, chunk_size=2) for one in batch)
+        return any(one["size"] > 0 or "." in one["path"] for one in found)
 
     return retry(expect_present(list_one), describe=f"list {store}", remote=is_remote(store))
 

@@ -28,17 +28,28 @@ from numpy.typing import NDArray
 
 from ..errors import StoreError, StoreMismatchError
 from .arrays import occupant
+from .codecs import CHECKSUM, FORMAT_3, check_groups_open
 from .guarded_store import guard
 from .lease import Lease
 from .manifest import Manifest, Sides, index_arrays
 from .places import as_store, is_remote, retry_at
 from .present_store import expect_present
+from .replacing import settle
 from .result_arrays import STAMPS, digest_of, read_factor, read_side, read_stamps, read_trace
 from .retries import as_store_error
 from .sealed_manifest import find_manifest, write_manifest
-from .workspace import CHECKSUM, Workspace, ZarrWorkspace
+from .workspace import Workspace, ZarrWorkspace
 
 __all__ = ["RunStore"]
+
+DIMENSIONS = {
+    "rows": ["row"],
+    "cols": ["col"],
+    "stamps": ["row_piece", "col_piece"],
+    "tasks": ["task", "measure"],
+    "residuals": ["row_part", "col_part"],
+}
+"""Names of the dimensions of the arrays that are no factors; those of a factor are its own, as factors differ."""
 
 _log = logging.getLogger("dbutterfly")
 
@@ -81,6 +92,7 @@ class RunStore:
         StoreError
             If something else is there already, which is left as it is, or the place cannot be written.
         """
+        check_groups_open()
         if occupant(store) is not None:
             raise StoreError(
                 f"store={store!r} already holds something that is no dbutterfly run; nothing was changed: choose "
@@ -103,8 +115,10 @@ class RunStore:
         StoreError
             If the place cannot be read, the manifest and its copy are damaged, or a later version wrote the run.
         """
-        place = guard(as_store(store, read_only=mode == "r", argument="store"), read_only=mode == "r")
-        found = find_manifest(place, mode, repr(store))
+        check_groups_open()
+        place = as_store(store, read_only=mode == "r", argument="store")
+        settle(place)
+        found = find_manifest(guard(place, read_only=mode == "r"), mode, repr(store))
         return None if found is None else cls(*found)
 
     def check_same(self, manifest: Manifest, keys: Iterable[str]) -> None:
@@ -203,6 +217,8 @@ class RunStore:
         self.manifest = manifest
 
     def _put(self, name: str, values: NDArray[Any]) -> None:
+        last = name.rpartition("/")[2]
+
         def put() -> None:
             array = zarr.create_array(
                 self.group.store,
@@ -211,9 +227,10 @@ class RunStore:
                 chunks=values.shape,
                 dtype=values.dtype,
                 compressors=CHECKSUM,
+                dimension_names=DIMENSIONS.get(last, [f"{axis}_{last}" for axis in "abcd"]),
+                fill_value=0,
                 overwrite=True,
-                zarr_format=3,
-                config={"write_empty_chunks": True},
+                **FORMAT_3 | {"config": {"order": "C", "write_empty_chunks": True}},
             )
             array[...] = values.copy()  # a store in memory keeps what it is given
 

@@ -15,39 +15,33 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import Crc32cCodec
 
 from ..errors import CheckpointError
 from .array_checksum import ArrayChecksum
 from .chunk_grid import Selection, check_chunk_files, chunks_of, is_whole
-from .codecs import compiled_codecs, own_codecs
+from .codecs import CHECKSUM, FORMAT_3, SIDE_BY_SIDE, compiled_codecs, own_codecs
 from .guarded_store import GuardedStore
 from .memory_workspace import MemoryWorkspace, Workspace
 from .places import is_remote, is_shared
 from .present_store import expect_present, through
 from .retries import AbsentError, as_store_error, is_absence, may_pass, reason, retry
+from .stored_chunks import is_sound
 
-__all__ = ["CHECKSUM", "MemoryWorkspace", "Selection", "Workspace", "ZarrWorkspace"]
+__all__ = ["MemoryWorkspace", "Selection", "Workspace", "ZarrWorkspace"]
 
 _log = logging.getLogger("dbutterfly")
 
 _DAMAGE = (ValueError, TypeError, AttributeError, LookupError, RuntimeError, FileNotFoundError)
-"""What Zarr's two codec pipelines raise for a chunk that is not what was written, and for an array that is gone."""
+"""What Zarr's two codec pipelines raise for a chunk that is not what was written, for an array that is gone, and for
+other reasons, which the stored bytes tell apart."""
 
 CALL_AGAIN = "what was finished is kept, and the same call continues the run once the store is well again"
-
-CHECKSUM = (Crc32cCodec(),)
-"""Codecs of what is not told apart by array: the rows of finished tasks, and all of what older versions wrote."""
 
 ROWS = "done/"
 """Part of the names of the arrays that have the rows of finished tasks: many small chunks, read at once."""
 
 WIDEST_ROW = 64
 """Most fields of the row of a task. Not tuned."""
-
-SIDE_BY_SIDE: Any = {"name": "default", "separator": "."}
-"""Names of chunks: the chunks of an array lie in one directory. With one for each index, as is usual, there are more
-directories than chunks, and making and deleting them takes longer than all else that a small run does on its disk."""
 
 
 class _Damage(Exception):
@@ -125,8 +119,8 @@ class ZarrWorkspace:
                 compressors=self._codecs(name),
                 chunk_key_encoding=SIDE_BY_SIDE,
                 fill_value=np.array(np.nan, dtype)[()],
-                zarr_format=3,
                 overwrite=overwrite,
+                **FORMAT_3,
             )
         except Exception as error:
             if isinstance(error, zarr.errors.ContainsArrayError) or (self._remote and is_absence(error)):
@@ -232,9 +226,16 @@ class ZarrWorkspace:
             except AbsentError as error:
                 raise _Damage("missing") from error
             except _DAMAGE as error:
-                if may_pass(error):
+                if may_pass(error) or self._is_sound(name, selection):
                     raise
                 raise _Damage(reason(error)) from error
+
+    def _is_sound(self, name: str, selection: Selection) -> bool:
+        """Whether all that a range needs is stored as it was written, so that an error is none of decoding."""
+        with contextlib.suppress(*_DAMAGE):
+            array = self._array(name, compiled=False)
+            return all(is_sound(array, at) for at, _ in chunks_of(array, selection))
+        return False
 
     def _array(self, name: str, *, compiled: bool = True) -> zarr.Array[Any]:
         """Array that this run has made, opened once with each of the codec pipelines."""

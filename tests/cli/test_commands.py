@@ -390,9 +390,9 @@ def test_factorize_apply_verify_info(done, run):
         for shape in ((64,), (64, 3)):
             x = np.random.default_rng(0).standard_normal(shape)
             np.save("x.npy", x)
-            done(f"apply run.zarr x.npy y.npy {option}")
+            done(f"apply run.zarr x.npy y.npy --overwrite {option}")
             assert np.linalg.norm(np.load("y.npy") - matrix @ x) < 0.02 * 8 * np.linalg.norm(x)
-    product = done("apply run.zarr z.zarr y.npy --adjoint --json")
+    product = done("apply run.zarr z.zarr y.npy --adjoint --json --overwrite")
     assert (product["shape"], product["dtype"]) == ([64, 64], "complex128")
     assert "by blocks of 64 columns" in done("apply run.zarr z.zarr y.zarr --adjoint --memory 1MiB --workers 2 --quiet")
     np.testing.assert_allclose(zarr.open_array("y.zarr")[:], np.load("y.npy"))
@@ -432,7 +432,7 @@ def test_apply_to_a_zarr_vector_under_exactly_the_name_given(done, tmp_path):
         ("apply run.zarr short.npy y.npy", r"short.npy has shape \(3,\); a 16 x 16 operator takes 16 rows"),
         ("apply run.zarr z.npy no/where/y.npy", "'no/where/y.npy' cannot be written"),
         ("apply lost.zarr z.npy y.npy", "holds no dbutterfly factorization"),
-        ("apply run.zarr z.npy run.zarr", "already holds a Zarr group"),
+        ("apply run.zarr z.npy run.zarr --overwrite", "which is read; nothing was changed"),
         ("apply run.zarr z.npy new.zarr --memory 1KiB", "does not hold a block of one column"),
         ("verify run.zarr short.npy", "1 dimension"),
         ("verify run.zarr other.npy --quiet", "source has shape"),
@@ -600,7 +600,8 @@ def test_orderings_are_identified_and_used(done, run, tmp_path):
     assert values["found"]
     assert values["levels"] == [1, 2, 3, 4]
     assert sorted(np.load("rows.npy")) == list(range(32))
-    lines = done("identify z.npy rows.npy cols.npy --workers 1")
+    refused(run("identify z.npy rows.npy cols.npy"), "already exists; pass --overwrite to replace it")
+    lines = done("identify z.npy rows.npy cols.npy --workers 1 --overwrite")
     assert re.search(r"^cut 2 +residual 0\.0\d+, 0\.0\d+ if the noise were all$", lines, re.MULTILINE)
     assert done("factorize z.npy run.zarr --orderings rows.npy,cols.npy --quiet --tol 0.1")
     assert done("factorize z.npy other.zarr --orderings identify --quiet --tol 0.1")
@@ -614,8 +615,8 @@ def test_orderings_that_are_not_there(run):
     assert code == 3
     assert "NOT found" in out
     assert sorted(np.load("cols.npy")) == list(range(32))
-    refused(run("identify z.npy rows.npy cols.npy --levels two"), "--levels 'two' is no list of integers")
-    refused(run("identify z.npy rows.npy cols.npy --method guess"), "method='guess' is unknown")
+    refused(run("identify z.npy r.npy c.npy --levels two"), "--levels 'two' is no list of integers")
+    refused(run("identify z.npy r.npy c.npy --method guess"), "method='guess' is unknown")
 
 
 # ---------------------------------------------------------------- watching a run

@@ -123,15 +123,33 @@ def test_write_refuses_what_is_no_matrix(tmp_path, matrix):
     assert not files(tmp_path)
 
 
-def test_an_array_that_was_not_written_to_its_end_says_so(tmp_path):
-    def broken(rows, cols):
+def broken():
+    def fail(rows, cols):
         if rows.min() >= 2:
             raise OSError("sensor off")
         return np.ones((rows.size, cols.size))
 
+    return Entries(fail, (4, 4), float)
+
+
+def test_an_array_that_was_not_written_to_its_end_says_so():
+    store = zarr.storage.MemoryStore()
     with pytest.raises(SourceError, match=r"rows 2\.\.3, cols 0\.\.3: OSError: sensor off"):
-        matrices.write(Entries(broken, (4, 4), float), tmp_path / "z.zarr", chunks=(2, 4))
-    assert "dbutterfly_matrix" not in zarr.open_array(tmp_path / "z.zarr", mode="r").attrs
+        matrices.write(broken(), store, chunks=(2, 4))
+    assert "dbutterfly_matrix" not in zarr.open_array(store, mode="r").attrs
+
+
+@pytest.mark.parametrize("kind", ["nothing", "array", "array in memory"])
+def test_a_writing_that_fails_leaves_what_was_there(tmp_path, kind):
+    place = zarr.storage.MemoryStore() if kind == "array in memory" else tmp_path / "z.zarr"
+    if kind != "nothing":
+        matrices.write(matrices.hadamard(4), place)
+    before = files(tmp_path)
+    with pytest.raises(SourceError, match="sensor off"):
+        matrices.write(broken(), place, chunks=(2, 4), overwrite=True)
+    assert files(tmp_path) == before
+    if kind != "nothing":
+        np.testing.assert_array_equal(zarr.open_array(place, mode="r")[:], scipy.linalg.hadamard(4))
 
 
 class TestDefaultChunks:

@@ -73,9 +73,13 @@ def test_an_operator_is_no_factorization(tmp_path):
         dbf.open(tmp_path / "op.zarr")
 
 
-def test_files_are_replaced_whole(tmp_path):
+def test_files_are_replaced_whole_if_asked_to(tmp_path):
     operator().save(tmp_path / "op.npz")
-    operator(ORDERINGS["arrays"]).save(tmp_path / "op.npz")
+    before = (tmp_path / "op.npz").read_bytes()
+    with pytest.raises(InputError, match=r"op\.npz' already exists; pass overwrite=True"):
+        operator(ORDERINGS["arrays"]).save(tmp_path / "op.npz")
+    assert (tmp_path / "op.npz").read_bytes() == before
+    operator(ORDERINGS["arrays"]).save(tmp_path / "op.npz", overwrite=True)
     assert ButterflyOperator.load(str(tmp_path / "op.npz")).orderings.rows is not None
     assert [path.name for path in tmp_path.iterdir()] == ["op.npz"]
     with pytest.raises(InputError, match=r"op.npz' cannot be written"):
@@ -88,10 +92,37 @@ def test_a_file_below_a_file_is_refused(tmp_path):
         operator().save(tmp_path / "file" / "op.npz")
 
 
-def test_groups_are_not_replaced(tmp_path):
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_of_another_kind_are_not_replaced(tmp_path, overwrite):
+    np.save(tmp_path / "matrix.npy", np.eye(3))
+    (tmp_path / "matrix.npy").rename(tmp_path / "op.npz")
+    before = (tmp_path / "op.npz").read_bytes()
+    with pytest.raises(InputError, match=r"holds something that is not an \.npz file"):
+        operator().save(tmp_path / "op.npz", overwrite=overwrite)
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(InputError, match="it is a directory; name a file in it"):
+        operator().save(tmp_path / "folder.npz", overwrite=overwrite)
+    assert (tmp_path / "op.npz").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.npz", "op.npz"]
+
+
+def test_groups_are_replaced_if_asked_to(tmp_path):
     operator().save(tmp_path / "op.zarr")
-    with pytest.raises(StoreError, match="already holds something"):
-        operator().save(tmp_path / "op.zarr")
+    with pytest.raises(StoreError, match=r"already holds a dbutterfly operator.* pass overwrite=True"):
+        operator(ORDERINGS["arrays"]).save(tmp_path / "op.zarr")
+    assert ButterflyOperator.load(tmp_path / "op.zarr").orderings.rows is None
+    operator(ORDERINGS["arrays"]).save(tmp_path / "op.zarr", overwrite=True)
+    assert ButterflyOperator.load(tmp_path / "op.zarr").orderings.rows is not None
+    assert [path.name for path in tmp_path.iterdir()] == ["op.zarr"]
+
+
+def test_factors_in_memory_maps_are_not_written_over(tmp_path):
+    op = operator(dtype="float64")
+    np.save(tmp_path / "factor.npy", op.ks_values[0])
+    (tmp_path / "factor.npy").rename(tmp_path / "factor.npz")
+    mapped = ButterflyOperator([np.load(tmp_path / "factor.npz", mmap_mode="r"), *op.ks_values[1:]])
+    with pytest.raises(InputError, match="which is read"):
+        mapped.save(tmp_path / "factor.npz", overwrite=True)
 
 
 def zipped(path, members, compression=zipfile.ZIP_STORED):

@@ -10,9 +10,10 @@ import typer
 import dbutterfly as dbf
 
 from ...errors import InputError
+from ...storage.destinations import check_apart, place_of
 from ..options import AsJson, ClusterOptions, ClusterText, Memory, NoDecode, Quiet, TlsText, Workers
 from ..printing import print_json, print_lines
-from ..values import absolute_place, load_array, open_cluster, save_array
+from ..values import absolute_place, check_array_file, load_array, open_cluster, save_array
 
 __all__ = ["apply"]
 
@@ -28,18 +29,23 @@ def apply(
     cluster: ClusterText = None,
     cluster_option: ClusterOptions = None,
     tls: TlsText = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a Zarr array that is there.")] = False,
     no_decode: NoDecode = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an array that is there.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Multiply a vector or a matrix by a factorization.
 
     A product that goes to a Zarr array is computed by blocks of columns that fit --memory, on threads or a cluster. A
-    .npy file is computed in memory, and replaced if it is there.
+    .npy file is computed in memory.
     """
     if transpose and adjoint:
         raise InputError("--transpose and --adjoint exclude each other")
+    read = [place for place in (place_of(absolute_place(store)), place_of(absolute_place(x))) if place is not None]
+    if y.rstrip("/").endswith(".zarr"):
+        check_apart(absolute_place(y), read, "product")
+    else:
+        check_array_file(y, read, overwrite=overwrite)
     stored = dbf.ButterflyOperator.load(absolute_place(store))
     operator = stored.T if transpose else stored.H if adjoint else stored
     started = time.perf_counter()
@@ -58,7 +64,7 @@ def apply(
         shape, dtype, how = done.shape, done.dtype, f" by blocks of {done.columns} columns"
     else:
         product = _product_in_memory(operator, x, decode=not no_decode)
-        save_array(y, product)
+        save_array(y, product, read, overwrite=overwrite)
         shape, dtype, how = product.shape, product.dtype, ""
     seconds = time.perf_counter() - started
     if as_json:

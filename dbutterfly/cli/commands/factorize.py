@@ -10,8 +10,12 @@ import typer
 
 import dbutterfly as dbf
 
+from ...factorization.results.report.page import check_report
 from ...identification.identify import is_unknown
+from ...sources.base import MatrixSource
 from ...sources.dispatch import as_source
+from ...sources.places_read import places_read
+from ...storage.destinations import place_of
 from ..exit_codes import check_tolerance
 from ..messages import show_log, show_plan
 from ..options import (
@@ -74,7 +78,8 @@ def factorize(
 
     A run that was cut off is continued by the same command. The plan goes to stderr.
     """
-    matrix = as_source(absolute_place(source), decode=not no_decode)
+    matrix, place = as_source(absolute_place(source), decode=not no_decode), absolute_place(store)
+    _check_report(report, matrix, place)
     job = parse_job(matrix, chain, tree, rank, tol if chain is None and rank is None else None, passes, orderings)
     with show_log(quiet, log_json), open_cluster(cluster, cluster_option, tls, workers) as where:
         resources: dict[str, Any] = {"cluster": where, "memory": memory}
@@ -84,7 +89,7 @@ def factorize(
             if not quiet and not log_json:
                 print(job["orderings"], file=sys.stderr)
         on_device: dict[str, Any] = {"backend": backend, "device_memory": device_memory}
-        planned = dbf.plan(matrix, **job, **resources, **on_device, store=store)
+        planned = dbf.plan(matrix, **job, **resources, **on_device, store=place)
         # Free memory may change until the run; the plan that was shown must not.
         resources["memory"] = planned.budget.memory
         on_device["device_memory"] = planned.budget.device_memory
@@ -97,7 +102,7 @@ def factorize(
                 **job,
                 **resources,
                 **on_device,
-                store=absolute_place(store),
+                store=place,
                 missing=missing,
                 sweeps=sweeps,
                 resume=not no_resume,
@@ -118,3 +123,10 @@ def factorize(
         print_lines(factorization_lines(found))
         print_lines([] if verified is None else [("verified", f"error {verified}")])
     check_tolerance(verified, tol, log_json)
+
+
+def _check_report(report: str | None, matrix: MatrixSource, place: str) -> None:
+    """Refuse a place where no report can be, before the run: a report may lie in the store, but not be in its place."""
+    kept = place_of(place, is_whole=False)
+    if report is not None:
+        check_report(report, [*places_read(matrix), *([] if kept is None else [kept])])

@@ -16,7 +16,7 @@ __all__ = ["report"]
 
 def report(
     store: Store,
-    file: Annotated[str, typer.Argument(help="The HTML file to write; it is replaced if it is there.")],
+    file: Annotated[str, typer.Argument(help="The HTML file to write; a report that is there is replaced.")],
 ) -> None:
     """Save a page that shows a run: plan, certificate, timeline of the workers, map of the residuals.
 

@@ -47,7 +47,7 @@ def verify(
 
     It is relative to the matrix, in the Frobenius norm, exact or estimated from some rows.
     """
-    found = dbf.open(store)
+    found = dbf.open(absolute_place(store))
     with open_cluster(cluster, cluster_option, tls, workers) as where:
         verified = dbf.verify(
             found,

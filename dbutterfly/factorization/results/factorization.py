@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from ...errors import StoreError
 from ...operator.butterfly import ButterflyOperator
+from ...sources.places_read import places_read
 from ...storage.manifest import OPERATOR
 from ...storage.run_store import RunStore
+from ...storage.saving import save_factors
 from ...structure.chain import Chain
 from ...structure.orderings import Orderings
 from ...structure.tree import Tree, split_tree
@@ -83,23 +85,35 @@ class Factorization:
         """The factors as a linear operator that approximates the matrix as it was given."""
         return ButterflyOperator(self.ks_values, self.orderings)
 
-    def save(self, store: Any) -> None:
-        """Write the factorization to an empty place, to be read by :func:`dbutterfly.open`.
+    def save(self, store: Any, *, overwrite: bool = False) -> None:
+        """Write the factorization, to be read by :func:`dbutterfly.open`.
 
         Parameters
         ----------
         store : str, path, or Zarr store
             Where; anything that ``zarr.open_group`` takes.
+        overwrite : bool
+            Whether to replace a stored factorization, operator or run that is there. It stays until the new one is
+            complete. Nothing else is replaced, and nothing in object storage.
 
         Raises
         ------
         StoreError
-            If the place is not empty or cannot be written.
+            If something is there that may not be replaced, or the place cannot be written.
         """
         manifest = describe_factors(self.chain, self.tree, self.orderings, self.dtype.name)
         trace = None if self.trace is None else self.trace.to_arrays()
-        final = {"certificate": self.certificate.to_json(), "record": self.record}
-        RunStore.create(store, manifest).put_factors(self.ks_values, self.orderings.sides, trace, **final)
+        save_factors(
+            store,
+            manifest,
+            self.ks_values,
+            self.orderings.sides,
+            sources=places_read(self.ks_values),
+            overwrite=overwrite,
+            trace=trace,
+            certificate=self.certificate.to_json(),
+            record=self.record,
+        )
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write a page that shows plan, certificate, stages, the work of every worker, and where the error lies.
@@ -107,7 +121,8 @@ class Factorization:
         Parameters
         ----------
         path : str or path
-            Place of the HTML file, which is replaced if it is there. It needs nothing else, neither files nor network.
+            Place of the HTML file. It needs nothing else, neither files nor network. Another report that is there is
+            replaced, and nothing else.
 
         Raises
         ------

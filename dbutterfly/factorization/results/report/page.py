@@ -6,7 +6,7 @@ import functools
 import math
 import os
 import textwrap
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 import jinja2
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ....errors import InputError
 from ....planning.sizes import format_bytes
-from ....storage.files import write_whole
+from ....storage.destinations import Place
+from ....storage.files import FileKind, check_file, write_whole
 from ....structure.chain import Chain
 from ....structure.orderings import Orderings
 from ....structure.tree import Tree, tree_leaves
@@ -24,9 +25,11 @@ from ..trace import Trace
 from .colours import STAGES, on_scale
 from .timeline import timeline
 
-__all__ = ["page", "write_page"]
+__all__ = ["check_report", "page", "write_page"]
 
 ENGINES = {"ThreadEngine": "threads of one process", "DaskEngine": "the workers of a Dask cluster"}
+
+REPORT = FileKind("a report", lambda head: b"<title>dbutterfly: " in head, is_precious=False)
 
 LONGEST_NAME = 160
 """Letters of the name of a matrix: a known one may tell its whole chain."""
@@ -99,6 +102,29 @@ def page(subject: Subject) -> str:
     return _template().render(facts)
 
 
+def check_report(path: str | os.PathLike[str], sources: Iterable[Place] = ()) -> str:
+    """Refuse a place where no report can be, as where something else is; nothing is written.
+
+    Parameters
+    ----------
+    path : str or path
+        Where it will be.
+    sources : iterable of Place
+        What is read.
+
+    Returns
+    -------
+    str
+        Absolute path.
+
+    Raises
+    ------
+    InputError
+        If it cannot be there.
+    """
+    return check_file(path, REPORT, argument="report", sources=sources)
+
+
 def write_page(path: str | os.PathLike[str], text: str) -> None:
     """Write a page whole or not at all.
 
@@ -107,8 +133,9 @@ def write_page(path: str | os.PathLike[str], text: str) -> None:
     InputError
         If it cannot be written.
     """
+    place = check_report(path)
     try:
-        write_whole(Path(path), lambda file: file.write(text.encode()))
+        write_whole(place, lambda file: file.write(text.encode()))
     except OSError as error:
         raise InputError(
             f"report {os.fspath(path)!r} cannot be written: {error}; name a file in a directory"

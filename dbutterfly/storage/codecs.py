@@ -90,8 +90,7 @@ def check_groups_open() -> None:
 def _can_open_groups() -> bool:
     store = MemoryStore()
     try:
-        zarr.create_group(store, zarr_format=3)
-        zarr.open_group(store, mode="r", zarr_format=3)
+        zarr.create_group(store, path="outer/inner", zarr_format=3)
+        return "inner" in zarr.open_group(store, path="outer", mode="r", zarr_format=3)
     except Exception:
         return False
-    return True

@@ -651,3 +651,55 @@ def test_people_read_a_line_for_each_stage(run, done):
     _, _, err = run("factorize z.zarr run.zarr")
     assert re.search(r"^tiles: \d+ tasks in [\d.]+ s, .* read, [\d.]+ GB/s$", err, re.MULTILINE)
     assert re.search(r"^right: \d+ tasks in [\d.]+ s$", err, re.MULTILINE)
+
+
+# ---------------------------------------------------------------- what is read and what is written
+
+
+def test_what_is_read_is_never_written_over(done, run, tmp_path):
+    done("generate orthogonal z.zarr --n 16 --quiet")
+    done("factorize z.zarr run --quiet")
+    np.save("x.npy", np.eye(16))
+    dbf.open("run").operator.save("op.npz")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for line in (
+        "apply run z.zarr z.zarr --overwrite",
+        "apply run x.npy x.npy --overwrite",
+        "apply op.npz x.npy op.npz --overwrite",
+        "apply run x.npy run/zarr.json --overwrite",
+        "apply run z.zarr ./run/../z.zarr/y.npy",
+        "factorize z.zarr z.zarr/run",
+        "factorize z.zarr new --report z.zarr/report.html",
+        "factorize x.npy new --report x.npy",
+        "factorize x.npy new --report new",
+        "identify x.npy x.npy cols.npy --overwrite",
+        "identify x.npy both.npy ./both.npy",
+    ):
+        refused(run(line), r"which is read; nothing was changed")
+    for line, message in (
+        ("generate dft run --n 8 --overwrite", "which is never replaced by an array"),
+        ("apply run x.npy op.npz --overwrite", r"holds something that is not a \.npy file"),
+        ("factorize x.npy new --report op.npz", "holds something that is not a report"),
+    ):
+        refused(run(line), message)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_messages_name_the_options_of_the_program(done, run):
+    done("generate dft z.zarr --n 4 --quiet")
+    refused(run("generate dft z.zarr --n 8 --quiet"), "pass --overwrite to replace it")
+    done("factorize z.zarr run --quiet")
+    np.save("x.npy", np.ones(4))
+    done("apply run x.npy y.npy")
+    refused(run("apply run x.npy y.npy"), "pass --overwrite to replace it")
+    done("apply run x.npy y.npy --overwrite")
+
+
+def test_places_are_read_as_the_library_reads_them(done, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    done("generate dft ~/z.zarr --n 4 --quiet")
+    done(f"factorize ~/z.zarr file://{tmp_path}/my%20run --quiet")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "my run"]
+    assert dbf.open(tmp_path / "my run").shape == (4, 4)
+    refused(run("factorize ~/z.zarr s3:/bucket/run"), "write s3://bucket/run")

@@ -390,3 +390,26 @@ def test_a_full_disk_is_said_and_freed_space_is_used(small_disk, engine, tmp_pat
     assert fact.record["stages"]["left"]["tasks"] > 0
     assert_same(fact, dbf.factorize(matrix, tree=tree))
     assert_same(dbf.open(small_disk / "run"), fact)
+
+
+def test_a_run_is_neither_in_its_matrix_nor_around_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    z = np.asarray(dbf.matrices.orthogonal_butterfly(16, seed=0))
+    zarr.create_array("data/z.zarr", data=z, chunks=(4, 4))
+    fact = dbf.factorize(z, store="run")
+    before = sorted(path for path in tmp_path.rglob("*"))
+    for source, store in [
+        ("data/z.zarr", "data/z.zarr"),
+        ("data/z.zarr", "data/z.zarr/run"),
+        ("data/z.zarr", "data"),
+        (zarr.open_array("data/z.zarr"), zarr.storage.LocalStore("data/z.zarr/c")),
+        ("run/trace/residuals", "run"),
+        (np.eye(16), "data/z.zarr/run"),
+    ]:
+        for resume in (True, False):
+            with pytest.raises(
+                dbf.errors.InputError, match=r"store=.* nothing was changed: name a place apart from it"
+            ):
+                dbf.factorize(source, store=store, resume=resume)
+    assert sorted(path for path in tmp_path.rglob("*")) == before
+    assert dbf.open("run").certificate.error_bound == fact.certificate.error_bound

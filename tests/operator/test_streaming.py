@@ -125,3 +125,46 @@ def test_memory_beyond_the_idle_size_is_bounded(tmp_path):
     done = stream_product(op, source, tmp_path / "y.zarr", memory="96 MiB", workers=1)
     assert done.columns * 2048 * 8 > 2**23
     assert resident_memory.peak() - before < 96 * 2**20
+
+
+def test_a_product_over_its_input_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    op, x = operator(shape=(40, 40)), matrix()
+    zarr.create_group("g.zarr").create_array("x", data=x, chunks=(40, 100))
+    np.save("x.npy", x)
+    for source, place in [
+        ("g.zarr/x", "g.zarr/x"),
+        (zarr.open_array("g.zarr/x"), tmp_path / "g.zarr" / "x"),
+        (da.from_zarr("g.zarr/x") + 1, "g.zarr/x/product"),
+        (zarr.open_group("g.zarr")["x"], "g.zarr"),
+        (zarr.open_array("g.zarr/x"), zarr.storage.LocalStore("g.zarr/x")),
+        ("x.npy", "x.npy"),
+        (np.load("x.npy", mmap_mode="r")[:, ::2], "x.npy"),
+    ]:
+        with pytest.raises(InputError, match=r"destination=.* which is read; nothing was changed"):
+            stream_product(op, source, place, overwrite=True)
+    np.testing.assert_array_equal(zarr.open_array("g.zarr/x")[:], x)
+    np.testing.assert_array_equal(np.load("x.npy"), x)
+    stream_product(op, "g.zarr/x", "g.zarr/y")
+    np.testing.assert_allclose(zarr.open_array("g.zarr/y")[:], op @ x)
+
+
+def test_a_product_over_its_input_in_memory_is_refused():
+    op, x, store = operator(shape=(40, 40)), matrix(), zarr.storage.MemoryStore()
+    zarr.create_array(store, data=x, chunks=(40, 100))
+    with pytest.raises(InputError, match="which is read"):
+        stream_product(op, zarr.open_array(store), store, overwrite=True)
+    np.testing.assert_array_equal(zarr.open_array(store)[:], x)
+
+
+def test_a_product_that_fails_leaves_what_was_there(tmp_path):
+    def broken(rows, cols):
+        raise RuntimeError("no such column")
+
+    stream_product(operator(), matrix(), tmp_path / "y.zarr")
+    before = zarr.open_array(tmp_path / "y.zarr")[:]
+    for place in ("y.zarr", "new.zarr"):
+        with pytest.raises((TaskError, InputError), match="no such column"):
+            stream_product(operator(), dbf.entries(broken, (40, 9), "f8"), tmp_path / place, overwrite=True)
+    np.testing.assert_array_equal(zarr.open_array(tmp_path / "y.zarr")[:], before)
+    assert [path.name for path in tmp_path.iterdir()] == ["y.zarr"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import zarr
 
+import dbutterfly as dbf
 from dbutterfly.errors import CheckpointError, StoreError, StoreMismatchError
 from dbutterfly.storage.arrays import occupant
 from dbutterfly.storage.manifest import FORMAT, Manifest
@@ -341,3 +342,37 @@ def test_what_a_killed_process_left_of_its_first_file_is_no_obstacle(tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "precious.txt").write_text("keep me")
     assert occupant(tmp_path / "other") == "other files"
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "desktop.ini", ".nfs000123", "._run", ".directory"])
+def test_what_systems_leave_in_an_empty_directory_is_nothing(tmp_path, name):
+    fact = dbf.factorize(np.eye(8))
+    for place, write in (("run", lambda p: dbf.factorize(np.eye(8), store=p)), ("saved", fact.save)):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / name).write_bytes(b"\0\1")
+        write(tmp_path / place)
+        assert dbf.open(tmp_path / place).shape == (8, 8)
+    dbf.matrices.write(np.eye(4), tmp_path / "saved2")
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "draft.tex").write_text("x")
+    with pytest.raises(StoreError, match="already holds something that is no dbutterfly run"):
+        fact.save(tmp_path / "kept", overwrite=True)
+
+
+def test_xarray_opens_what_is_stored(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    z = np.asarray(dbf.matrices.orthogonal_butterfly(16, seed=0))
+    orderings = (np.arange(16)[::-1], None)
+    fact = dbf.factorize(z[::-1], orderings=orderings, store=tmp_path / "run")
+    zarr.create_group(tmp_path / "data")
+    dbf.matrices.write(z, tmp_path / "data" / "z")
+    dbf.stream_product(fact.operator, z[:, :5], tmp_path / "data" / "y")
+    with xarray.open_zarr(tmp_path / "run", group="factors", consolidated=False) as factors:
+        for index, values in enumerate(fact.ks_values):
+            np.testing.assert_array_equal(factors[str(index)].values, values)
+    with xarray.open_zarr(tmp_path / "data", consolidated=False) as data:
+        np.testing.assert_array_equal(data["z"].values, z)
+        np.testing.assert_allclose(data["y"].values, fact.operator @ z[:, :5])
+    for group, names in (("orderings", {"rows"}), ("trace", {"tasks", "residuals"})):
+        with xarray.open_zarr(tmp_path / "run", group=group, consolidated=False) as found:
+            assert set(found.data_vars) | set(found.coords) == names

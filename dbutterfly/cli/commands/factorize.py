@@ -15,7 +15,8 @@ from ...identification.identify import is_unknown
 from ...sources.base import MatrixSource
 from ...sources.dispatch import as_source
 from ...sources.places_read import places_read
-from ...storage.destinations import place_of
+from ...storage.codecs import check_groups_open
+from ...storage.destinations import check_apart, place_of
 from ..exit_codes import check_tolerance
 from ..messages import show_log, show_plan
 from ..options import (
@@ -79,7 +80,7 @@ def factorize(
     A run that was cut off is continued by the same command. The plan goes to stderr.
     """
     matrix, place = as_source(absolute_place(source), decode=not no_decode), absolute_place(store)
-    _check_report(report, matrix, place)
+    _check_places(matrix, place, report)
     job = parse_job(matrix, chain, tree, rank, tol if chain is None and rank is None else None, passes, orderings)
     with show_log(quiet, log_json), open_cluster(cluster, cluster_option, tls, workers) as where:
         resources: dict[str, Any] = {"cluster": where, "memory": memory}
@@ -125,8 +126,14 @@ def factorize(
     check_tolerance(verified, tol, log_json)
 
 
-def _check_report(report: str | None, matrix: MatrixSource, place: str) -> None:
-    """Refuse a place where no report can be, before the run: a report may lie in the store, but not be in its place."""
-    kept = place_of(place, is_whole=False)
+def _check_places(matrix: MatrixSource, store: str, report: str | None) -> None:
+    """Refuse places that cannot be written, before anything is read.
+
+    A report may lie in the store, as it may in any directory, but not be in its place.
+    """
+    check_groups_open()
+    read = places_read(matrix)
+    check_apart(store, read)
+    kept = place_of(store, is_whole=False)
     if report is not None:
-        check_report(report, [*places_read(matrix), *([] if kept is None else [kept])])
+        check_report(report, [*read, *([] if kept is None else [kept])])

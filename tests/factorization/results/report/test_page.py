@@ -1,6 +1,7 @@
 """The page of a run: what it says, that it needs nothing else, and how a browser shows it."""
 
 import dataclasses
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -162,3 +163,20 @@ def test_a_browser_shows_it_without_a_network(fact, browser, tmp_path, width):
         drawn = shown.locator("#residuals svg").bounding_box()
         assert drawn["width"] == pytest.approx(drawn["height"], rel=0.01)
         assert drawn["width"] > 200
+
+
+def test_it_replaces_reports_and_nothing_else(fact, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.html").touch()
+    fact.report("empty.html")
+    np.save("z.npy", np.eye(3))
+    (tmp_path / "notes.html").write_text("<title>notes</title>")
+    (tmp_path / "folder").mkdir()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    for place in ("z.npy", "notes.html", "folder", ".", "/dev/null", "s3://bucket/run.html"):
+        with pytest.raises(InputError, match="report="):
+            fact.report(place)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+    os.symlink("empty.html", "link.html")
+    fact.report("link.html")
+    assert os.path.islink("link.html")

@@ -12,6 +12,7 @@ import zarr.storage
 from numpy.typing import NDArray
 
 from ..errors import InputError, SourceError
+from ..storage.arrays import check_written
 from ..structure.plain_arrays import as_plain_array
 from .arrays import ArraySource, DaskSource
 from .base import MatrixSource
@@ -77,6 +78,7 @@ def _wrap(source: Any) -> MatrixSource:
         source = zarr.Array(source)
     if isinstance(source, zarr.Array):
         _check_matrix(source.shape, f"Zarr array {source.store_path}")
+        check_written(source)
         return ZarrSource(source)
     if isinstance(source, zarr.Group):
         names = list_arrays(source)
@@ -124,4 +126,7 @@ def _from_path(path: str) -> MatrixSource:
     """Open a ``.npy`` file or a Zarr array."""
     found = open_path(path)
     _check_matrix(found.shape, f"source={path!r}")
-    return ArraySource(found) if isinstance(found, np.ndarray) else ZarrSource(found)
+    if isinstance(found, np.ndarray):
+        return ArraySource(found)
+    check_written(found)
+    return ZarrSource(found)

@@ -8,12 +8,12 @@ that are handed to tasks which open them.
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import sys
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,8 @@ from ..storage.local_paths import is_url
 
 __all__ = ["places_read"]
 
-MOST_OBJECTS = 200_000
-"""Objects that are looked at. Not tuned: a second of work, and more than graphs of usual size are made of."""
+MOST_OBJECTS = 100_000
+"""Objects that are looked at, the outer ones first. Not tuned: about a second of work."""
 
 MACHINERY = {"asyncio", "concurrent", "distributed", "logging", "multiprocessing", "threading", "tornado", "weakref"}
 """Packages whose objects hold no matrix."""
@@ -83,7 +83,7 @@ def _walk(objects: Iterable[Any]) -> Iterator[Any]:
             seen.add(key)
             kept.append(thing)
             yield thing
-            following.extend(_parts(thing))
+            following.extend(part for part in _parts(thing) if part is not None and not isinstance(part, PLAIN))
         level = following
 
 
@@ -97,7 +97,7 @@ def _parts(thing: Any) -> Iterable[Any]:
         return _of_mapping(thing)
     if isinstance(thing, (list, tuple, set, frozenset)):
         return [*thing, *_attributes(thing)]
-    if isinstance(thing, partial):
+    if isinstance(thing, functools.partial):
         return [thing.func, thing.args, thing.keywords]
     if isinstance(thing, types.MethodType):
         return [thing.__self__, thing.__func__]
@@ -149,14 +149,25 @@ def _attributes(thing: Any) -> Iterator[Any]:
     held = getattr(thing, "__dict__", None)
     if isinstance(held, dict):
         yield from held.values()
-    for kind in type(thing).__mro__:
-        if not _is_installed(kind.__module__):
-            yield vars(kind).get("__call__")
-        slots = vars(kind).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            member = vars(kind).get(name)
-            if isinstance(member, types.MemberDescriptorType):
-                yield getattr(thing, name, None)
+    kind: Any = type(thing)
+    call, slots = _class_parts(kind)
+    yield call
+    for name in slots:
+        yield getattr(thing, name, None)
+
+
+@functools.cache
+def _class_parts(kind: Any) -> tuple[Any, tuple[str, ...]]:
+    """What a class of the user's own does when its objects are called, and the names of the slots of a class."""
+    slots: list[str] = []
+    call = None
+    for base in kind.__mro__:
+        if call is None and not _is_installed(base.__module__):
+            call = vars(base).get("__call__")
+        given = vars(base).get("__slots__", ())
+        names = (given,) if isinstance(given, str) else given
+        slots += [name for name in names if isinstance(vars(base).get(name), types.MemberDescriptorType)]
+    return call, tuple(slots)
 
 
 def _place(thing: Any) -> Place | None:

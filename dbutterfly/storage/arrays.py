@@ -13,7 +13,7 @@ import numpy as np
 import zarr
 from numpy.typing import DTypeLike, NDArray
 
-from ..errors import StoreError
+from ..errors import SourceError, StoreError
 from .codecs import FORMAT_3
 from .destinations import Place, check_apart, check_unread_below
 from .guarded_store import guard
@@ -22,11 +22,15 @@ from .replacing import new_place, settle
 from .retries import as_store_error, retry
 from .trails import directory_of
 
-__all__ = ["KEY", "new_array", "occupant", "open_array", "read_array", "write_range"]
+__all__ = ["KEY", "check_written", "new_array", "occupant", "open_array", "read_array", "write_range"]
 
 
 UNFINISHED = ".partial"
 """End of the names under which Zarr writes files: of a process that was killed at that moment, they stay behind."""
+
+UNWRITTEN = "dbutterfly_unwritten"
+"""Attribute of an array that is being written. Where no rename can put an array in place, as in object storage, it is
+what tells half of one."""
 
 NO_FILES = (".DS_Store", "._", ".nfs", ".directory", "Thumbs.db", "desktop.ini", "lost+found")
 """Beginnings of the names of what systems leave in directories that are empty for their users."""
@@ -93,9 +97,26 @@ def new_array(
                 compressors=compressors,
                 dimension_names=(f"rows_{shape[0]}", f"cols_{shape[1]}"),
                 fill_value=0,
+                attributes={UNWRITTEN: True},
                 **FORMAT_3,
             )
         yield array
+        with as_store_error(f"cannot write {array.store_path}"):
+            retry(lambda: array.attrs.pop(UNWRITTEN, None), describe=f"end {store}", remote=is_remote(array))
+
+
+def check_written(array: zarr.Array[Any]) -> None:
+    """Refuse an array that was not written to its end: what is missing in it would read as zeros.
+
+    Raises
+    ------
+    SourceError
+        If it is one of :func:`new_array`, and says so.
+    """
+    if array.attrs.get(UNWRITTEN):
+        raise SourceError(
+            f"Zarr array {array.store_path} was not written to its end, or is still being written; write it anew"
+        )
 
 
 def _check_replaceable(store: Any, overwrite: bool) -> str | None:
@@ -177,6 +198,7 @@ def read_array(store: Any) -> NDArray[Any]:
         If there is none or it cannot be read.
     """
     found = open_array(store)
+    check_written(found)
     with as_store_error(f"store={store!r} holds no readable Zarr array"):
         return retry_at(found.store, "read", lambda: np.asarray(found[...]))
 

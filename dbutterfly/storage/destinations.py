@@ -63,9 +63,12 @@ def place_of(store: Any, *, is_whole: bool = True) -> Place | None:
         found = store if _is_opened(store) else as_store(store, read_only=True)
     except InputError:  # it is refused where it is used
         return None
-    trail = trail_of(found)
-    name = repr(os.fspath(store)) if isinstance(store, (str, os.PathLike)) else str(getattr(store, "store_path", store))
-    return Place(name, trail, is_whole and not isinstance(found, zarr.Group), directory_of(found)) if trail else None
+    trail, path = trail_of(found), directory_of(found)
+    if not trail:
+        return None
+    name = os.fspath(store) if isinstance(store, (str, os.PathLike)) else path
+    shown = str(getattr(store, "store_path", store)) if name is None else repr(name)
+    return Place(shown, trail, is_whole and not isinstance(found, zarr.Group), path)
 
 
 def file_place(path: str | os.PathLike[str]) -> Place:

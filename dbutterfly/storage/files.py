@@ -41,6 +41,7 @@ def check_file(
     argument: str = "place",
     sources: Iterable[Place] = (),
     overwrite: bool = False,
+    made_later: str | None = None,
 ) -> str:
     """Refuse a place where a file must not be written. Nothing is changed.
 
@@ -56,6 +57,8 @@ def check_file(
         What is read.
     overwrite : bool
         Whether a file of the same kind may be replaced.
+    made_later : str, optional
+        Absolute path of a directory that will be there when the file is written.
 
     Returns
     -------
@@ -68,9 +71,11 @@ def check_file(
         If it must not be written there.
     """
     path = os.path.realpath(local_path(place, argument))
-    shown = f"{argument}={os.fspath(place)!r}"
+    shown = f"{argument} {os.fspath(place)!r}"
     check_apart(file_place(path), sources, argument)
     if not os.path.lexists(path):
+        if os.path.dirname(path) != made_later:
+            _check_directory(os.path.dirname(path), shown)
         return path
     if os.path.isdir(path):
         raise InputError(f"{shown} cannot be written: it is a directory; name a file in it")
@@ -86,6 +91,13 @@ def check_file(
     if head and kind.is_precious and not overwrite:
         raise InputError(f"{shown} already exists; pass overwrite=True to replace it")
     return path
+
+
+def _check_directory(directory: str, shown: str) -> None:
+    try:
+        os.listdir(directory)
+    except OSError as error:
+        raise InputError(f"{shown} cannot be written: {error}; name a file in a directory that is there") from error
 
 
 def write_whole(path: str | os.PathLike[str], write: Callable[[BinaryIO], Any]) -> None:

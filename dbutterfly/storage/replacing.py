@@ -143,6 +143,8 @@ def _can_be_renamed_to(path: str) -> bool:
 
 def _take_place(beside: str, path: str) -> None:
     """Rename a complete directory to the place of another one, which is beside it afterwards, or gone."""
+    with contextlib.suppress(OSError):
+        shutil.copymode(path, beside)
     if _exchange(beside, path):
         return
     complete, replaced = (f"{beside.removesuffix(UNFINISHED)}{end}" for end in (COMPLETE, REPLACED))

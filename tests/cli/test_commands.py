@@ -680,9 +680,11 @@ def test_what_is_read_is_never_written_over(done, run, tmp_path):
         ("generate dft run --n 8 --overwrite", "which is never replaced by an array"),
         ("apply run x.npy op.npz --overwrite", r"holds something that is not a \.npy file"),
         ("factorize x.npy new --report op.npz", "holds something that is not a report"),
+        ("factorize x.npy new --report no/where.html", "'no/where.html' cannot be written"),
     ):
         refused(run(line), message)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    done("factorize x.npy new --quiet --report new/report.html")
 
 
 def test_messages_name_the_options_of_the_program(done, run):

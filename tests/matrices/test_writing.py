@@ -6,6 +6,7 @@ import scipy.linalg
 import zarr
 import zarr.storage
 
+import dbutterfly as dbf
 from dbutterfly import matrices
 from dbutterfly.errors import InputError, SourceError, StoreError
 from dbutterfly.sources.entries import Entries
@@ -137,6 +138,12 @@ def test_an_array_that_was_not_written_to_its_end_says_so():
     with pytest.raises(SourceError, match=r"rows 2\.\.3, cols 0\.\.3: OSError: sensor off"):
         matrices.write(broken(), store, chunks=(2, 4))
     assert "dbutterfly_matrix" not in zarr.open_array(store, mode="r").attrs
+    for source in (store, zarr.open_array(store, mode="r")):
+        with pytest.raises(SourceError, match="was not written to its end"):
+            dbf.factorize(source)
+    matrices.write(matrices.dft(4), store, overwrite=True)
+    assert list(zarr.open_array(store, mode="r").attrs) == ["dbutterfly_matrix"]
+    assert dbf.factorize(store).shape == (4, 4)
 
 
 @pytest.mark.parametrize("kind", ["nothing", "array", "array in memory"])

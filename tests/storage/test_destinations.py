@@ -65,7 +65,7 @@ SPELLINGS: dict[str, Any] = {
 def test_a_source_is_known_in_every_spelling(spell: Any) -> None:
     source = place_of(zarr.open_array("data/z.zarr", mode="r"))
     assert source is not None
-    with pytest.raises(InputError, match=r"place=.* is .*data/z\.zarr, which is read; nothing was changed"):
+    with pytest.raises(InputError, match=r"place=.* is '.*data/z\.zarr', which is read; nothing was changed"):
         check_apart(spell("z.zarr"), [source], "place")
 
 

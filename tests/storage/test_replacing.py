@@ -22,8 +22,9 @@ def version(what: str, place: Any) -> int:
     return next(seed for seed in (0, 1, 2) if np.allclose(found, matrix(seed), atol=1e-9))
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("what", ["array", "factorization"])
+@pytest.mark.parametrize(
+    ("what", "moment"), [*(("array", moment) for moment in MOMENTS), ("factorization", MOMENTS[0])]
+)
 def test_a_kill_leaves_the_old_or_the_new(tmp_path: Path, what: str, moment: str) -> None:
     place = tmp_path / "place"
     write(what, place, 0, overwrite=False)
@@ -45,13 +46,6 @@ def test_a_kill_while_it_is_written_leaves_the_old(tmp_path: Path, what: str) ->
     write(what, place, 2, overwrite=True)
     assert version(what, place) == 2
     assert os.listdir(tmp_path) == [place.name]
-
-
-def test_a_kill_before_anything_was_there_leaves_nothing(tmp_path: Path) -> None:
-    die_while_replacing("product", tmp_path / "y.zarr", MOMENTS[0])
-    assert not (tmp_path / "y.zarr").exists()
-    write("product", tmp_path / "y.zarr", 2, overwrite=False)
-    assert os.listdir(tmp_path) == ["y.zarr"]
 
 
 def no_exchange(*_: Any) -> bool:

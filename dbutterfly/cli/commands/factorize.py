@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Annotated, Any
@@ -136,4 +137,4 @@ def _check_places(matrix: MatrixSource, store: str, report: str | None) -> None:
     check_apart(store, read)
     kept = place_of(store, is_whole=False)
     if report is not None:
-        check_report(report, [*read, *([] if kept is None else [kept])])
+        check_report(report, [*read, *([] if kept is None else [kept])], made_later=os.path.realpath(store))

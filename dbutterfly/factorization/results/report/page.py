@@ -102,7 +102,7 @@ def page(subject: Subject) -> str:
     return _template().render(facts)
 
 
-def check_report(path: str | os.PathLike[str], sources: Iterable[Place] = ()) -> str:
+def check_report(path: str | os.PathLike[str], sources: Iterable[Place] = (), *, made_later: str | None = None) -> str:
     """Refuse a place where no report can be, as where something else is; nothing is written.
 
     Parameters
@@ -111,6 +111,8 @@ def check_report(path: str | os.PathLike[str], sources: Iterable[Place] = ()) ->
         Where it will be.
     sources : iterable of Place
         What is read.
+    made_later : str, optional
+        Absolute path of a directory that will be there when it is written.
 
     Returns
     -------
@@ -122,7 +124,7 @@ def check_report(path: str | os.PathLike[str], sources: Iterable[Place] = ()) ->
     InputError
         If it cannot be there.
     """
-    return check_file(path, REPORT, argument="report", sources=sources)
+    return check_file(path, REPORT, argument="report", sources=sources, made_later=made_later)
 
 
 def write_page(path: str | os.PathLike[str], text: str) -> None:

@@ -19,7 +19,7 @@ STORES = {
 }
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture
 def store(request):
     found = STORES[request.param]()
     yield found
@@ -27,6 +27,7 @@ def store(request):
         found.fs.sync_fs.store.clear()
 
 
+@pytest.mark.parametrize("store", STORES, indirect=True)
 def test_source_in_memory_is_sent_tile_by_tile(store, client):
     packed = {"scale_factor": 0.5, "add_offset": 1.0}
     array = zarr.create_array(store, data=2 * (Z - 1), chunks=(4, 4), attributes=packed)
@@ -40,12 +41,14 @@ def test_missing_entry_of_a_source_in_memory_is_named(client):
         dbf.factorize(array, client=client)
 
 
+@pytest.mark.parametrize("store", ["fsspec", "obstore"], indirect=True)
 def test_run_in_memory_gets_its_results_sent(store, client):
     first = dbf.factorize(Z, store=store, client=client)
     np.testing.assert_allclose(first.operator.to_dense(), Z, atol=1e-13)
     np.testing.assert_array_equal(dbf.open(store).operator.to_dense(), first.operator.to_dense())
 
 
+@pytest.mark.parametrize("store", ["logged"], indirect=True)
 def test_product_in_memory_gets_its_blocks_sent(store, client):
     dbf.stream_product(dbf.factorize(Z).operator, np.eye(16), store, client=client)
     np.testing.assert_allclose(zarr.open_array(store)[...], Z, atol=1e-13)

@@ -38,7 +38,7 @@ def as_source(source: Any, *, decode: bool = True) -> MatrixSource:
     source : array, memmap, zarr.Array, Zarr store, dask.array.Array, xarray.DataArray, Entries, LinearOperator, ...
         Paths name a ``.npy`` file (memory-mapped) or a Zarr array, local or a URL such as ``s3://bucket/z.zarr``. CuPy
         arrays are copied to the host. A Dataset of xarray is taken if it has one two-dimensional variable. Of an
-        operator, four products and four of its adjoint are taken to look at it.
+        operator, five products and five of its adjoint are taken to look at it.
     decode : bool
         Whether the attributes of a Zarr array that say what its numbers mean are heeded
         (:mod:`dbutterfly.sources.packing`).

@@ -1,10 +1,11 @@
-"""What is looked at of every operator before it is trusted: eight products with random vectors.
+"""What is looked at of every operator before it is trusted: ten products with random vectors.
 
-Three vectors at once, one of them zero, and one vector alone, a sum of the other two, are multiplied by the operator,
-and by its adjoint. They show what an inner product of a single pair does not:
+Three vectors at once, one of them zero, and one vector alone, a sum of the other two, twice, are multiplied by the
+operator, and by its adjoint. They show what an inner product of a single pair does not:
 
     a result in one buffer that all products share     several columns at once are all the same
-    products that are added to, affine or random ones  the zero vector has a product
+    products that are added to                         the zero vector has a product
+    random products                                    the second product of a vector is not the first
     what is not linear, or not over complex numbers    the product of a sum is not the sum of the products
     operands that are changed in place                 they are other ones afterwards
     masks                                              the product that stands alone has one
@@ -78,14 +79,17 @@ def _check_side(source: OperatorSource, *, adjoint: bool) -> _Products:
     vectors[:, 0] = 0
     weight = source.dtype.type(0.5j if source.dtype.kind == "c" else -0.5)
     operands = vectors.copy(), vectors[:, 1] + weight * vectors[:, 2]
-    at_once, alone = multiply(operands[0]), source.single(operands[1], adjoint=adjoint)
+    at_once = multiply(operands[0])
+    alone, again = (source.single(operands[1].copy(), adjoint=adjoint) for _ in range(2))
     if not np.array_equal(operands[0], vectors):
         raise SourceError(f"{source.name}: {name} changes the vectors that it is given; let it work on a copy of them")
     wide = np.result_type(source.dtype, np.float64)
     (of_zero, first, second), alone = at_once.astype(wide).T, alone.astype(wide)
     with np.errstate(all="ignore"):
         typical = float(np.linalg.norm(first) + abs(weight) * np.linalg.norm(second))
-        constant = float(np.linalg.norm(of_zero)) > np.finfo(source.dtype).eps ** 0.5 * typical
+        constant = float(np.linalg.norm(of_zero))
+        rounding = np.finfo(source.dtype).eps ** 0.5 * typical  # more than other orders of sums can make
+        random = float(np.linalg.norm(again.astype(wide) - alone))
         change = float(np.linalg.norm(alone - (first + weight * second)))
         same = np.array_equal(first, second)
     if same and typical > 0:
@@ -93,10 +97,15 @@ def _check_side(source: OperatorSource, *, adjoint: bool) -> _Products:
             f"{source.name}: {name} gives the same product for any vector: it seems to return one array each time, "
             "which the next product changes; return a copy of it"
         )
-    if constant:
+    if constant > rounding:
         raise SourceError(
-            f"{source.name}: {name} of the zero vector is not zero but has norm {np.linalg.norm(of_zero):.3g}; the "
-            "products of a linear operator have nothing added, constant or random, and are new arrays, or copies"
+            f"{source.name}: {name} of the zero vector is not zero but has norm {constant:.3g}; the products of "
+            "a linear operator have nothing added, constant or random, and are new arrays, or copies"
+        )
+    if random > rounding:
+        raise SourceError(
+            f"{source.name}: {name} of the same vector differs by {random:.3g} the second time, where products have "
+            f"norm {typical:.3g}; it must give a vector the same product each time: let nothing in it be random"
         )
     if change > UNLIKE * typical:
         raise SourceError(

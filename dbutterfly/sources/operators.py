@@ -164,7 +164,7 @@ def is_operator(source: Any) -> bool:
 
 
 def operator_source(source: Any) -> OperatorSource:
-    """Wrap an operator, after a look at four products with it and four with its adjoint.
+    """Wrap an operator, after a look at five products with it and five with its adjoint.
 
     Parameters
     ----------

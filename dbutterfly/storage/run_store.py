@@ -21,6 +21,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import zarr
@@ -37,7 +38,7 @@ from .present_store import expect_present
 from .replacing import settle
 from .result_arrays import STAMPS, digest_of, read_factor, read_side, read_stamps, read_trace
 from .retries import as_store_error
-from .sealed_manifest import find_manifest, write_manifest
+from .sealed_manifest import create_manifest, find_manifest, write_manifest
 from .workspace import Workspace, ZarrWorkspace
 
 __all__ = ["RunStore"]
@@ -100,8 +101,8 @@ class RunStore:
             )
         place, manifest = guard(as_store(store, argument="store")), replace(manifest, epoch=_new_epoch())
         with as_store_error(f"store={store!r} cannot be written"):
-            group = retry_at(place, "create", lambda: zarr.open_group(place, mode="a", zarr_format=3))
-            retry_at(place, "create", expect_present(lambda: write_manifest(group, manifest)))
+            call = partial(create_manifest, place, manifest)
+            group = retry_at(place, "create", expect_present(call) if is_remote(place) else call)
         return cls(group, manifest)
 
     @classmethod

@@ -21,7 +21,7 @@ from .places import is_remote, retry_at
 from .present_store import expect_present
 from .retries import as_store_error, may_pass, reason
 
-__all__ = ["COPY", "KEY", "find_manifest", "write_manifest"]
+__all__ = ["create_manifest", "find_manifest", "write_manifest"]
 
 KEY = "dbutterfly"
 """Attribute of a group that holds the manifest."""
@@ -94,18 +94,43 @@ def find_manifest(place: Any, mode: Any, shown: str) -> tuple[zarr.Group, Manife
     return group, second.manifest
 
 
+def create_manifest(place: Any, manifest: Manifest) -> zarr.Group:
+    """Make the group of a run with its manifest, unless another call has made it at the same moment.
+
+    Parameters
+    ----------
+    place : str or Zarr store
+        The place, which is empty.
+    manifest : Manifest
+        The manifest of the run.
+    """
+    sealed = _seal(manifest)
+    group = zarr.open_group(place, mode="a", zarr_format=3, attributes={KEY: sealed})
+    if group.attrs.asdict().get(KEY) == sealed:  # not that of the other call, which goes on with its own
+        _put(_copy_of(group), manifest)
+    return group
+
+
 def write_manifest(group: zarr.Group, manifest: Manifest) -> None:
     """Write the manifest of a run, the copy before the first."""
-    path = f"{group.path}/{COPY}".lstrip("/")
-    _put(_group_at(group.store, path), manifest)
+    _put(_copy_of(group), manifest)
     _put(group, manifest)
+
+
+def _copy_of(group: zarr.Group) -> zarr.Group:
+    return _group_at(group.store, f"{group.path}/{COPY}".lstrip("/"))
 
 
 def _put(group: zarr.Group, manifest: Manifest | None) -> None:
     assert manifest is not None
+    group.attrs[KEY] = _seal(manifest)
+
+
+def _seal(manifest: Manifest) -> dict[str, Any]:
+    """JSON of a manifest, with its digest."""
     values = manifest.to_json()
     values.pop(SEAL, None)
-    group.attrs[KEY] = {**values, SEAL: _digest(values)}
+    return {**values, SEAL: _digest(values)}
 
 
 def _digest(values: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ import pytest
 import zarr
 
 from dbutterfly.errors import StoreError
-from dbutterfly.storage import places, retries, sealed_manifest, workspace
+from dbutterfly.storage import places, retries, run_store, sealed_manifest, workspace
 from dbutterfly.storage.manifest import Manifest
 from dbutterfly.storage.run_store import RunStore
 from tests.support.forgetful_store import Forgetful
@@ -119,6 +119,15 @@ def test_a_store_without_copy_and_digests_is_read(tmp_path):
     again.update(passes=1)
     (tmp_path / "run" / "zarr.json").unlink()
     assert RunStore.open(tmp_path / "run").manifest == again.manifest
+
+
+def test_of_two_that_begin_at_the_same_moment_one_manifest_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_store, "occupant", lambda _: None)
+    first = RunStore.create(tmp_path / "run", MANIFEST)
+    RunStore.create(tmp_path / "run", MANIFEST)
+    assert RunStore.open(tmp_path / "run").manifest == first.manifest
+    (tmp_path / "run" / "zarr.json").unlink()
+    assert RunStore.open(tmp_path / "run").manifest == first.manifest
 
 
 def test_both_damaged_are_told_in_one_sentence(tmp_path):

@@ -25,6 +25,9 @@ than the writing of another one takes. Not tuned."""
 KEY = "lease"
 """Name of the object, below the group of the run."""
 
+LOOKS = 3
+"""Times that a remote store is asked for a lease before there is none. Not tuned."""
+
 NOBODY = {"token": "", "beat": 0, "pid": 0, "started": None, "host": "nowhere", "host_id": None}
 """Lease that cannot be read, which nobody holds."""
 
@@ -63,10 +66,13 @@ class _Key:
 
     def read(self) -> dict[str, Any] | None:
         try:
-            found = self._do(lambda: self._store.get(self._key, self._prototype))
+            for _ in range(LOOKS if is_remote(self._store) else 1):
+                found = self._do(lambda: self._store.get(self._key, self._prototype))
+                if found is not None:
+                    return _parse(found.to_bytes())
         except ObstacleError:
             return NOBODY
-        return None if found is None else _parse(found.to_bytes())
+        return None
 
     def write(self, value: dict[str, Any]) -> None:
         self._do(lambda: self._store.set(self._key, self._bytes(value)))

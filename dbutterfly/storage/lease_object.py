@@ -14,6 +14,7 @@ from zarr.buffer import default_buffer_prototype
 
 from .guarded_store import ObstacleError
 from .places import is_remote, run_coroutine
+from .present_store import expect_present
 from .retries import retry
 
 __all__ = ["NOBODY", "SETTLE_SECONDS", "LeaseObject", "object_of"]
@@ -81,9 +82,12 @@ class _Key:
         self._do(lambda: self._store.delete(self._key))
 
     def _do(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return retry(
-            lambda: run_coroutine(make()), describe=f"lease of store {self._store}", remote=is_remote(self._store)
-        )
+        def do() -> T:
+            return run_coroutine(make())
+
+        is_far = is_remote(self._store)  # of such a store, a place that is not found is asked for again
+        call = expect_present(do) if is_far else do
+        return retry(call, describe=f"lease of store {self._store}", remote=is_far)
 
     def _bytes(self, value: dict[str, Any]) -> Any:
         return self._prototype.buffer.from_bytes(json.dumps(_seal(value)).encode())

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from distributed import Client
-
-from ..errors import InputError
+from ..kernels.backend import resolve_backend
+from .arguments import read_client
 from .clusters import OnDemand, Threads
 from .dask_engine import ClusterEngine, DaskEngine
 from .engine import Engine
 from .thread_engine import ThreadEngine
 
-__all__ = ["choose_engine"]
+__all__ = ["check_backend", "choose_engine"]
 
 
 def choose_engine(client: Any, workers: int | None = None, cluster: OnDemand | Threads | None = None) -> Engine:
@@ -27,8 +26,23 @@ def choose_engine(client: Any, workers: int | None = None, cluster: OnDemand | T
         return ClusterEngine(cluster)
     if client is None:
         return ThreadEngine(workers if cluster is None else cluster.workers)
-    if not isinstance(client, Client):
-        raise InputError(
-            f"client={client!r} is a {type(client).__name__}; pass a distributed.Client, or None for threads"
-        )
-    return DaskEngine(client)
+    return DaskEngine(read_client("client", client))
+
+
+def check_backend(backend: str, elsewhere: Any) -> None:
+    """Refuse an array library that this process does not have; what a worker of a cluster lacks shows itself there.
+
+    Parameters
+    ----------
+    backend : str
+        Name of the library.
+    elsewhere : Client, cluster or None
+        Where tasks run; None for threads of this process.
+
+    Raises
+    ------
+    InputError
+        If this process runs the tasks and does not have it.
+    """
+    if elsewhere is None or isinstance(elsewhere, Threads):
+        resolve_backend(backend)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import operator
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,13 +12,13 @@ from typing import Any, ClassVar
 import psutil
 from numpy.typing import NDArray
 
-from ..errors import InputError
 from ..kernels.backend import resolve_backend, tile_memory
 from ..kernels.backend.blas import single_threaded_blas
 from ..kernels.backend.cores import available_cores
 from ..planning.budget import Budget, share_device_memory
 from ..sources.base import MatrixSource
 from . import resident_memory
+from .arguments import read_workers
 from .backlog import Backlog, outcome_of
 from .calls import CallBacklog, Calls, call_function
 from .engine import Engine, OnDone
@@ -49,7 +48,7 @@ class ThreadEngine(Engine):
     in_this_process: ClassVar[bool] = True
 
     def __init__(self, workers: int | None = None) -> None:
-        self.workers = available_cores() if workers is None else _check_workers(workers)
+        self.workers = available_cores() if workers is None else read_workers("workers", workers)
         self._may_read = threading.BoundedSemaphore(self.workers)
         self._may_compute = threading.BoundedSemaphore(self.workers)
 
@@ -138,13 +137,3 @@ class _ThreadCallsUnderWay:
 def _number_of_thread() -> int:
     """Number of this thread in the pool of a stage: the threads of one stage take the places of those before them."""
     return int(threading.current_thread().name.rpartition("_")[2])
-
-
-def _check_workers(workers: Any) -> int:
-    try:
-        count = operator.index(workers)
-    except TypeError:
-        count = 0
-    if count < 1:
-        raise InputError(f"workers={workers!r} is not a positive number of threads; the default is the number of cores")
-    return count

@@ -5,15 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ..errors import InputError
-from ..execution.choose import choose_engine
+from ..execution.arguments import read_arguments
+from ..execution.choose import check_backend, choose_engine
 from ..execution.clusters import for_cluster, on_cluster
-from ..identification.identify import identify
+from ..identification.identify import identify, read_orderings
 from ..planning.plan import Plan
 from ..sources.dispatch import as_source
 from ..sources.places_read import places_read
 from ..storage.destinations import check_apart
-from .request import Request, check_backend
+from .request import Request
 from .results.factorization import Factorization
 from .resume import find_orderings, open_run, open_store
 from .run import complete_run
@@ -21,6 +21,7 @@ from .run import complete_run
 __all__ = ["factorize", "plan"]
 
 
+@read_arguments(orderings=read_orderings)
 @for_cluster
 def plan(
     source: Any,
@@ -65,14 +66,15 @@ def plan(
         tol=tol,
         passes=passes,
         orderings=orderings,
-        memory=memory,
-        device_memory=device_memory,
+        memory=memory,  # type: ignore[arg-type]  # it was read
+        device_memory=device_memory,  # type: ignore[arg-type]
         backend=backend,
         has_store=store is not None,
     )
     return request.plan(as_source(source, decode=decode), choose_engine(client, workers, cluster))
 
 
+@read_arguments(orderings=read_orderings)
 @on_cluster
 def factorize(
     source: Any,
@@ -193,8 +195,6 @@ def factorize(
     (8, 16.0)
     """
     check_backend(backend, client or cluster)
-    if sweeps < 0:
-        raise InputError(f"sweeps={sweeps} is negative; use 0 for none")
     request = Request(
         chain=chain,
         tree=tree,
@@ -202,8 +202,8 @@ def factorize(
         tol=tol,
         passes=passes,
         orderings=orderings,
-        memory=memory,
-        device_memory=device_memory,
+        memory=memory,  # type: ignore[arg-type]  # it was read
+        device_memory=device_memory,  # type: ignore[arg-type]
         backend=backend,
         missing=missing,
         sweeps=sweeps,

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import InputError
-from ..execution.clusters import Threads
 from ..execution.engine import Engine
 from ..identification.result import IdentifiedOrderings
-from ..kernels.backend import BACKENDS, resolve_backend
 from ..planning.budget import Budget
 from ..planning.plan import Plan
-from ..planning.search import make_plan
-from ..planning.sizes import parse_memory
+from ..planning.search import check_request, make_plan
 from ..planning.tolerance import LARGEST_RANK, chain_for_tolerance
 from ..sources.base import MatrixSource
 from ..storage.manifest import Manifest
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
 from .manifests import layout_of
+from .sweeps import check_entries_known
 
-__all__ = ["Request", "check_backend"]
+__all__ = ["Request"]
 
 SPARE = 2
 """Ranks above that of the chain for which tiles are split where a tolerance may call for them. Not tuned: each
@@ -31,7 +28,7 @@ makes the arrays A and B larger by a column of every block, and may spare anothe
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a caller asks for, unchecked; see :func:`dbutterfly.factorize` for what is not said here.
+    """What a caller asks for, its arguments being read; see :func:`dbutterfly.factorize` for what is not said here.
 
     Attributes
     ----------
@@ -41,14 +38,14 @@ class Request:
         Chain to which the tolerance has led, which need not be looked for again.
     """
 
-    chain: Any = None
+    chain: Chain | None = None
     tree: Any = "balanced"
     rank: int = 1
     tol: float | None = None
     passes: int = 1
     orderings: Any = None
-    memory: int | str | None = None
-    device_memory: int | str | None = None
+    memory: int | None = None
+    device_memory: int | None = None
     backend: str = "auto"
     missing: str = "fill"
     sweeps: int = 0
@@ -74,6 +71,19 @@ class Request:
             return self
         return self.with_chain(Chain(earlier.chain))
 
+    def check(self, source: MatrixSource) -> None:
+        """Refuse what no orderings would make possible, before they are looked for.
+
+        Raises
+        ------
+        InputError
+            If the arguments do not fit the matrix, or each other.
+        """
+        chain, _ = self._find_chain(source, Orderings())
+        check_request(source.info, chain, self.tree, self.passes)
+        if self.sweeps:
+            check_entries_known(source)
+
     def plan(self, source: MatrixSource, engine: Engine, earlier: Manifest | None = None) -> Plan:
         """Plan the job; with an earlier run of it, by the choices that were made then."""
         orderings = Orderings.from_any(self.orderings)
@@ -96,8 +106,7 @@ class Request:
 
     def _budget(self, engine: Engine, earlier: Manifest | None) -> Budget:
         """What the plan may use. Less may be free than when an earlier run was planned, which is still to be done."""
-        on_device = parse_memory(self.device_memory, "device_memory")
-        budget = engine.budget(parse_memory(self.memory), self.backend, on_device)
+        budget = engine.budget(self.memory, self.backend, self.device_memory)
         if earlier is None or earlier.plan is None:
             return budget
         if self.memory is None:
@@ -109,16 +118,12 @@ class Request:
 
     def _find_chain(self, source: MatrixSource, orderings: Orderings) -> tuple[Chain, tuple[str, ...]]:
         """Chain that is asked for, with a note where a tolerance has led to it."""
-        if self.rank < 1:
-            raise InputError(f"rank={self.rank} is not positive; the smallest rank is 1")
         if self.tol is None:
             if self.chain is None:
                 return Chain.chainable(source.shape, self.rank), ()
             if self.rank != 1:
                 raise InputError(f"rank={self.rank} goes with the default chain; the chain given has its own rank")
-            return Chain.from_any(self.chain), ()
-        if not (isinstance(self.tol, (int, float)) and 0 < self.tol < math.inf):
-            raise InputError(f"tol={self.tol!r} is no relative error; use a positive number such as 1e-6")
+            return self.chain, ()
         if self.chain is not None or self.rank != 1:
             given = "chain" if self.chain is not None else "rank"
             raise InputError(f"tol={self.tol!r} finds chain and rank; leave {given} out")
@@ -129,19 +134,3 @@ class Request:
         return found.chain, (
             f"rank {found.chain.rank} for tol={self.tol:g}: {found.blocks} sampled blocks predict {found.error:.2g}",
         )
-
-
-def check_backend(backend: str, elsewhere: Any) -> None:
-    """Refuse an array library that no worker can have; what a worker of a cluster lacks shows itself there.
-
-    Parameters
-    ----------
-    backend : str
-        Name of the library.
-    elsewhere : Client, cluster or None
-        Where tasks run; None for threads of this process.
-    """
-    if backend not in BACKENDS:
-        raise InputError(f"backend={backend!r} is unknown; use one of {BACKENDS}")
-    if elsewhere is None or isinstance(elsewhere, Threads):
-        resolve_backend(backend)

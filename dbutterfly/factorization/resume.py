@@ -64,6 +64,7 @@ def find_orderings(
         raise InputError(
             f"tol={request.tol!r} finds the rank for orderings that are known; identify them first, for a rank"
         )
+    request.check(source)
     return request.with_orderings(_load_identified(stored, source, request.orderings) or identify())
 
 

@@ -15,12 +15,14 @@ from ..kernels.factors.sweeps import sweep
 from ..kernels.linalg import squared_norms
 from ..planning.plan import Plan
 from ..planning.sizes import format_bytes
+from ..sources.base import MatrixSource
+from ..sources.info import SourceInfo
 from ..structure.axes import Tile, axes_of_whole
 from .job import FactorizationJob
 from .results.certificate import rounding_of_products
 from .results.factorization import Factorization
 
-__all__ = ["check_sweeps", "run_sweeps"]
+__all__ = ["check_entries_known", "check_sweeps", "run_sweeps"]
 
 COPIES = 6
 """Matrices of the size of Z that a sweep may hold at its peak."""
@@ -39,8 +41,7 @@ def check_sweeps(plan: Plan) -> None:
     MemoryBudgetError
         If memory does not hold it several times.
     """
-    if plan.source.sampled or plan.source.probed:
-        raise InputError("sweeps fit the factors to all entries, which are not looked at here; leave sweeps out")
+    check_entries_known(plan.source)
     needed = COPIES * math.prod(plan.source.shape) * plan.itemsize
     for name, allowed in (("memory", plan.budget.memory), ("device_memory", plan.budget.device_memory)):
         if allowed is not None and needed > allowed:
@@ -48,6 +49,18 @@ def check_sweeps(plan: Plan) -> None:
                 f"sweeps work in memory and need {format_bytes(needed)} for this matrix, of {format_bytes(allowed)}; "
                 f"leave sweeps out, or give {name}={needed}"
             )
+
+
+def check_entries_known(source: MatrixSource | SourceInfo) -> None:
+    """Refuse sweeps over a matrix of which not all entries are looked at.
+
+    Raises
+    ------
+    InputError
+        If that is so.
+    """
+    if source.sampled or source.probed:
+        raise InputError("sweeps fit the factors to all entries, which are not looked at here; leave sweeps out")
 
 
 def run_sweeps(found: Factorization, job: FactorizationJob, sweeps: int) -> Factorization:

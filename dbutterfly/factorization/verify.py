@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..execution.arguments import read_arguments
 from ..execution.choose import choose_engine
 from ..execution.clusters import on_cluster
 from ..execution.engine import Engine
@@ -17,7 +18,6 @@ from ..execution.task import Record, done_name
 from ..kernels.factors.hierarchy import left_rows, multiply_stack, part_left, part_right, right_rows
 from ..planning.plan import Plan
 from ..planning.search import make_plan
-from ..planning.sizes import parse_memory
 from ..sources.base import MatrixSource
 from ..sources.dispatch import as_source
 from ..sources.operators import OperatorSource
@@ -25,12 +25,13 @@ from ..storage.workspace import MemoryWorkspace
 from ..structure.axes import Axis
 from .job import FactorizationJob
 from .results.estimates import VerifiedError, energy_ratio, error_of_products, error_of_rows
-from .results.factorization import Factorization
+from .results.factorization import Factorization, read_factorization
 from .tasks.verification import VerifyTask
 
 __all__ = ["VerifiedError", "verify"]
 
 
+@read_arguments(factorization=read_factorization)
 @on_cluster
 def verify(
     factorization: Factorization,
@@ -50,7 +51,7 @@ def verify(
     Parameters
     ----------
     factorization : Factorization
-        What to verify.
+        What to verify, or the place of a complete run, which is opened.
     source : array_like, zarr.Array, path, ...
         The matrix Z, as for :func:`dbutterfly.factorize`.
     samples : int, optional
@@ -76,10 +77,12 @@ def verify(
         raise InputError(f"source has shape {wrapped.shape} but the factorization is of a {factorization.shape} matrix")
     if samples is None and len(factorization.chain) > 1:
         return _compare_tiles(
-            factorization, wrapped, choose_engine(client, workers, cluster), parse_memory(memory), progress
+            factorization,
+            wrapped,
+            choose_engine(client, workers, cluster),
+            memory,  # type: ignore[arg-type]  # it was read
+            progress,
         )
-    if samples is not None and samples < 1:
-        raise InputError(f"samples={samples} is not positive; leave it out to compare all {wrapped.shape[0]} rows")
     if samples is not None and isinstance(wrapped, OperatorSource):
         return error_of_products(factorization, wrapped, samples, seed)
     return error_of_rows(factorization, wrapped, samples, seed)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
-from ..execution.choose import choose_engine
-from ..execution.clusters import Threads, on_cluster
-from ..kernels.backend import BACKENDS, resolve_backend
-from ..planning.sizes import parse_memory
+from ..execution.arguments import read_arguments
+from ..execution.choose import check_backend, choose_engine
+from ..execution.clusters import on_cluster
 from ..sources.dispatch import as_source
+from ..structure.arguments import optional, read_choice, read_counts, show_value
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
 from .cuts import Index, cuts_of, from_standard, to_standard
@@ -23,7 +24,7 @@ from .result import IdentifiedOrderings, Trees
 from .search import MatrixSearch
 from .verdict import judge
 
-__all__ = ["IDENTIFY", "are_unknown", "identify", "is_unknown"]
+__all__ = ["IDENTIFY", "are_unknown", "identify", "is_unknown", "read_orderings"]
 
 IDENTIFY = "identify"
 """Value of an ordering that is to be found."""
@@ -32,6 +33,38 @@ CLEAR = 0.02
 """Part of the energy up to which the residual of a cut needs no comparison with a search for all cuts. Not tuned."""
 
 
+def read_orderings(name: str, value: Any) -> Any:
+    """Read orderings of which a side, or both, may be ``"identify"``.
+
+    Returns
+    -------
+    None, Orderings, "identify" or pair (rows, cols)
+        Sides of a pair are ``"identify"`` or what :class:`Orderings` takes.
+
+    Raises
+    ------
+    InputError
+        If they are none.
+    """
+    if value is None or isinstance(value, Orderings) or (isinstance(value, str) and value == IDENTIFY):
+        return value
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise InputError(
+            f"{name}={show_value(value)} is not None, an Orderings, or a pair (rows, cols); a side is None, "
+            f'"bitreversal", an index array, or "identify"'
+        )
+    wanted = _unknown_sides(value)
+    known = Orderings(*(None if want else side for want, side in zip(wanted, value, strict=True)))
+    if not any(wanted):
+        return known
+    return tuple(IDENTIFY if want else side for want, side in zip(wanted, (known.rows, known.cols), strict=True))
+
+
+@read_arguments(
+    method=partial(read_choice, choices=tuple(METHODS)),
+    levels=optional(read_counts),
+    orderings=read_orderings,
+)
 @on_cluster
 def identify(
     source: Any,
@@ -120,9 +153,11 @@ def identify(
     True
     """
     started = time.perf_counter()
-    _check_arguments(method, seed, budget, backend, client or cluster)
+    check_backend(backend, client or cluster)
+    if chain is not None and rank != 1:
+        raise InputError(f"rank={rank} goes with the default chain; the chain given has its own rank")
     wrapped = as_source(source, decode=decode)
-    chain = Chain.chainable(wrapped.shape, rank) if chain is None else _given_chain(chain, rank)
+    chain = Chain.chainable(wrapped.shape, rank) if chain is None else chain
     if chain.shape != wrapped.shape:
         raise InputError(f"chain={chain!r} has shape {chain.shape}, but the matrix {wrapped.shape}")
     wrapped.check_reproducible()
@@ -133,7 +168,7 @@ def identify(
     asked = {level: cut for level, cut in every.items() if cut.degrees_of_freedom(chain.shape) < math.prod(chain.shape)}
     cuts = tuple(asked.values())
     engine = choose_engine(client, workers, cluster)
-    search = MatrixSearch(wrapped, engine, method, parse_memory(memory), seed, budget, backend)
+    search = MatrixSearch(wrapped, engine, method, memory, seed, budget, backend)  # type: ignore[arg-type]  # it was read
     solution = search.solve(known, cuts, chain if levels is None else None)
     if levels is not None and solution.lost.max(initial=0) > CLEAR and method != "alternating":
         # Some cuts, such as the middle one of a Fourier matrix, are easier to find by way of the others.
@@ -173,25 +208,6 @@ def _unknown_sides(orderings: Any) -> list[bool]:
     """For each side of the orderings as given, whether it is to be found."""
     sides = (orderings,) if isinstance(orderings, str) or not isinstance(orderings, Sequence) else orderings
     return [isinstance(side, str) and side == IDENTIFY for side in sides]
-
-
-def _check_arguments(method: str, seed: Any, budget: Any, backend: str, elsewhere: Any) -> None:
-    if method not in METHODS:
-        raise InputError(f"method={method!r} is unknown; use one of {', '.join(map(repr, METHODS))}")
-    if not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise InputError(f"seed={seed!r} is no seed; use an integer from 0 on")
-    if budget is not None and not (isinstance(budget, (int, float)) and budget > 0):
-        raise InputError(f"budget={budget!r} is no time; use a positive number of seconds, or None")
-    if backend not in BACKENDS:
-        raise InputError(f"backend={backend!r} is unknown; use one of {BACKENDS}")
-    if elsewhere is None or isinstance(elsewhere, Threads):
-        resolve_backend(backend)
-
-
-def _given_chain(chain: Any, rank: int) -> Chain:
-    if rank != 1:
-        raise InputError(f"rank={rank} goes with the default chain; the chain given has its own rank")
-    return Chain.from_any(chain)
 
 
 def _known_sides(orderings: Any, chain: Chain) -> tuple[Index | None, Index | None]:

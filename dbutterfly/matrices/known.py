@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -13,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..errors import InputError
 from ..sources.entries import Entries, EntryFunction
+from ..structure.arguments import as_integer, read_choice, read_count, show_value
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
 
@@ -156,13 +156,9 @@ class _Stored:
 
 def check_size(n: Any) -> int:
     """Return ``n`` as a positive int; raise InputError if it is none."""
-    try:
-        size = operator.index(n)
-    except TypeError:
-        raise InputError(f"n={n!r} is not an integer; it is the number of rows and columns") from None
-    if size < 1:
-        raise InputError(f"n={n!r} is not positive; the smallest matrix has one row")
-    return size
+    if as_integer(n) is None:
+        raise InputError(f"n={show_value(n)} is not an integer; it is the number of rows and columns")
+    return read_count("n", n, remedy="the smallest matrix has one row, the largest 2^63 - 1")
 
 
 def check_power(n: Any, name: str) -> int:
@@ -180,8 +176,8 @@ def square_chain(n: int) -> Chain:
 
 def check_chain(chain: Any) -> Chain:
     """Return ``chain`` as a Chain; a size or a shape stands for the chain of such a matrix."""
-    sides = (chain, chain) if isinstance(chain, (int, np.integer)) else chain
-    if isinstance(sides, tuple) and len(sides) == 2 and all(isinstance(side, (int, np.integer)) for side in sides):
+    sides = chain if as_integer(chain) is None else (chain, chain)
+    if isinstance(sides, tuple) and len(sides) == 2 and all(as_integer(side) is not None for side in sides):
         rows, cols = (check_size(side) for side in sides)
         return square_chain(rows) if rows == cols else Chain.chainable((rows, cols))
     return Chain.from_any(chain)
@@ -189,9 +185,8 @@ def check_chain(chain: Any) -> Chain:
 
 def check_choice(value: Any, name: str, choices: Sequence[str]) -> str:
     """Return ``value`` if it is one of ``choices``; raise InputError if not."""
-    if value not in choices:
-        raise InputError(f"{name}={value!r} is unknown; use one of {', '.join(map(str, choices))}")
-    return str(value)
+    texts = [str(choice) for choice in choices]
+    return str(read_choice(name, value, choices=texts, remedy=f"use one of {', '.join(texts)}"))
 
 
 def draw_entropy(seed: Any) -> int:
@@ -201,9 +196,9 @@ def draw_entropy(seed: Any) -> int:
 
 def generator(seed: Any) -> np.random.Generator:
     """Generator of a seed; raise InputError if it is no seed."""
-    try:
+    count = as_integer(seed)
+    if count is not None and count >= 0:
+        return np.random.default_rng(count)
+    if seed is None or isinstance(seed, (np.random.Generator, np.random.BitGenerator, np.random.SeedSequence)):
         return np.random.default_rng(seed)
-    except (TypeError, ValueError):
-        raise InputError(
-            f"seed={seed!r} is not usable; give a non-negative integer, a numpy Generator or None"
-        ) from None
+    raise InputError(f"seed={show_value(seed)} is not usable; give a non-negative integer, a numpy Generator or None")

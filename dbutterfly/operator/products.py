@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..execution.arguments import read_workers
 from ..kernels.backend import Array, namespace
 from ..kernels.backend.blas import single_threaded_blas
 from ..kernels.backend.cores import available_cores
@@ -190,9 +190,7 @@ def check_workers(workers: int) -> int:
     InputError
         If ``workers`` is not a positive integer.
     """
-    if not isinstance(workers, (int, np.integer)) or workers < 1:
-        raise InputError(f"workers={workers!r} is not a positive number of threads; 1 is the default")
-    return min(int(workers), available_cores())
+    return min(read_workers("workers", workers, remedy="1 is the default"), available_cores())
 
 
 def _is_plain(out: NDArray[Any], dtype: np.dtype[Any]) -> bool:

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CheckpointError, InputError, MemoryBudgetError
+from ..execution.arguments import read_arguments
 from ..execution.choose import choose_engine
 from ..execution.clusters import on_cluster
 from ..execution.progress import ProgressBar, run_under_bar
 from ..execution.task import Inputs, Job, Output, Task
-from ..planning.sizes import format_bytes, parse_memory
+from ..planning.sizes import format_bytes
 from ..sources.base import MatrixSource
 from ..sources.dispatch import as_source
 from ..sources.operators import OperatorSource
@@ -26,6 +27,7 @@ from ..storage.arrays import new_array, write_range
 from ..storage.destinations import check_apart
 from ..storage.places import is_shared
 from ..storage.workspace import Selection
+from ..structure.arguments import show_value
 from ..structure.axes import Axis, Tile
 from .butterfly import ButterflyOperator
 
@@ -43,6 +45,22 @@ WORK_COLUMNS = 64
 Twice the 32 columns that the compiled kernels take through all factors together (``COLUMNS`` in
 ``kernels/products/jit/compiler.py``). ``test_memory_beyond_the_idle_size_is_bounded`` checks the budget that follows.
 """
+
+
+def read_operator(name: str, value: Any) -> ButterflyOperator:
+    """Read an operator of this package.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    if isinstance(value, ButterflyOperator):
+        return value
+    raise InputError(
+        f"{name}={show_value(value)} is a {type(value).__name__}; pass a ButterflyOperator, such as .operator of a "
+        "factorization"
+    )
 
 
 @dataclass(frozen=True)
@@ -70,6 +88,7 @@ class StreamedProduct:
     bytes_read: int
 
 
+@read_arguments(operator=read_operator)
 @on_cluster
 def stream_product(
     operator: ButterflyOperator,
@@ -130,7 +149,7 @@ def stream_product(
     check_apart(destination, read, "destination")
     engine = choose_engine(client, workers, cluster)
     dtype = np.result_type(operator.dtype, found.dtype)
-    columns = _columns_of_block(operator, found, dtype, engine.budget(parse_memory(memory)).memory)
+    columns = _columns_of_block(operator, found, dtype, engine.budget(memory).memory)  # type: ignore[arg-type]  # it was read
     shape = operator.shape[0], found.shape[1]
     height = max(1, min(shape[0], CHUNK_BYTES // (columns * dtype.itemsize)))
     chunks = height, min(columns, shape[1])

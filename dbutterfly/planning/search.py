@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import ChainError, InputError, MemoryBudgetError
 from ..kernels.backend.stacks import STACKS_IN_DEVICE
 from ..sources.info import SourceInfo
+from ..structure.arguments import read_choice
 from ..structure.axes import axes_of_whole
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
@@ -26,7 +27,7 @@ from .plan import Layout, Plan
 from .sizes import format_bytes
 from .tilings import SearchSpace, Tiling, cost_of_halves, enumerate_tilings, root_position
 
-__all__ = ["make_plan"]
+__all__ = ["check_request", "make_plan", "read_passes"]
 
 
 def make_plan(
@@ -74,13 +75,10 @@ def make_plan(
     MemoryBudgetError
         If no choice fits the budget; the message gives the least memory that does.
     """
-    if passes not in (1, 2):
-        raise InputError(f"passes={passes!r} is not possible; use 1, or 2 to read the matrix a second time")
     chain = Chain.chainable(source.shape) if chain is None else chain
-    _check_chain(chain, source.shape)
+    check_request(source, chain, tree, passes)
     orderings = Orderings() if orderings is None else orderings
     orderings.validate(source.shape)
-    _check_single_read(source, passes)
     notes = _notes(source)
     if len(chain) == 1:
         return _single_factor_plan(source, chain, orderings, budget, notes)
@@ -96,6 +94,34 @@ def make_plan(
     free = isinstance(tree, str) and tree == "balanced"
     best = _find_cheapest(space, _candidate_trees(space, tree, free))
     return _plan_of_tiling(space, best, passes, notes, tree_is_given=not free)
+
+
+def read_passes(name: str, value: Any) -> int:
+    """Read how often the matrix is read.
+
+    Raises
+    ------
+    InputError
+        If it is neither once nor twice.
+    """
+    remedy = "use 1, or 2 to read the matrix a second time"
+    return int(read_choice(name, value, choices=(1, 2), fault="is not possible", remedy=remedy))
+
+
+def check_request(source: SourceInfo, chain: Chain, tree: Any, passes: int) -> None:
+    """Refuse a chain, a tree or a second read that no plan for the matrix can have, whatever its orderings.
+
+    Raises
+    ------
+    ChainError
+        If the chain does not fit the matrix or the tree the chain.
+    InputError
+        If the matrix cannot be read twice.
+    """
+    passes = read_passes("passes", passes)
+    _check_chain(chain, source.shape)
+    split_tree(len(chain), tree)
+    _check_single_read(source, passes)
 
 
 def _plan_of_tiling(

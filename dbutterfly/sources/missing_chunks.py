@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import InputError, MissingChunksError, MissingChunksWarning, warn_caller
+from ..errors import MissingChunksError, MissingChunksWarning, warn_caller
 from .base import MatrixSource
 
 __all__ = ["check_missing"]
@@ -31,10 +31,6 @@ def check_missing(source: MatrixSource, missing: str) -> None:
     InputError
         If ``missing`` is neither of the two.
     """
-    if missing not in ("fill", "error"):
-        raise InputError(
-            f"missing={missing!r} is unknown; use 'fill' (take missing chunks for their fill value) or 'error'"
-        )
     if source.lists_chunks and not source.missing_chunks:
         return
     warning, refusal = _missing_texts(source)

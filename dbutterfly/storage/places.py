@@ -23,7 +23,7 @@ from .present_store import PresentStore, expect_present
 from .remote import RemoteStore
 from .retries import reason, retry
 
-__all__ = ["as_store", "holds_objects", "is_remote", "is_shared", "is_web", "retry_at", "run_coroutine"]
+__all__ = ["as_store", "holds_objects", "is_remote", "is_shared", "is_store", "is_web", "retry_at", "run_coroutine"]
 
 
 T = TypeVar("T")
@@ -110,6 +110,11 @@ def is_remote(store: Any) -> bool:
     if isinstance(store, (str, os.PathLike)):
         return os.fspath(store).split("://")[0].split("::")[-1].lower() in SCHEMES and "://" in os.fspath(store)
     return False
+
+
+def is_store(place: Any) -> bool:
+    """Whether a place is given as a store of Zarr, or as a path in one."""
+    return isinstance(place, (Store, StorePath))
 
 
 def is_shared(store: Any) -> bool:

@@ -25,16 +25,19 @@ the patterns after ``s``: a binary tree over the factors (:mod:`.tree`) says whe
 from __future__ import annotations
 
 import itertools
-import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 from ..errors import ChainError
+from .arguments import LARGEST, as_integer, read_count, show_value
 from .known_chains import chainable_digits, monarch_patterns, patterns_of_digits, square_dyadic_patterns
 
-__all__ = ["Chain", "Cut", "Pattern"]
+__all__ = ["Chain", "Cut", "Pattern", "read_chain"]
+
+MOST_PATTERNS = 1 << 16
+"""Most patterns of a chain: an iterable may have no end. Not tuned; a side has at most 63 digits above 1."""
 
 
 class Pattern(NamedTuple):
@@ -167,7 +170,7 @@ class Chain:
     patterns: tuple[Pattern, ...]
 
     def __init__(self, patterns: Iterable[Sequence[int]]) -> None:
-        checked = tuple(_check_pattern(pattern) for pattern in patterns)
+        checked = _check_patterns(patterns)
         if not checked:
             raise ChainError("patterns is empty; a chain needs at least one pattern (a, b, c, d)")
         for index, (left, right) in enumerate(itertools.pairwise(checked)):
@@ -261,10 +264,14 @@ class Chain:
             If the chain is not chainable or ``position`` is out of range.
         """
         ranks = self._junction_ranks()
-        if not 1 <= position < len(self):
-            raise ChainError(
-                f"position={position} is no cut of {self!r}; a chain of {len(self)} has cuts 1 to {len(ranks)}"
-            )
+        position = read_count(
+            "position",
+            position,
+            most=len(ranks),
+            fault=f"is no cut of {self!r}",
+            remedy=f"a chain of {len(self)} has cuts 1 to {len(ranks)}",
+            error=ChainError,
+        )
         rank = ranks[position - 1]
         (rows, cols), last, first = self.shape, self.patterns[position - 1], self.patterns[position]
         u, q = last.d, first.a
@@ -285,6 +292,7 @@ class Chain:
         Chain
             Chain of the same shape.
         """
+        rank = read_count("rank", rank, remedy="the smallest rank is 1", error=ChainError)
         return Chain(patterns_of_digits(self.row_radices, self.col_radices, rank))
 
     def _junction_ranks(self) -> tuple[int, ...]:
@@ -296,13 +304,14 @@ class Chain:
 
     @classmethod
     def from_any(cls, chain: Any) -> Chain:
-        """Return ``chain`` as a Chain: a Chain, a list of patterns, or a chain of ``lazylinop.butterfly``."""
-        if isinstance(chain, Chain):
-            return chain
-        patterns = getattr(chain, "ks_patterns", chain)
-        if isinstance(patterns, str) or not isinstance(patterns, Iterable):
-            raise ChainError(f"chain={chain!r} is neither a Chain nor a list of patterns (a, b, c, d)")
-        return cls(patterns)
+        """Return ``chain`` as a Chain: a Chain, a list of patterns, or a chain of ``lazylinop.butterfly``.
+
+        Raises
+        ------
+        ChainError
+            If it is none of them.
+        """
+        return read_chain("chain", chain)
 
     @classmethod
     def square_dyadic(cls, n: int | tuple[int, int]) -> Chain:
@@ -379,11 +388,43 @@ class Chain:
         return cls(patterns_of_digits(m, n, rank))
 
 
-def _check_pattern(pattern: Sequence[int]) -> Pattern:
+def read_chain(name: str, value: Any) -> Chain:
+    """Read a chain: a Chain, a list of patterns, or a chain of ``lazylinop.butterfly``.
+
+    Raises
+    ------
+    ChainError
+        If it is none of them.
+    """
+    if isinstance(value, Chain):
+        return value
+    patterns = getattr(value, "ks_patterns", value)
+    if isinstance(patterns, (str, bytes)) or not isinstance(patterns, Iterable):
+        raise ChainError(f"{name}={show_value(value)} is neither a Chain nor a list of patterns (a, b, c, d)")
+    return Chain(patterns)
+
+
+def _check_patterns(patterns: Any) -> tuple[Pattern, ...]:
+    if isinstance(patterns, (str, bytes)) or not isinstance(patterns, Iterable):
+        raise ChainError(f"patterns={show_value(patterns)} is no list of patterns (a, b, c, d)")
     try:
-        values = tuple(operator.index(value) for value in pattern)
-    except TypeError:
-        values = ()
-    if len(values) != 4 or min(values) < 1:
-        raise ChainError(f"pattern {pattern!r} is not four positive integers (a, b, c, d)")
-    return Pattern(*values)
+        given = tuple(itertools.islice(patterns, MOST_PATTERNS + 1))
+    except Exception as error:  # whatever an object does when it is asked for its items
+        raise ChainError(f"patterns={show_value(patterns)} is no list of patterns (a, b, c, d): {error}") from error
+    if len(given) > MOST_PATTERNS:
+        raise ChainError(f"patterns={show_value(patterns)} has more than {MOST_PATTERNS} patterns")
+    return tuple(_check_pattern(pattern) for pattern in given)
+
+
+def _check_pattern(pattern: Any) -> Pattern:
+    try:
+        given = () if isinstance(pattern, (str, bytes)) else tuple(itertools.islice(pattern, 5))
+    except Exception:  # whatever an object does when it is asked for its items
+        given = ()
+    values = [value for value in map(as_integer, given) if value is not None]
+    if len(given) != 4 or len(values) != 4 or min(values) < 1:
+        raise ChainError(f"pattern {show_value(pattern)} is not four positive integers (a, b, c, d)")
+    checked = Pattern(*values)
+    if max(checked.nnz, *checked.shape) > LARGEST:
+        raise ChainError(f"pattern {show_value(pattern)} has more than {LARGEST} rows, columns or values")
+    return checked

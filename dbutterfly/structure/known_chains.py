@@ -6,13 +6,17 @@ Functions return plain tuples ``(a, b, c, d)``, of which :class:`dbutterfly.stru
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
+from typing import Any
 
 from ..errors import ChainError
+from .arguments import as_integer, read_count, read_flag, read_shape, show_value
 from .digits import divisors_of, gather_leaf, merge_digits, middle_divisor, prime_factors
 
 __all__ = ["chainable_digits", "monarch_patterns", "patterns_of_digits", "square_dyadic_patterns"]
+
+DIVISORS_SHOWN = 32
+"""Most divisors that a message lists. Not tuned: a few lines of text."""
 
 
 def square_dyadic_patterns(n: int | tuple[int, int]) -> list[tuple[int, int, int, int]]:
@@ -20,7 +24,7 @@ def square_dyadic_patterns(n: int | tuple[int, int]) -> list[tuple[int, int, int
     rows, cols = _check_shape(n, "n")
     if rows != cols or rows & (rows - 1):
         raise ChainError(
-            f"n={n!r} is not the size of a square matrix with a power of two rows; "
+            f"n={show_value(n)} is not the size of a square matrix with a power of two rows; "
             f"Chain.chainable(({rows}, {cols})) builds a chain for this shape"
         )
     levels = max(rows.bit_length() - 1, 1)
@@ -31,12 +35,18 @@ def square_dyadic_patterns(n: int | tuple[int, int]) -> list[tuple[int, int, int
 def monarch_patterns(shape: tuple[int, int], p: int | None, q: int | None) -> list[tuple[int, int, int, int]]:
     """Patterns of :meth:`dbutterfly.structure.chain.Chain.monarch`."""
     rows, cols = _check_shape(shape, "shape")
-    p = middle_divisor(rows) if p is None else p
-    q = middle_divisor(cols) if q is None else q
-    for name, divisor, size in (("p", p, rows), ("q", q, cols)):
-        if divisor < 1 or size % divisor:
-            raise ChainError(f"{name}={divisor} does not divide {size}; the divisors are {divisors_of(size)}")
+    p = middle_divisor(rows) if p is None else _read_divisor("p", p, rows)
+    q = middle_divisor(cols) if q is None else _read_divisor("q", q, cols)
     return [(1, p, q, rows // p), (q, rows // p, cols // q, 1)]
+
+
+def _read_divisor(name: str, value: Any, size: int) -> int:
+    divisor = as_integer(value)
+    if divisor is None or divisor < 1 or size % divisor:
+        divisors = divisors_of(size)
+        listed = ", ".join(map(str, divisors[:DIVISORS_SHOWN])) + (", ..." if len(divisors) > DIVISORS_SHOWN else "")
+        raise ChainError(f"{name}={show_value(value)} does not divide {size}; the divisors are [{listed}]")
+    return divisor
 
 
 def chainable_digits(
@@ -48,11 +58,10 @@ def chainable_digits(
     so are the last row digit and the first column digit.
     """
     rows, cols = _check_shape(shape, "shape")
-    if rank < 1:
-        raise ChainError(f"rank={rank} is not positive; the smallest rank is 1")
-    leaf = rank if leaf is None else leaf
-    if leaf < 1:
-        raise ChainError(f"leaf={leaf} is not positive; the default is the rank, {rank}")
+    rank = read_count("rank", rank, remedy="the smallest rank is 1", error=ChainError)
+    remedy = f"the default is the rank, {rank}"
+    leaf = rank if leaf is None else read_count("leaf", leaf, remedy=remedy, error=ChainError)
+    balanced = read_flag("balanced", balanced)
     if rank > min(rows, cols):
         raise ChainError(f"rank={rank} exceeds the smaller side of {rows} x {cols}")
     row_primes = gather_leaf(prime_factors(rows), leaf)
@@ -81,12 +90,6 @@ def patterns_of_digits(m: Sequence[int], n: Sequence[int], rank: int) -> list[tu
     ]
 
 
-def _check_shape(shape: int | tuple[int, int], name: str) -> tuple[int, int]:
-    sides = shape if isinstance(shape, Sequence) else (shape, shape)
-    try:
-        rows, cols = (operator.index(side) for side in sides)
-    except (TypeError, ValueError):
-        raise ChainError(f"{name}={shape!r} is not a size or a pair of sizes") from None
-    if rows < 1 or cols < 1:
-        raise ChainError(f"{name}={shape!r} has an empty side; both must be at least 1")
-    return rows, cols
+def _check_shape(shape: Any, name: str) -> tuple[int, int]:
+    sides = shape if as_integer(shape) is None else (shape, shape)
+    return read_shape(name, sides, fault="is not a size or a pair of sizes", error=ChainError)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from .arguments import show_value
 from .chain import Chain
 from .digits import digit_reversal
 from .plain_arrays import as_plain_array
@@ -58,7 +59,7 @@ class Orderings:
         if orderings is None:
             return cls()
         if isinstance(orderings, str) or not isinstance(orderings, Sequence) or len(orderings) != 2:
-            raise InputError(f"orderings={orderings!r} is not None, an Orderings, or a pair (rows, cols)")
+            raise InputError(f"orderings={show_value(orderings)} is not None, an Orderings, or a pair (rows, cols)")
         return cls(*orderings)
 
     def validate(self, shape: tuple[int, int]) -> None:
@@ -92,8 +93,13 @@ def _check_side(side: Any, name: str) -> Side:
     if side is None or (isinstance(side, str) and side == BITREVERSAL):
         return side
     if isinstance(side, str):
-        raise InputError(f'orderings: {name}={side!r} is unknown; use None, "bitreversal" or an index array')
-    index = as_plain_array(side, name)
+        raise InputError(f'orderings: {name}={show_value(side)} is unknown; use None, "bitreversal" or an index array')
+    try:
+        index = as_plain_array(side, name)
+    except InputError:
+        raise
+    except Exception as error:  # whatever an object does when it is made an array
+        raise InputError(f"orderings: {name}={show_value(side)} is no index array: {error}") from error
     if index.ndim != 1 or index.dtype.kind not in "iu":
         raise InputError(
             f"orderings: {name} has dtype {index.dtype} and {index.ndim} dimensions; an index array has one dimension "

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any, TypeAlias
 
 from ..errors import ChainError
+from .arguments import as_integer, read_count, show_value
 
-__all__ = ["Tree", "format_tree", "split_tree", "tree_leaves"]
+__all__ = ["Tree", "format_tree", "read_tree", "split_tree", "tree_leaves"]
 
 
 Tree: TypeAlias = "int | tuple[Tree, Tree]"
 """A leaf is the index of a factor; a node is the pair of its left and right subtrees."""
+
+_SIZES = {"balanced": lambda n: n // 2, "left": lambda _: 1, "right": lambda n: n - 1}
+"""Factors to the left of the first cut of so many factors, in the trees that have a name."""
 
 
 def split_tree(factors: int, tree: str | Any = "balanced", root: int | None = None) -> Tree:
@@ -33,20 +36,17 @@ def split_tree(factors: int, tree: str | Any = "balanced", root: int | None = No
     ChainError
         If ``tree`` is unknown or is not a nesting of exactly these factors, or ``factors`` or ``root`` is out of range.
     """
-    if factors < 1:
-        raise ChainError(f"factors={factors} is not positive; a tree needs at least one factor")
+    factors = read_count("factors", factors, remedy="a tree needs at least one factor", error=ChainError)
     if root is not None and not 1 <= root < factors:
         raise ChainError(f"root={root} is no cut of {factors} factors; it must leave some on both sides")
-    if isinstance(tree, str):
-        sizes = {"balanced": lambda n: n // 2, "left": lambda _: 1, "right": lambda n: n - 1}
-        if tree not in sizes:
-            raise ChainError(f'tree={tree!r} is unknown; use "balanced", "left", "right" or nested pairs')
-        return _grow(range(factors), sizes[tree], root if tree == "balanced" else None)
-    nested = _check_nesting(tree)
+    nested = read_tree("tree", tree)
+    if isinstance(nested, str):
+        return _grow(range(factors), _SIZES[nested], root if nested == "balanced" else None)
     leaves = tree_leaves(nested)
     if leaves != list(range(factors)):
         raise ChainError(
-            f"tree={tree!r} has the leaves {leaves}; a chain of {factors} factors needs 0 to {factors - 1}"
+            f"tree={show_value(tree)} has the leaves {show_value(leaves)}; a chain of {factors} factors needs 0 to "
+            f"{factors - 1}"
         )
     return nested
 
@@ -58,15 +58,33 @@ def _grow(indices: range, size: Any, root: int | None = None) -> Tree:
     return _grow(indices[:left], size), _grow(indices[left:], size)
 
 
+def read_tree(name: str, value: Any) -> str | Tree:
+    """Read a tree as callers give it: one of the three names, or nested pairs of integers.
+
+    Raises
+    ------
+    ChainError
+        If it is neither.
+    """
+    if isinstance(value, str):
+        if value not in _SIZES:
+            raise ChainError(f'{name}={show_value(value)} is unknown; use "balanced", "left", "right" or nested pairs')
+        return str(value)
+    try:
+        return _check_nesting(value)
+    except RecursionError:
+        raise ChainError(f"{name}={show_value(value)} is nested too deeply, or in itself; use nested pairs") from None
+
+
 def _check_nesting(tree: Any) -> Tree:
     if isinstance(tree, (list, tuple)):
         if len(tree) != 2:
-            raise ChainError(f"tree node {tree!r} has {len(tree)} children; every node is a pair")
+            raise ChainError(f"tree node {show_value(tree)} has {len(tree)} children; every node is a pair")
         return _check_nesting(tree[0]), _check_nesting(tree[1])
-    try:
-        return operator.index(tree)
-    except TypeError:
-        raise ChainError(f"tree leaf {tree!r} is not the index of a factor") from None
+    leaf = as_integer(tree)
+    if leaf is None:
+        raise ChainError(f"tree leaf {show_value(tree)} is not the index of a factor; use integers from 0 on")
+    return leaf
 
 
 def tree_leaves(tree: Tree) -> list[int]:

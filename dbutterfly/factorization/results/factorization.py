@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import StoreError
+from ...errors import InputError, StoreError
 from ...operator.butterfly import ButterflyOperator
 from ...sources.places_read import places_read
 from ...storage.manifest import OPERATOR
+from ...storage.places import is_store
 from ...storage.run_store import RunStore
 from ...storage.saving import save_factors
+from ...structure.arguments import show_value
 from ...structure.chain import Chain
 from ...structure.orderings import Orderings
 from ...structure.tree import Tree, split_tree
@@ -25,7 +27,7 @@ from .certificate import Certificate
 from .report.page import page, write_page
 from .trace import Trace
 
-__all__ = ["Factorization", "load", "open_factorization"]
+__all__ = ["Factorization", "load", "open_factorization", "read_factorization"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +173,26 @@ def open_factorization(store: Any) -> Factorization:
             "before to resume it"
         )
     return load(run)
+
+
+def read_factorization(name: str, value: Any) -> Factorization:
+    """Read a factorization, or open the one that is at a place.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    StoreError
+        If the place holds none.
+    """
+    if isinstance(value, Factorization):
+        return value
+    if isinstance(value, (str, os.PathLike)) or is_store(value):
+        return open_factorization(value)
+    raise InputError(
+        f"{name}={show_value(value)} is a {type(value).__name__}; pass what factorize or dbutterfly.open returns, or "
+        "the place of a run"
+    )
 
 
 def load(run: RunStore) -> Factorization:

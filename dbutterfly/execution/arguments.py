@@ -1,0 +1,124 @@
+"""The arguments of the functions that compute: one table that says how each is read, before anything is opened.
+
+An argument means the same wherever it is taken, so that its name is enough to find its reader. Other arguments, such as
+matrices and places, are read by the rooms that open them.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+from distributed import Client
+
+from ..errors import InputError
+from ..kernels.backend import BACKENDS
+from ..planning.search import read_passes
+from ..planning.sizes import read_memory
+from ..structure.arguments import (
+    Reader,
+    optional,
+    read_choice,
+    read_count,
+    read_flag,
+    read_number,
+    read_seed,
+    read_tolerance,
+    show_value,
+)
+from ..structure.chain import read_chain
+from ..structure.tree import read_tree
+
+__all__ = ["READERS", "read_arguments", "read_client", "read_workers"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def read_client(name: str, value: Any) -> Client:
+    """Read a client of a Dask cluster.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    if not isinstance(value, Client):
+        raise InputError(
+            f"{name}={show_value(value)} is a {type(value).__name__}; pass a distributed.Client, or None for threads"
+        )
+    return value
+
+
+def read_workers(name: str, value: Any, *, remedy: str = "the default is the number of cores") -> int:
+    """Read a number of threads, or of the workers of a cluster.
+
+    Raises
+    ------
+    InputError
+        If it is no positive integer.
+    """
+    return read_count(name, value, fault="is not a positive number of threads", remedy=remedy)
+
+
+READERS: dict[str, Reader] = {
+    "backend": partial(read_choice, choices=BACKENDS, remedy=f"use one of {BACKENDS}"),
+    "budget": optional(
+        partial(
+            read_number,
+            least=math.ulp(0.0),
+            fault="is no time",
+            remedy="use a positive number of seconds, or None",
+        )
+    ),
+    "chain": optional(read_chain),
+    "client": optional(read_client),
+    "device_memory": optional(read_memory),
+    "memory": optional(read_memory),
+    "missing": partial(
+        read_choice,
+        choices=("fill", "error"),
+        remedy="use 'fill' (take missing chunks for their fill value) or 'error'",
+    ),
+    "overwrite": read_flag,
+    "passes": read_passes,
+    "progress": read_flag,
+    "rank": partial(read_count, remedy="the smallest rank is 1"),
+    "resume": read_flag,
+    "samples": optional(partial(read_count, remedy="give a number of rows, or leave it out to compare all of them")),
+    "seed": read_seed,
+    "sweeps": partial(read_count, least=0, remedy="use 0 for none"),
+    "tol": optional(read_tolerance),
+    "tree": read_tree,
+    "workers": optional(read_workers),
+}
+"""How an argument is read, by its name."""
+
+
+def read_arguments(**own: Reader) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a function so that its arguments are read before it is called.
+
+    Parameters
+    ----------
+    **own
+        Readers of arguments that no other function takes, or takes otherwise, in place of those of :data:`READERS`.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature, readers = inspect.signature(function), {**READERS, **own}
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            given = signature.bind(*args, **kwargs)
+            for name, value in given.arguments.items():
+                if name in readers:
+                    given.arguments[name] = readers[name](name, value)
+            return function(*given.args, **given.kwargs)
+
+        return call
+
+    return decorate

@@ -21,6 +21,7 @@ from ..storage.arrays import open_array, read_array
 from ..storage.destinations import Place
 from ..storage.files import FileKind, check_file, write_whole
 from ..storage.local_paths import is_url, local_path
+from ..structure.arguments import show_value
 from ..structure.chain import Chain
 
 __all__ = [
@@ -69,9 +70,9 @@ def parse_chain(text: str | None, shape: tuple[int, int]) -> Chain | None:
         return Chain.monarch(shape, *(parse_pair(divisors, "chain monarch:") if divisors else ()))
     try:
         patterns = json.loads(text) if text.startswith("[") else [_parse_integers(part) for part in text.split(";")]
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(
-            f"--chain {text!r} is unknown; use dyadic, monarch, monarch:p,q, chainable, patterns such as "
+            f"--chain {show_value(text)} is unknown; use dyadic, monarch, monarch:p,q, chainable, patterns such as "
             "1,2,2,4;2,2,2,2;4,2,2,1, or a JSON list of such fours"
         ) from None
     return Chain(patterns)
@@ -83,8 +84,10 @@ def parse_tree(text: str) -> Any:
         return text
     try:
         return json.loads(text)
-    except ValueError as error:
-        raise InputError(f"--tree {text!r} is no JSON: {error}; write nested pairs such as [[0,1],[2,3]]") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"--tree {show_value(text)} is no JSON: {error}; write nested pairs such as [[0,1],[2,3]]"
+        ) from None
 
 
 def parse_orderings(text: str | None) -> tuple[Any, Any] | None:
@@ -94,7 +97,8 @@ def parse_orderings(text: str | None) -> tuple[Any, Any] | None:
     sides = ["identify"] * 2 if text == "identify" else text.split(",")
     if len(sides) != 2:
         raise InputError(
-            f"--orderings {text!r} is not ROWS,COLS; each is none, bitreversal, identify or a .npy file of indices"
+            f"--orderings {show_value(text)} is not ROWS,COLS; each is none, bitreversal, identify or a .npy file of "
+            "indices"
         )
     rows, cols = (_parse_side(side.strip()) for side in sides)
     return rows, cols
@@ -105,7 +109,7 @@ def parse_levels(text: str) -> list[int]:
     try:
         return list(_parse_integers(text))
     except ValueError:
-        raise InputError(f"--levels {text!r} is no list of integers separated by commas") from None
+        raise InputError(f"--levels {show_value(text)} is no list of integers separated by commas") from None
 
 
 def parse_pair(text: str, option: str) -> tuple[int, int]:
@@ -113,7 +117,7 @@ def parse_pair(text: str, option: str) -> tuple[int, int]:
     try:
         first, second = _parse_integers(text)
     except ValueError:
-        raise InputError(f"--{option} {text!r} is not two integers separated by a comma") from None
+        raise InputError(f"--{option} {show_value(text)} is not two integers separated by a comma") from None
     return first, second
 
 
@@ -124,7 +128,7 @@ def parse_bandwidth(text: str) -> float:
     except InputError:
         count = None
     if count is None:
-        raise InputError(f"--read-bandwidth {text!r} is no number of bytes per second; write it like 500MB/s")
+        raise InputError(f"--read-bandwidth {show_value(text)} is no number of bytes per second; write it like 500MB/s")
     return float(count)
 
 

@@ -33,7 +33,7 @@ from ..structure.arguments import (
 from ..structure.chain import read_chain
 from ..structure.tree import read_tree
 
-__all__ = ["READERS", "read_arguments", "read_client", "read_workers"]
+__all__ = ["READERS", "read_arguments", "read_client", "read_named", "read_workers"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -97,6 +97,17 @@ READERS: dict[str, Reader] = {
     "workers": optional(read_workers),
 }
 """How an argument is read, by its name."""
+
+
+def read_named(**given: Any) -> dict[str, Any]:
+    """Read some arguments by their names, such as those of a command, before it opens anything.
+
+    Raises
+    ------
+    InputError
+        If one cannot be used.
+    """
+    return {name: READERS[name](name, value) for name, value in given.items()}
 
 
 def read_arguments(**own: Reader) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -41,6 +41,9 @@ Seed: TypeAlias = "int | np.random.Generator | None"
 Matrix: TypeAlias = "Entries | NDArray[Any]"
 """Matrix that can be made noisy, shuffled or written."""
 
+LARGEST_SIZE = 1 << 40
+"""Most rows of a known matrix, a vector of which takes 8 TiB. Not tuned: tables of its roots are as long."""
+
 PANEL_ENTRIES = 1 << 20
 """Entries that are evaluated at a time for a norm: at most 16 MiB, unless one row is longer. Not tuned."""
 
@@ -158,7 +161,7 @@ def check_size(n: Any) -> int:
     """Return ``n`` as a positive int; raise InputError if it is none."""
     if as_integer(n) is None:
         raise InputError(f"n={show_value(n)} is not an integer; it is the number of rows and columns")
-    return read_count("n", n, remedy="the smallest matrix has one row, the largest 2^63 - 1")
+    return read_count("n", n, most=LARGEST_SIZE, remedy="the smallest matrix has one row")
 
 
 def check_power(n: Any, name: str) -> int:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
 from ..sources.entries import Entries
+from ..structure.arguments import read_number
 from .known import Indices, KnownMatrix, Matrix, Seed, as_known, draw_entropy
 
 __all__ = ["noisy", "standard_normal"]
@@ -52,9 +52,9 @@ def noisy(matrix: Matrix, eps: float, *, seed: Seed = None) -> KnownMatrix:
     The noise of an entry depends on the seed and the entry only, not on the block it is asked for in. It is drawn in
     cells of 8 x 1024 entries with a generator each, so a single row costs as much as 8 and a single column as 1024.
     """
+    fault, remedy = "is not a relative size of noise", "use a finite number, at least 0"
+    eps = read_number("eps", eps, least=0, fault=fault, remedy=remedy)
     known = as_known(matrix)
-    if not (math.isfinite(eps) and eps >= 0):
-        raise InputError(f"eps={eps!r} is not a relative size of noise; use a finite number, at least 0")
     deviation = eps * known.norm / math.sqrt(math.prod(known.shape))
     noise = _Noise(known.dtype, deviation, draw_entropy(seed))
     return KnownMatrix(

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..errors import InputError
 from ..sources.entries import check_dtype
+from ..structure.arguments import read_number
 from ..structure.orderings import BITREVERSAL
 from .known import Indices, KnownMatrix, Seed, check_choice, check_size, draw_entropy
 from .points import Geometry, PointSets, Spread, distances, pair_sum
@@ -149,13 +150,7 @@ def _default_wavenumber(n: int, geometry: Geometry) -> float:
 
 
 def _check_wavenumber(wavenumber: Any) -> float:
-    try:
-        checked = float(wavenumber)
-    except (TypeError, ValueError):
-        checked = math.nan
-    if not math.isfinite(checked):
-        raise InputError(f"wavenumber={wavenumber!r} is not a finite number; None stands for ten points per wavelength")
-    return checked
+    return read_number("wavenumber", wavenumber, remedy="None stands for ten points per wavelength")
 
 
 def cauchy(n: int, *, points: str = "separated", tol: float = 1e-6, dtype: DTypeLike = np.float64) -> KnownMatrix:

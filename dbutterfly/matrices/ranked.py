@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
-import numpy as np
-
-from ..errors import InputError
+from ..structure.arguments import read_number
 from ..structure.chain import Chain
 
 __all__ = ["ranked_chain"]
@@ -41,11 +38,8 @@ def ranked_chain(n: int, ranks: Mapping[float, int], tol: float) -> Chain:
     The chain is balanced: ``p v = n`` at every cut, as in a chain of rank one, since the rank of an oscillatory block
     grows with its area.
     """
-    wanted = tol if isinstance(tol, (int, float, np.number)) else math.nan
-    fitting = [rank for reached, rank in ranks.items() if reached <= wanted]
-    if not fitting:
-        raise InputError(
-            f"tol={tol!r} is no tolerance whose rank is known; use {min(ranks)} or more, or give factorize a chain of "
-            "higher rank"
-        )
+    fault = "is no tolerance whose rank is known"
+    remedy = f"use {min(ranks)} or more, or give factorize a chain of higher rank"
+    tol = read_number("tol", tol, least=min(ranks), fault=fault, remedy=remedy)
+    fitting = [rank for reached, rank in ranks.items() if reached <= tol]
     return Chain.chainable((n, n), min(*fitting, n), balanced=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +11,8 @@ import numpy as np
 import scipy.special
 from numpy.typing import DTypeLike, NDArray
 
-from ..errors import InputError
 from ..sources.entries import Entries, check_dtype
+from ..structure.arguments import read_count
 from ..structure.orderings import BITREVERSAL
 from .known import Indices, KnownMatrix, as_known, check_size
 from .legendre_nodes import gauss_nodes, legendre_values
@@ -198,10 +197,5 @@ def _bessel(order: int, x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _check_order(order: Any) -> int:
-    try:
-        checked = operator.index(order)
-    except TypeError:
-        checked = -1
-    if not 0 <= checked <= _LAST_ORDER:
-        raise InputError(f"order={order!r} is not an integer from 0 to {_LAST_ORDER}")
-    return checked
+    fault = f"is not an integer from 0 to {_LAST_ORDER}"
+    return read_count("order", order, least=0, most=_LAST_ORDER, fault=fault, remedy="use one")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
 from ..execution.progress import ProgressBar
 from ..sources.entries import Entries
 from ..sources.places_read import places_read
 from ..storage.arrays import new_array, open_array
+from ..structure.arguments import read_flag, read_shape
 from ..structure.axes import largest_divisor
 from .known import KnownMatrix, Matrix, as_entries
 
@@ -78,6 +77,9 @@ def write(
     """
     entries = as_entries(matrix)
     chunks = default_chunks(matrix) if chunks is None else _check_chunks(chunks, entries.shape)
+    overwrite = read_flag("overwrite", overwrite)
+    if not callable(progress):
+        progress = read_flag("progress", progress)
     known = isinstance(entries, KnownMatrix) or entries is not matrix
     with new_array(
         store,
@@ -160,10 +162,5 @@ def _chunk_side(size: int, limit: int) -> int:
 
 def _check_chunks(chunks: Any, shape: tuple[int, int]) -> tuple[int, int]:
     """Return ``chunks`` as two integers, no larger than ``shape``; raise InputError if that cannot be."""
-    try:
-        rows, cols = (operator.index(side) for side in chunks)
-    except (TypeError, ValueError):
-        raise InputError(f"chunks={chunks!r} is not a pair of integers (rows, columns)") from None
-    if rows < 1 or cols < 1:
-        raise InputError(f"chunks={chunks!r} has an empty side; both must be at least 1")
+    rows, cols = read_shape("chunks", chunks)
     return min(rows, shape[0]), min(cols, shape[1])

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import LinearOperator
 
 from ..errors import InputError
+from ..structure.arguments import as_integer, show_value
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
 from ..structure.plain_arrays import as_plain_array, is_masked
@@ -20,6 +21,7 @@ from .checks import Index, check_chain, check_factors, check_permutations
 from .dask_products import is_dask_array, multiply_chunks
 from .factors import transpose_factors
 from .products import Products, check_workers
+from .scaling import as_number, scale_factors
 
 __all__ = ["FactorOperator"]
 
@@ -159,8 +161,11 @@ class FactorOperator(LinearOperator):
         """Multiply by an array, a number or another operator; see :meth:`dbutterfly.ButterflyOperator.dot`."""
         if isinstance(x, FactorOperator) and self.shape[1] == x.shape[0] and _cancel(self._cols, x._rows):
             return type(self)((*self.ks_values, *x.ks_values), (self._rows, x._cols))
+        number = as_number(x)
+        if number is not None:
+            return self._scale(number)
         if np.isscalar(x):
-            return self._scale(x)
+            raise InputError(f"x={show_value(x)} is neither a number nor an array of numbers")
         if type(x) is np.ndarray or is_dask_array(x) or _is_foreign(x):
             return self._apply(x, None, 1)
         return super().dot(_as_operand(x))
@@ -184,12 +189,9 @@ class FactorOperator(LinearOperator):
         product = self._products.multiply_on_device(columns, transposed=self._transposed, conjugated=self._conjugated)
         return product if x.ndim == 2 else product[:, 0]
 
-    def _scale(self, number: Any) -> Self:
-        """Multiply the smallest factor by a number."""
-        factors = list(self.ks_values)
-        smallest = min(range(len(factors)), key=lambda index: factors[index].size)
-        factors[smallest] = factors[smallest] * number
-        return type(self)(factors, self.orderings)
+    def _scale(self, number: Any, scale: Any = np.multiply) -> Self:
+        """Multiply by a number, or divide."""
+        return type(self)(scale_factors(self.ks_values, number, scale), self.orderings)
 
     def __matmul__(self, x: Any) -> Any:
         if type(x) is not np.ndarray:
@@ -198,7 +200,22 @@ class FactorOperator(LinearOperator):
         return self._multiply(x) if x.ndim == 2 else self._multiply(x[:, None])[:, 0]
 
     def __rmul__(self, x: Any) -> Any:
-        return self._scale(x) if np.isscalar(x) else super().__rmul__(x)
+        number = as_number(x)
+        return super().__rmul__(x) if number is None else self._scale(number)
+
+    def __truediv__(self, x: Any) -> Self:  # type: ignore[override]
+        number = as_number(x)
+        if number is None:
+            return NotImplemented
+        if number == 0:
+            raise InputError(f"number={show_value(x)} divides no operator; use another one")
+        return self._scale(number, np.divide)
+
+    def __pow__(self, p: Any) -> Any:
+        power = as_integer(p)
+        if power is None or power < 0:
+            raise InputError(f"power={show_value(p)} is no integer from 0 on; use one, or solve for the inverse")
+        return super().__pow__(power)
 
     def __neg__(self) -> Self:  # type: ignore[override]
         return self._scale(-1)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ChainError, InputError
+from ..structure.arguments import show_value
 from ..structure.chain import Chain, Pattern
 from ..structure.orderings import Orderings
 from ..structure.plain_arrays import as_plain_array
@@ -38,8 +39,10 @@ def check_factors(ks_values: Iterable[ArrayLike]) -> tuple[NDArray[Any], ...]:
     InputError
         If there is none, or one is not a 4-D array of float32, float64, complex64 or complex128.
     """
-    if not isinstance(ks_values, Iterable):
-        raise InputError(f"ks_values={ks_values!r} is not a sequence of 4-D arrays (a, b, c, d), one per factor")
+    if not isinstance(ks_values, Iterable) or getattr(ks_values, "ndim", 1) == 0:
+        raise InputError(
+            f"ks_values={show_value(ks_values)} is not a sequence of 4-D arrays (a, b, c, d), one per factor"
+        )
     factors = tuple(
         _check_factor(as_plain_array(values, f"ks_values[{index}]"), index) for index, values in enumerate(ks_values)
     )

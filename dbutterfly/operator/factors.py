@@ -12,9 +12,11 @@ from ..errors import ChainError, InputError
 from ..kernels.factors.rounding import round_product
 from ..kernels.products.fusion import fuse_factors
 from ..kernels.products.ksmm import dense_product
+from ..sources.entries import check_dtype
+from ..structure.arguments import read_count, read_number
 from ..structure.chain import Chain
 from ..structure.fusion import segments_of_count
-from .checks import SUPPORTED, Index
+from .checks import Index
 
 __all__ = [
     "chainable_factors",
@@ -50,15 +52,13 @@ def chainable_factors(ks_values: Sequence[NDArray[Any]], chain: Chain) -> tuple[
 
 def fuse_neighbours(ks_values: Sequence[NDArray[Any]], chain: Chain, n: int) -> list[NDArray[Any]]:
     """Multiply neighbours together until ``n`` factors are left; see :meth:`dbutterfly.ButterflyOperator.fuse`."""
-    groups = segments_of_count(chain.patterns, n)
+    groups = segments_of_count(chain.patterns, read_count("n", n, least=0, remedy="it is a number of factors"))
     return [np.ascontiguousarray(fuse_factors([ks_values[index] for index in group])) for group in groups]
 
 
 def convert_factors(ks_values: Sequence[NDArray[Any]], dtype: DTypeLike) -> list[NDArray[Any]]:
     """Convert factors to another dtype; see :meth:`dbutterfly.ButterflyOperator.astype`."""
-    wanted, common = np.dtype(dtype), np.result_type(*ks_values)
-    if wanted.char not in SUPPORTED:
-        raise InputError(f"dtype={wanted} is not supported; use float32, float64, complex64 or complex128")
+    wanted, common = check_dtype(dtype), np.result_type(*ks_values)
     if common.kind == "c" and wanted.kind != "c":
         raise InputError(f"dtype={wanted} would lose the imaginary parts of an operator of dtype {common}")
     return [values.astype(wanted) for values in ks_values]
@@ -75,8 +75,8 @@ def prune_factors(
         Factors of the least ranks, and whether they are those of the transpose, as in :func:`chainable_factors`; None
         if no rank can be lowered.
     """
-    if not (isinstance(tol, (int, float)) and 0 <= tol <= 1):
-        raise InputError(f"tol={tol!r} is no relative error; use a number from 0 to 1, such as 1e-6")
+    remedy = "use a number from 0 to 1, such as 1e-6"
+    tol = read_number("tol", tol, least=0, most=1, fault="is no relative error", remedy=remedy)
     factors, chain, is_transposed = chainable_factors(ks_values, chain)
     if chain.ranks is None:
         raise ChainError(f"{chain!r} is not chainable, so its junctions have no ranks to lower")

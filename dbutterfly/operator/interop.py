@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from ..errors import InputError
+from ..structure.arguments import show_value
 from ..structure.chain import Pattern
 from ..structure.digits import digit_reversal
 from ..structure.orderings import Orderings
@@ -66,7 +67,8 @@ def from_lazylinop(operator: Any) -> tuple[list[NDArray[Any]], Orderings]:
     found = getattr(operator, "ks_values", None)
     if found is None:
         raise InputError(
-            f"operator={operator!r} has no ks_values; operators of lazylinop.butterfly (ksm, ksd, dft, ...) have"
+            f"operator={show_value(operator)} has no ks_values; operators of lazylinop.butterfly (ksm, ksd, dft, ...) "
+            "have"
         )
     factors = [found] if getattr(found, "ndim", None) == 4 else list(found)
     reversed_side = getattr(operator, "bitrev_perm", None)

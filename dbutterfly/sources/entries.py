@@ -5,7 +5,6 @@ Nothing of shape ``(M, N)`` is ever held unless it is asked for: a tile of the m
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..errors import DButterflyError, InputError, SourceError
+from ..structure.arguments import as_integer, read_flag, read_shape, show_value
 from ..structure.plain_arrays import as_plain_array, is_masked
 from .returned_blocks import check_block
 
@@ -89,13 +89,13 @@ class Entries:
 
     def __init__(self, f: EntryFunction, shape: tuple[int, int], dtype: DTypeLike, *, sampled: bool = False) -> None:
         if not callable(f):
-            raise InputError(f"f={f!r} is not callable; it must be a function f(rows, cols) that returns a block")
+            raise InputError(
+                f"f={show_value(f)} is not callable; it must be a function f(rows, cols) that returns a block"
+            )
         self.f = f
-        self.shape = _check_shape(shape)
+        self.shape = read_shape("shape", shape)
         self.dtype = check_dtype(dtype)
-        if not isinstance(sampled, (bool, np.bool_)):
-            raise InputError(f"sampled={sampled!r} is neither True nor False")
-        self.sampled = bool(sampled)
+        self.sampled = read_flag("sampled", sampled)
 
     def __repr__(self) -> str:
         sampled = ", sampled=True" if self.sampled else ""
@@ -145,8 +145,8 @@ class Entries:
 
     def __getitem__(self, key: Any) -> Any:
         if not isinstance(key, tuple) or len(key) != 2:
-            raise InputError(f"Z[{key!r}]: give both a row and a column index, such as Z[0:8, :]")
-        sides = [[operator.index(side)] if _is_integer(side) else side for side in key]
+            raise InputError(f"Z[{show_value(key)}]: give both a row and a column index, such as Z[0:8, :]")
+        sides: list[Any] = [[as_integer(side)] if _is_integer(side) else side for side in key]
         return self.block(*sides)[tuple(0 if _is_integer(side) else slice(None) for side in key)]
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
@@ -178,29 +178,19 @@ def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """
     try:
         checked = np.dtype(dtype)
-    except TypeError:
+    except Exception:  # TypeError mostly, but an object may do anything when it is asked for its dtype
         checked = None
     if dtype is None or checked is None or checked.newbyteorder("=") not in _DTYPES:
+        shown = show_value(dtype) if dtype is None or checked is None else checked
         raise InputError(
-            f"dtype={dtype!r} is not supported; use float32, float64, complex64 or complex128 "
+            f"dtype={shown} is not supported; use float32, float64, complex64 or complex128 "
             "(convert other arrays with .astype)"
         )
     return checked.newbyteorder("=")
 
 
-def _check_shape(shape: Any) -> tuple[int, int]:
-    """Return a shape as two positive integers, or refuse it."""
-    try:
-        rows, cols = (operator.index(side) for side in shape)
-    except (TypeError, ValueError):
-        raise InputError(f"shape={shape!r} is not a pair of integers (rows, columns)") from None
-    if rows < 1 or cols < 1:
-        raise InputError(f"shape={shape!r} has an empty side; both must be at least 1")
-    return rows, cols
-
-
 def _is_integer(side: Any) -> bool:
-    return isinstance(side, (int, np.integer)) and not isinstance(side, bool)
+    return as_integer(side) is not None
 
 
 def _indices(selection: Any, size: int, name: str) -> NDArray[np.int64]:

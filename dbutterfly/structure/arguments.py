@@ -12,7 +12,6 @@ import itertools
 import math
 import numbers
 import operator
-import reprlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
@@ -20,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..errors import InputError
+from .shown_values import show_value
 
 __all__ = [
     "LARGEST",
@@ -45,30 +45,6 @@ LARGEST = 2**63 - 1
 
 MOST_COUNTS = 1 << 16
 """Most integers that are taken from a list of them, which may have no end. Not tuned."""
-
-
-class _Shown(reprlib.Repr):
-    """Representation of a value in a message: short, whatever the value is, and without its own errors."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxstring = self.maxother = 120
-
-    def repr_int(self, x: int, level: int) -> str:
-        if x.bit_length() > 512:  # Python writes no integer of more than 4300 digits
-            return f"<an integer of {x.bit_length()} bits>"
-        return super().repr_int(x, level)
-
-    def repr_ndarray(self, x: Any, level: int) -> str:
-        return super().repr_instance(x, level) if x.size <= 8 else f"<array of shape {x.shape}, dtype {x.dtype}>"
-
-
-_SHOWN = _Shown()
-
-
-def show_value(value: Any) -> str:
-    """Show a value in a message: its representation, shortened where it is long."""
-    return " ".join(_SHOWN.repr(value).split())
 
 
 def optional(reader: Reader) -> Reader:

@@ -94,12 +94,7 @@ def _check_side(side: Any, name: str) -> Side:
         return side
     if isinstance(side, str):
         raise InputError(f'orderings: {name}={show_value(side)} is unknown; use None, "bitreversal" or an index array')
-    try:
-        index = as_plain_array(side, name)
-    except InputError:
-        raise
-    except Exception as error:  # whatever an object does when it is made an array
-        raise InputError(f"orderings: {name}={show_value(side)} is no index array: {error}") from error
+    index = as_plain_array(side, f"orderings: {name}")
     if index.ndim != 1 or index.dtype.kind not in "iu":
         raise InputError(
             f"orderings: {name} has dtype {index.dtype} and {index.ndim} dimensions; an index array has one dimension "

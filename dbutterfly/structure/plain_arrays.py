@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from .shown_values import show_value
 
 __all__ = ["as_plain_array", "is_masked"]
 
@@ -32,7 +33,10 @@ def as_plain_array(value: Any, name: str, error: type[InputError] = InputError) 
     if type(value) is np.ndarray:
         return value
     masked = is_masked(value)  # before it is converted: of some lists NumPy makes numbers
-    found = None if masked else np.asanyarray(value)
+    try:
+        found = None if masked else np.asanyarray(value)
+    except Exception as fault:  # whatever an object does when it is made an array
+        raise error(f"{name}={show_value(value)} is no array: {type(fault).__name__}: {fault}") from fault
     if masked or is_masked(found):
         raise error(f"{name} is a masked array; pass {name}.filled(value), as what lies under the mask is no entry")
     return np.asarray(found)

@@ -10,6 +10,7 @@ import typer
 import dbutterfly as dbf
 
 from ...errors import InputError
+from ...execution.arguments import read_named
 from ...storage.destinations import check_apart, place_of
 from ..options import AsJson, ClusterOptions, ClusterText, Memory, NoDecode, Quiet, TlsText, Workers
 from ..printing import print_json, print_lines
@@ -41,6 +42,7 @@ def apply(
     """
     if transpose and adjoint:
         raise InputError("--transpose and --adjoint exclude each other")
+    read_named(memory=memory, workers=workers)
     read = [place for place in (place_of(absolute_place(store)), place_of(absolute_place(x))) if place is not None]
     if y.rstrip("/").endswith(".zarr"):
         check_apart(absolute_place(y), read, "product")

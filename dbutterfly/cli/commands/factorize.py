@@ -11,6 +11,7 @@ import typer
 
 import dbutterfly as dbf
 
+from ...execution.arguments import read_named
 from ...factorization.results.report.page import check_report
 from ...identification.identify import is_unknown
 from ...sources.base import MatrixSource
@@ -80,6 +81,7 @@ def factorize(
 
     A run that was cut off is continued by the same command. The plan goes to stderr.
     """
+    read_named(tol=tol, missing=missing, sweeps=sweeps, backend=backend, memory=memory, device_memory=device_memory)
     matrix, place = as_source(absolute_place(source), decode=not no_decode), absolute_place(store)
     _check_places(matrix, place, report)
     job = parse_job(matrix, chain, tree, rank, tol if chain is None and rank is None else None, passes, orderings)

@@ -8,6 +8,7 @@ import typer
 
 import dbutterfly as dbf
 
+from ...execution.arguments import read_named
 from ..exit_codes import check_tolerance
 from ..options import (
     AsJson,
@@ -47,6 +48,7 @@ def verify(
 
     It is relative to the matrix, in the Frobenius norm, exact or estimated from some rows.
     """
+    read_named(tol=tol, samples=samples, seed=seed, memory=memory)
     found = dbf.open(absolute_place(store))
     with open_cluster(cluster, cluster_option, tls, workers) as where:
         verified = dbf.verify(

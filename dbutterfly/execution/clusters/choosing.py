@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import InputError
+from ...structure.arguments import show_value
 from .address import Address
 from .configuration import read_configuration
 from .cuda import Cuda
@@ -62,14 +63,14 @@ def choose(where: Any = None, **options: Any) -> Kind:
     name = read_configuration("cluster") if where is None else where
     if not isinstance(name, str):
         raise InputError(
-            f"cluster={name!r} is a {type(name).__name__}; {_remedy()}. To a cluster that runs already, pass "
+            f"cluster={show_value(name)} is a {type(name).__name__}; {_remedy()}. To a cluster that runs already, pass "
             "client=distributed.Client(...)"
         )
     if "://" in name:
         options, name = {**options, "address": name}, Address.name
         options.pop("workers", None)  # of a cluster that runs, the number of workers is given
     elif name not in KINDS or name == Address.name:
-        raise InputError(f"cluster={name!r} is unknown; {_remedy()}")
+        raise InputError(f"cluster={show_value(name)} is unknown; {_remedy()}")
     kind = KINDS[name]
     known = {field.name for field in dataclasses.fields(kind)}
     common = {key: read_configuration(key) for key in OPTIONS_OF_ALL_KINDS if key in known}

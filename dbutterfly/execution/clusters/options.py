@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import operator
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
@@ -14,6 +14,7 @@ from dask.utils import parse_timedelta
 
 from ...errors import InputError
 from ...planning.sizes import count_bytes
+from ...structure.arguments import LARGEST, as_integer, read_flag, show_value
 
 __all__ = ["count", "duration", "flag", "mapping", "option", "parse_options", "read_options", "size", "text", "texts"]
 
@@ -62,7 +63,7 @@ def read_options(cls: type, where: str, given: Mapping[str, Any]) -> dict[str, A
         metadata = fields[name].metadata
         absent = value is None or (isinstance(value, str) and value.lower() in ("", "none", "null"))
         if absent and not metadata["optional"]:
-            raise InputError(f"{where}.{key}={value!r} leaves out an option that is needed")
+            raise InputError(f"{where}.{key}={show_value(value)} leaves out an option that is needed")
         values[name] = None if absent else metadata["reads"](f"{where}.{key}", value)
     return values
 
@@ -87,11 +88,11 @@ def parse_options(pairs: Iterable[str]) -> dict[str, str]:
 def count(name: str, value: Any) -> int:
     """Read a positive integer."""
     try:
-        number = int(value) if isinstance(value, str) else operator.index(value)
-    except (ValueError, TypeError):
+        number = int(value) if isinstance(value, str) else as_integer(value) or 0
+    except ValueError:
         number = 0
-    if number < 1 or isinstance(value, bool):
-        raise InputError(f"{name}={value!r} is not a positive number")
+    if not 1 <= number <= LARGEST:
+        raise InputError(f"{name}={show_value(value)} is not a positive number")
     return number
 
 
@@ -99,7 +100,7 @@ def size(name: str, value: Any) -> int:
     """Read a number of bytes, from a number or a text such as ``4 GiB``."""
     found = count_bytes(value)
     if found is None:
-        raise InputError(f'{name}={value!r} is not a positive number of bytes; write it like "4 GiB"')
+        raise InputError(f'{name}={show_value(value)} is not a positive number of bytes; write it like "4 GiB"')
     return found
 
 
@@ -107,25 +108,22 @@ def duration(name: str, value: Any) -> float:
     """Read a number of seconds, from a number or a text such as ``10 minutes``."""
     try:
         seconds = float(parse_timedelta(value))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except Exception:  # of a text that is no duration, or of an object that does anything when it is converted
         seconds = 0.0
-    if not seconds > 0:
-        raise InputError(f'{name}={value!r} is no duration; write it like "10 minutes"')
+    if not 0 < seconds < math.inf or isinstance(value, bool):
+        raise InputError(f'{name}={show_value(value)} is no duration; write it like "10 minutes"')
     return seconds
 
 
 def flag(name: str, value: Any) -> bool:
     """Read true or false."""
-    found = yaml.safe_load(value) if isinstance(value, str) else value
-    if not isinstance(found, bool):
-        raise InputError(f"{name}={value!r} is neither true nor false")
-    return found
+    return read_flag(name, _load(name, value) if isinstance(value, str) else value)
 
 
 def text(name: str, value: Any) -> str:
     """Read one line of text; a number is refused, since YAML does not keep how it was written."""
     if not isinstance(value, str) or re.search(r"[\r\n]", value):
-        raise InputError(f"{name}={value!r} is no line of text; in YAML, put it in quotes")
+        raise InputError(f"{name}={show_value(value)} is no line of text; in YAML, put it in quotes")
     return value
 
 
@@ -134,7 +132,7 @@ def texts(name: str, value: Any) -> tuple[str, ...]:
     found = _load(name, value) if isinstance(value, str) and value.startswith("[") else value
     found = [found] if isinstance(found, str) else found
     if not isinstance(found, (list, tuple)):
-        raise InputError(f"{name}={value!r} is no list of texts")
+        raise InputError(f"{name}={show_value(value)} is no list of texts")
     return tuple(text(name, line) for line in found)
 
 
@@ -142,7 +140,7 @@ def mapping(name: str, value: Any) -> dict[str, str]:
     """Read texts by name: a mapping, or YAML."""
     found = _load(name, value) if isinstance(value, str) else value
     if not isinstance(found, Mapping):
-        raise InputError(f"{name}={value!r} is no mapping; write it like {{KEY: value}}")
+        raise InputError(f"{name}={show_value(value)} is no mapping; write it like {{KEY: value}}")
     return {text(name, key): str(entry) for key, entry in found.items()}
 
 
@@ -150,4 +148,4 @@ def _load(name: str, value: str) -> Any:
     try:
         return yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise InputError(f"{name}={value!r} is no YAML: {error}") from None
+        raise InputError(f"{name}={show_value(value)} is no YAML: {error}") from None

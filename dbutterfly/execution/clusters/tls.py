@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from distributed.security import Security
 
 from ...errors import InputError
+from ...structure.arguments import show_value
 
 __all__ = ["TEMPORARY", "credentials", "security_of"]
 
@@ -28,16 +29,16 @@ def credentials(name: str, value: Any) -> str | tuple[str, str, str]:
     InputError
         If the value is neither, or a file is not there.
     """
-    if value == TEMPORARY:
+    if isinstance(value, str) and value == TEMPORARY:
         return TEMPORARY
     files = _files(value)
     if files is None:
         raise InputError(
-            f"{name}={value!r} names no credentials; use temporary, or the files CA,CERT,KEY of the authority, the "
-            "certificate and its key, in PEM"
+            f"{name}={show_value(value)} names no credentials; use temporary, or the files CA,CERT,KEY of the "
+            "authority, the certificate and its key, in PEM"
         )
     for part, file in zip(FILES, files, strict=True):
-        if not Path(file).is_file():
+        if "\0" in file or not os.path.isfile(file):
             raise InputError(f"{name}: there is no file {file!r}, which should hold the {part}")
     return files
 

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DOUBLE_ENTRIES", "energy_of", "flatness", "scale_entries"]
+__all__ = ["DOUBLE_ENTRIES", "energy_of", "flatness", "scale_entries", "scale_into_range"]
 
 DOUBLE_ENTRIES = 1 << 18
 """Entries up to which a search in memory computes in double precision. Not tuned."""
+
+
+def scale_into_range(matrix: NDArray[Any]) -> NDArray[Any]:
+    """Multiply by a power of two where fourth powers of entries, or their sums, would leave the range."""
+    parts = (matrix.real, matrix.imag) if matrix.dtype.kind == "c" else (matrix,)
+    largest = max(float(np.abs(part).max()) for part in parts)
+    exponent = math.frexp(largest)[1]
+    if largest == 0 or abs(exponent) <= np.finfo(matrix.dtype).maxexp // 8:
+        return matrix
+    scaled = np.empty_like(matrix)
+    targets = (scaled.real, scaled.imag) if matrix.dtype.kind == "c" else (scaled,)
+    for part, target in zip(parts, targets, strict=True):
+        np.ldexp(part, -exponent, out=target)
+    return scaled
 
 
 def scale_entries(matrix: NDArray[Any]) -> NDArray[Any]:

@@ -26,7 +26,7 @@ from ..structure.chain import Chain, Cut
 from .alternating import alternating_run, balanced_means, best_partitions, fuse, runs_of
 from .attempts import Outcome, Problem
 from .cuts import Index, transpose_cuts
-from .moments import DOUBLE_ENTRIES, energy_of, flatness, scale_entries
+from .moments import DOUBLE_ENTRIES, energy_of, flatness, scale_entries, scale_into_range
 from .panels.passes import Passes
 from .panels.trees import EXACT_IN_SINGLE, PanelProblem, client_bytes, is_settled, search_panels
 from .portfolio import search_trees
@@ -224,14 +224,14 @@ class MatrixSearch:
 
     @functools.cached_property
     def _matrix(self) -> NDArray[Any]:
-        """The whole matrix, in the dtype in which it is computed."""
+        """The whole matrix, in the dtype in which it is computed, or a power of two times it."""
         shape = self.source.shape
         matrix = self.source.read_range(slice(0, shape[0]), slice(0, shape[1]))
         matrix = matrix.astype(self.source.info.work_dtype, copy=False)
         if not np.isfinite(matrix).all():
             row, col = np.argwhere(~np.isfinite(matrix))[0].tolist()
             raise self.source.non_finite_error((row, col))
-        return matrix
+        return scale_into_range(matrix)
 
     def _search_in_memory(self, known: Known, problem: Problem) -> Solution:
         found, attempts, energy = self._search_matrix(self._matrix, known, problem)

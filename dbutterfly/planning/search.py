@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy.fft import next_fast_len
 
 from ..errors import ChainError, InputError, MemoryBudgetError
 from ..kernels.backend.stacks import STACKS_IN_DEVICE
@@ -19,6 +20,7 @@ from ..sources.info import SourceInfo
 from ..structure.arguments import read_choice
 from ..structure.axes import axes_of_whole
 from ..structure.chain import Chain
+from ..structure.digits import prime_factors
 from ..structure.orderings import Orderings
 from ..structure.tree import Tree, split_tree
 from .budget import Budget
@@ -170,12 +172,14 @@ def _find_cheapest(space: SearchSpace, trees: list[Tree]) -> Tiling:
         If none fits; the message gives the least memory with which one does.
     """
     budget = space.budget
-    best, least = None, None
+    best, least, least_twice = None, None, None
     for tree in sorted(trees, key=lambda tree: cost_of_halves(space.chain, tree)):
         if best is not None and best.score <= 1 + cost_of_halves(space.chain, tree):
             break  # reading Z once and moving these halves costs more already
         for tiling in enumerate_tilings(space, tree):
             least = tiling.peak if least is None else min(least, tiling.peak)
+            if tiling.bytes_read <= 2 * space.source.nbytes:
+                least_twice = tiling.peak if least_twice is None else min(least_twice, tiling.peak)
             if tiling.fits(budget) and (best is None or tiling.score < best.score):
                 best = tiling
     if best is not None:
@@ -183,7 +187,10 @@ def _find_cheapest(space: SearchSpace, trees: list[Tree]) -> Tiling:
     if budget.device_memory is not None and (least or 0) <= budget.memory:
         enough = _enough_device_memory(space, trees)
         raise MemoryBudgetError(_budget_message("device_memory", budget.device_memory, enough, space.source))
-    raise MemoryBudgetError(_budget_message("memory", budget.memory, least or 0, space.source))
+    message = _budget_message("memory", budget.memory, least or 0, space.source)
+    if least_twice is not None and least is not None and least_twice > least:
+        message += f"; with memory={least_twice} ({format_bytes(least_twice)}) the matrix is read at most twice"
+    raise MemoryBudgetError(message)
 
 
 def _enough_device_memory(space: SearchSpace, trees: list[Tree]) -> int:
@@ -247,15 +254,28 @@ def _budget_message(name: str, given: int, least: int, source: SourceInfo) -> st
     )
 
 
+def _why_dense(shape: tuple[int, int]) -> str:
+    """Why no chain of several patterns compresses a matrix of this shape, and what to do; empty where one does."""
+    primes = list(dict.fromkeys(side for side in shape if side > 5 and len(prime_factors(side)) == 1))
+    if not primes:
+        return ""
+    padded = tuple(next_fast_len(side, real=True) if side in primes else side for side in shape)
+    return (
+        f", and nothing is compressed. There is no butterfly for this shape, as {' and '.join(map(str, primes))} "
+        f"cannot be divided; pad the matrix with zeros, to {padded[0]} x {padded[1]} for example"
+    )
+
+
 def _single_factor_plan(
     source: SourceInfo, chain: Chain, orderings: Orderings, budget: Budget, notes: tuple[str, ...]
 ) -> Plan:
     """Plan of a chain of one pattern: the matrix is read in one tile and is the factor."""
     stored = source.nbytes
     peak = stored * 2 + math.prod(source.shape) * np.dtype(source.work_dtype).itemsize
+    dense = f"a chain of one pattern: its factor is the matrix itself{_why_dense(source.shape)}"
     if peak > budget.memory:
-        raise MemoryBudgetError(_budget_message("memory", budget.memory, peak, source))
-    notes = (*notes, "a chain of one pattern: its factor is the matrix itself")
+        raise MemoryBudgetError(f"{_budget_message('memory', budget.memory, peak, source)}; {dense}")
+    notes = (*notes, dense)
     rows, cols = axes_of_whole(chain, orderings, source.edges)
     return Plan(
         source=source,

@@ -500,3 +500,23 @@ def test_a_device_takes_what_its_memory_and_the_copies_take():
     assert plan.seconds(1e12, copies) == sum(plan.stage_seconds(1e12, copies).values())
     with pytest.raises(InputError, match=r"device='tpu' is not known; use one of l4, a100, h100, h200"):
         device_named("tpu")
+
+
+def test_a_side_that_cannot_be_divided_has_no_butterfly():
+    """The plan and the error say so, and what to do; sides that can be divided get no such word."""
+    plan = make_plan(SourceInfo(shape=(61, 64), dtype="float64", work_dtype="float64"), None, budget=Budget(1 << 30))
+    assert "no butterfly for this shape, as 61 cannot be divided; pad the matrix with zeros, to 64 x 64" in str(plan)
+    big = SourceInfo(shape=(1000003, 1 << 20), dtype="float64", work_dtype="float64")
+    with pytest.raises(MemoryBudgetError, match="no butterfly for this shape, as 1000003 cannot be divided"):
+        make_plan(big, None, budget=Budget(8 << 30))
+    assert "no butterfly" not in str(planned(stored((64, 64), (16, 16))))
+
+
+def test_the_least_memory_that_reads_twice_is_named_too():
+    source = stored((2048, 2048), (256, 256))
+    with pytest.raises(MemoryBudgetError) as caught:
+        planned(source, memory=1000)
+    least, twice = map(int, re.findall(r"(?:works is|with) memory=(\d+)", str(caught.value)))
+    assert planned(source, memory=least).amplification > 2
+    assert planned(source, memory=twice).amplification <= 2
+    assert planned(source, memory=twice - 1).amplification > 2

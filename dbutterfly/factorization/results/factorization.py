@@ -135,10 +135,10 @@ class Factorization:
 
     def __repr__(self) -> str:
         rows, cols = self.shape
-        return (
-            f"<Factorization of a {rows} x {cols} {self.dtype.name} matrix: {len(self.chain)} factors, "
-            f"{self.compression:.1f} times smaller; {self.certificate}>"
-        )
+        factors = f"{len(self.chain)} factors, {self.compression:.1f} times smaller"
+        if len(self.chain) == 1:
+            factors = "1 factor, which is the matrix itself"
+        return f"<Factorization of a {rows} x {cols} {self.dtype.name} matrix: {factors}; {self.certificate}>"
 
 
 def open_factorization(store: Any) -> Factorization:

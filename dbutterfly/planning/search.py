@@ -189,7 +189,7 @@ def _find_cheapest(space: SearchSpace, trees: list[Tree]) -> Tiling:
         raise MemoryBudgetError(_budget_message("device_memory", budget.device_memory, enough, space.source))
     message = _budget_message("memory", budget.memory, least or 0, space.source)
     if least_twice is not None and least is not None and least_twice > least:
-        message += f"; with memory={least_twice} ({format_bytes(least_twice)}) the matrix is read at most twice"
+        message += f"; with {least_twice} ({format_bytes(least_twice)}) the matrix is read at most twice"
     raise MemoryBudgetError(message)
 
 

@@ -41,7 +41,7 @@ def check_missing(source: MatrixSource, missing: str) -> None:
 
 def _missing_texts(source: MatrixSource) -> tuple[str, str]:
     """Texts of the warning and of the error."""
-    fill = f"the fill value {source.fill_value}"
+    fill = "zeros, since no fill value is set" if source.fill_value is None else f"the fill value {source.fill_value}"
     if not source.lists_chunks:
         text = f"its store cannot be listed, so that missing chunks, read as {fill}, go unnoticed"
         return text, f"{text}; pass missing='fill' to accept that, or name a store that can be listed"

@@ -3,9 +3,11 @@ import pickle
 import dask.array as da
 import numpy as np
 import pytest
+import scipy.sparse
 import zarr
 
 import dbutterfly as dbf
+from dbutterfly.errors import InputError, StoreError
 from dbutterfly.factorization.results import estimates
 from dbutterfly.factorization.results.estimates import VerifiedError
 from dbutterfly.structure.chain import Chain
@@ -185,3 +187,22 @@ def test_it_says_how_it_was_found():
     assert str(VerifiedError(0.25, 0.01, 8)) == "0.25 +- 0.01 (estimated from 8 rows)"
     copied = pickle.loads(pickle.dumps(VerifiedError(0.25, 0.01, 8)))
     assert (copied, copied.deviation, copied.samples, copied.exact) == (0.25, 0.01, 8, False)
+
+
+def test_the_place_of_a_run_may_be_verified(tmp_path):
+    matrix = np.asarray(dbf.matrices.orthogonal_butterfly(16, seed=0))
+    found = dbf.factorize(matrix, store=tmp_path / "run")
+    assert (
+        dbf.verify(tmp_path / "run", matrix) == dbf.verify(str(tmp_path / "run"), matrix) == dbf.verify(found, matrix)
+    )
+    with pytest.raises(StoreError, match="holds no dbutterfly factorization"):
+        dbf.verify(str(tmp_path / "nothing"), matrix)
+    with pytest.raises(InputError, match=r"factorization=.* is a ButterflyOperator; pass what factorize or dbutterfly"):
+        dbf.verify(found.operator, matrix)
+
+
+def test_no_more_products_are_taken_of_an_operator_than_give_all_of_it():
+    matrix = np.asarray(dbf.matrices.orthogonal_butterfly(16, seed=0))
+    error = dbf.verify(dbf.factorize(matrix), scipy.sparse.csr_array(matrix), samples=10**18)
+    assert error.exact
+    assert error < 1e-14

@@ -1,5 +1,7 @@
 """Products of stored matrices, by blocks of columns."""
 
+import re
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -168,3 +170,33 @@ def test_a_product_that_fails_leaves_what_was_there(tmp_path):
             stream_product(operator(), dbf.entries(broken, (40, 9), "f8"), tmp_path / place, overwrite=True)
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "y.zarr")[:], before)
     assert [path.name for path in tmp_path.iterdir()] == ["y.zarr"]
+
+
+def test_the_least_memory_that_reads_twice_is_named_too(tmp_path):
+    source = zarr.create_array(tmp_path / "x.zarr", data=matrix(), chunks=(40, 20))
+    with pytest.raises(MemoryBudgetError) as caught:
+        stream_product(operator(), source, None, memory=1)
+    twice = int(re.search(r"with (\d+) .* it is read at most twice", str(caught.value)).group(1))
+    done = stream_product(operator(), source, tmp_path / "twice.zarr", memory=twice)
+    assert (done.columns, done.bytes_read) == (10, 2 * source.nbytes)
+    done = stream_product(operator(), source, tmp_path / "more.zarr", memory=twice - 1)
+    assert done.bytes_read > 2 * source.nbytes
+
+
+def test_kernels_are_loaded_before_the_first_task(tmp_path):
+    """They are no part of what a task may hold: Numba alone takes 100 MiB."""
+    op, held = operator(), []
+
+    def entry(rows, cols):
+        held.append(op.nbytes_prepared)
+        return np.ones((rows.size, cols.size))
+
+    stream_product(op, dbf.entries(entry, (40, 8), float), tmp_path / "y.zarr")
+    assert held
+    assert min(held) > 0
+
+
+@pytest.mark.parametrize("given", ["run", None, np.eye(4), 3], ids=repr)
+def test_what_is_no_operator_is_refused(given):
+    with pytest.raises(InputError, match=r"operator=.* pass a ButterflyOperator"):
+        stream_product(given, matrix(), None)

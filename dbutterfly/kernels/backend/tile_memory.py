@@ -21,7 +21,7 @@ import ctypes
 import functools
 import math
 import os
-import sys
+import platform
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
@@ -134,7 +134,7 @@ def _allocator_library() -> ctypes.CDLL | None:
     clearing pages. With ``mallopt``, both are served, and outside of tasks a worker is as Dask has set it up.
     """
     given = {parameter: os.environ[name] for parameter, name in THRESHOLD_VARIABLES.items() if name in os.environ}
-    if not sys.platform.startswith("linux") or TRIM_THRESHOLD not in given:
+    if platform.system() != "Linux" or TRIM_THRESHOLD not in given:
         return None
     if not all(size.isdecimal() for size in given.values()):  # as the library, which ignores them then
         return None

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from distributed import get_worker
 from numpy.typing import NDArray
 
 from ..errors import DButterflyError
 from ..sources.base import MatrixSource
 from .calls import CallBacklog, Calls, call_function
 from .dask_client import ClusterWatch, Connection
-from .dask_worker import make_picklable
+from .dask_worker import make_picklable, take_place
 from .interrupts import Interrupts
 
 __all__ = ["DaskCalls"]
@@ -108,10 +109,11 @@ def _send(watch: ClusterWatch, value: Any) -> Any:
     return watch.broadcast(np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value)
 
 
-def _call_on_worker(function: Callable[..., Any], *arguments: Any) -> Any:
+def _call_on_worker(function: Callable[..., Any], matrix: Any, *arguments: Any) -> Any:
     """Call a function on a worker."""
     try:
-        return call_function(function, *arguments)
+        with take_place(get_worker(), matrix):
+            return call_function(function, matrix, *arguments)
     except DButterflyError as error:
         make_picklable(error)
         raise

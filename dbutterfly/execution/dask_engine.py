@@ -23,6 +23,7 @@ from .dask_client import Connection
 from .dask_stage import DaskStage
 from .engine import Engine, OnDone
 from .task import JobT, Task, TaskResult, write_outputs
+from .waiting import are_of_one_cluster, leave_thread_for
 
 __all__ = ["ClusterEngine", "DaskEngine"]
 
@@ -121,14 +122,20 @@ class DaskEngine(Engine):
             on_done(number, returned.record)
 
         backlog: Backlog[Task[JobT], TaskResult] = Backlog(tasks, deliver)
-        with self._counted_workers():
+        with leave_thread_for(self._connection.client), self._counted_workers():
             DaskStage(self._connection, job, backlog).run()
 
     @contextlib.contextmanager
     def calls(self, matrix: NDArray[Any] | MatrixSource, name: str) -> Iterator[Calls]:
         """See :meth:`Engine.calls`."""
+        holder = getattr(matrix, "client", None)
+        if holder is not None and not are_of_one_cluster(holder, self._connection.client):
+            raise InputError(
+                f"{name}: the matrix starts from results on the cluster at {holder.scheduler.address}, and is to be "
+                f"searched on the one at {self._connection.client.scheduler.address}; pass the client of the first"
+            )
         calls = DaskCalls(name, self._connection, matrix)
-        with self._counted_workers():
+        with leave_thread_for(self._connection.client), self._counted_workers():
             try:
                 yield calls
             finally:

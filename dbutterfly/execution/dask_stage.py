@@ -17,6 +17,7 @@ from .dask_client import ClusterWatch, Connection, TaskEvents
 from .dask_worker import pack_job, run_on_worker
 from .interrupts import Interrupts
 from .task import JobT, Task, TaskResult
+from .waiting import are_of_one_cluster
 
 __all__ = ["IN_FLIGHT_PER_WORKER", "DaskStage", "Unreachable"]
 
@@ -60,7 +61,7 @@ class DaskStage(Generic[JobT]):
 
     def __init__(self, connection: Connection, job: JobT, backlog: Backlog[Task[JobT], TaskResult]) -> None:
         self._connection, self._job, self._backlog = connection, job, backlog
-        self._remote_job = _without_unreachable(job)
+        self._remote_job = _without_unreachable(job, connection.client)
         self._packed = pack_job(self._remote_job)
         self._packed_on_cluster: Any = None
 
@@ -163,10 +164,11 @@ class Unreachable:
         return NonFiniteError.at(self.name, index)
 
 
-def _without_unreachable(job: Any) -> Any:
-    """The job without a source or a workspace that cannot be opened in, or sent to, another process."""
+def _without_unreachable(job: Any, client: Any) -> Any:
+    """The job without a source or a workspace that cannot be opened in, or sent to, the workers of a client."""
     source = job.source
-    if not source.shared or not _can_be_sent(source):
+    is_elsewhere = source.client is not None and not are_of_one_cluster(source.client, client)
+    if is_elsewhere or not source.shared or not _can_be_sent(source):
         decoded = f" (decoded from {source.decoding})" if getattr(source, "decoding", "") else ""
         source = Unreachable(f"{source.name}{decoded}")
     workspace: Any = job.workspace if job.workspace.shared else Unreachable("workspace")

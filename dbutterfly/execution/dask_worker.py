@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import time
 import uuid
 import zlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from distributed import get_worker, secede
+from distributed import get_client, get_worker, secede
 from distributed.protocol import deserialize_bytes, serialize_bytes
 
 from ..errors import CheckpointError, DButterflyError, SourceError
@@ -19,12 +21,16 @@ from ..kernels.backend.blas import single_threaded_blas
 from . import resident_memory
 from .dask_client import EventAddress
 from .task import Job, LoadRecord, Record, Task, TaskResult, done_name, finish_task, upload_inputs, write_outputs
+from .waiting import leave_thread
 
-__all__ = ["make_picklable", "pack_job", "run_on_worker"]
+__all__ = ["make_picklable", "pack_job", "run_on_worker", "take_place"]
 
 
 _gates: dict[str, threading.BoundedSemaphore] = {}
 """Of every worker of this process, by its identity: as many tasks as it has threads may compute."""
+
+_places: dict[str, threading.BoundedSemaphore] = {}
+"""Of every worker of this process, by its identity: places of tasks that have left its threads (:func:`take_place`)."""
 
 _idle: dict[bytes, int] = {}
 """Resident memory of this process, in bytes, before the first task of the packed job; of one job at a time."""
@@ -90,21 +96,52 @@ def run_on_worker(
         raise
 
 
+@contextlib.contextmanager
+def take_place(worker: Any, matrix: Any) -> Iterator[Callable[[], None]]:
+    """Block of a task that reads a matrix and computes, for which its worker has as many places as threads.
+
+    A place is a thread of the worker. Where the matrix is computed by other tasks of the cluster, these need threads:
+    the task leaves its own, and waits for one of as many places beside them.
+
+    Parameters
+    ----------
+    worker : distributed.Worker
+        The worker.
+    matrix : object
+        What the task reads, such as a MatrixSource, or None.
+
+    Yields
+    ------
+    callable
+        Gives the place to the next task, before the block ends.
+    """
+    if not getattr(matrix, "needs_cluster", False):
+        yield secede
+        return
+    leave_thread()
+    if matrix.client is None:
+        matrix.client = get_client()
+    places = _places.setdefault(worker.id, threading.BoundedSemaphore(worker.state.nthreads))
+    places.acquire()
+    with contextlib.ExitStack() as stack:
+        stack.callback(places.release)
+        yield stack.close
+
+
 def _run_behind_gate(
     worker: Any, job: Job, packed: bytes, number: int, task: Task[Any], sent: dict[str, Any], bytes_read: int | None
 ) -> TaskResult:
     """Read what the client did not send, compute, and write if the workspace can be reached.
 
-    Where the plan reads ahead, the task leaves its place in the worker's queue (``secede``) when it has read and has
-    passed the gate. The worker then starts the next task, which reads meanwhile and waits at the gate for this one to
-    end.
+    Where the plan reads ahead, the task gives its place to the next (:func:`take_place`) when it has read and has
+    passed the gate. The next task reads meanwhile, and waits at the gate for this one to end.
     """
     threads = worker.state.nthreads
     gate = _gates.setdefault(worker.id, threading.BoundedSemaphore(threads))
     if (record := _find_record(job, number, task)) is not None:
         return TaskResult(record, [])
     idle = _idle_bytes(packed)
-    with job.lane(threads) as lane:
+    with take_place(worker, task.source_of(job)) as give_place, job.lane(threads) as lane:
         now, started = time.time(), time.perf_counter()
         # Received arrays may lie at odd addresses, where sums are taken in another order than everywhere else.
         inputs = {name: np.require(array, requirements=["C", "A"]) for name, array in sent.items()}
@@ -118,7 +155,7 @@ def _run_behind_gate(
         loaded = LoadRecord(bytes_read, elapsed, now, idle, zlib.crc32(worker.id.encode()))
         with gate, single_threaded_blas():
             if job.prefetch:
-                secede()
+                give_place()
             outputs, record = finish_task(job, number, task, inputs, loaded, lane)
             if not job.workspace.shared:
                 return TaskResult(record, outputs)

@@ -23,6 +23,7 @@ from .backlog import Backlog, outcome_of
 from .calls import CallBacklog, Calls, call_function
 from .engine import Engine, OnDone
 from .task import JobT, LoadRecord, Record, Task, finish_task, load_task, write_outputs
+from .waiting import leave_thread_for
 
 __all__ = ["ThreadEngine"]
 
@@ -65,7 +66,7 @@ class ThreadEngine(Engine):
         resident_memory.reset_peak()
         idle = resident_memory.size()
         pool = ThreadPoolExecutor(threads, thread_name_prefix="dbutterfly")
-        with single_threaded_blas(), tile_memory.keep(job.host_memory):
+        with leave_thread_for(job.source.client), single_threaded_blas(), tile_memory.keep(job.host_memory):
             try:
                 while backlog.has_work():
                     while backlog.todo and len(backlog.running) <= threads:
@@ -93,7 +94,8 @@ class ThreadEngine(Engine):
     @contextlib.contextmanager
     def calls(self, matrix: NDArray[Any] | MatrixSource, name: str) -> Iterator[Calls]:
         """See :meth:`Engine.calls`."""
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="dbutterfly") as pool:
+        waits = leave_thread_for(getattr(matrix, "client", None))
+        with waits, ThreadPoolExecutor(self.workers, thread_name_prefix="dbutterfly") as pool:
             yield _ThreadCalls(name, pool, matrix, self.workers)
 
 

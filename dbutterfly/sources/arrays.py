@@ -13,6 +13,7 @@ from ..errors import SourceError
 from ..structure.axes import Axis, Index, Tile
 from ..structure.plain_arrays import is_masked
 from .base import MatrixSource, unfold
+from .dask_graphs import client_of, find_futures
 from .info import work_dtype
 from .mapped_files import MappedFile, find_map, map_again, mapped_file
 from .returned_blocks import with_checked_blocks
@@ -77,7 +78,11 @@ class ArraySource(MatrixSource):
 
 
 class DaskSource(MatrixSource):
-    """A two-dimensional Dask array; each task computes the chunks that it needs."""
+    """A two-dimensional Dask array; each task computes the chunks that it needs.
+
+    Steps are computed in the thread of the task. If they start from results on a cluster, as of ``client.persist``,
+    they are computed there.
+    """
 
     is_computed = True
 
@@ -90,6 +95,8 @@ class DaskSource(MatrixSource):
         self.shape = (int(array.shape[0]), int(array.shape[1]))
         self.dtype = np.dtype(array.dtype)
         self.name = f"dask array {array.name}"
+        futures = find_futures(array)
+        self.needs_cluster, self.client = bool(futures), client_of(futures, self.name)
         rows, cols = (np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64) for sizes in array.chunks)
         self.edges: tuple[Index, Index] = (rows, cols)
         self.tolerance = ROUNDING * float(np.finfo(work_dtype(self.dtype, self.name)).eps)
@@ -99,12 +106,14 @@ class DaskSource(MatrixSource):
         """One chunk in a hundred: what the graph of a chunk costs is not known."""
         return min(PLACES, max(1, (self.edges[0].size - 1) * (self.edges[1].size - 1) // 100))
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return DaskSource, (self.array,)
+    def __getstate__(self) -> dict[str, Any]:
+        kept = {name: value for name, value in self.__dict__.items() if name != "_checked"}
+        return kept | {"client": None}
 
     def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
-        """Compute a range of rows and columns in the calling thread."""
-        block: NDArray[Any] = self._checked[rows, cols].compute(scheduler="synchronous")
+        """Compute a range of rows and columns."""
+        scheduler = self.client if self.needs_cluster else "synchronous"
+        block: NDArray[Any] = self._checked[rows, cols].compute(scheduler=scheduler)
         return block
 
     @cached_property

@@ -66,6 +66,10 @@ class MatrixSource(ABC):
         Part of the norm of a sample of entries by which one may differ when it is computed again; 0 of stored ones.
     spare_bytes : int
         Bytes that may be read to know the matrix again, however small it is.
+    needs_cluster : bool
+        Whether a range is computed by tasks of a Dask cluster, for which whoever reads it waits.
+    client : distributed.Client or None
+        Client of that cluster; None where there is none, and in a copy on a worker until the worker gives it its own.
     """
 
     name: str
@@ -84,6 +88,8 @@ class MatrixSource(ABC):
     is_computed = False
     tolerance = 0.0
     spare_bytes = 0
+    needs_cluster = False
+    client: Any = None
 
     @property
     def info(self) -> SourceInfo:

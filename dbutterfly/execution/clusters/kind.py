@@ -79,6 +79,18 @@ class Kind(ABC):
         """
         return
 
+    def check_process(self) -> None:
+        """See whether this process may start the cluster; by default any may.
+
+        Raises
+        ------
+        InputError
+            If it may not.
+        SystemExit
+            If it is a process of the cluster that is about to start, from a main file that would start it again.
+        """
+        return
+
     def check_expected(self) -> None:
         """See whether plans can be made for the cluster without starting anything.
 

@@ -31,6 +31,7 @@ from ...errors import ClusterError, DButterflyError, InputError
 from .configuration import user_setting
 from .kind import GPU_OF_TASK, ExpectedWorkers, Kind
 from .options import count, flag, option, size, text
+from .spawning import check_process, starting_processes
 from .tls import security_of
 
 __all__ = ["ONE_BLAS_THREAD", "Launched", "Managed", "OnThisMachine"]
@@ -98,6 +99,10 @@ class Launched(Kind):
     def prepare(self) -> None:
         """Make the directories or files that must be there beforehand; by default none."""
 
+    def starting(self) -> contextlib.AbstractContextManager[None]:
+        """Block in which the cluster starts; by default an ordinary one."""
+        return contextlib.nullcontext()
+
     def scale(self, cluster: Any) -> None:
         """Ask the cluster for its workers; by default they are there already."""
 
@@ -130,7 +135,8 @@ class Launched(Kind):
         with contextlib.ExitStack() as stack:
             try:
                 self.prepare()
-                with dask.config.set({PROFILER: self.is_profiled}):  # workers of this machine start with it
+                # Workers of this machine start with the configuration.
+                with self.starting(), dask.config.set({PROFILER: self.is_profiled}):
                     cluster = stack.enter_context(make(**self.keywords(security)))
                 client = stack.enter_context(Client(cluster, set_as_default=False))
                 self.scale(cluster)
@@ -184,6 +190,14 @@ class OnThisMachine(Launched):
     @abstractmethod
     def share(self) -> float:
         """Part of the machine's memory that a worker may hold where ``memory`` is not given."""
+
+    def check_process(self) -> None:
+        """See :meth:`Kind.check_process`."""
+        check_process(self.name)
+
+    def starting(self) -> contextlib.AbstractContextManager[None]:
+        """See :meth:`Launched.starting`."""
+        return starting_processes(self.name)
 
     def expected(self) -> ExpectedWorkers | None:
         """See :meth:`Kind.expected`; of the machine's memory counts what limits of the system leave."""

@@ -88,6 +88,16 @@ def opened(where: Any, **options: Any) -> Iterator[OnDemand | Threads]:
     InputError
         If the cluster cannot be had, which is found out before anything is started.
     """
+    if not isinstance(where, OnDemand):
+        where, options = choose(where, **options), {}
+        where.check_process()
+    with _open(where, **options) as cluster:
+        yield cluster
+
+
+@contextlib.contextmanager
+def _open(where: Any, **options: Any) -> Iterator[OnDemand | Threads]:
+    """Open a cluster for a block, whether or not this process may start it."""
     if isinstance(where, OnDemand):
         yield where
         return
@@ -120,7 +130,7 @@ def for_cluster(function: Callable[P, R]) -> Callable[P, R]:
 
 @contextlib.contextmanager
 def _open_unstarted(where: Any, **options: Any) -> Iterator[OnDemand | Threads]:
-    with opened(where, **options) as cluster:
+    with _open(where, **options) as cluster:
         if isinstance(cluster, OnDemand) and cluster is not where:
             cluster.kind.check_expected()
         yield cluster

@@ -10,6 +10,7 @@ The inlined loops take up to 17 arguments, arrays and offsets, one by one: an ar
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,11 @@ Not tuned. Rows of 32 columns are whole cache lines, 128 bytes or more, and leav
 ZERO, ONE, TWO, THREE, FOUR = (np.uint64(k) for k in range(5))
 N_SLOTS, N_COLUMNS = np.uint64(SLOTS), np.uint64(COLUMNS)
 
+_faults: list[Exception] = []
+"""The first fault of Numba's cache in this process, of which the log tells once."""
+
+_log = logging.getLogger("dbutterfly")
+
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
 
 inline = numba.njit(forceinline=True, **_OPTIONS)
@@ -87,8 +93,25 @@ def compile_loop(function: Callable[..., Any], returns: Any, arguments: Sequence
     """Compile a closure that holds :data:`STAMP`, and keep it on disk.
 
     The signature is explicit: arrays that are read-only need no second version, and no call searches for a version.
+    Where Numba's cache on disk cannot be used, as it is damaged or full, the loop is compiled for this process alone.
     """
+    signature, loop, fault = returns(*arguments), numba.njit(**_OPTIONS)(function), None
     try:
-        return numba.njit(returns(*arguments), cache=True, **_OPTIONS)(function)
-    except RuntimeError:  # there is no place to keep it, neither beside the file nor in the user's directory
-        return numba.njit(returns(*arguments), **_OPTIONS)(function)
+        loop.enable_caching()
+        loop.compile(signature)
+    except Exception as error:  # whatever the content of a damaged file makes of its reader
+        fault = error
+        if not loop.signatures:  # there are some if only writing failed
+            loop = numba.njit(**_OPTIONS)(function)
+            loop.compile(signature)
+    if fault is not None and not _faults:
+        _faults.append(fault)
+        _log.warning(
+            "Numba's cache %s cannot be used (%s: %s): the compiled kernels are compiled in every process anew, which "
+            "takes seconds; empty it, make room, or name another directory by NUMBA_CACHE_DIR",
+            numba.config.CACHE_DIR or Path(__file__).with_name("__pycache__"),
+            type(fault).__name__,
+            fault,
+        )
+    loop.disable_compile()
+    return loop

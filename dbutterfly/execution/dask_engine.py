@@ -41,6 +41,12 @@ SECONDS_WITHOUT_WORKERS = 600.0
 Not tuned: an autoscaler or a queue often needs minutes to bring new workers.
 """
 
+SECONDS_FOR_ANSWER = 10.0
+"""Seconds within which the scheduler of a client that is handed over answers.
+
+Not tuned: one that is there answers within milliseconds, and Dask waits for one that is gone for a minute or more.
+"""
+
 SHARE_OF_FREE_MEMORY = 0.5
 """Part of this machine's free memory that workers without a limit share by default.
 
@@ -71,8 +77,7 @@ class DaskEngine(Engine):
         resources: dict[str, float] | None = None,
         patience: float | None = None,
     ) -> None:
-        if client.asynchronous:
-            raise InputError("client is asynchronous; pass a synchronous distributed.Client")
+        _check_client(client)
         try:  # the workers of a cluster that was only just started may still be arriving
             client.wait_for_workers(1, timeout=SECONDS_FOR_WORKERS if patience is None else patience)
         except TimeoutError:
@@ -148,6 +153,27 @@ class DaskEngine(Engine):
             yield
         finally:
             self.workers = self._connection.threads
+
+
+def _check_client(client: Client) -> None:
+    """Refuse a client that cannot be used: closed, asynchronous, or of a scheduler that does not answer.
+
+    Raises
+    ------
+    InputError
+        If so.
+    """
+    if client.status in ("closed", "closing", "newly-created"):
+        raise InputError(f"client={client!r} is closed; connect a new distributed.Client")
+    if client.asynchronous:
+        raise InputError("client is asynchronous; pass a synchronous distributed.Client")
+    try:
+        client.sync(client.scheduler.identity, callback_timeout=SECONDS_FOR_ANSWER)
+    except (OSError, RuntimeError, AttributeError) as error:  # the last two of a client that has just given up
+        raise InputError(
+            f"client={client!r}: its scheduler does not answer, and has perhaps ended ({type(error).__name__}: {error})"
+            "; connect a new distributed.Client"
+        ) from error
 
 
 class ClusterEngine(Engine):

@@ -17,6 +17,20 @@ from .tls import TEMPORARY, security_of
 __all__ = ["Address"]
 
 
+class _Client(Client):
+    """A client that ends with its program also where it never reached its scheduler.
+
+    Dask closes such a client when the program ends, and waits for twice the time of a connection for that.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        try:
+            super().__init__(*args, **options)
+        except BaseException:
+            self.status = "closed"
+            raise
+
+
 @dataclass(frozen=True, kw_only=True)
 class Address(Kind):
     """A running scheduler.
@@ -63,7 +77,7 @@ class Address(Kind):
         """See :meth:`Kind.started`; the scheduler keeps running when the block ends."""
         options: dict[str, Any] = {} if self.tls is None else {"security": security_of(self.tls)}
         try:
-            client = Client(self.address, set_as_default=False, **options)
+            client = _Client(self.address, set_as_default=False, **options)
         except (OSError, ValueError, TypeError) as error:  # TypeError: tls:// without credentials
             raise InputError(f"no Dask scheduler can be reached at {self.address!r}: {error}") from error
         with client:

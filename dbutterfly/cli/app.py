@@ -28,6 +28,7 @@ from .commands.verify import verify
 from .examples import epilog
 from .exit_codes import BAD_INPUT, FAILED, INTERRUPTED
 from .messages import show_error
+from .streams import UnwrittenResultsError, discard_results, flush_results, open_closed_streams, show
 from .values import Interrupted
 
 __all__ = ["app", "main"]
@@ -48,7 +49,7 @@ for command in (demo, generate, plan, factorize, identify, apply, verify, info, 
 def show_version(wanted: bool) -> None:
     """Print the version and end the program, if that is wanted."""
     if wanted:
-        print(f"dbutterfly {dbf.__version__}")
+        show(f"dbutterfly {dbf.__version__}")
         raise typer.Exit
 
 
@@ -75,20 +76,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code. With the environment variable ``DBUTTERFLY_DEBUG`` set, errors show their traceback too.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    open_closed_streams()
     if threading.current_thread() is threading.main_thread():
         _treat_sigterm_as_ctrl_c()
     try:
         code = app(given or ["--help"], prog_name="dbutterfly", standalone_mode=False)
         if code == INTERRUPTED:
             raise typer.Abort
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader of the results has closed the pipe; nothing must be flushed into it at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        flush_results()
+    except BrokenPipeError:  # the reader of the results has closed the pipe
+        discard_results()
         return FAILED
     except Exception as error:
         if os.environ.get("DBUTTERFLY_DEBUG"):
             traceback.print_exc()
         show_error(_message(error), "--log-json" in given)
+        discard_results()
         return _exit_code(error)
     return int(code or 0)
 
@@ -97,9 +100,9 @@ def _treat_sigterm_as_ctrl_c() -> None:
     """Let SIGTERM, by which batch systems and containers end a program, do what Ctrl-C does.
 
     A shell script starts its background programs with SIGINT ignored. The handler of Python is put back then, since a
-    raised SIGINT would be ignored too.
+    raised SIGINT would be ignored too; and in place of that which ends the program while it is imported.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, dbf.end_program):
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
 
@@ -115,7 +118,7 @@ def _message(error: Exception) -> str:
         return f"{error.format_message()} (see --help)"  # type: ignore[attr-defined]
     if isinstance(error, typer.Abort):
         return "interrupted"
-    expected = isinstance(error, (dbf.errors.DButterflyError, Interrupted))
+    expected = isinstance(error, (dbf.errors.DButterflyError, Interrupted, UnwrittenResultsError))
     text = str(error) if expected else f"{type(error).__name__}: {error}"
     for argument, option in OPTIONS.items():
         text = text.replace(argument, option)

@@ -12,6 +12,7 @@ from ..factorization.results.certificate import Certificate
 from ..factorization.results.estimates import VerifiedError
 from ..factorization.results.factorization import Factorization
 from ..planning.sizes import format_bytes
+from .streams import show
 
 __all__ = [
     "certificate_json",
@@ -25,13 +26,17 @@ __all__ = [
 
 def print_json(value: Any) -> None:
     """Print one JSON document; infinities and NaN, which JSON lacks, become null."""
-    print(json.dumps(_without_infinities(value), indent=2, allow_nan=False))
+    show(json.dumps(_without_infinities(value), indent=2, allow_nan=False))
 
 
 def print_lines(lines: Iterable[tuple[str, str]], *, to_stderr: bool = False) -> None:
     """Print names and texts in two columns, as in a plan."""
     for name, text in lines:
-        print(f"{name:<13} {text}", file=sys.stderr if to_stderr else sys.stdout)
+        line = f"{name:<13} {text}"
+        if to_stderr:
+            print(line, file=sys.stderr)
+        else:
+            show(line)
 
 
 def factorization_lines(factorization: Factorization) -> Iterator[tuple[str, str]]:

@@ -44,7 +44,7 @@ def test_an_asynchronous_client_is_refused(tmp_path):
     async def refuse():
         async with start(asynchronous=True) as cluster, Client(cluster, asynchronous=True) as client:
             for call in calls(client, tmp_path):
-                with pytest.raises(InputError, match="^client is asynchronous; pass a synchronous distributed"):
+                with pytest.raises(InputError, match=r"^client is asynchronous; pass a synchronous distributed"):
                     call()
 
     asyncio.run(refuse())

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ..options import ClusterOptions, TlsText, Workers
+from ..streams import show
 from ..values import choose_cluster
 
 __all__ = ["cluster"]
@@ -28,4 +29,4 @@ def cluster(
     kind = choose_cluster(where, cluster_option, tls, workers)
     if check:
         kind.check()
-    print(kind.text(), end="")
+    show(kind.text(), end="")

@@ -12,6 +12,7 @@ import typer
 from ..demonstration import demonstrate
 from ..options import AsJson, Quiet
 from ..printing import print_json
+from ..streams import flush_results, show
 
 __all__ = ["demo"]
 
@@ -37,6 +38,7 @@ def demo(
         for step in demonstrate(n, noise, Path(path), progress=not quiet):
             values |= step.values
             if not as_json:
-                print(step.text, flush=True)
+                show(step.text)
+                flush_results()
     if as_json:
         print_json(values)

@@ -29,6 +29,7 @@ from ..options import (
     Workers,
 )
 from ..printing import print_json, print_lines
+from ..streams import show
 from ..values import absolute_place, choose_cluster, parse_bandwidth, parse_job
 
 __all__ = ["plan"]
@@ -89,7 +90,7 @@ def plan(
             predicted["device"] = {**gpu._asdict(), "measured": False}
         print_json({**planned.to_json(), **(predicted if stages else {})})
         return
-    print(planned)
+    show(str(planned))
     if stages:
         each = ", ".join(f"{stage} {seconds:.3g} s" for stage, seconds in stages.items())
         where = "" if gpu is None else f" on {gpu.name} GPUs, from their data sheets and never measured"

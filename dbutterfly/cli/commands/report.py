@@ -9,6 +9,7 @@ import typer
 import dbutterfly as dbf
 
 from ..options import Store
+from ..streams import show
 from ..values import absolute_place
 
 __all__ = ["report"]
@@ -23,4 +24,4 @@ def report(
     It is one HTML file that needs neither other files nor a network.
     """
     dbf.open(absolute_place(store)).report(file)
-    print(f"written: {file}")
+    show(f"written: {file}")

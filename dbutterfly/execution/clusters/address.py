@@ -17,7 +17,7 @@ from .tls import TEMPORARY, security_of
 __all__ = ["Address"]
 
 
-class _Client(Client):
+class _Client(Client):  # type: ignore[misc]  # Dask has no types
     """A client that ends with its program also where it never reached its scheduler.
 
     Dask closes such a client when the program ends, and waits for twice the time of a connection for that.

@@ -22,7 +22,8 @@ from .dask_calls import DaskCalls
 from .dask_client import Connection
 from .dask_stage import DaskStage
 from .engine import Engine, OnDone
-from .task import JobT, Task, TaskResult, write_outputs
+from .interrupts import Interrupts
+from .task import JobT, Task, TaskResult, prepare_source, write_outputs
 from .waiting import are_of_one_cluster, leave_thread_for
 
 __all__ = ["ClusterEngine", "DaskEngine"]
@@ -127,7 +128,10 @@ class DaskEngine(Engine):
             on_done(number, returned.record)
 
         backlog: Backlog[Task[JobT], TaskResult] = Backlog(tasks, deliver)
-        with leave_thread_for(self._connection.client), self._counted_workers():
+        client = self._connection.client
+        with leave_thread_for(client), self._counted_workers():
+            with Interrupts():
+                prepare_source(job, tasks, client, self.workers)
             DaskStage(self._connection, job, backlog).run()
 
     @contextlib.contextmanager
@@ -141,6 +145,9 @@ class DaskEngine(Engine):
             )
         calls = DaskCalls(name, self._connection, matrix)
         with leave_thread_for(self._connection.client), self._counted_workers():
+            if isinstance(matrix, MatrixSource):
+                with Interrupts():
+                    matrix.prepare(self._connection.client, self.workers)
             try:
                 yield calls
             finally:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -33,6 +34,7 @@ __all__ = [
     "done_name",
     "finish_task",
     "load_task",
+    "prepare_source",
     "upload_inputs",
     "write_outputs",
 ]
@@ -201,6 +203,13 @@ class Task(ABC, Generic[JobT]):
     @abstractmethod
     def compute(self, job: JobT, inputs: Inputs) -> list[Output]:
         """Turn inputs into outputs."""
+
+
+def prepare_source(job: JobT, tasks: Sequence[tuple[int, Task[JobT]]], client: Any, workers: int) -> None:
+    """Let the source that the tasks of a stage read, if they read any, compute once what many of them need."""
+    source = tasks[0][1].source_of(job) if tasks else None
+    if source is not None:
+        source.prepare(client, workers)
 
 
 def load_task(job: JobT, task: Task[JobT], lane: Lane = HOST) -> Inputs:

@@ -22,7 +22,7 @@ from .arguments import read_workers
 from .backlog import Backlog, outcome_of
 from .calls import CallBacklog, Calls, call_function
 from .engine import Engine, OnDone
-from .task import JobT, LoadRecord, Record, Task, finish_task, load_task, write_outputs
+from .task import JobT, LoadRecord, Record, Task, finish_task, load_task, prepare_source, write_outputs
 from .waiting import leave_thread_for
 
 __all__ = ["ThreadEngine"]
@@ -62,6 +62,7 @@ class ThreadEngine(Engine):
     def run(self, job: JobT, tasks: Sequence[tuple[int, Task[JobT]]], on_done: OnDone) -> None:
         """See :meth:`Engine.run`."""
         backlog: Backlog[Task[JobT], Record] = Backlog(tasks, on_done)
+        prepare_source(job, tasks, None, self.workers)
         threads = self.workers * (2 if job.prefetch else 1)
         resident_memory.reset_peak()
         idle = resident_memory.size()
@@ -96,6 +97,8 @@ class ThreadEngine(Engine):
         """See :meth:`Engine.calls`."""
         waits = leave_thread_for(getattr(matrix, "client", None))
         with waits, ThreadPoolExecutor(self.workers, thread_name_prefix="dbutterfly") as pool:
+            if isinstance(matrix, MatrixSource):
+                matrix.prepare(None, self.workers)
             yield _ThreadCalls(name, pool, matrix, self.workers)
 
 

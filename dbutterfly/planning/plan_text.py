@@ -81,6 +81,8 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "evaluates", f"{format_bytes(plan.bytes_read)} of entries, {plan.amplification:.3%} of the matrix"
     else:
         yield "reads", f"{format_bytes(plan.bytes_read)}{passes}{copied}, amplification {plan.amplification:.2f}"
+    if plan.source.steps is not None:
+        yield "computes", plan.source.steps
     yield "writes", format_bytes(plan.bytes_written)
     budget = f"{format_bytes(plan.budget.memory)} allowed, {plan.budget.workers} at a time"
     ahead = "the next task read ahead" if plan.layout.prefetch else "nothing read ahead"

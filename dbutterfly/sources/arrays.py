@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+import contextlib
+from functools import cached_property, partial
 from typing import Any
 
+import dask.threaded
 import numpy as np
 from dask.array.utils import meta_from_array
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from ..errors import SourceError
 from ..structure.axes import Axis, Index, Tile
 from ..structure.plain_arrays import is_masked
 from .base import MatrixSource, unfold
-from .dask_graphs import client_of, find_futures
+from .dask_graphs import client_of, describe_steps, find_futures, keep_shared, shared_layers
 from .info import work_dtype
 from .mapped_files import MappedFile, find_map, map_again, mapped_file
 from .returned_blocks import with_checked_blocks
@@ -101,6 +103,9 @@ class DaskSource(MatrixSource):
         self.edges: tuple[Index, Index] = (rows, cols)
         self.tolerance = ROUNDING * float(np.finfo(work_dtype(self.dtype, self.name)).eps)
         self.decode_bytes = max(array.chunks[0]) * max(array.chunks[1]) * self.dtype.itemsize
+        self.steps = describe_steps(array)
+        self._most_kept = self.decode_bytes if shared_layers(array) else 0
+        self.decode_bytes += self._most_kept
 
     def _count_places(self) -> int:
         """One chunk in a hundred: what the graph of a chunk costs is not known."""
@@ -109,6 +114,19 @@ class DaskSource(MatrixSource):
     def __getstate__(self) -> dict[str, Any]:
         kept = {name: value for name, value in self.__dict__.items() if name != "_checked"}
         return kept | {"client": None}
+
+    def prepare(self, client: Any, workers: int) -> None:
+        """Compute once the steps that blocks share, if their results together are no larger than a block.
+
+        What fails then fails again when it is needed, where it is told.
+        """
+        most, self._most_kept = self._most_kept, 0
+        if most:
+            holder = self.client or client
+            get = partial(dask.threaded.get, num_workers=workers) if holder is None else holder.get
+            with contextlib.suppress(Exception):
+                self.array = keep_shared(self.array, most, get)
+                self.__dict__.pop("_checked", None)
 
     def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
         """Compute a range of rows and columns."""

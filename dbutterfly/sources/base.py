@@ -68,6 +68,8 @@ class MatrixSource(ABC):
         Bytes that may be read to know the matrix again, however small it is.
     needs_cluster : bool
         Whether a range is computed by tasks of a Dask cluster, for which whoever reads it waits.
+    steps : str or None
+        How the matrix is computed, where that costs more than to read each of its inputs twice.
     client : distributed.Client or None
         Client of that cluster; None where there is none, and in a copy on a worker until the worker gives it its own.
     """
@@ -90,6 +92,7 @@ class MatrixSource(ABC):
     spare_bytes = 0
     needs_cluster = False
     client: Any = None
+    steps: str | None = None
 
     @property
     def info(self) -> SourceInfo:
@@ -107,7 +110,19 @@ class MatrixSource(ABC):
             missing_chunks=self.missing_chunks,
             sampled=self.sampled,
             probed=self.probed,
+            steps=self.steps,
         )
+
+    def prepare(self, client: Any, workers: int) -> None:  # noqa: B027
+        """Compute once what many ranges need, before they are read; by default there is nothing of that kind.
+
+        Parameters
+        ----------
+        client : distributed.Client or None
+            Whose workers read the ranges; None for threads of this process.
+        workers : int
+            Number of ranges that are read at a time.
+        """
 
     @property
     def lists_chunks(self) -> bool:

@@ -40,6 +40,8 @@ class SourceInfo:
         Whether some of the entries of each block are evaluated, and nothing is read.
     probed : bool
         Whether it is an operator, of which products are taken, and nothing is read.
+    steps : str or None
+        How it is computed, where that costs more than to read each of its inputs twice.
     """
 
     shape: tuple[int, int]
@@ -53,6 +55,7 @@ class SourceInfo:
     missing_chunks: int = 0
     sampled: bool = False
     probed: bool = False
+    steps: str | None = None
 
     @property
     def nbytes(self) -> int:

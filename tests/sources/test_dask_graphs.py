@@ -1,5 +1,7 @@
 """Dask arrays whose steps start from results on a cluster."""
 
+import threading
+
 import dask
 import dask.array as da
 import numpy as np
@@ -132,3 +134,97 @@ def test_arrays_without_results_have_no_client(matrix):
         assert find_futures(x) == []
         assert not source.needs_cluster
         assert source.client is None
+
+
+# ---------------------------------------------------------------- steps that blocks share
+
+
+class Counted:
+    """An array that counts how often its blocks are read."""
+
+    shape, dtype, ndim = (SIDE, SIDE), np.dtype(float), 2
+
+    def __init__(self, matrix):
+        self.matrix, self.lock, self.reads = matrix, threading.Lock(), 0
+
+    def __getitem__(self, index):
+        with self.lock:
+            self.reads += 1
+        return self.matrix[index]
+
+
+SHARED = {
+    "row means": lambda x: x - x.mean(axis=1, keepdims=True),
+    "both of a standard score": lambda x: (x - x.mean(axis=0)) / x.std(axis=0),
+    "the largest entry": lambda x: x / abs(x).max(),
+    "a vector": lambda x: x * (da.ones(SIDE, chunks=16) * 2),
+}
+
+
+def read_blocks(source):
+    for row in range(0, SIDE, 16):
+        for col in range(0, SIDE, 16):
+            yield source.read_range(slice(row, row + 16), slice(col, col + 16))
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_small_results_that_blocks_share_are_computed_once(kind, matrix):
+    counted = Counted(matrix)
+    x = SHARED[kind](da.from_array(counted, chunks=16))
+    expected = np.asarray(x)
+    source = as_source(x)
+    counted.reads = 0
+    source.prepare(None, 2)
+    found = list(read_blocks(source))
+    assert counted.reads <= 3 * 16  # the passes of a standard deviation and its mean, and that of the blocks
+    source.prepare(None, 2)
+    assert counted.reads <= 3 * 16
+    np.testing.assert_array_equal(np.block([found[k : k + 4] for k in range(0, 16, 4)]), expected)
+
+
+def test_results_that_are_too_large_are_not_kept(matrix):
+    x = da.fft.fft(da.from_array(matrix, chunks=16).rechunk((16, SIDE)), axis=1).rechunk((16, 16))
+    source = as_source(x)
+    source.prepare(None, 2)
+    assert set(source.array.dask.layers) == set(x.dask.layers)
+
+
+def test_shared_results_are_computed_by_the_workers_of_a_client(matrix, client):
+    x = SHARED["row means"](da.from_array(matrix, chunks=16))
+    source = as_source(x)
+    source.prepare(client, 2)
+    assert len(source.array.dask.layers) < len(x.dask.layers)
+    assert dbf.factorize(x, client=client).certificate == dbf.factorize(x).certificate
+
+
+def test_a_run_reads_the_inputs_of_shared_steps_once_more(matrix):
+    plain, shared = Counted(matrix), Counted(matrix)
+    x = da.from_array(plain, chunks=16)
+    y = SHARED["row means"](da.from_array(shared, chunks=16))
+    planned = dbf.plan(y, workers=1)
+    dbf.factorize(x, workers=1, memory=planned.peak_bytes)
+    dbf.factorize(y, workers=1, memory=planned.peak_bytes)
+    assert shared.reads <= plain.reads + 16
+
+
+def test_steps_that_fail_fail_where_they_are_needed(matrix):
+    def fail(block):
+        raise ZeroDivisionError("no mean")
+
+    x = da.from_array(matrix, chunks=16)
+    y = x - x.mean(axis=1, keepdims=True).map_blocks(fail, dtype=float)
+    with pytest.raises(SourceError, match="ZeroDivisionError: no mean"):
+        dbf.factorize(y)
+
+
+def test_a_plan_says_how_often_inputs_are_computed(matrix):
+    def line(x):
+        return [text.split(maxsplit=1)[1] for text in str(dbf.plan(x)).splitlines() if text.startswith("computes")]
+
+    x = da.from_array(matrix, chunks=16)
+    assert line(x) == line(2 * x + 1) == line(x + x.T) == line(da.random.default_rng(0).random((64, 64))) == []
+    assert line(x @ x.T) == ["each of 16 blocks from 4 of 16 inputs, as often as it is read"]
+    assert line(SHARED["row means"](x)) == [
+        "each of 16 blocks from 4 of 16 inputs, as often as it is read; steps that blocks share are computed once, if "
+        "their results fit"
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -36,6 +37,8 @@ class ProgressBar:
 
     def __init__(self, enabled: bool, note: str | None = None) -> None:
         self._note = note
+        # A notebook without ipywidgets gets plain bars, where rich would warn of it, once for every bar.
+        plain = None if importlib.util.find_spec("ipywidgets") else False
         self._progress = Progress(
             TextColumn("{task.description:<8}"),
             BarColumn(),
@@ -44,7 +47,7 @@ class ProgressBar:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=Console(stderr=True, force_jupyter=plain),
             disable=not enabled,
         )
         self._stage: TaskID | None = None

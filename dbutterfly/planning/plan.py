@@ -242,6 +242,10 @@ class Plan:
     def __str__(self) -> str:
         return format_plan(self)
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002
+        """Show the plan in a notebook as :func:`print` does."""
+        printer.text(str(self))
+
 
 def _tiles(groups: tuple[int, int], steps: tuple[int, int]) -> list[Tile]:
     rows, cols = (list(_ranges(size, step)) for size, step in zip(groups, steps, strict=True))

@@ -88,3 +88,15 @@ def test_a_failing_engine_leaves_the_bar_where_it_was(capfd, monkeypatch):
     with ProgressBar(True) as bar, pytest.raises(RuntimeError, match="no more"):
         run_under_bar(bar, ReadyTasks(RuntimeError("no more")), None, "tiles", [(0, 1)], finished=1)
     assert re.search(r"tiles .*2/2", capfd.readouterr().err)
+
+
+def test_a_notebook_without_ipywidgets_gets_plain_bars(capfd, monkeypatch):
+    """Warnings are errors here."""
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    for _ in range(2):
+        with ProgressBar(True, note="a note") as bar:
+            bar.start("tiles", 8, 0)
+            bar.advance(1000)
+    assert capfd.readouterr().err.count("1/8") == 2

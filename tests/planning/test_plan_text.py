@@ -1,7 +1,9 @@
 import json
 
+import numpy as np
 import pytest
 
+import dbutterfly as dbf
 from dbutterfly.planning.budget import Budget
 from dbutterfly.planning.search import make_plan
 from dbutterfly.sources.info import SourceInfo
@@ -63,3 +65,13 @@ def test_json_says_what_the_plan_says():
     assert found["tasks"] == plan.tasks
     assert found["shape"] == [1024, 1024]
     assert [tuple(pattern) for pattern in found["chain"]] == [tuple(pattern) for pattern in plan.chain]
+
+
+def test_a_notebook_shows_a_plan_as_text():
+    planned, shown = dbf.plan(np.eye(16)), []
+
+    class Printer:
+        text = staticmethod(shown.append)
+
+    planned._repr_pretty_(Printer, False)
+    assert shown == [str(planned)]

@@ -114,15 +114,7 @@ class MatrixSource(ABC):
         )
 
     def prepare(self, client: Any, workers: int) -> None:  # noqa: B027
-        """Compute once what many ranges need, before they are read; by default there is nothing of that kind.
-
-        Parameters
-        ----------
-        client : distributed.Client or None
-            Whose workers read the ranges; None for threads of this process.
-        workers : int
-            Number of ranges that are read at a time.
-        """
+        """Compute once what many ranges need, which so many workers, of a client or of this process, are to read."""
 
     @property
     def lists_chunks(self) -> bool:

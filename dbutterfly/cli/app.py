@@ -15,6 +15,7 @@ import typer
 import dbutterfly as dbf
 
 from ..errors import InputError, MemoryBudgetError, StoreError
+from ..execution.early_interrupts import end_program
 from .commands.apply import apply
 from .commands.cluster import cluster
 from .commands.demo import demo
@@ -102,7 +103,7 @@ def _treat_sigterm_as_ctrl_c() -> None:
     A shell script starts its background programs with SIGINT ignored. The handler of Python is put back then, since a
     raised SIGINT would be ignored too; and in place of that which ends the program while it is imported.
     """
-    if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, dbf.end_program):
+    if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, end_program):
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
 

@@ -77,6 +77,7 @@ READERS: dict[str, Reader] = {
     ),
     "chain": optional(read_chain),
     "client": optional(read_client),
+    "decode": read_flag,
     "device_memory": optional(read_memory),
     "memory": optional(read_memory),
     "missing": partial(

@@ -5,6 +5,7 @@ A shard counts as one chunk here, since it is what a store holds.
 
 from __future__ import annotations
 
+import os
 import stat
 import warnings
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -23,7 +24,16 @@ from ..storage.places import is_remote, is_web
 from ..storage.present_store import expect_present
 from ..storage.retries import AbsentError, may_pass, reason, retry
 
-__all__ = ["ChunkFault", "ChunkFiles", "absent_chunks", "chunk_key", "chunk_shape", "chunks_of", "codec_names"]
+__all__ = [
+    "ChunkFault",
+    "ChunkFiles",
+    "absent_chunks",
+    "chunk_key",
+    "chunk_keys",
+    "chunk_shape",
+    "chunks_of",
+    "codec_names",
+]
 
 METADATA_KEYS = frozenset({"zarr.json", ".zarray"})
 """Keys of the metadata of an array, in Zarr 3 and 2."""
@@ -52,6 +62,24 @@ def chunk_shape(array: zarr.Array[Any]) -> tuple[int, int]:
 def chunk_key(array: zarr.Array[Any], row: int, col: int) -> str:
     """Key of a chunk below that of its array, such as ``c/3/17``, or ``3.17`` in version 2."""
     return str(array.metadata.encode_chunk_key((row, col)))
+
+
+def chunk_keys(array: zarr.Array[Any]) -> Iterator[str]:
+    """Keys of all chunks, in row-major order; see :func:`chunk_key`.
+
+    They are made of the key of one chunk, where numbers stand for the others: a call of Zarr's for each takes longer
+    than to look at its file.
+    """
+    rows, cols = (-(-size // chunk) for size, chunk in zip(array.shape, chunk_shape(array), strict=True))
+    first, last = str(1 << 61), str(1 << 62)
+    start, row_sign, rest = chunk_key(array, int(first), int(last)).partition(first)
+    between, col_sign, end = rest.partition(last)
+    assert row_sign
+    assert col_sign
+    for row in range(rows):
+        line = f"{start}{row}{between}"
+        for col in range(cols):
+            yield f"{line}{col}{end}"
 
 
 def chunks_of(array: zarr.Array[Any], rows: slice, cols: slice) -> Iterator[tuple[int, int]]:
@@ -102,12 +130,29 @@ class _Listing(zarr.storage.WrapperStore[zarr.abc.store.Store]):
 
 def _list_keys(array: zarr.Array[Any]) -> set[str]:
     """Every key below an array."""
+    if isinstance(array.store, zarr.storage.LocalStore):
+        below = f"{array.path}/" if array.path else ""
+        return set(_list_files(os.path.join(array.store.root, array.path), below))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         opened = zarr.open_array(_Listing(array.store), path=array.path, mode="r")
         _ = opened.nchunks_initialized
     assert isinstance(opened.store, _Listing)  # not always the one given: of a writable store, a wrapper that reads
     return opened.store.keys
+
+
+def _list_files(directory: str, below: str) -> Iterator[str]:
+    """Names of all files in a directory, below a name.
+
+    Zarr lists a directory file by file through its event loop, which takes ten times as long: 100,000 chunks 1.2 s
+    (one core of an AMD EPYC).
+    """
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _list_files(entry.path, f"{below}{entry.name}/")
+            elif entry.is_file():
+                yield below + entry.name
 
 
 def _list_below(array: zarr.Array[Any], has_index: bool) -> set[str]:
@@ -149,8 +194,7 @@ def absent_chunks(array: zarr.Array[Any]) -> NDArray[np.int64] | None:
         return None
     if found.isdisjoint(METADATA_KEYS):
         return None
-    everything = (slice(0, size) for size in array.shape)
-    held = np.fromiter((chunk_key(array, *at) in found for at in chunks_of(array, *everything)), np.bool_)
+    held = np.fromiter((key in found for key in chunk_keys(array)), np.bool_)
     return np.flatnonzero(~held).astype(np.int64)
 
 

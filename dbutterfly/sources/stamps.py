@@ -32,7 +32,7 @@ from ..kernels.backend.cores import available_cores
 from ..storage.places import is_remote
 from ..storage.retries import retry
 from ..structure.axes import Index, chunk_edges
-from .chunk_files import chunk_key, chunk_shape, chunks_of
+from .chunk_files import chunk_keys, chunk_shape
 from .mapped_files import mapped_file
 
 __all__ = ["ABSENT", "Stamps", "find_memmap", "stamp_array", "stamp_sparse", "stamp_zarr"]
@@ -130,8 +130,7 @@ def stamp_zarr(array: zarr.Array[Any]) -> Stamps | None:
         return None
     kind, stamps = found
     kind = f"{kind}/{_hash_text(_describe_layout(array)):016x}"
-    everything = (slice(0, size) for size in array.shape)
-    values = np.fromiter((stamps(chunk_key(array, *at)) for at in chunks_of(array, *everything)), np.uint64)
+    values = np.fromiter(map(stamps, chunk_keys(array)), np.uint64)
     return Stamps(kind, values.reshape(shape), (edges[0], edges[1]))
 
 

@@ -17,6 +17,7 @@ import dbutterfly
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SETUP = re.findall(r"```sh\n(.*?)\n```", README, re.S)
 CONSOLE = re.findall(r"```console\n(.*?)\n```", README, re.S)
 
@@ -60,6 +61,17 @@ def test_first_command_sets_up_and_runs_the_demo(checkout):
 def test_second_command_sets_up_and_finds_the_tests(checkout):
     done = run(SETUP[1], checkout, PYTEST_ADDOPTS="--collect-only -q")
     assert re.search(r"\d+ tests collected", done.stdout)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_files_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
+def test_pages_have_no_session_that_nobody_runs(page):
+    assert "```" not in page.read_text()
 
 
 def test_session(tmp_path, monkeypatch):

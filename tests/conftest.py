@@ -17,12 +17,16 @@ import numpy as np
 import pytest
 import zarr
 from distributed import Client, LocalCluster
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 from dbutterfly.kernels.backend import cuda
 from tests.support import cuda_simulation
 from tests.support.devices import has_device
 from tests.support.s3_server import ObjectServer, find_weed, serving
+
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no times
+settings.load_profile("tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_info
 from dbutterfly.errors import InputError, NonFiniteError, SourceError, TaskError
 from dbutterfly.execution.backlog import ATTEMPTS
 from dbutterfly.execution.choose import choose_engine
+from tests.support.patience import PATIENCE, wait_until
 
 MATRIX = np.arange(600.0).reshape(20, 30)
 
@@ -159,16 +160,13 @@ def test_ctrl_c_ends_the_calls_and_leaves_the_client_usable(client):
         with pytest.raises(KeyboardInterrupt):
             list(calls.in_order(interrupt, range(50), pid, pid))
         assert list(calls.in_order(row_sum, range(2))) == [row_sum(MATRIX, number) for number in range(2)]
-    assert client.submit(int, "7").result(timeout=60) == 7
+    assert client.submit(int, "7").result(timeout=PATIENCE) == 7
 
 
 def test_nothing_of_calls_stays_on_the_cluster(client):
     with choose_engine(client).calls(MATRIX, "sums") as calls:
         list(calls.in_order(row_sum, range(4), np.ones(20)))
-    end = time.monotonic() + 60
-    while client.run_on_scheduler(held_keys):
-        assert time.monotonic() < end, client.run_on_scheduler(held_keys)
-        time.sleep(0.02)
+    wait_until(lambda: not client.run_on_scheduler(held_keys), what="the scheduler holds nothing of them")
 
 
 def held_keys(dask_scheduler):

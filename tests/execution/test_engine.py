@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import dask.array as da
 import numpy as np
+import psutil
 import pytest
 import zarr
 from distributed import Client, LocalCluster
@@ -27,7 +28,8 @@ from dbutterfly.kernels.backend.blas import single_threaded_blas
 from dbutterfly.planning.sizes import parse_memory
 from dbutterfly.storage.run_store import RunStore
 from tests.support.comparisons import assert_same, least_memory, memory_for, noisy_butterfly, random_matrix
-from tests.support.logged_sources import Counted, Failing, Signalling, blocks
+from tests.support.logged_sources import Counted, Failing, Signalling, blocks, is_asked_twice, is_sampled
+from tests.support.patience import PATIENCE, wait_until
 
 TREE = ((((0, 1), 2), 3), (4, (5, (6, 7))))
 
@@ -249,16 +251,20 @@ def test_the_first_bad_tile_is_the_one_that_is_reported(engine):
 
 def test_no_more_tasks_are_in_flight_than_workers_take(tmp_path):
     matrix = noisy_butterfly(256)
-    held, most, lock = 0, 0, threading.Lock()
+    held, most, lock, both = 0, 0, threading.Lock(), threading.Event()
 
     def entries(rows, cols):
         nonlocal held, most
-        with lock:
-            held += 1
-            most = max(most, held)
-        time.sleep(0.005)
-        with lock:
-            held -= 1
+        if not (is_asked_twice(rows) or is_sampled(rows, 256)):
+            with lock:
+                held += 1
+                most = max(most, held)
+                if held == 2:
+                    both.set()
+            assert both.wait(PATIENCE)  # the first one for the second
+            time.sleep(0.005)  # in which a third one would come
+            with lock:
+                held -= 1
         return matrix[np.ix_(rows, cols)]
 
     source = dbf.entries(entries, matrix.shape, matrix.dtype)
@@ -398,20 +404,31 @@ def doomed():
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["array", "entries"])
 @pytest.mark.parametrize("victim", [0, 1], ids=["first", "second"])
-def test_a_killed_worker_costs_time_only(kind, victim, doomed, matrix, tmp_path):
-    doomed.wait_for_workers(2)
-    pid = sorted(doomed.run(os.getpid).values())[victim]
+def test_a_killed_worker_costs_time_only(kind, victim, doomed, matrix, tmp_path, monkeypatch):
+    pid = sorted(wait_until(lambda: processes(doomed, 2), what="two workers"))[victim]
     if kind == "array":
-        source = matrix
-        killer = threading.Timer(0.1, os.kill, (pid, signal.SIGKILL))
-        killer.start()
+        source, write, written = matrix, dask_engine.write_outputs, []
+
+        def write_and_kill(job, outputs):
+            write(job, outputs)
+            written.append(outputs)
+            if len(written) == 6:
+                os.kill(pid, signal.SIGKILL)
+
+        monkeypatch.setattr(dask_engine, "write_outputs", write_and_kill)
     else:
         killing = Signalling(matrix, str(tmp_path / "log"), 0.02, pid=pid, signal=signal.SIGKILL, after=6)
         source = dbf.entries(killing, matrix.shape, matrix.dtype)
     fact = dbf.factorize(source, tree=TREE, client=doomed, memory=memory_for(32, source, tree=TREE))
-    if kind == "array":
-        killer.join()
     assert_same(fact, dbf.factorize(matrix, tree=TREE))
+    assert not psutil.pid_exists(pid)
+    wait_until(lambda: processes(doomed, 2), what="another worker in its place")
+
+
+def processes(client, count):
+    """Processes of so many workers, once they all answer."""
+    found = [pid for pid in client.run(os.getpid, on_error="return").values() if isinstance(pid, int)]
+    return found if len(found) == count and all(map(psutil.pid_exists, found)) else None
 
 
 def test_workers_that_cannot_see_the_matrix_say_so(client, tmp_path):

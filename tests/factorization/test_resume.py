@@ -18,7 +18,8 @@ from dbutterfly.errors import SourceError, StoreBusyError, StoreError, StoreMism
 from dbutterfly.storage.run_store import RunStore
 from dbutterfly.structure.chain import Chain
 from tests.support.comparisons import assert_same, memory_for, noisy_butterfly, random_matrix, snapshot
-from tests.support.logged_sources import Counted, Failing, Signalling, blocks
+from tests.support.logged_sources import Counted, Failing, Signalling, blocks, held
+from tests.support.patience import PATIENCE, wait_until
 
 TREE = (((0, 1), (2, 3)), (4, (5, (6, 7))))
 
@@ -58,17 +59,18 @@ RUNNING = ("ready", "executing", "long-running", "cancelled", "resumed")
 
 def until_idle(client=None, workers=None):
     """Wait for the tasks that workers had begun: they run to their end."""
-    idle, until = 0, time.monotonic() + 20
-    while client is not None and idle < 5 and time.monotonic() < until:
-        busy = client.run(
-            lambda states, dask_worker: any(
-                ts.state in states and str(ts.key).startswith(("copy-", "tiles-", "left-", "project-", "right-"))
-                for ts in dask_worker.state.tasks.values()
-            ),
-            RUNNING,
-        )
-        idle = 0 if any(busy.values()) else idle + 1
-        time.sleep(0.1)
+    if client is None:
+        return
+    # A task takes the same way as those before it: when it has ended, its worker knows of all of them.
+    client.gather([client.submit(int, workers=[worker], pure=False) for worker in client.nthreads()])
+    wait_until(lambda: not any(client.run(is_busy).values()), what="no worker has a task")
+
+
+def is_busy(dask_worker):
+    return any(
+        ts.state in RUNNING and str(ts.key).startswith(("copy-", "tiles-", "left-", "project-", "right-"))
+        for ts in dask_worker.state.tasks.values()
+    )
 
 
 @pytest.mark.parametrize("passes", [1, 2])
@@ -111,7 +113,7 @@ KILLED = """
 import signal
 import numpy as np
 import dbutterfly as dbf
-from tests.support.logged_sources import Counted, Signalling
+from tests.support.logged_sources import Counted, Gated, Signalling
 array = np.load("matrix.npy")
 source = dbf.entries({source}, array.shape, array.dtype)
 dbf.factorize(source, tree={tree!r}, memory={memory}, passes={passes}, store="run", workers=2)
@@ -136,7 +138,7 @@ def test_a_run_that_is_killed_again_and_again_repeats_nothing_that_had_ended(mat
     for kill, after in enumerate((5, 12, 3)):
         source = f"Signalling(array, 'log{kill}', 0.02, signal=signal.SIGKILL, after={after})"
         with run_elsewhere(source, tmp_path, matrix, **many_tiles) as killed:
-            _, told = killed.communicate(timeout=120)
+            _, told = killed.communicate(timeout=PATIENCE)
         assert killed.returncode == -signal.SIGKILL, told
         read, now = len(blocks(tmp_path / f"log{kill}")) - 1, flags(store, "tiles")
         assert (now | ~ended).all()
@@ -158,9 +160,7 @@ def test_a_run_that_is_killed_at_any_moment_ends_the_same(matrix, expected, many
     for _ in range(5):
         source = "Counted(array, 'log', 0.002)"
         with run_elsewhere(source, tmp_path, matrix, passes, **many_tiles) as killed:
-            until = time.monotonic() + 60
-            while killed.poll() is None and not (tmp_path / "log").exists() and time.monotonic() < until:
-                time.sleep(0.01)
+            wait_until(lambda: killed.poll() is not None or (tmp_path / "log").exists(), what="the run has begun")
             time.sleep(rng.uniform(0, 0.3))
             killed.kill()
             killed.communicate()
@@ -170,15 +170,15 @@ def test_a_run_that_is_killed_at_any_moment_ends_the_same(matrix, expected, many
 
 
 def test_a_second_call_is_refused_while_the_first_one_works(matrix, expected, many_tiles, tmp_path):
-    source = entries(Counted, matrix, tmp_path / "mine")
-    with run_elsewhere("Counted(array, 'log', 0.05)", tmp_path, matrix, **many_tiles) as other:
-        until = time.monotonic() + 60
-        while len(blocks(tmp_path / "log")) < 4 and time.monotonic() < until:
-            time.sleep(0.01)
+    source, gate = entries(Counted, matrix, tmp_path / "mine"), tmp_path / "gate"
+    gate.touch()
+    with run_elsewhere("Gated(array, 'log', gate='gate', after=4)", tmp_path, matrix, **many_tiles) as other:
+        wait_until(lambda: held(gate), what="the first one is held in its middle")
         for resume in (True, False):
             with pytest.raises(StoreBusyError, match=rf"in use by another run \(process {other.pid} on "):
                 dbf.factorize(source, store=tmp_path / "run", resume=resume, **many_tiles)
-        _, told = other.communicate(timeout=120)
+        gate.unlink()
+        _, told = other.communicate(timeout=PATIENCE)
     assert other.returncode == 0, told
     assert len(blocks(tmp_path / "log")) - 1 == 64
     fact, read = resumed(matrix, tmp_path / "run", tmp_path / "again", **many_tiles)
@@ -189,7 +189,7 @@ def test_a_second_call_is_refused_while_the_first_one_works(matrix, expected, ma
 def test_of_calls_at_the_same_moment_one_works(matrix, expected, many_tiles, tmp_path):
     source = "Counted(array, 'log', 0.01)"
     others = [run_elsewhere(source, tmp_path, matrix, **many_tiles) for _ in range(2)]
-    told = [other.communicate(timeout=120)[1] for other in others]
+    told = [other.communicate(timeout=PATIENCE)[1] for other in others]
     codes = [other.returncode for other in others]
     assert 0 in codes, told
     assert all(code == 0 or "StoreBusyError" in text for code, text in zip(codes, told, strict=True)), told

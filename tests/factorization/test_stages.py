@@ -12,6 +12,7 @@ from dbutterfly.factorization.tasks.halves import LeftTask
 from dbutterfly.factorization.tasks.tiles import TileTask
 from dbutterfly.storage.workspace import ZarrWorkspace
 from tests.support.comparisons import assert_same, noisy_butterfly
+from tests.support.patience import PATIENCE
 
 OF_THE_TILES = {"A", "B", "stats"}
 
@@ -31,7 +32,7 @@ def test_tiles_do_not_wait_for_what_others_fill(create, tmp_path, monkeypatch):
 
     def creating(self, name, *args):
         if name not in OF_THE_TILES and not name.startswith("done/"):
-            waited.append(computed.wait(30))
+            waited.append(computed.wait(PATIENCE))
         return create(self, name, *args)
 
     monkeypatch.setattr(TileTask, "compute", computing)

@@ -11,6 +11,7 @@ from dbutterfly.sources.info import SourceInfo
 from dbutterfly.structure.axes import axes_of_cut
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.orderings import Orderings
+from tests.support.patience import PATIENCE
 
 MIB = 1 << 20
 ROOT = Path(__file__).parents[2]
@@ -31,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_task_holds_what_was_predicted(kind, side, rank, dtype, allowed):
     """A task in a process of its own stays within its footprint, which is at most 2.2 times what was held."""
     command = [sys.executable, "-m", "tests.planning.task_peaks", kind, str(side), str(rank), dtype]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=240)
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE)
     found = json.loads(told.stdout.splitlines()[-1])
     assert found["measured"] > 20 * MIB
     assert found["measured"] <= allowed * found["predicted"]

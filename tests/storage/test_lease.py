@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -21,7 +22,7 @@ from dbutterfly.storage import lease, lease_object
 from dbutterfly.storage.guarded_store import GuardedStore
 from dbutterfly.storage.lease import Lease
 from tests.support.comparisons import snapshot
-from tests.support.dask_processes import wait_until
+from tests.support.patience import PATIENCE, wait_until
 
 HOLDING = """
 import sys, zarr
@@ -172,7 +173,7 @@ def test_a_process_that_was_only_stopped_holds_it(tmp_path, quick):
         with pytest.raises(StoreBusyError):
             Lease(zarr.storage.LocalStore(tmp_path), "run")
         other.send_signal(signal.SIGCONT)
-        other.communicate("\n", timeout=20)
+        other.communicate("\n", timeout=PATIENCE)
     assert held(zarr.storage.LocalStore(tmp_path)) is None
 
 
@@ -198,26 +199,57 @@ def test_of_many_at_once_one_gets_it(tmp_path):
         tell(other)
     assert sorted(said(other) for other in others) == ["refused"] * 3 + ["taken"]
     for other in others:
-        other.communicate("\n", timeout=20)
+        other.communicate("\n", timeout=PATIENCE)
     assert held(zarr.storage.LocalStore(tmp_path)) is None
 
 
-def attempt(store):
-    try:
-        return Lease(store, "run")
-    except StoreBusyError:
-        return None
+class Settling:
+    """A clock by which nobody wakes up before all others sleep too, or have ended: however busy the machine is.
+
+    Parameters
+    ----------
+    count : int
+        Threads that go by it.
+    """
+
+    monotonic = staticmethod(time.monotonic)
+
+    def __init__(self, count):
+        self._awake, self._changed = count, threading.Condition()
+
+    def sleep(self, _):
+        with self._changed:
+            self._fall_asleep()
+            assert self._changed.wait_for(lambda: self._awake == 0, PATIENCE)
+            self._awake += 1
+
+    def end(self):
+        with self._changed:
+            self._fall_asleep()
+
+    def _fall_asleep(self):
+        self._awake -= 1
+        self._changed.notify_all()
 
 
 @pytest.mark.parametrize("dead", [False, True])
 def test_of_many_threads_one_gets_it(store, dead, quick, monkeypatch):
-    monkeypatch.setattr(
-        lease_object, "SETTLE_SECONDS", 0.5
-    )  # within which all must have looked, however busy the machine
     if dead:
         lease_object.object_of(store, "run").write({"token": "t", "beat": 1, "pid": 0, "started": 1.0, **lease._host()})
+    clock = Settling(8)
+    monkeypatch.setattr(lease, "time", clock)
+    monkeypatch.setattr(lease_object, "time", clock)
+
+    def attempt(_):
+        try:
+            return Lease(store, "run")
+        except StoreBusyError:
+            return None
+        finally:
+            clock.end()
+
     with ThreadPoolExecutor(8) as pool:
-        taken = [found for found in pool.map(attempt, [store] * 8) if found is not None]
+        taken = [found for found in pool.map(attempt, range(8)) if found is not None]
     assert len(taken) == 1
     assert held(store)["token"] == taken[0]._mine["token"]
     taken[0].confirm()
@@ -264,7 +296,7 @@ def test_a_lease_that_changes_while_it_is_judged_is_judged_again(left_behind, mo
 
 
 def test_a_beating_heart_elsewhere_is_let_be(store, elsewhere, caplog, monkeypatch):
-    monkeypatch.setattr(lease, "PATIENCE_SECONDS", 30.0)
+    monkeypatch.setattr(lease, "PATIENCE_SECONDS", PATIENCE)
     elsewhere("far")
     far = Lease(store, "run")
     elsewhere("near")
@@ -295,8 +327,12 @@ def test_a_stopped_heart_elsewhere_is_taken_as_dead(store, elsewhere):
 def test_a_holder_that_was_taken_over_notices_and_leaves_the_new_one_alone(store, elsewhere):
     far = Lease(store, "run")
     theirs = held(store) | {"token": "theirs", "host_id": "another"}
-    lease_object.object_of(store, "run").write(theirs)
-    assert far._lost.wait(60)
+
+    def is_lost():
+        lease_object.object_of(store, "run").write(theirs)  # again, where a beat came between its look and its write
+        return far._lost.is_set()
+
+    wait_until(is_lost, what="the holder notices")
     with pytest.raises(StoreBusyError, match=r"another run has taken over store .*the other run goes on with it"):
         far.check()
     far.release()
@@ -304,7 +340,7 @@ def test_a_holder_that_was_taken_over_notices_and_leaves_the_new_one_alone(store
 
 
 def test_a_lease_that_is_given_back_while_another_waits_is_taken(store, elsewhere, caplog, monkeypatch):
-    monkeypatch.setattr(lease, "PATIENCE_SECONDS", 30.0)
+    monkeypatch.setattr(lease, "PATIENCE_SECONDS", PATIENCE)
     elsewhere("far")
     far = Lease(store, "run")
     far._ended.set()

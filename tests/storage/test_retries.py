@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import ssl
-import time
 from http.client import IncompleteRead
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -129,16 +129,22 @@ def test_some_calls_are_made_once(error: BaseException, options: dict[str, Any])
 
 
 def test_the_time_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DBUTTERFLY_STORAGE_TIMEOUT", "0.05")
-    call = Call(*[TimeoutError()] * 9)
+    """By a clock on which a call takes four seconds, and waiting takes what it is to."""
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now, sleep=lambda seconds: go_on(seconds))
+
+    def go_on(seconds: float) -> None:
+        clock.now += seconds
 
     def slow() -> str:
-        time.sleep(0.06)
+        go_on(4.0)
         return call()
 
+    monkeypatch.setattr("dbutterfly.storage.retries.time", clock)
+    monkeypatch.setenv("DBUTTERFLY_STORAGE_TIMEOUT", "10")
+    call = Call(*[TimeoutError()] * 9)
     with pytest.raises(TimeoutError):
         retry(slow, describe="reading", attempts=9)
-    assert call.count == 1
+    assert call.count == 3
 
 
 @pytest.mark.parametrize("value", ["", "soon", "0", "-3", "nan", "inf"])

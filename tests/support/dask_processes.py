@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,20 +19,8 @@ from typing import Any, Self
 import psutil
 from distributed import Client
 
+from tests.support.patience import PATIENCE, wait_until
 from tests.support.s3_server import DIE_WITH_PARENT, free_ports
-
-PATIENCE = 60.0
-"""Seconds after which something that must happen has failed to."""
-
-
-def wait_until(condition: Callable[[], Any], seconds: float = PATIENCE, what: str = "") -> Any:
-    """Wait for a condition, and return what it gave."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds} s in vain: {what or condition}")
-        time.sleep(0.02)
-    return found
 
 
 class InBackground(threading.Thread):
@@ -58,10 +45,10 @@ class InBackground(threading.Thread):
         except BaseException as error:
             self._outcome = error
 
-    def result(self, seconds: float = 2 * PATIENCE) -> Any:
+    def result(self) -> Any:
         """What the call has returned or raised, when it has ended."""
-        self.join(seconds)
-        assert not self.is_alive(), f"the call has not ended after {seconds} s"
+        self.join(PATIENCE)
+        assert not self.is_alive(), f"the call has not ended after {PATIENCE:.0f} s"
         if isinstance(self._outcome, BaseException):
             raise self._outcome
         return self._outcome
@@ -179,6 +166,12 @@ class Cluster:
         count = len(self.here) if workers is None else workers
         if count:
             client.wait_for_workers(count, timeout=PATIENCE)
+        return client
+
+    def hasty_client(self) -> Client:
+        """Client of all workers that soon gives up a scheduler that is gone, though it may take its time to connect."""
+        client = self.client()
+        client._timeout = 1.0
         return client
 
     # ------------------------------------------------------------ starting

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 import dbutterfly as dbf
 from dbutterfly.execution.task import Record
+from dbutterfly.factorization.tasks.tiles import TileTask
 from dbutterfly.structure.tree import split_tree
 from tests.support.comparisons import least_memory, memory_for, noisy_butterfly
-from tests.support.logged_sources import is_asked_twice, is_sampled
+from tests.support.logged_sources import hold_and_say, is_asked_twice, is_sampled
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,10 @@ class Watched:
         Number of the tile that begins at a row and column.
     seconds : float
         Time that a tile takes.
+    gate : str
+        File while which is there nobody gets a tile once ``after`` tiles have ended: the run is held in its middle.
+    after : int
+        Number of these tiles.
     """
 
     place: str
@@ -43,6 +48,8 @@ class Watched:
     run: str
     tiles: dict[tuple[int, int], int]
     seconds: float = 0.0
+    gate: str = ""
+    after: int = 0
 
     def __repr__(self) -> str:
         return "watched"
@@ -54,6 +61,8 @@ class Watched:
                 log.write(f"{number} {int(is_finished(self.run, number))} {os.getpid()}\n")
             self.meet(number)
             time.sleep(self.seconds)
+            if os.path.exists(self.gate) and len(finished(self.run)) >= self.after:
+                hold_and_say(self.gate)
         return np.asarray(zarr.open_array(self.place, mode="r").oindex[rows, cols])
 
     def meet(self, number: int) -> None:
@@ -82,6 +91,22 @@ class Poisonous(Watched):
                 while True:
                     hoard.append(np.ones(4 << 17))
                     time.sleep(0.01)
+
+
+def hold_on_workers(client: Any, run: Path, gate: Path, after: int) -> None:
+    """Have the workers of a cluster hold a run as :class:`Watched` does, however its matrix is given."""
+    client.run(_hold_tiles, str(run), str(gate), after)
+
+
+def _hold_tiles(run: str, gate: str, after: int) -> None:
+    compute = TileTask.compute
+
+    def behind_gate(self: TileTask, *arguments: Any) -> Any:
+        if os.path.exists(gate) and len(finished(run)) >= after:
+            hold_and_say(gate)
+        return compute(self, *arguments)
+
+    TileTask.compute = behind_gate  # type: ignore[method-assign]
 
 
 @dataclass

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-import time
 from collections import Counter
 from typing import Any
+
+from tests.support.patience import PATIENCE
 
 
 class FlakyProxy:
@@ -55,24 +56,29 @@ class FlakyProxy:
         host, port = target.removeprefix("http://").split(":")
         self._target = (host, int(port))
         self._random = random.Random(seed)
-        self._dead_until = 0.0
+        self._alive = asyncio.Event()
+        self._alive.set()
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def die(self, seconds: float) -> None:
-        """Answer nothing for some time: connections are accepted, and closed when the time is over."""
-        self._dead_until = time.monotonic() + seconds
+    def die(self) -> None:
+        """Answer nothing from now on: connections are accepted, and closed when it lives again, or this block ends."""
+        self._alive.clear()
+
+    def revive(self) -> None:
+        """Answer again."""
+        self._loop.call_soon_threadsafe(self._alive.set)
 
     def __enter__(self) -> FlakyProxy:
         ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run(ready)), daemon=True)
         self._thread.start()
-        if not ready.wait(10):
+        if not ready.wait(PATIENCE):
             raise RuntimeError("the proxy does not start")
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
 
     async def _run(self, ready: threading.Event) -> None:
@@ -108,10 +114,9 @@ class FlakyProxy:
         """Pass one request and its answer; False if the connection is to be closed."""
         head, body = await _message(reader)
         self.counts["requests"] += 1
-        dead = self._dead_until - time.monotonic()
-        if dead > 0:
+        if not self._alive.is_set():
             self.counts["unanswered"] += 1
-            await asyncio.sleep(dead)
+            await self._alive.wait()
             return False
         fault = self._fault()
         self.counts[fault] += fault != ""

@@ -15,15 +15,13 @@ import dbutterfly as dbf
 from tests.support.comparisons import assert_same
 from tests.support.dask_processes import Cluster, Process
 from tests.support.disturbed_runs import Trial, finished, read_in_vain
+from tests.support.patience import PATIENCE
 from tests.support.run_processes import attempt
 
 VICTIMS = ("client", "worker", "all workers", "scheduler", "everything", "client on threads")
 TILES = 64
 SECONDS = 0.02
 """Time that a tile takes at least."""
-
-LONGEST = 180.0
-"""Seconds after which a call that has not ended hangs."""
 
 CALLS = 5
 """Calls within which a run must end."""
@@ -177,7 +175,7 @@ class Killer:
     def _continued(self, kill: Kill, run: Path, process: Process) -> tuple[Process, int, str]:
         said = ""
         for calls in range(1, CALLS + 1):
-            if process.popen.wait(LONGEST) == 0:
+            if process.popen.wait(PATIENCE) == 0:
                 return process, calls, said
             if process.popen.returncode > 0:
                 said += process.said()[-2000:]

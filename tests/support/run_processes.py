@@ -11,8 +11,9 @@ from typing import Any
 from distributed import Client
 
 import dbutterfly as dbf
-from tests.support.dask_processes import PATIENCE, Process, start_process
+from tests.support.dask_processes import Process, start_process
 from tests.support.disturbed_runs import Trial
+from tests.support.patience import PATIENCE
 
 
 def attempt(
@@ -22,9 +23,9 @@ def attempt(
     *,
     kind: str = "watched",
     tiles: int = 64,
-    seconds: float = 0.05,
     within: Sequence[str] = (),
     environment: dict[str, str] | None = None,
+    **slow: float | str,
 ) -> Process:
     """Start such a process.
 
@@ -40,15 +41,15 @@ def attempt(
         Whether the matrix is given by its Zarr array, or by its entries.
     tiles : int
         Most tiles.
-    seconds : float
-        Time that a tile takes, of a matrix given by its entries.
     within : sequence of str
         Beginning of the command, such as one that enters a network namespace.
     environment : dict
         Further variables.
+    slow : float or str
+        How a matrix given by its entries takes its time; see :class:`.disturbed_runs.Watched`.
     """
     wanted = {"directory": str(trial.directory), "side": trial.side, "run": str(run), "address": address}
-    wanted |= {"kind": kind, "tiles": tiles, "seconds": seconds}
+    wanted |= {"kind": kind, "tiles": tiles, "slow": slow}
     command = [*within, sys.executable, "-m", __spec__.name, json.dumps(wanted)]
     return start_process(command, Path(f"{run}.said"), environment=environment)
 
@@ -57,7 +58,7 @@ def main() -> None:
     """Run what the specification in JSON asks for."""
     wanted = json.loads(sys.argv[1])
     trial, run = Trial(Path(wanted["directory"]), wanted["side"]), Path(wanted["run"])
-    source = trial.place if wanted["kind"] == "zarr" else trial.watched(run, seconds=wanted["seconds"])
+    source = trial.place if wanted["kind"] == "zarr" else trial.watched(run, **wanted["slow"])
     arguments: dict[str, Any] = trial.arguments(wanted["tiles"], wanted["kind"]) | {"store": run}
     if wanted["address"] is None:
         dbf.factorize(source, workers=2, **arguments)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
+import random
 import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+from tests.support.patience import PATIENCE, wait_until
 
 KEY, SECRET, BUCKET = "reader-and-writer", "not-for-pickles", "matrices"
 IDENTITY = """{"identities": [{"name": "tests", "actions": ["Admin", "Read", "Write", "List", "Tagging"],
@@ -53,7 +56,7 @@ class ObjectServer:
             "AWS_ACCESS_KEY_ID": KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_REGION": "us-east-1",
-            "DBUTTERFLY_STORAGE_TIMEOUT": "20",
+            "DBUTTERFLY_STORAGE_TIMEOUT": f"{PATIENCE:.0f}",
             "NO_PROXY": "127.0.0.1",
         }
 
@@ -97,24 +100,29 @@ def serving(weed: str, directory: Path) -> Iterator[ObjectServer]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 on which nothing listens."""
+    """Ports of 127.0.0.1 on which nothing listens, below those that the system gives to whoever connects meanwhile."""
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        found: list[int] = []
+        while len(found) < count:
+            one, port = stack.enter_context(socket.socket()), random.SystemRandom().randrange(10_000, 32_000)
+            with contextlib.suppress(OSError):
+                one.bind(("127.0.0.1", port))
+                found.append(port)
+        return found
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], filer: int, s3: int, log: Path) -> None:
     """Put a first object through the filer, which makes the bucket, until that works and the S3 server listens."""
-    end = time.monotonic() + 60
-    while not (_put(f"127.0.0.1:{filer}", f"/buckets/{BUCKET}/ready") and _listens(s3)):
-        if process.poll() is not None or time.monotonic() > end:
-            raise RuntimeError(f"the S3 server does not start\n{log.read_text()[-3000:]}")
-        time.sleep(0.1)
+
+    def is_ready() -> bool:
+        assert process.poll() is None, f"the S3 server does not start\n{log.read_text()[-3000:]}"
+        return _put(f"127.0.0.1:{filer}", f"/buckets/{BUCKET}/ready") and _listens(s3)
+
+    wait_until(is_ready, f"the S3 server is ready; its log is {log}")
 
 
 def _put(host: str, path: str) -> bool:
+    """Put an object; False where that does not work now, or takes so long that it is better tried again."""
     with closing(HTTPConnection(host, timeout=5)) as connection:
         try:
             connection.request("PUT", path, b"ready", {"Content-Type": "application/octet-stream"})

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.dask_processes import Process, start_process, wait_until
+from tests.support.dask_processes import Process, start_process
+from tests.support.patience import PATIENCE, wait_until
 from tests.support.s3_server import free_ports
 
 TOOLS = ("munged", "slurmctld", "slurmd", "sbatch")
@@ -42,7 +43,8 @@ SelectTypeParameters=CR_Core
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
 KillWait=3
-MinJobAge=300
+MinJobAge=3600
+MessageTimeout=100
 ReturnToService=2
 StateSaveLocation={directory}/state
 SlurmdSpoolDir={directory}/spool
@@ -96,7 +98,7 @@ class SlurmNode:
             env={**os.environ, **self.environment, **(environment or {})},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
@@ -112,20 +114,20 @@ class SlurmNode:
         shown = self.run("scontrol", "show", "job", "--oneliner", job)
         return dict(part.split("=", 1) for part in shown.split() if "=" in part)
 
-    def wait_for_end(self, job: int, seconds: float = 110) -> str:
+    def wait_for_end(self, job: int) -> str:
         """State in which a job ends."""
         ended = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
-        return wait_until(lambda: (found := self.state(job)["JobState"]) in ended and found, seconds, f"job {job} ends")
+        return wait_until(lambda: (found := self.state(job)["JobState"]) in ended and found, f"job {job} ends")
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 60, what: str = "") -> Any:
+def eventually(condition: Callable[[], Any], what: str = "") -> Any:
     """Wait for a condition that asks Slurm, which takes a process each time: not too often."""
 
     def after_a_moment() -> Any:
         time.sleep(0.2)
         return condition()
 
-    return wait_until(after_a_moment, seconds, what)
+    return wait_until(after_a_moment, what)
 
 
 @contextmanager
@@ -150,9 +152,9 @@ def slurm_node(directory: Path) -> Iterator[SlurmNode]:
         started.append(_daemon(node, "munged", "--foreground", "--force", f"--socket={socket_file}",
                                f"--key-file={key}", f"--pid-file={directory}/munged.pid",
                                f"--seed-file={directory}/munge.seed", f"--log-file={directory}/munge.log"))  # fmt: skip
-        wait_until(socket_file.exists, 20, "munged listens")
+        wait_until(socket_file.exists, "munged listens")
         started += [_daemon(node, "slurmctld", "-D"), _daemon(node, "slurmd", "-D")]
-        wait_until(lambda: _is_idle(node), 30, "the node is idle")
+        wait_until(lambda: _is_idle(node), "the node is idle")
         yield node
     finally:
         _stop(node, started)
@@ -170,7 +172,7 @@ def _is_idle(node: SlurmNode) -> bool:
         env={**os.environ, **node.environment},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE,
         check=False,
     )
     return "idle" in done.stdout
@@ -180,8 +182,6 @@ def _stop(node: SlurmNode, started: Sequence[Process]) -> None:
     """Cancel all jobs, wait for them to be gone, and kill the daemons."""
     with suppress(AssertionError, subprocess.TimeoutExpired):
         node.run("scancel", "--user=root")
-        end = time.monotonic() + 15
-        while node.run("squeue", "--noheader") and time.monotonic() < end:
-            time.sleep(0.2)
+        eventually(lambda: not node.run("squeue", "--noheader"), "all jobs are gone")
     for process in reversed(started):
         process.kill()

@@ -5,15 +5,15 @@ The entry function holds the workers at a gate, so that a kill hits calls that r
 
 import numpy as np
 import pytest
-from distributed import Client
 
 import dbutterfly as dbf
 from dbutterfly.errors import TaskError
 from dbutterfly.execution import dask_client, dask_engine
 from dbutterfly.execution.choose import choose_engine
-from tests.support.dask_processes import Cluster, InBackground, wait_until
+from tests.support.dask_processes import Cluster, InBackground
 from tests.support.logged_sources import Gated, hold_and_say
 from tests.support.logged_sources import held as held_at
+from tests.support.patience import wait_until
 
 SIDE = 512
 """Large enough to be read panel by panel: by the workers."""
@@ -112,8 +112,7 @@ def test_a_worker_that_joins_takes_over_when_the_others_are_killed(matrix, expec
 
 @pytest.mark.slow
 def test_a_lost_scheduler_ends_the_search(matrix, cluster, gate, tmp_path):
-    cluster.client().close()
-    with Client(cluster.address, timeout=3, set_as_default=False) as client:
+    with cluster.hasty_client() as client:
         running = InBackground(lambda: search(matrix, tmp_path, client=client))
         held(cluster, gate, 2)
         cluster.kill_all()

@@ -6,19 +6,21 @@ import signal
 
 import pytest
 import zarr
-from distributed import Client
 from tornado.iostream import IOStream
 
 import dbutterfly as dbf
 from dbutterfly.errors import SourceError, TaskError
 from dbutterfly.execution import dask_client, dask_engine
 from tests.support.comparisons import assert_same, memory_for, noisy_butterfly, random_matrix
-from tests.support.dask_processes import PATIENCE, Cluster, InBackground, wait_until
-from tests.support.disturbed_runs import Poisonous, Trial, finished, read, read_in_vain, readers
+from tests.support.dask_processes import Cluster, InBackground
+from tests.support.disturbed_runs import Poisonous, Trial, finished, hold_on_workers, read, read_in_vain, readers
+from tests.support.logged_sources import held
+from tests.support.patience import PATIENCE, wait_until
 from tests.support.run_processes import attempt
 
 TILES = 64
-SLOW = {"seconds": 0.05}
+MIDDLE = TILES // 4
+"""Tiles that have ended when a run is held."""
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +62,19 @@ class Running(InBackground):
         super().__init__(lambda: dbf.factorize(source, **arguments))
 
 
-def in_the_middle(run, tiles=TILES // 4, of=TILES):
-    """Wait until so many tiles are finished; there must still be some to do."""
-    wait_until(lambda: len(finished(run)) >= tiles, what=f"{tiles} tiles are finished")
-    assert len(finished(run)) < of - 4
+@pytest.fixture
+def gate(tmp_path):
+    """A file that holds runs in their middle while it is there."""
+    gate = tmp_path / "gate"
+    gate.touch()
+    yield gate
+    gate.unlink(missing_ok=True)
+
+
+def until_held(run, gate, workers=2):
+    """Wait until so many workers are held at the gate, in the middle of the run."""
+    wait_until(lambda: len(held(gate)) >= workers, what=f"{workers} workers are held")
+    assert 0 < len(finished(run)) < TILES
 
 
 def check(trial, fact, run):
@@ -79,12 +90,16 @@ def check(trial, fact, run):
 @pytest.mark.slow
 @pytest.mark.parametrize("nanny", [True, False], ids=["with nanny", "without"])
 @pytest.mark.parametrize("kind", ["zarr", "watched"])
-def test_a_killed_worker_costs_time_only(kind, nanny, trial, cluster, client, tmp_path):
-    run, tiles = tmp_path / "run", TILES if kind == "watched" else 128
-    source = trial.watched(run, **SLOW) if kind == "watched" else trial.place
-    running = Running(source, store=run, client=client, **trial.arguments(tiles, kind))
-    in_the_middle(run, 8, tiles)
+def test_a_killed_worker_costs_time_only(kind, nanny, trial, cluster, client, gate, tmp_path):
+    run, source = tmp_path / "run", trial.place
+    if kind == "watched":
+        source = trial.watched(run, gate=str(gate), after=8)
+    else:
+        hold_on_workers(client, run, gate, 8)
+    running = Running(source, store=run, client=client, **trial.arguments(TILES, kind))
+    until_held(run, gate)
     (cluster.kill_under_nanny if nanny else cluster.kill_worker)(cluster.here[0])
+    gate.unlink()
     check(trial, running.result(), run)
     if kind == "watched":
         assert set(read(run)) == set(range(TILES))
@@ -92,16 +107,19 @@ def test_a_killed_worker_costs_time_only(kind, nanny, trial, cluster, client, tm
 
 
 @pytest.mark.slow
-def test_a_worker_that_joins_gets_work(trial, cluster, client, tmp_path, monkeypatch):
+def test_a_worker_that_joins_gets_work(trial, cluster, client, gate, tmp_path, monkeypatch):
     monkeypatch.setattr(dask_client, "SECONDS_BETWEEN_LOOKS", 0.2)
     cluster.restore(client, 1)
     run = tmp_path / "run"
     seen, look = [], dask_client.ClusterWatch.look
     monkeypatch.setattr(dask_client.ClusterWatch, "look", lambda self: seen.append(look(self)) or seen[-1])
-    running = Running(trial.watched(run, seconds=0.2), store=run, client=client, **trial.arguments())
-    in_the_middle(run, 2)
+    source = trial.watched(run, gate=str(gate), after=MIDDLE)
+    running = Running(source, store=run, client=client, **trial.arguments())
+    until_held(run, gate, workers=1)
     assert set(seen) <= {1}
     [newcomer] = cluster.add_workers()
+    until_held(run, gate, workers=2)
+    gate.unlink()
     check(trial, running.result(), run)
     assert seen[-1] == 2
     assert readers(run) == {cluster.worker_pid(worker) for worker in cluster.here}
@@ -109,42 +127,47 @@ def test_a_worker_that_joins_gets_work(trial, cluster, client, tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_a_stopped_worker_is_replaced_and_may_wake_up(trial, tmp_path):
+def test_a_stopped_worker_is_replaced_and_may_wake_up(trial, gate, tmp_path):
     run = tmp_path / "run"
-    environment = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "3s"}
+    environment = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "6s"}  # a busy machine may hold up the others' heartbeats
     with Cluster(tmp_path / "cluster", environment=environment) as cluster, cluster.client() as client:
-        running = Running(trial.watched(run, seconds=0.2), store=run, client=client, **trial.arguments())
-        in_the_middle(run, 4)
+        source = trial.watched(run, gate=str(gate), after=MIDDLE)
+        running = Running(source, store=run, client=client, **trial.arguments())
+        until_held(run, gate)
         stopped = cluster.here[0]
         cluster.stop_worker(stopped)
         wait_until(lambda: len(client.nthreads()) == 1, what="the scheduler misses the worker")
         cluster.continue_worker(stopped)
+        gate.unlink()
         check(trial, running.result(), run)
 
 
-def test_a_run_outlives_all_its_workers(trial, cluster, client, tmp_path, monkeypatch, caplog):
+def test_a_run_outlives_all_its_workers(trial, cluster, client, gate, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(dask_client, "SECONDS_BETWEEN_LOOKS", 0.2)
     run = tmp_path / "run"
-    running = Running(trial.watched(run, **SLOW), store=run, client=client, **trial.arguments())
-    in_the_middle(run)
+    source = trial.watched(run, gate=str(gate), after=MIDDLE)
+    running = Running(source, store=run, client=client, **trial.arguments())
+    until_held(run, gate)
     cluster.kill_workers()
     wait_until(lambda: "waiting for one" in caplog.text, what="it is said that no worker is there")
+    gate.unlink()
     cluster.add_workers(2)
     check(trial, running.result(), run)
 
 
 @pytest.mark.slow
-def test_workers_that_never_come_back_end_a_run(trial, cluster, client, tmp_path, monkeypatch):
+def test_workers_that_never_come_back_end_a_run(trial, cluster, client, gate, tmp_path, monkeypatch):
     monkeypatch.setattr(dask_engine, "SECONDS_WITHOUT_WORKERS", 2.0)
     monkeypatch.setattr(dask_client, "SECONDS_BETWEEN_LOOKS", 0.2)
     run = tmp_path / "run"
-    running = Running(trial.watched(run, **SLOW), store=run, client=client, **trial.arguments())
-    in_the_middle(run)
+    source = trial.watched(run, gate=str(gate), after=MIDDLE)
+    running = Running(source, store=run, client=client, **trial.arguments())
+    until_held(run, gate)
     cluster.kill_workers()
     with pytest.raises(
         TaskError, match=r"tile \(.*\) was not finished: there has been no worker for \d+ s; .*the same"
     ):
-        running.result(30)
+        running.result()
     before = finished(run)
     cluster.restore(client)
     fact = dbf.factorize(trial.watched(run), store=run, client=client, **trial.arguments())
@@ -196,38 +219,39 @@ def test_a_tile_that_always_fails_is_named_and_the_rest_is_kept(trial, cluster, 
 
 
 @pytest.mark.slow
-def test_a_restarted_scheduler_is_found_again(trial, doomed, tmp_path):
-    """The client tries for as long as its connection may take (30 s by default) to reach it, and sends all again."""
+def test_a_restarted_scheduler_is_found_again(trial, doomed, gate, tmp_path):
+    """The client tries to reach it for as long as its connection may take, and sends all again."""
     run = tmp_path / "run"
     with doomed.client() as client:
-        running = Running(trial.watched(run, **SLOW), store=run, client=client, **trial.arguments())
-        in_the_middle(run)
+        source = trial.watched(run, gate=str(gate), after=MIDDLE)
+        running = Running(source, store=run, client=client, **trial.arguments())
+        until_held(run, gate)
         doomed.kill_scheduler()
         doomed.kill_workers()  # they would end by themselves, in their time
+        gate.unlink()
         doomed.start_scheduler()
         doomed.add_workers(2)
         check(trial, running.result(), run)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", ["watched", "array"])
-def test_a_lost_scheduler_ends_a_run_that_can_be_continued(source, trial, doomed, tmp_path):
+@pytest.mark.parametrize("kind", ["watched", "array"])
+def test_a_lost_scheduler_ends_a_run_that_can_be_continued(kind, trial, doomed, gate, tmp_path):
     run = tmp_path / "run"
-    slow, tiles = (
-        (trial.watched(run, **SLOW), TILES) if source == "watched" else (noisy_butterfly((trial.side, trial.side)), 512)
-    )
-    doomed.client().close()
-    with Client(doomed.address, timeout=3, set_as_default=False) as client:
-        running = Running(slow, store=run, client=client, **trial.arguments(tiles))
-        in_the_middle(run, 4, tiles)
+    source = trial.watched(run) if kind == "watched" else noisy_butterfly((trial.side, trial.side))
+    arguments = trial.arguments(TILES if kind == "watched" else 8 * TILES)  # of an array, that many give TILES too
+    with doomed.hasty_client() as client:
+        hold_on_workers(client, run, gate, MIDDLE)
+        running = Running(source, store=run, client=client, **arguments)
+        until_held(run, gate)
         doomed.kill_all()
         with pytest.raises(TaskError, match=r"was not finished: the scheduler is gone; .*the same call continues it"):
-            running.result(60)
+            running.result()
     doomed.start_scheduler()
     doomed.add_workers(2)
     before = finished(run)
     with doomed.client() as client:
-        fact = dbf.factorize(slow, store=run, client=client, **trial.arguments(tiles))
+        fact = dbf.factorize(source, store=run, client=client, **arguments)
     assert fact.record["stages"]["tiles"]["resumed"] == len(before)
     check(trial, fact, run)
 
@@ -236,13 +260,14 @@ def test_a_lost_scheduler_ends_a_run_that_can_be_continued(source, trial, doomed
 
 
 @pytest.mark.slow
-def test_a_killed_client_is_followed_by_another(trial, cluster, client, tmp_path):
+def test_a_killed_client_is_followed_by_another(trial, cluster, client, gate, tmp_path):
     run = tmp_path / "run"
-    first = attempt(trial, run, cluster.address)
+    first = attempt(trial, run, cluster.address, gate=str(gate), after=MIDDLE)
     try:
-        in_the_middle(run)
+        until_held(run, gate)
         first.kill()
         before = finished(run)
+        gate.unlink()
         second = attempt(trial, run, cluster.address)
         assert second.popen.wait(PATIENCE) == 0, second.said()
         assert "waiting to see whether" not in second.said()  # the process that held the lease is known to be dead
@@ -253,13 +278,14 @@ def test_a_killed_client_is_followed_by_another(trial, cluster, client, tmp_path
     check(trial, fact, run)
 
 
-def test_what_a_client_has_not_heard_of_is_not_done_again(trial, cluster, client, tmp_path):
+def test_what_a_client_has_not_heard_of_is_not_done_again(trial, cluster, client, gate, tmp_path):
     """While the client is held, tiles end that it does not fetch; the workers die, and all is sent to others again."""
     run = tmp_path / "run"
-    process = attempt(trial, run, cluster.address)
+    process = attempt(trial, run, cluster.address, gate=str(gate), after=8)
     try:
-        in_the_middle(run, 8)
+        until_held(run, gate)
         os.kill(process.pid, signal.SIGSTOP)
+        gate.unlink()
         wait_until(lambda: not client.run_on_scheduler(unfinished), what="the tasks in flight have ended")
         before = finished(run)
         for worker in cluster.here:
@@ -283,12 +309,13 @@ def all_tasks(dask_scheduler):
 
 
 @pytest.mark.slow
-def test_everything_may_be_killed_at_once(trial, tmp_path):
+def test_everything_may_be_killed_at_once(trial, gate, tmp_path):
     run = tmp_path / "run"
     with Cluster(tmp_path / "first") as first:
-        process = attempt(trial, run, first.address)
-        in_the_middle(run)
+        process = attempt(trial, run, first.address, gate=str(gate), after=MIDDLE)
+        until_held(run, gate)
         process.kill()
+    gate.unlink()
     before = finished(run)
     with Cluster(tmp_path / "second") as second, second.client() as client:
         fact = dbf.factorize(trial.watched(run), store=run, client=client, **trial.arguments())

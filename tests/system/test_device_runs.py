@@ -16,6 +16,7 @@ from dbutterfly.factorization.tasks.halves import RightTask
 from dbutterfly.factorization.tasks.tiles import TileTask
 from dbutterfly.kernels.backend import cuda
 from tests.support.comparisons import DTYPES, assert_same, noisy_butterfly
+from tests.support.patience import PATIENCE
 
 MIB = 1 << 20
 
@@ -81,7 +82,7 @@ def test_the_next_tile_is_copied_while_the_kernels_of_this_one_run(device, store
 
     def kernel(grid, *args, **kwargs):
         if not overlapped:  # the first one ends when its own tile and the next one are there
-            overlapped.append(all(uploaded.acquire(timeout=30) for _ in range(2)))
+            overlapped.append(all(uploaded.acquire(timeout=PATIENCE) for _ in range(2)))
         return low_rank_grid(grid, *args, **kwargs)
 
     monkeypatch.setattr(cuda.DeviceLane, "upload", counting)

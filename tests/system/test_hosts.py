@@ -7,17 +7,20 @@ import pytest
 
 import dbutterfly as dbf
 from tests.support.comparisons import assert_same
-from tests.support.dask_processes import PATIENCE, start_process, wait_until
-from tests.support.disturbed_runs import Trial, finished, read_in_vain, readers
+from tests.support.dask_processes import start_process
+from tests.support.disturbed_runs import Trial, finished, read_in_vain
+from tests.support.logged_sources import held
 from tests.support.network_hosts import Hosts, spaces, why_not
+from tests.support.patience import PATIENCE, wait_until
 from tests.support.run_processes import attempt
 
 PORT = 8786
 QUICK = {
-    "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s",
-    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
-    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "4s",
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "15s",
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "15s",
+    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "6s",
 }
+"""Much shorter than by default, and long enough for processes that share their cores with others."""
 
 
 @pytest.fixture
@@ -95,10 +98,13 @@ def test_what_hosts_move_grows_with_the_tasks_and_not_with_the_matrix(hosts, clu
 
 @pytest.mark.slow
 def test_a_cut_link_costs_time_only(hosts, cluster, tmp_path):
-    trial, run = Trial(tmp_path), tmp_path / "run"
-    process = on_client(hosts, trial, run, seconds=0.2)
-    wait_until(lambda: len(finished(run)) >= 8 and len(readers(run)) == 2, what="both workers compute")
+    trial, run, gate = Trial(tmp_path), tmp_path / "run", tmp_path / "gate"
+    gate.touch()
+    process = on_client(hosts, trial, run, gate=str(gate), after=8)
+    wait_until(lambda: len(held(gate)) == 2, what="both workers are held in the middle of the run")
+    assert len(finished(run)) >= 8
     hosts.cut("second")
+    gate.unlink()
     assert process.popen.wait(PATIENCE) == 0, process.said()
     assert_same(dbf.open(run), trial.expected)
     assert read_in_vain(run) == []

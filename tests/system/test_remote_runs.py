@@ -132,7 +132,7 @@ def test_a_chunk_that_is_never_found_again_is_an_error(s3, monkeypatch):
 def test_a_server_that_is_gone_is_named_and_the_run_goes_on_later(s3, matrix, expected, monkeypatch):
     z, run = written(s3, matrix), s3.url("run.zarr")
     memory = memory_for(16, z, tree=TREE)
-    monkeypatch.setenv("DBUTTERFLY_STORAGE_TIMEOUT", "1")
+    monkeypatch.setenv("DBUTTERFLY_STORAGE_TIMEOUT", "5")  # a busy machine takes its time to answer too
     with FlakyProxy(s3.endpoint, seed=1) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         ended = []
@@ -141,7 +141,7 @@ def test_a_server_that_is_gone_is_named_and_the_run_goes_on_later(s3, matrix, ex
             write(job, outputs)
             ended.append(outputs[-1].name)
             if len(ended) == 5:
-                proxy.die(60.0)
+                proxy.die()
 
         write = thread_engine.write_outputs
         monkeypatch.setattr(thread_engine, "write_outputs", die)
@@ -149,18 +149,18 @@ def test_a_server_that_is_gone_is_named_and_the_run_goes_on_later(s3, matrix, ex
             dbf.factorize(z, tree=TREE, store=run, memory=memory, workers=1)
         monkeypatch.setattr(thread_engine, "write_outputs", write)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
-    monkeypatch.setenv("DBUTTERFLY_STORAGE_TIMEOUT", "30")
+    monkeypatch.setenv("DBUTTERFLY_STORAGE_TIMEOUT", s3.env["DBUTTERFLY_STORAGE_TIMEOUT"])
     fact = dbf.factorize(z, tree=TREE, store=run, memory=memory)
-    assert fact.record["stages"]["tiles"]["resumed"] >= 5
+    assert fact.record["stages"]["tiles"]["resumed"] >= len(ended) >= 5
     assert_same(fact, expected)
 
 
 HOLDING = """
-import sys, time
+import sys
 from dbutterfly.storage.run_store import RunStore
 lease = RunStore.open(sys.argv[1], mode="r+").lease()
 print("held", flush=True)
-time.sleep(60)
+sys.stdin.read()
 """
 
 
@@ -169,7 +169,11 @@ def test_a_second_run_is_refused_until_the_first_is_dead(s3, matrix, expected):
     with pytest.raises(StoreError, match="out of luck"):
         dbf.factorize(Unlucky(z), tree=TREE, store=run)
     with subprocess.Popen(
-        [sys.executable, "-c", HOLDING, run], stdout=subprocess.PIPE, text=True, env=os.environ.copy()
+        [sys.executable, "-c", HOLDING, run],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ.copy(),
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"

@@ -84,7 +84,6 @@ def test_images_have_the_names_that_others_use():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", FILES)
 def test_what_is_installed_works(name, tmp_path):
     """Copies and installation of an image, with its paths moved into a directory."""

@@ -18,6 +18,7 @@ from dbutterfly.cli.app import main
 from dbutterfly.errors import InputError
 from dbutterfly.execution import clusters
 from tests.support.kubernetes_schemas import chart, check, custom_schemas, documents
+from tests.support.patience import PATIENCE
 
 DEPLOY = Path(__file__).parents[3] / "deploy" / "kubernetes"
 MANIFESTS = sorted(path for path in DEPLOY.glob("*.yaml") if path.name != "operator-values.yaml")
@@ -204,6 +205,8 @@ def test_a_machine_without_kubernetes(tmp_path):
     environment = {**os.environ, "KUBECONFIG": str(tmp_path / "none"), "HOME": str(tmp_path)}
     np.save(tmp_path / "z.npy", np.eye(8))
     line = [sys.executable, "-m", "dbutterfly", "factorize", "z.npy", "run.zarr", "--cluster", "kubernetes", "--quiet"]
-    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert done.returncode == 2
     assert re.fullmatch(r"error: cluster='kubernetes' finds no Dask operator: .* see deploy/kubernetes\n", done.stderr)

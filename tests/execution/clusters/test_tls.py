@@ -14,7 +14,8 @@ import dbutterfly as dbf
 from dbutterfly.errors import InputError
 from dbutterfly.execution import clusters
 from dbutterfly.execution.clusters.tls import credentials, security_of
-from tests.support.dask_processes import Process, start_process, wait_until
+from tests.support.dask_processes import Process, start_process
+from tests.support.patience import wait_until
 from tests.support.s3_server import free_ports
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from dbutterfly.kernels.products import choose, packed
 from dbutterfly.structure.chain import Chain, Pattern
+from tests.support.patience import PATIENCE
 
 needs_numba = pytest.mark.skipif(choose.compiled_kernels() is None, reason="needs Numba")
 
@@ -44,4 +45,6 @@ def test_numba_that_cannot_be_imported_is_done_without(monkeypatch):
 @needs_numba
 def test_switch_of_numba_is_heeded():
     code = "from dbutterfly.kernels.products.choose import compiled_kernels; assert compiled_kernels() is None"
-    subprocess.run([sys.executable, "-c", code], env={**os.environ, "NUMBA_DISABLE_JIT": "1"}, check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "NUMBA_DISABLE_JIT": "1"}, check=True, timeout=PATIENCE
+    )

@@ -21,7 +21,7 @@ import zarr
 from zarr.abc.store import Store
 from zarr.storage import StorePath
 
-from ..storage.destinations import Place, file_place, is_array_directory, place_of
+from ..storage.destinations import Place, file_place, is_array_directory, is_run_directory, place_of
 from ..storage.local_paths import is_url
 
 __all__ = ["places_read"]
@@ -197,6 +197,8 @@ def _place_of_text(text: Any) -> Place | None:
     try:
         if os.path.isfile(text) or (os.path.isdir(text) and is_array_directory(text)):
             return file_place(text)
+        if is_run_directory(text):  # no matrix is read from there, and a text may name what a caller has in mind
+            return None
         if os.path.isfile(os.path.join(text, "zarr.json")) or os.path.isfile(os.path.join(text, ".zgroup")):
             place = file_place(text)
             return Place(place.name, place.trail, is_whole=False)

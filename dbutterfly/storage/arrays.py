@@ -17,12 +17,13 @@ from ..errors import SourceError, StoreError
 from .codecs import FORMAT_3
 from .destinations import Place, check_apart, check_unread_below
 from .guarded_store import guard
+from .manifest import KEY
 from .places import as_store, holds_objects, is_remote, retry_at
 from .replacing import new_place, settle
 from .retries import as_store_error, retry
 from .trails import directory_of
 
-__all__ = ["KEY", "check_written", "new_array", "occupant", "open_array", "read_array", "write_range"]
+__all__ = ["check_written", "new_array", "occupant", "open_array", "read_array", "write_range"]
 
 
 UNFINISHED = ".partial"
@@ -34,9 +35,6 @@ what tells half of one."""
 
 NO_FILES = (".DS_Store", "._", ".nfs", ".directory", "Thumbs.db", "desktop.ini", "lost+found")
 """Beginnings of the names of what systems leave in directories that are empty for their users."""
-
-KEY = "dbutterfly"
-"""Attribute of a group that holds the manifest of a run, or of an operator."""
 
 
 @contextlib.contextmanager

@@ -13,10 +13,19 @@ from zarr.abc.store import Store
 from zarr.storage import StorePath
 
 from ..errors import InputError
+from .manifest import KEY
 from .places import as_store
 from .trails import Trail, directory_of, identity, trail_of, trail_of_path
 
-__all__ = ["Place", "check_apart", "check_unread_below", "file_place", "is_array_directory", "place_of"]
+__all__ = [
+    "Place",
+    "check_apart",
+    "check_unread_below",
+    "file_place",
+    "is_array_directory",
+    "is_run_directory",
+    "place_of",
+]
 
 
 @dataclass(frozen=True)
@@ -153,10 +162,20 @@ def _array_around(path: str) -> str | None:
 
 def is_array_directory(path: str) -> bool:
     """Whether a directory is a Zarr array."""
-    if os.path.exists(os.path.join(path, ".zarray")):
-        return True
+    return os.path.exists(os.path.join(path, ".zarray")) or _metadata(path).get("node_type") == "array"
+
+
+def is_run_directory(path: str) -> bool:
+    """Whether a directory is what dbutterfly has stored: a run, a factorization or an operator."""
+    attributes = _metadata(path).get("attributes")
+    return isinstance(attributes, dict) and isinstance(attributes.get(KEY), dict)
+
+
+def _metadata(path: str) -> dict[str, Any]:
+    """Metadata of the Zarr node in a directory; empty where there are none that can be read."""
     try:
         with open(os.path.join(path, "zarr.json"), "rb") as file:
-            return bool(json.load(file).get("node_type") == "array")
-    except (OSError, ValueError, AttributeError):
-        return False
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

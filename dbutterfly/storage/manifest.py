@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 
 from .manifest_checks import check_entries
 
-__all__ = ["FACTORIZATION", "FORMAT", "OPERATOR", "Manifest", "Sides", "index_arrays", "name_sides"]
+__all__ = ["FACTORIZATION", "FORMAT", "KEY", "OPERATOR", "Manifest", "Sides", "index_arrays", "name_sides"]
+
+KEY = "dbutterfly"
+"""Attribute of a Zarr group that holds the manifest of a run, or of an operator."""
 
 FORMAT: Final = 2
 """Version of the stored format: of the manifest, of the arrays and of their names."""

@@ -16,15 +16,12 @@ from zarr.storage import StorePath
 
 from ..errors import StoreError
 from .json_checks import ManifestError, check_depth
-from .manifest import FORMAT, Manifest
+from .manifest import FORMAT, KEY, Manifest
 from .places import is_remote, retry_at
 from .present_store import expect_present
 from .retries import as_store_error, may_pass, reason
 
 __all__ = ["create_manifest", "find_manifest", "write_manifest"]
-
-KEY = "dbutterfly"
-"""Attribute of a group that holds the manifest."""
 
 COPY = "manifest"
 """Name of the group that holds it again."""

@@ -11,6 +11,7 @@ import pytest
 import dbutterfly as dbf
 from dbutterfly.cli import main, streams
 from tests.support.dask_processes import surroundings
+from tests.support.patience import PATIENCE
 
 
 def run(directory, redirection, *arguments, path=None):
@@ -22,7 +23,7 @@ def run(directory, redirection, *arguments, path=None):
         env=surroundings() | ({} if path is None else {"PYTHONPATH": path}),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -109,6 +110,11 @@ def test_ctrl_c_during_imports_of_another_program_is_its_own(tmp_path):
     program = "try:\n    import dbutterfly\nexcept KeyboardInterrupt:\n    print('mine')"
     command = [sys.executable, "-c", program]
     ended = subprocess.run(
-        command, env=surroundings() | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=60, check=False
+        command,
+        env=surroundings() | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert (ended.returncode, ended.stdout) == (0, "mine\n")

@@ -11,7 +11,7 @@ from distributed import Client, LocalCluster
 import dbutterfly as dbf
 from dbutterfly.errors import InputError
 from dbutterfly.execution import dask_engine
-from tests.support.dask_processes import surroundings
+from tests.support.dask_processes import make_hasty, surroundings
 
 MATRIX = np.eye(8)
 
@@ -53,7 +53,7 @@ def test_an_asynchronous_client_is_refused(tmp_path):
 def test_a_client_whose_scheduler_has_ended_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(dask_engine, "SECONDS_FOR_ANSWER", 0.5)
     cluster = start()
-    with Client(cluster.scheduler_address, set_as_default=False, timeout=2) as client:
+    with make_hasty(Client(cluster.scheduler_address, set_as_default=False)) as client:
         cluster.close()
         for call in calls(client, tmp_path):
             with pytest.raises(InputError, match=r"^client=<Client.*(does not answer, and has|is closed)"):

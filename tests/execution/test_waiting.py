@@ -8,9 +8,7 @@ import dbutterfly as dbf
 from dbutterfly.execution.choose import choose_engine
 from dbutterfly.execution.waiting import leave_thread_for
 from tests.support.comparisons import noisy_butterfly
-
-SECONDS = 60
-"""Time within which results come, which otherwise never do."""
+from tests.support.patience import PATIENCE
 
 MATRIX = noisy_butterfly(64)
 
@@ -43,7 +41,7 @@ def factorize_out_of_the_pool(_=None):
 
 @pytest.mark.parametrize("call", [factorize, factorize_out_of_the_pool])
 def test_a_call_in_a_task_that_takes_the_only_thread_ends(call, one_thread, bound):
-    assert one_thread.submit(call, pure=False).result(timeout=SECONDS) == bound
+    assert one_thread.submit(call, pure=False).result(timeout=PATIENCE) == bound
 
 
 def test_calls_in_as_many_tasks_as_there_are_threads_end(client, bound):
@@ -54,10 +52,10 @@ def test_calls_in_as_many_tasks_as_there_are_threads_end(client, bound):
 def test_a_task_waits_for_a_thread_again_after_its_call(one_thread):
     def leave():
         with leave_thread_for(get_client()), leave_thread_for(get_client()):
-            return get_client().submit(str, "reached", pure=False).result(timeout=SECONDS)
+            return get_client().submit(str, "reached", pure=False).result(timeout=PATIENCE)
 
     assert one_thread.gather(one_thread.map(lambda _: leave(), range(3), pure=False)) == ["reached"] * 3
-    assert one_thread.submit(leave, pure=False).result(timeout=SECONDS) == "reached"
+    assert one_thread.submit(leave, pure=False).result(timeout=PATIENCE) == "reached"
 
 
 @pytest.mark.parametrize("threads", [True, False])
@@ -69,7 +67,7 @@ def test_a_persisted_array_is_read_in_a_task_that_takes_the_only_thread(threads,
         where = {"workers": 2} if threads else {"client": get_client()}
         return dbf.factorize(x, **where).certificate.error_bound
 
-    assert one_thread.submit(call, pure=False).result(timeout=SECONDS) == bound
+    assert one_thread.submit(call, pure=False).result(timeout=PATIENCE) == bound
 
 
 def total(source, row):
@@ -83,6 +81,6 @@ def test_calls_and_a_verification_in_a_task_end(one_thread):
         fact = dbf.factorize(MATRIX)
         return sums, float(dbf.verify(fact, MATRIX, client=get_client()))
 
-    sums, error = one_thread.submit(call, pure=False).result(timeout=SECONDS)
+    sums, error = one_thread.submit(call, pure=False).result(timeout=PATIENCE)
     assert sums == [row.sum() for row in MATRIX[:8]]
     assert error == pytest.approx(float(dbf.verify(dbf.factorize(MATRIX), MATRIX)))

@@ -16,6 +16,7 @@ import dbutterfly as dbf
 from dbutterfly.errors import StoreError
 from dbutterfly.storage import codecs
 from dbutterfly.storage.workspace import ZarrWorkspace
+from tests.support.patience import PATIENCE
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "format 2": {"default_zarr_format": 2},
@@ -85,7 +86,13 @@ def run_optimised(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     here = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONOPTIMIZE": "1", "PYTHONPATH": here}
     return subprocess.run(
-        [sys.executable, *command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, *command],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
 
 

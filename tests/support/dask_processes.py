@@ -112,6 +112,12 @@ def surroundings() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 
 
+def make_hasty(client: Client) -> Client:
+    """Have a client soon give up a scheduler that is gone; to connect, it may have taken its time."""
+    client._timeout = 1.0
+    return client
+
+
 @dataclass
 class Cluster:
     """A scheduler and workers on loopback, for a ``with`` block.
@@ -166,12 +172,6 @@ class Cluster:
         count = len(self.here) if workers is None else workers
         if count:
             client.wait_for_workers(count, timeout=PATIENCE)
-        return client
-
-    def hasty_client(self) -> Client:
-        """Client of all workers that soon gives up a scheduler that is gone, though it may take its time to connect."""
-        client = self.client()
-        client._timeout = 1.0
         return client
 
     # ------------------------------------------------------------ starting

@@ -15,6 +15,7 @@ import numpy as np
 
 import dbutterfly as dbf
 from dbutterfly.storage import replacing
+from tests.support.patience import PATIENCE
 
 MOMENTS = ("while it is written", "when it is complete", "between the two renames", "before the old is deleted")
 """When the process dies."""
@@ -49,7 +50,7 @@ def read(what: str, place: Any) -> Any:
 def die_while_replacing(what: str, place: Path, moment: str) -> None:
     """Replace the first version by the second one in a process that kills itself at a moment."""
     command = [sys.executable, "-m", __spec__.name, json.dumps([what, str(place), moment])]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
 
 

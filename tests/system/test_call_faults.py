@@ -10,7 +10,7 @@ import dbutterfly as dbf
 from dbutterfly.errors import TaskError
 from dbutterfly.execution import dask_client, dask_engine
 from dbutterfly.execution.choose import choose_engine
-from tests.support.dask_processes import Cluster, InBackground
+from tests.support.dask_processes import Cluster, InBackground, make_hasty
 from tests.support.logged_sources import Gated, hold_and_say
 from tests.support.logged_sources import held as held_at
 from tests.support.patience import wait_until
@@ -112,7 +112,7 @@ def test_a_worker_that_joins_takes_over_when_the_others_are_killed(matrix, expec
 
 @pytest.mark.slow
 def test_a_lost_scheduler_ends_the_search(matrix, cluster, gate, tmp_path):
-    with cluster.hasty_client() as client:
+    with make_hasty(cluster.client()) as client:
         running = InBackground(lambda: search(matrix, tmp_path, client=client))
         held(cluster, gate, 2)
         cluster.kill_all()

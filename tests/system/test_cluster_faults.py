@@ -12,7 +12,7 @@ import dbutterfly as dbf
 from dbutterfly.errors import SourceError, TaskError
 from dbutterfly.execution import dask_client, dask_engine
 from tests.support.comparisons import assert_same, memory_for, noisy_butterfly, random_matrix
-from tests.support.dask_processes import Cluster, InBackground
+from tests.support.dask_processes import Cluster, InBackground, make_hasty
 from tests.support.disturbed_runs import Poisonous, Trial, finished, hold_on_workers, read, read_in_vain, readers
 from tests.support.logged_sources import held
 from tests.support.patience import PATIENCE, wait_until
@@ -240,7 +240,7 @@ def test_a_lost_scheduler_ends_a_run_that_can_be_continued(kind, trial, doomed, 
     run = tmp_path / "run"
     source = trial.watched(run) if kind == "watched" else noisy_butterfly((trial.side, trial.side))
     arguments = trial.arguments(TILES if kind == "watched" else 8 * TILES)  # of an array, that many give TILES too
-    with doomed.hasty_client() as client:
+    with make_hasty(doomed.client()) as client:
         hold_on_workers(client, run, gate, MIDDLE)
         running = Running(source, store=run, client=client, **arguments)
         until_held(run, gate)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.patience import PATIENCE
+
 PROGRAM = """
 import json
 import os
@@ -61,7 +63,7 @@ def test_everything_runs_without_what_only_linux_has(tmp_path):
         env=os.environ | {"PYTHONPATH": path, "NUMBA_DISABLE_JIT": "1"},  # compiling takes seconds
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=PATIENCE,
         check=False,
     )
     assert ended.stdout.splitlines()[-1:] == ["all done"], ended.stdout + ended.stderr

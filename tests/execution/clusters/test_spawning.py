@@ -15,6 +15,7 @@ import dbutterfly as dbf
 from dbutterfly.errors import InputError
 from dbutterfly.execution.clusters import spawning
 from tests.support.dask_processes import surroundings
+from tests.support.patience import PATIENCE
 
 CALL = """
 import numpy as np
@@ -40,7 +41,7 @@ def run(program, directory, *, from_file=True):
         env=surroundings(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -82,8 +83,8 @@ def test_a_worker_of_dask_is_told_that_it_must_not_start_processes(client):
         return dbf.factorize(dbf.matrices.hadamard(64), cluster="local", workers=1)
 
     with pytest.raises(InputError, match=r"must not; pass client=distributed.get_client\(\), or leave it out for thr"):
-        client.submit(call, pure=False).result(timeout=60)
-    assert client.submit(lambda: get_client() is not None, pure=False).result(timeout=60)
+        client.submit(call, pure=False).result(timeout=PATIENCE)
+    assert client.submit(lambda: get_client() is not None, pure=False).result(timeout=PATIENCE)
 
 
 def test_what_a_failed_start_logs_is_held_and_told_unless_the_reason_is_known(caplog, monkeypatch):

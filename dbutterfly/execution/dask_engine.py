@@ -42,10 +42,10 @@ SECONDS_WITHOUT_WORKERS = 600.0
 Not tuned: an autoscaler or a queue often needs minutes to bring new workers.
 """
 
-SECONDS_FOR_ANSWER = 10.0
+SECONDS_FOR_ANSWER = 30.0
 """Seconds within which the scheduler of a client that is handed over answers.
 
-Not tuned: one that is there answers within milliseconds, and Dask waits for one that is gone for a minute or more.
+Not tuned: Dask waits as long for a connection. One that is there answers within milliseconds, if it is not busy.
 """
 
 SHARE_OF_FREE_MEMORY = 0.5

@@ -102,8 +102,11 @@ class Identity:
         return self.stamps is not None and not self.stamps.is_of_content
 
     def watch(self, job: FactorizationJob) -> FactorizationJob:
-        """Job whose tasks compare what they read with the sample, and leave digests where those will decide."""
-        return replace(job, sample=self.sample, keeps_digests=self.needs_digests)
+        """Job whose tasks leave digests where those will decide, and compare what they read with the sample elsewhere.
+
+        The job travels with every task: stamps, which are compared when the run ends, spare it the sample.
+        """
+        return replace(job, sample=self.sample if self.stamps is None else None, keeps_digests=self.needs_digests)
 
     def to_json(self) -> dict[str, Any]:
         """What the manifest keeps."""

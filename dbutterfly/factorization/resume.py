@@ -158,6 +158,8 @@ def open_run(
             plan = request.with_chain_of(stored.manifest).plan(source, engine, earlier=stored.manifest)
             identity = identity or _recognised(source, stored, plan)
         else:
+            if resume:  # a damaged result is made anew for its own matrix alone
+                recognise(source, stored, lambda: plan, lambda: None)
             identity = Identity.of(source)
             stored.restart(replace(manifest, identity=identity.to_json()))
         identity.keep(stored)

@@ -6,9 +6,7 @@ A source only reads. The task that works on a tile converts it to the computing 
 from __future__ import annotations
 
 import itertools
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,16 +16,15 @@ from ..errors import DButterflyError, NonFiniteError, SourceError
 from ..kernels.backend import tile_memory
 from ..structure.axes import Axis, Edges, Part, Tile
 from .info import SourceInfo, work_dtype
+from .recognisable import Recognisable
 from .returned_blocks import check_block
-from .samples import PLACES, Place, Sample, choose_places, count_places, join_values
-from .stamps import Stamps
 from .tile_parts import count_kept, count_touched, cut_at_chunks, is_kept_whole, place_part
 
 __all__ = ["MatrixSource", "unfold"]
 
 
-class MatrixSource(ABC):
-    """A matrix that can be read tile by tile.
+class MatrixSource(Recognisable, ABC):
+    """A matrix that can be read tile by tile, and known again.
 
     Attributes
     ----------
@@ -59,13 +56,6 @@ class MatrixSource(ABC):
         Whether a factorization may evaluate some of the entries only.
     probed : bool
         Whether the matrix is known by its products with vectors, of which fewer are needed than there are columns.
-    is_computed : bool
-        Whether entries are computed anew whenever they are read, which nobody has looked at: tiles are compared with a
-        sample.
-    tolerance : float
-        Part of the norm of a sample of entries by which one may differ when it is computed again; 0 of stored ones.
-    spare_bytes : int
-        Bytes that may be read to know the matrix again, however small it is.
     needs_cluster : bool
         Whether a range is computed by tasks of a Dask cluster, for which whoever reads it waits.
     steps : str or None
@@ -87,9 +77,6 @@ class MatrixSource(ABC):
     fill_value: Any = None
     sampled = False
     probed = False
-    is_computed = False
-    tolerance = 0.0
-    spare_bytes = 0
     needs_cluster = False
     client: Any = None
     steps: str | None = None
@@ -113,7 +100,7 @@ class MatrixSource(ABC):
             steps=self.steps,
         )
 
-    def prepare(self, client: Any, workers: int) -> None:  # noqa: B027
+    def prepare(self, client: Any, workers: int) -> None:
         """Compute once what many ranges need, which so many workers, of a client or of this process, are to read."""
 
     @property
@@ -133,52 +120,6 @@ class MatrixSource(ABC):
     def recount(self) -> int:
         """Number of chunks that the storage does not hold now; it differs from ``missing_chunks`` if some were lost."""
         return 0
-
-    # ------------------------------------------------------------ identity
-
-    def check_reproducible(self) -> None:
-        """Raise SourceError if entries have changed when they are computed again; what is stored is not looked at."""
-        if not self.is_computed:
-            return
-        sample = self.draw_sample()
-        difference = sample.find_difference(self.sample(sample.places))
-        if difference is not None:
-            raise SourceError(
-                f"{self.name} gives other entries when it is computed again: {difference}; it must give an entry the "
-                "same value each time: seed its random numbers, or store it first"
-            )
-
-    def stamps(self) -> Stamps | None:
-        """Stamps of the pieces of the matrix, which change with its content; None where only its entries are known."""
-        return None
-
-    def choose_places(self, rng: np.random.Generator) -> tuple[Place, ...]:
-        """Choose places at random at which the matrix is looked at, to be known again."""
-        return choose_places(self.shape, self.edges, rng, self._count_places())
-
-    def sample(self, places: Sequence[Place]) -> NDArray[Any]:
-        """Entries at some places, one place after the other, in the dtype in which the matrix is computed."""
-        return join_values([self._crossings(place) for place in places], work_dtype(self.dtype, self.name))
-
-    def draw_sample(self) -> Sample:
-        """Look at the matrix at random places, other ones in each call."""
-        places = self.choose_places(np.random.default_rng())
-        return Sample(places, self.sample(places), self.tolerance)
-
-    def _count_places(self) -> int:
-        """Number of places that cost little beside reading the matrix."""
-        if self.edges[0] is None or self.edges[1] is None:
-            return PLACES
-        sides = [int(np.max(np.diff(edges))) for edges in self.edges if edges is not None]
-        count = math.prod(edges.size - 1 for edges in self.edges if edges is not None)
-        itemsize = self.dtype.itemsize
-        nbytes = math.prod(self.shape) * itemsize
-        return count_places(count, nbytes, math.prod(sides) * itemsize, self.spare_bytes)
-
-    def _crossings(self, place: Place) -> NDArray[Any]:
-        """Entries at the crossings of some rows and columns within one chunk."""
-        (r0, r1), (c0, c1) = ((int(side[0]), int(side[-1]) + 1) for side in place)
-        return self.read_range(slice(r0, r1), slice(c0, c1))[np.ix_(place.rows - r0, place.cols - c0)]
 
     # ------------------------------------------------------------ reading
 

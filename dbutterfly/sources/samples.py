@@ -31,8 +31,8 @@ __all__ = [
     "spread_indices",
 ]
 
-SIDE = 12
-"""Rows and columns of a place within a chunk. Not tuned: sixteen places of 144 entries fit into a manifest."""
+SIDE = 8
+"""Rows and columns of a place within a chunk. Not tuned: sixteen places of 64 entries are 8 KiB in a manifest."""
 
 PLACES = 16
 """Most places. Not tuned."""
@@ -232,4 +232,4 @@ def spread_indices(start: int, stop: int, count: int, rng: np.random.Generator) 
 
 def join_values(blocks: Sequence[NDArray[Any]], dtype: Any) -> NDArray[Any]:
     """Join the entries of several blocks, one block after the other, in a dtype."""
-    return np.concatenate([np.asarray(block).astype(dtype).reshape(-1) for block in blocks])
+    return np.concatenate([np.empty(0, dtype), *(np.asarray(block).astype(dtype).reshape(-1) for block in blocks)])

@@ -362,6 +362,15 @@ def test_lost_stamps_are_done_without(tmp_path):
         dbf.factorize(z + 1, store=tmp_path / "run")
 
 
+def test_a_chunk_that_cannot_be_read_is_no_place_of_the_sample(tmp_path):
+    place = path(tmp_path, noisy_butterfly(128))
+    Path(place, "c/9/3").write_bytes(b"short")
+    with pytest.raises(SourceError, match="c/9/3"):
+        dbf.factorize(place, store=tmp_path / "run", memory=memory(place), workers=1)
+    done = RunStore.open(tmp_path / "run").workspace.read_rows("done/tiles")
+    assert np.count_nonzero(~np.isnan(done[:, 0])) > 0
+
+
 def test_the_sample_is_in_the_manifest(tmp_path):
     dbf.factorize(random_matrix((N, N)), store=tmp_path / "run")
     attributes = json.loads((tmp_path / "run/zarr.json").read_text())["attributes"]["dbutterfly"]

@@ -8,7 +8,7 @@ from typing import Any
 
 PATIENCE = 300.0
 """Seconds after which something that must happen has failed to. Not tuned: a hundred times what a process of Dask takes
-to start. On a machine with three times as many busy processes as cores, it took ten times as long at most."""
+to start where nothing else runs."""
 
 
 def wait_until(condition: Callable[[], Any], what: str = "") -> Any:

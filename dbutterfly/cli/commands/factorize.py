@@ -85,12 +85,13 @@ def factorize(
     matrix, place = as_source(absolute_place(source), decode=not no_decode), absolute_place(store)
     _check_places(matrix, place, report)
     job = parse_job(matrix, chain, tree, rank, tol if chain is None and rank is None else None, passes, orderings)
+    bars = not quiet and not log_json
     with show_log(quiet, log_json), open_cluster(cluster, cluster_option, tls, workers) as where:
         resources: dict[str, Any] = {"cluster": where, "memory": memory}
         if is_unknown(job["orderings"]):
             asked = {name: job[name] for name in ("chain", "rank", "orderings")}
             job["orderings"] = dbf.identify(matrix, **asked, **resources, backend=backend)
-            if not quiet and not log_json:
+            if bars:
                 print(job["orderings"], file=sys.stderr)
         on_device: dict[str, Any] = {"backend": backend, "device_memory": device_memory}
         planned = dbf.plan(matrix, **job, **resources, **on_device, store=place)
@@ -98,7 +99,6 @@ def factorize(
         resources["memory"] = planned.budget.memory
         on_device["device_memory"] = planned.budget.device_memory
         show_plan(planned, quiet, log_json)
-        bars = not quiet and not log_json
         started = time.perf_counter()
         try:
             found = dbf.factorize(
@@ -116,8 +116,7 @@ def factorize(
             same = "the same command without --no-resume" if no_resume else "the same command"
             raise Interrupted(f"interrupted; finished tasks are kept in {store}, and {same} resumes") from None
         seconds = time.perf_counter() - started
-        wanted = verify or tol is not None
-        verified = dbf.verify(found, matrix, **resources, progress=bars) if wanted else None
+        verified = dbf.verify(found, matrix, **resources, progress=bars) if verify or tol is not None else None
     if report is not None:
         found.report(report)
     if as_json:

@@ -1,5 +1,7 @@
 """What the manifest of a run says of its plan."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -28,7 +30,7 @@ def test_a_plan_is_continued_with_its_choices(passes):
 
 def test_a_copy_in_the_layout_is_a_tuple_again():
     layout = Layout(3, 1, 2, 3, 4, True, (0, 2, 64))
-    stored = Manifest.from_json(Manifest(layout=layout._asdict()).to_json())
+    stored = Manifest.from_json(json.loads(json.dumps(Manifest(layout=layout._asdict()).to_json())))
     assert layout_of(stored) == layout
     assert isinstance(layout_of(stored).copy, tuple)
 

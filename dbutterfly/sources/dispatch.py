@@ -105,13 +105,7 @@ def _as_numpy(source: Any) -> NDArray[Any]:
         )
     if isinstance(source, np.ma.MaskedArray):
         raise SourceError("source is a masked array; pass source.filled(value)")
-    try:
-        return as_plain_array(source, "source", SourceError)
-    except SourceError:
-        raise
-    except Exception as error:
-        unlike = "; all rows need the same length" if "inhomogeneous" in str(error) else ""
-        raise SourceError(f"source of type {type(source).__name__} is no array: {error}{unlike}") from error
+    return as_plain_array(source, "source", SourceError)
 
 
 def _check_matrix(shape: tuple[int, ...], name: str) -> None:

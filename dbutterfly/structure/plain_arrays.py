@@ -36,7 +36,8 @@ def as_plain_array(value: Any, name: str, error: type[InputError] = InputError) 
     try:
         found = None if masked else np.asanyarray(value)
     except Exception as fault:  # whatever an object does when it is made an array
-        raise error(f"{name}={show_value(value)} is no array: {type(fault).__name__}: {fault}") from fault
+        unlike = "; all rows need the same length" if "inhomogeneous" in str(fault) else ""
+        raise error(f"{name}={show_value(value)} is no array: {type(fault).__name__}: {fault}{unlike}") from fault
     if masked or is_masked(found):
         raise error(f"{name} is a masked array; pass {name}.filled(value), as what lies under the mask is no entry")
     return np.asarray(found)

@@ -223,7 +223,7 @@ def test_single_methods(method):
         ({"budget": "1 s"}, r"budget='1 s' is no time"),
         ({"backend": "jax"}, r"backend='jax' is unknown"),
         ({"levels": [7]}, r"levels=\[7\] are no cuts"),
-        ({"orderings": "unknown"}, r"orderings='unknown' is no pair"),
+        ({"orderings": "unknown"}, r"orderings='unknown' is not None, an Orderings, or a pair"),
         ({"orderings": (None, "sorted")}, r"cols='sorted' is unknown"),
         ({"orderings": ("identify", np.zeros(8, int))}, r"cols is not a permutation"),
         ({"chain": Chain.square_dyadic(16)}, r"has shape \(16, 16\), but the matrix \(8, 8\)"),

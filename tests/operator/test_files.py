@@ -189,6 +189,7 @@ def test_pipes_are_not_waited_for(tmp_path):
 @given(at=st.floats(0, 1), content=st.binary(max_size=4), cut=st.booleans())
 def test_damaged_files_are_refused_or_read(tmp_path, at, content, cut):
     path = tmp_path / "op.npz"
+    path.unlink(missing_ok=True)
     operator(ORDERINGS["mixed"]).save(path)
     whole = path.read_bytes()
     start = int(at * len(whole))

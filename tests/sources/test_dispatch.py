@@ -360,7 +360,7 @@ def test_dtypes_that_are_no_numbers(dtype):
         (None, "array has 0 dimensions"),
         (np.ma.masked_equal(np.eye(3), 0), r"source is a masked array; pass source.filled\(value\)"),
         (np.zeros((0, 4)), "array is empty, shape .0, 4.; both sides must be at least 1"),
-        ([[1, 2], [3]], "source of type list is no array: .*inhomogeneous"),
+        ([[1, 2], [3]], "is no array: .*inhomogeneous"),
         (da.zeros((2, 3, 4)), "Dask array has 3 dimensions"),
         (da.zeros((0, 4)), "Dask array is empty"),
         (SparseElsewhere(), r"source is a sparse SparseElsewhere; pass source.toarray\(\)"),

@@ -59,7 +59,7 @@ def test_bad_entries_are_found_while_reading(tmp_path):
     with pytest.raises(NonFiniteError):
         dbf.factorize(source, workers=1, memory=least_memory(source), store=tmp_path / "run")
     sample, *tiles = (int(line.split()[0]) for line in blocks(log))
-    assert sample == 64 * 64
+    assert sample == 32 * 32
     assert sum(tiles) < matrix.size / 4
 
 

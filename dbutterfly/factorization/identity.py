@@ -112,10 +112,11 @@ class Identity:
         """What the manifest keeps."""
         return {"sample": self.sample.to_json(), "stamps": None if self.stamps is None else self.stamps.kind}
 
-    def keep(self, stored: RunStore) -> None:
-        """Store what the manifest does not keep."""
+    def keep(self, stored: RunStore) -> Self:
+        """Store what the manifest does not keep, and return this."""
         if self.stamps is not None:
             stored.put_stamps(self.stamps.values)
+        return self
 
 
 def recognise(

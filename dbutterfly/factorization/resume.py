@@ -156,13 +156,13 @@ def open_run(
             stored.check_has("plan", "layout")
             _check_chunks(source, stored)
             plan = request.with_chain_of(stored.manifest).plan(source, engine, earlier=stored.manifest)
-            identity = identity or _recognised(source, stored, plan)
+            identity = identity.keep(stored) if identity is not None else _recognised(source, stored, plan)
         else:
             if resume:  # a damaged result is made anew for its own matrix alone
                 recognise(source, stored, lambda: plan, lambda: None)
             identity = Identity.of(source)
             stored.restart(replace(manifest, identity=identity.to_json()))
-        identity.keep(stored)
+            identity.keep(stored)
         if request.identified is not None:
             stored.put_orderings(plan.orderings.sides)
         job = FactorizationJob(source, plan, open_workspace(stored), request.backend)
@@ -192,7 +192,7 @@ def _recognised(source: MatrixSource, stored: RunStore, plan: Plan) -> Identity:
         return Identity.open(stored, found.stamps)
     identity = Identity.of(source, found.stamps)  # what was not read yet may have changed
     stored.update(identity=identity.to_json())
-    return identity
+    return identity.keep(stored)
 
 
 def _load_result(stored: RunStore) -> Factorization | None:

@@ -160,13 +160,13 @@ def identify(
     chain = Chain.chainable(wrapped.shape, rank) if chain is None else chain
     if chain.shape != wrapped.shape:
         raise InputError(f"chain={chain!r} has shape {chain.shape}, but the matrix {wrapped.shape}")
-    wrapped.check_reproducible()
     known = _known_sides(orderings, chain)
     wanted = range(1, len(chain)) if levels is None else sorted(set(levels))
     every = dict(zip(wanted, cuts_of(chain, levels), strict=True))
     # Blocks that may have full rank ask for nothing.
     asked = {level: cut for level, cut in every.items() if cut.degrees_of_freedom(chain.shape) < math.prod(chain.shape)}
     cuts = tuple(asked.values())
+    wrapped.check_reproducible()
     engine = choose_engine(client, workers, cluster)
     search = MatrixSearch(wrapped, engine, method, memory, seed, budget, backend)  # type: ignore[arg-type]  # it was read
     solution = search.solve(known, cuts, chain if levels is None else None)

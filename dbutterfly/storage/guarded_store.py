@@ -7,6 +7,7 @@ written is put out of the way: deleted below ``work``, which a run makes for its
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -42,7 +43,9 @@ def check_file(path: Path) -> None:
         return
     except PermissionError:
         raise
-    except OSError as error:  # links that lead in a circle
+    except OSError as error:  # links that lead in a circle, or no name of a file
+        if error.errno == errno.ENAMETOOLONG:
+            return
         raise ObstacleError(f"{path} leads nowhere: {error.strerror}") from error
     if not stat.S_ISREG(mode):
         kind = "a directory" if stat.S_ISDIR(mode) else "a pipe, socket or device"

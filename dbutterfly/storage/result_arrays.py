@@ -27,7 +27,7 @@ from .retries import AbsentError, as_store_error, may_pass, reason
 
 __all__ = ["STAMPS", "digest_of", "read_factor", "read_side", "read_stamps", "read_trace"]
 
-STAMPS = "identity/stamps"
+STAMPS = "stamps"
 """Array of the stamps of the matrix."""
 
 MOST_CELLS = 1 << 20

@@ -27,6 +27,7 @@ __all__ = [
     "may_pass",
     "reason",
     "retry",
+    "shorten",
     "storage_timeout",
 ]
 
@@ -69,6 +70,9 @@ NO_CREDENTIALS = ("http://169.254.169.254/", "http://metadata.google.internal/")
 
 LASTING_TEXTS = ("builder error", *NO_CREDENTIALS)
 """Texts of errors that are of a passing type and yet last: a request that cannot be made, or credentials missing."""
+
+LONGEST_TEXT = 1200
+"""Most letters of a part of a message. Not tuned: paths may have 4096 on Linux, and hardly have a tenth of that."""
 
 T = TypeVar("T")
 
@@ -199,7 +203,12 @@ def reason(error: BaseException) -> str:
     text = re.sub(r"(<\?xml[^>]*>\s*)?<Error>.*?(</Error>|$)", _code_and_message, text, flags=re.DOTALL)
     if any(text in str(error) for text in NO_CREDENTIALS):
         text += "; no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the like"
-    return f"{type(error).__name__}: {' '.join(text.split())}"
+    return shorten(f"{type(error).__name__}: {' '.join(text.split())}")
+
+
+def shorten(text: str) -> str:
+    """Leave out the middle of a text that is too long to be read, such as one that holds a place of 5000 letters."""
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT // 2]}...{text[-LONGEST_TEXT // 2 :]}"
 
 
 def _code_and_message(xml: re.Match[str]) -> str:

@@ -4,7 +4,7 @@
     /manifest                 the same again, from which a damaged one is restored
     /factors/0 .. J-1         ks_values, once the run is complete
     /orderings/rows,cols      index arrays, where a side has one
-    /identity/stamps          of the pieces of the matrix (:mod:`dbutterfly.sources.stamps`)
+    /stamps                   of the pieces of the matrix (:mod:`dbutterfly.sources.stamps`)
     /trace/tasks,residuals    what a report shows (see :mod:`dbutterfly.factorization.results.trace`)
     /lease                    who works on the run (see :mod:`dbutterfly.storage.lease`)
     /work/EPOCH/...           halves A and B, energies and factors by group, of a run under way
@@ -37,7 +37,7 @@ from .places import as_store, is_remote, retry_at
 from .present_store import expect_present
 from .replacing import settle
 from .result_arrays import STAMPS, digest_of, read_factor, read_side, read_stamps, read_trace
-from .retries import as_store_error
+from .retries import as_store_error, shorten
 from .sealed_manifest import create_manifest, find_manifest, write_manifest
 from .workspace import Workspace, ZarrWorkspace
 
@@ -119,7 +119,7 @@ class RunStore:
         check_groups_open()
         place = as_store(store, read_only=mode == "r", argument="store")
         settle(place)
-        found = find_manifest(guard(place, read_only=mode == "r"), mode, repr(store))
+        found = find_manifest(guard(place, read_only=mode == "r"), mode, shorten(repr(store)))
         return None if found is None else cls(*found)
 
     def check_same(self, manifest: Manifest, keys: Iterable[str]) -> None:
@@ -187,7 +187,7 @@ class RunStore:
     def restart(self, manifest: Manifest) -> None:
         """Forget the progress of a run that was not completed, or is to be computed anew."""
         self._put_manifest(replace(manifest, epoch=_new_epoch()))
-        for name in ("work", "factors", "orderings", "trace", "identity"):
+        for name in ("work", "factors", "orderings", "trace", STAMPS):
             self._delete(name)
 
     def _delete(self, name: str) -> None:

@@ -355,7 +355,7 @@ def test_a_run_of_a_version_that_kept_nothing_is_refused_with_what_to_do(tmp_pat
 def test_lost_stamps_are_done_without(tmp_path):
     z = random_matrix((N, N))
     first = dbf.factorize(z, store=tmp_path / "run")
-    shutil.rmtree(tmp_path / "run/identity")
+    shutil.rmtree(tmp_path / "run/stamps")
     assert "sampled entries" in dbf.factorize(z, store=tmp_path / "run").record["matrix_check"]
     assert_same(first, dbf.factorize(z, store=tmp_path / "run"))
     with pytest.raises(StoreMismatchError, match="when the run began"):

@@ -68,7 +68,7 @@ def test_a_complete_run_keeps_only_its_result(tmp_path):
         "manifest",
         "factors",
         "trace",
-        "identity",
+        "stamps",
     }
 
 

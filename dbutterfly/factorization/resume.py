@@ -158,9 +158,7 @@ def open_run(
             plan = request.with_chain_of(stored.manifest).plan(source, engine, earlier=stored.manifest)
             identity = identity.keep(stored) if identity is not None else _recognised(source, stored, plan)
         else:
-            if resume:  # a damaged result is made anew for its own matrix alone
-                recognise(source, stored, lambda: plan, lambda: None)
-            identity = Identity.of(source)
+            identity = _recognised_damaged(source, stored, plan) if resume else Identity.of(source)
             stored.restart(replace(manifest, identity=identity.to_json()))
             identity.keep(stored)
         if request.identified is not None:
@@ -193,6 +191,12 @@ def _recognised(source: MatrixSource, stored: RunStore, plan: Plan) -> Identity:
     identity = Identity.of(source, found.stamps)  # what was not read yet may have changed
     stored.update(identity=identity.to_json())
     return identity.keep(stored)
+
+
+def _recognised_damaged(source: MatrixSource, stored: RunStore, plan: Plan) -> Identity:
+    """Identity with which a run begins anew whose result is damaged, once the matrix has been recognised as its own."""
+    found = recognise(source, stored, lambda: plan, lambda: None)
+    return Identity.open(stored, None) if found.stamps is None else Identity.of(source, found.stamps)
 
 
 def _load_result(stored: RunStore) -> Factorization | None:

@@ -31,6 +31,7 @@ from ..planning.plan import Plan
 from ..sources.base import MatrixSource
 from ..sources.samples import Sample, digest_tile
 from ..sources.stamps import ABSENT, Stamps
+from ..storage.result_arrays import digest_of
 from ..storage.run_store import RunStore
 from ..structure.axes import Axis, Index, Tile
 from .job import FactorizationJob
@@ -109,8 +110,11 @@ class Identity:
         return replace(job, sample=self.sample if self.stamps is None else None, keeps_digests=self.needs_digests)
 
     def to_json(self) -> dict[str, Any]:
-        """What the manifest keeps."""
-        return {"sample": self.sample.to_json(), "stamps": None if self.stamps is None else self.stamps.kind}
+        """What the manifest keeps: the sample, and of the stamps their kind and a digest, which tells others apart."""
+        if self.stamps is None:
+            return {"sample": self.sample.to_json(), "stamps": None}
+        digest = digest_of(self.stamps.values)
+        return {"sample": self.sample.to_json(), "stamps": self.stamps.kind, "digest": digest}
 
     def keep(self, stored: RunStore) -> Self:
         """Store what the manifest does not keep, and return this."""

@@ -182,7 +182,7 @@ _sample = dict_with(
 
 
 def _identity(value: Any, name: str) -> None:
-    dict_with({"sample": _sample, "stamps": or_none(text)}, "sample", "stamps")(value, name)
+    dict_with({"sample": _sample, "stamps": or_none(text), "digest": or_none(text)}, "sample", "stamps")(value, name)
     sample, wanted = value["sample"], "the entries at its places, in base 64"
     try:
         size, rest = divmod(len(base64.b64decode(sample["values"], validate=True)), np.dtype(sample["dtype"]).itemsize)

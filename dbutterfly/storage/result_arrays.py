@@ -86,7 +86,10 @@ def read_stamps(group: zarr.Group, manifest: Manifest) -> NDArray[Any] | None:
     if manifest.identity is None or manifest.identity["stamps"] is None:
         return None
     try:
-        return _read(group, manifest, STAMPS, None, ("uint64",))
+        stamps = _read(group, manifest, STAMPS, None, ("uint64",))
+        if digest_of(stamps) != manifest.identity.get("digest"):
+            raise _damaged(group, manifest, STAMPS, "they are not those that the run has stored")
+        return stamps
     except CheckpointError as error:
         _log.warning("%s; the matrix is known by its sample", str(error).partition(";")[0])
         return None

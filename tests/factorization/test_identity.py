@@ -362,6 +362,16 @@ def test_lost_stamps_are_done_without(tmp_path):
         dbf.factorize(z + 1, store=tmp_path / "run")
 
 
+def test_stamps_of_another_run_are_done_without(tmp_path):
+    z = random_matrix((N, N))
+    first = dbf.factorize(z, store=tmp_path / "run")
+    dbf.factorize(z + 1, store=tmp_path / "other")
+    shutil.copy(tmp_path / "other/stamps/c/0/0", tmp_path / "run/stamps/c/0/0")
+    again = dbf.factorize(z, store=tmp_path / "run")
+    assert_same(first, again)
+    assert "sampled entries" in again.record["matrix_check"]
+
+
 def test_a_chunk_that_cannot_be_read_is_no_place_of_the_sample(tmp_path):
     place = path(tmp_path, noisy_butterfly(128))
     Path(place, "c/9/3").write_bytes(b"short")

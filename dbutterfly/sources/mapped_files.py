@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import SourceError
 
-__all__ = ["MappedFile", "find_map", "map_again", "mapped_file"]
+__all__ = ["MappedFile", "find_map", "find_memmap", "map_again", "mapped_file"]
 
 
 MAPS = Path("/proc/self/maps")
@@ -81,15 +82,30 @@ class Map(NamedTuple):
 
 def find_map(array: NDArray[Any]) -> Map | None:
     """Find the memory map that an array, or the array that it is a view of, lies in."""
-    owner: Any = array
-    start, name = 0, "the mapped file"
-    while isinstance(owner, (np.ndarray, memoryview)):
+    start, name, owner = 0, "the mapped file", None
+    for owner in _owners(array):
         if isinstance(owner, np.memmap):
             filename: Any = owner.filename
             start = owner.offset - owner.offset % mmap.ALLOCATIONGRANULARITY
             name = "the file of the memmap" if filename is None else f"memmap {filename}"
-        owner = owner.obj if isinstance(owner, memoryview) else owner.base
     return Map(owner, name, start + len(owner)) if isinstance(owner, mmap.mmap) else None
+
+
+def find_memmap(array: NDArray[Any]) -> np.memmap[Any, Any] | None:
+    """Find the array that maps a named file of which an array is a view; None where there is none."""
+    for owner in _owners(array):
+        base: Any = getattr(owner, "base", None)
+        if isinstance(owner, np.memmap) and isinstance(base, mmap.mmap) and owner.filename is not None:
+            return owner
+    return None
+
+
+def _owners(array: Any) -> Iterator[Any]:
+    """An array, what it is a view of, and so on to what owns the memory."""
+    while isinstance(array, (np.ndarray, memoryview)):
+        yield array
+        array = array.obj if isinstance(array, memoryview) else array.base
+    yield array
 
 
 def mapped_file(array: NDArray[Any]) -> MappedFile | None:

@@ -81,6 +81,8 @@ class Recognisable:
             return Sample(places, self.sample(places), self.tolerance)
         except SourceError:
             places = tuple(place for place in places if self._can_read(place))
+            if not places:  # nothing by which the matrix could be known again
+                raise
             return Sample(places, self.sample(places), self.tolerance)
 
     def _can_read(self, place: Place) -> bool:
@@ -92,13 +94,12 @@ class Recognisable:
 
     def _count_places(self) -> int:
         """Number of places that cost little beside reading the matrix."""
-        if self.edges[0] is None or self.edges[1] is None:
+        rows, cols = self.edges
+        if rows is None or cols is None:
             return PLACES
-        sides = [int(np.max(np.diff(edges))) for edges in self.edges if edges is not None]
-        count = math.prod(edges.size - 1 for edges in self.edges if edges is not None)
-        itemsize = self.dtype.itemsize
-        nbytes = math.prod(self.shape) * itemsize
-        return count_places(count, nbytes, math.prod(sides) * itemsize, self.spare_bytes)
+        chunk = int(np.max(np.diff(rows)) * np.max(np.diff(cols))) * self.dtype.itemsize
+        nbytes = math.prod(self.shape) * self.dtype.itemsize
+        return count_places((rows.size - 1) * (cols.size - 1), nbytes, chunk, self.spare_bytes)
 
     def _crossings(self, place: Place) -> NDArray[Any]:
         """Entries at the crossings of some rows and columns within one chunk."""

@@ -14,7 +14,6 @@ they say less: a copy of a file has another time, and holds the same entries.
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,13 +28,14 @@ import zarr.storage
 from numpy.typing import NDArray
 
 from ..kernels.backend.cores import available_cores
-from ..storage.places import is_remote
+from ..storage.places import innermost_store, is_remote
 from ..storage.retries import retry
+from ..storage.trails import directory_of
 from ..structure.axes import Index, chunk_edges
 from .chunk_files import chunk_keys, chunk_shape
-from .mapped_files import mapped_file
+from .mapped_files import find_memmap, mapped_file
 
-__all__ = ["ABSENT", "Stamps", "find_memmap", "stamp_array", "stamp_sparse", "stamp_zarr"]
+__all__ = ["ABSENT", "Stamps", "stamp_array", "stamp_sparse", "stamp_zarr"]
 
 BANDS = 64
 """Bands of an array in memory, of which the changed ones are named. Not tuned."""
@@ -97,16 +97,6 @@ def stamp_array(array: NDArray[Any]) -> Stamps:
     return Stamps(kind, np.array([[_stamp_path(file.path)]], np.uint64), whole)
 
 
-def find_memmap(array: Any) -> np.memmap[Any, Any] | None:
-    """Map of a file of which an array is a view; None where it has memory of its own."""
-    while isinstance(array, np.ndarray):
-        base: object = array.base
-        if isinstance(array, np.memmap) and isinstance(base, mmap.mmap) and array.filename is not None:
-            return array
-        array = base
-    return None
-
-
 def stamp_sparse(matrix: Any) -> Stamps:
     """Stamp of the content of a SciPy sparse matrix, of any format."""
     rows = matrix.tocsr(copy=True)
@@ -120,17 +110,16 @@ def stamp_sparse(matrix: Any) -> Stamps:
 
 def stamp_zarr(array: zarr.Array[Any]) -> Stamps | None:
     """Stamps of the chunks of a Zarr array; None where its store tells nothing of them, or cannot be reached."""
-    store = array.store
-    while isinstance(store, zarr.storage.WrapperStore):
-        store = store._store
     edges = tuple(chunk_edges(size, chunk) for size, chunk in zip(array.shape, chunk_shape(array), strict=True))
     shape = (edges[0].size - 1, edges[1].size - 1)
-    found = _stamp_keys(store, array)
+    found = _stamp_keys(array)
     if found is None:
         return None
     kind, stamps = found
     kind = f"{kind}/{_hash_text(_describe_layout(array)):016x}"
     values = np.fromiter(map(stamps, chunk_keys(array)), np.uint64)
+    if not values.any():  # nothing is stored, or was found under another name: no sign by which anything is known
+        return None
     return Stamps(kind, values.reshape(shape), (edges[0], edges[1]))
 
 
@@ -159,10 +148,10 @@ def _stamp_bands(array: NDArray[Any]) -> Stamps:
     return Stamps("content of rows", values[:, None], (edges, across))
 
 
-def _stamp_keys(store: Any, array: zarr.Array[Any]) -> tuple[str, Callable[[str], int]] | None:
-    """Kind and stamp by key of what a store holds below an array."""
-    if isinstance(store, zarr.storage.LocalStore):
-        directory = os.path.join(os.fspath(store.root), array.path)
+def _stamp_keys(array: zarr.Array[Any]) -> tuple[str, Callable[[str], int]] | None:
+    """Kind and stamp by key of what the store of an array holds below it."""
+    directory, store = directory_of(array), innermost_store(array)
+    if directory is not None:
         return "files", lambda key: _stamp_path(f"{directory}/{key}")
     if isinstance(store, zarr.storage.MemoryStore):
         start = f"{array.path}/" if array.path else ""
@@ -179,8 +168,8 @@ def _stamp_keys(store: Any, array: zarr.Array[Any]) -> tuple[str, Callable[[str]
             return None
         return "objects", lambda key: listed.get(key, ABSENT)
     if isinstance(store, zarr.storage.FsspecStore) and hasattr(store.fs, "sync_fs"):
-        directory = "/".join(part for part in (store.path.rstrip("/"), array.path) if part)
-        found = {_relative(name, directory): info for name, info in _list_files(store.fs.sync_fs, directory).items()}
+        above = "/".join(part for part in (store.path.rstrip("/"), array.path) if part)
+        found = {_relative(name, above): info for name, info in _list_files(store.fs.sync_fs, above).items()}
         return "objects", lambda key: _hash_text(repr([found[key].get(name) for name in SAID])) if key in found else 0
     return None
 

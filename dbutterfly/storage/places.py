@@ -23,7 +23,17 @@ from .present_store import PresentStore, expect_present
 from .remote import RemoteStore
 from .retries import reason, retry
 
-__all__ = ["as_store", "holds_objects", "is_remote", "is_shared", "is_store", "is_web", "retry_at", "run_coroutine"]
+__all__ = [
+    "as_store",
+    "holds_objects",
+    "innermost_store",
+    "is_remote",
+    "is_shared",
+    "is_store",
+    "is_web",
+    "retry_at",
+    "run_coroutine",
+]
 
 
 T = TypeVar("T")
@@ -117,15 +127,21 @@ def is_store(place: Any) -> bool:
     return isinstance(place, (Store, StorePath))
 
 
+def innermost_store(store: Any) -> Any:
+    """Store of an array or group, or one that was given, without what wraps it."""
+    if isinstance(store, (zarr.Array, zarr.Group, StorePath)):
+        store = store.store
+    while isinstance(store, WrapperStore):
+        store = store._store  # which has no public name
+    return store
+
+
 def is_shared(store: Any) -> bool:
     """Whether another process can open a Zarr store, array, group or place: not if it lies in the memory of this one.
 
     What wraps another store, or another file system, is where that one is.
     """
-    if isinstance(store, (zarr.Array, zarr.Group, StorePath)):
-        store = store.store
-    while isinstance(store, WrapperStore):
-        store = store._store  # which has no public name
+    store = innermost_store(store)
     if isinstance(store, ObjectStore):
         return type(store.store).__name__ != "MemoryStore"
     if isinstance(store, FsspecStore):

@@ -372,6 +372,20 @@ def test_stamps_of_another_run_are_done_without(tmp_path):
     assert "sampled entries" in again.record["matrix_check"]
 
 
+def test_a_matrix_of_which_nothing_can_be_looked_at_is_refused(tmp_path):
+    """There would be nothing by which it is known again, and any other one would be taken for it."""
+
+    def entry(rows, cols):
+        if rows.size > 8:  # more than are asked for to see whether it repeats
+            raise ZeroDivisionError("no such entry")
+        return random_matrix((N, N))[np.ix_(rows, cols)]
+
+    source = dbf.entries(entry, (N, N), float)
+    with pytest.raises(SourceError, match="no such entry"):
+        dbf.factorize(source, store=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_chunk_that_cannot_be_read_is_no_place_of_the_sample(tmp_path):
     place = path(tmp_path, noisy_butterfly(128))
     Path(place, "c/9/3").write_bytes(b"short")

@@ -7,7 +7,8 @@ import zarr
 import zarr.storage
 
 from dbutterfly.sources.dispatch import as_source
-from dbutterfly.sources.stamps import find_memmap, stamp_array
+from dbutterfly.sources.mapped_files import find_memmap
+from dbutterfly.sources.stamps import stamp_array
 from tests.support.comparisons import random_matrix
 
 SHAPE = (48, 60)

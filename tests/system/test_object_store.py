@@ -16,6 +16,7 @@ from distributed import Client
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
+from dbutterfly.sources.stamps import stamp_zarr
 from dbutterfly.storage.places import as_store, holds_objects
 from dbutterfly.storage.remote import RemoteStore
 from dbutterfly.storage.retries import may_pass, reason, retry
@@ -51,6 +52,23 @@ def test_arrays_come_back(s3: ObjectServer) -> None:
     assert again.read_only
     np.testing.assert_array_equal(again[...], VALUES)
     np.testing.assert_array_equal(again[3:21, 40:], VALUES[3:21, 40:])
+
+
+@pytest.mark.parametrize("name", ["stamped.zarr", "deep/stamped.zarr"])
+def test_an_object_that_is_written_has_another_stamp(s3: ObjectServer, name: str) -> None:
+    array = stored(s3, name)
+    before = stamp_zarr(array)
+    assert before is not None
+    assert before.kind_of_storage == "objects"
+    assert before.values.all()
+    array[20, 45] = 4.0
+    after = stamp_zarr(array)
+    assert after is not None
+    assert np.argwhere(after.values != before.values).tolist() == [[2, 5]]
+    inner = zarr.open_group(as_store(s3.url("in-a-group")), mode="a").create_array("x", data=VALUES, chunks=(8, 8))
+    found = stamp_zarr(inner)
+    assert found is not None
+    assert found.values.all()
 
 
 def test_groups_come_back(s3: ObjectServer) -> None:

@@ -91,6 +91,15 @@ def device(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return cuda_simulation
 
 
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Path]:
+    """A file that holds runs in their middle while it is there."""
+    gate = tmp_path / "gate"
+    gate.touch()
+    yield gate
+    gate.unlink(missing_ok=True)
+
+
 @pytest.fixture(scope="session")
 def client() -> Iterator[Client]:
     """A Dask cluster of two worker processes with one thread each."""

@@ -123,10 +123,7 @@ class StoredRun(Run):
     def restart(self, plan: Plan) -> None:
         """Begin again with another plan; what the store has of the old one is forgotten."""
         manifest = build_manifest(self.job.source, plan, tol=self.request.tol, sweeps=self.request.sweeps)
-        stamps = self._store.stamps()
         self._store.restart(replace(manifest, identity=self._store.manifest.identity))
-        if stamps is not None:
-            self._store.put_stamps(stamps)
         self.job = replace(self.job, plan=plan, workspace=open_workspace(self._store))
 
     def explain(self, error: CheckpointError) -> CheckpointError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from dataclasses import replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from ..planning.plan import Layout, Plan
 from ..sources.base import MatrixSource
 from ..storage.manifest import Manifest, index_arrays, name_sides
+from ..storage.result_arrays import digest_of
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
 from ..structure.tree import Tree
@@ -48,7 +48,7 @@ def build_manifest(source: MatrixSource, plan: Plan, *, tol: float | None, sweep
         Sweeps that were asked for.
     """
     arrays = index_arrays(plan.orderings.sides)
-    digests = {name: hashlib.blake2b(side.tobytes(), digest_size=16).hexdigest() for name, side in arrays.items()}
+    digests = {name: digest_of(side) for name, side in arrays.items()}
     return replace(
         describe_factors(plan.chain, plan.tree, plan.orderings, plan.source.work_dtype),
         version=running_version(),

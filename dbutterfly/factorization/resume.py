@@ -9,6 +9,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..errors import CheckpointError, InputError, StoreError, StoreMismatchError
 from ..execution.engine import Engine
 from ..identification.identify import are_unknown, is_unknown
@@ -75,7 +78,7 @@ def _load_identified(stored: RunStore | None, source: MatrixSource, orderings: A
     manifest = stored.manifest
     if manifest.identified is None or manifest.identity is None or manifest.matrix is None:
         return None
-    if describe_matrix(source) != {name: manifest.matrix.get(name) for name in describe_matrix(source)}:
+    if any(manifest.matrix.get(name) != value for name, value in describe_matrix(source).items()):
         return None  # another matrix: the store is refused once its plan is known
     try:
         return IdentifiedOrderings.from_json(manifest.identified, stored.side("rows"), stored.side("cols"))
@@ -133,9 +136,8 @@ def open_run(
     manifest = _manifest(request, source, plan)
     if stored is not None:
         _check_same(stored, manifest, plan, resume)
-        result = _load_result(stored) if stored.is_complete and resume else None
-        if result is not None:
-            yield _ended(request, source, engine, plan, stored, result)
+        if resume and (ended := _ended(request, source, engine, plan, stored)) is not None:
+            yield ended
             return
     check_missing(source, request.missing)
     identity = None
@@ -148,17 +150,16 @@ def open_run(
         # What was found may have been changed, or ended, before the lease was taken.
         stored = RunStore.open(store, mode="r+") or stored
         _check_same(stored, manifest, plan, resume)
-        result = _load_result(stored) if stored.is_complete and resume else None
-        if result is not None:
-            yield _ended(request, source, engine, plan, stored, result)
+        if resume and (ended := _ended(request, source, engine, plan, stored)) is not None:
+            yield ended
             return
         if resume and not stored.is_complete:
             stored.check_has("plan", "layout")
             _check_chunks(source, stored)
             plan = request.with_chain_of(stored.manifest).plan(source, engine, earlier=stored.manifest)
-            identity = identity.keep(stored) if identity is not None else _recognised(source, stored, plan)
+            identity = identity.keep(stored) if identity is not None else _continued(source, stored, plan)
         else:
-            identity = _recognised_damaged(source, stored, plan) if resume else Identity.of(source)
+            identity = _recognised(source, stored, plan, lambda: None) if resume else Identity.of(source)
             stored.restart(replace(manifest, identity=identity.to_json()))
             identity.keep(stored)
         if request.identified is not None:
@@ -173,30 +174,34 @@ def _check_reproducible(source: MatrixSource) -> None:
         source.check_reproducible()
 
 
-def _ended(
-    request: Request, source: MatrixSource, engine: Engine, plan: Plan, stored: RunStore, result: Factorization
-) -> Run:
-    """Run that has ended, once the matrix has been recognised as its own."""
+def _ended(request: Request, source: MatrixSource, engine: Engine, plan: Plan, stored: RunStore) -> Run | None:
+    """Run that has ended, once the matrix has been recognised as its own; None of others, and of a damaged result."""
+    result = _load_result(stored) if stored.is_complete else None
+    if result is None:
+        return None
     as_it_was = partial(request.with_chain_of(stored.manifest).plan, source, engine, earlier=stored.manifest)
     found = recognise(source, stored, as_it_was, lambda: digests_of_result(result))
     result.record["matrix_check"] = found.text
     return _in_memory(request, source, plan, result)
 
 
-def _recognised(source: MatrixSource, stored: RunStore, plan: Plan) -> Identity:
-    """Identity with which a run goes on, once the matrix has been recognised as its own."""
-    found = recognise(source, stored, lambda: plan, lambda: digests_of_run(stored, plan))
+def _continued(source: MatrixSource, stored: RunStore, plan: Plan) -> Identity:
+    """Identity with which a run goes on, kept in its store where it is not that of its beginning."""
+    identity = _recognised(source, stored, plan, lambda: digests_of_run(stored, plan))
+    if identity.to_json() != stored.manifest.identity:
+        stored.update(identity=identity.to_json())
+        identity.keep(stored)
+    return identity
+
+
+def _recognised(
+    source: MatrixSource, stored: RunStore, plan: Plan, digests: Callable[[], NDArray[np.float64] | None]
+) -> Identity:
+    """Identity of a matrix, once it has been recognised as that of a run; what was not read yet may have changed."""
+    found = recognise(source, stored, lambda: plan, digests)
     if found.is_untouched or found.stamps is None:
         return Identity.open(stored, found.stamps)
-    identity = Identity.of(source, found.stamps)  # what was not read yet may have changed
-    stored.update(identity=identity.to_json())
-    return identity.keep(stored)
-
-
-def _recognised_damaged(source: MatrixSource, stored: RunStore, plan: Plan) -> Identity:
-    """Identity with which a run begins anew whose result is damaged, once the matrix has been recognised as its own."""
-    found = recognise(source, stored, lambda: plan, lambda: None)
-    return Identity.open(stored, None) if found.stamps is None else Identity.of(source, found.stamps)
+    return Identity.of(source, found.stamps)
 
 
 def _load_result(stored: RunStore) -> Factorization | None:

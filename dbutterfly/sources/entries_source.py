@@ -12,7 +12,7 @@ from ..errors import SourceError
 from ..structure.axes import Axis, Tile
 from .base import MatrixSource, unfold
 from .entries import Entries
-from .samples import ROUNDING, Place, spread_indices
+from .samples import ROUNDING, Place, norm_of_finite, spread_indices
 
 __all__ = ["EntriesSource", "check_reproducible"]
 
@@ -78,7 +78,7 @@ def check_reproducible(entries: Entries) -> None:
     rows, cols = (spread_indices(0, size, SIDE, np.random.default_rng(0)) for size in entries.shape)
     given = entries.block(rows, cols)
     first = given.copy()
-    allowed = ROUNDING * float(np.finfo(entries.dtype).eps) * _norm(first)
+    allowed = ROUNDING * float(np.finfo(entries.dtype).eps) * norm_of_finite(first)
     for again in _other_requests(entries, rows, cols):
         with np.errstate(invalid="ignore", over="ignore"):
             change = np.abs(again - first)
@@ -105,10 +105,3 @@ def _other_requests(entries: Entries, rows: NDArray[np.int64], cols: NDArray[np.
     yield entries.block(rows[::-1], cols[::-1])[::-1, ::-1]
     yield np.concatenate([entries.block(rows, part) for part in np.split(cols, [1, cols.size // 2])], axis=1)
     yield np.concatenate([entries.block(part, cols) for part in np.split(rows, [1, rows.size // 2])], axis=0)
-
-
-def _norm(block: NDArray[Any]) -> float:
-    """Norm of the finite entries, scaled by the largest, so that squares neither overflow nor vanish."""
-    finite = block[np.isfinite(block)]
-    largest = float(np.max(np.abs(finite), initial=0))
-    return largest * float(np.linalg.norm(finite / largest)) if largest else 0.0

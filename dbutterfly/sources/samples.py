@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -28,6 +29,7 @@ __all__ = [
     "digest_tile",
     "fold",
     "join_values",
+    "norm_of_finite",
     "spread_indices",
 ]
 
@@ -116,15 +118,17 @@ class Sample:
                 return difference
         return None
 
+    @cached_property
+    def _allowed(self) -> float:
+        """Most by which a value may differ when it is computed again."""
+        return self.tolerance * norm_of_finite(self.values)
+
     def _difference(self, numbers: NDArray[np.int64], found: NDArray[Any]) -> str | None:
         """Compare values with those of some numbers in the sample."""
         known, found = self.values[numbers], found.astype(self.values.dtype, copy=False)
         with np.errstate(all="ignore"):
-            finite = np.abs(self.values[np.isfinite(self.values)]).astype(np.float64)
-            largest = float(np.max(finite, initial=0))
-            norm = largest * float(np.linalg.norm(finite / largest)) if largest else 0.0
             alike = (known == found) | (np.isnan(known) & np.isnan(found))
-            alike |= np.abs(found - known) <= self.tolerance * norm
+            alike |= np.abs(found - known) <= self._allowed
         if alike.all():
             return None
         at = int(np.flatnonzero(~alike)[0])
@@ -182,6 +186,13 @@ def digest_tile(grid: NDArray[Any], rows: Axis, cols: Axis) -> int:
     for part in [buffer] if buffer.flags.c_contiguous else buffer:  # of a view, little is copied at a time
         found.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
     return int(found.intdigest()) >> 11
+
+
+def norm_of_finite(values: NDArray[Any]) -> float:
+    """Norm of the finite entries, scaled by the largest, so that squares neither overflow nor vanish."""
+    finite = values[np.isfinite(values)]
+    largest = float(np.max(np.abs(finite), initial=0))
+    return largest * float(np.linalg.norm(finite / largest)) if largest else 0.0
 
 
 def fold(grid: NDArray[Any], rows: Axis, cols: Axis) -> NDArray[Any]:

@@ -12,13 +12,11 @@ is not replaced.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from zarr.abc.store import Store
@@ -27,7 +25,7 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore, Stor
 
 from ..errors import StoreError
 from .beside import UNFINISHED, left_beside, name_beside
-from .places import as_store
+from .places import as_store, run_coroutine
 from .retries import as_store_error, reason
 from .trails import directory_of
 
@@ -202,7 +200,6 @@ def _copy_into(staged: MemoryStore, place: Any) -> None:
                 await target.set(f"{path}/{key}" if path else key, value)
 
     try:
-        with ThreadPoolExecutor(1) as pool:  # the thread of a notebook has a loop already
-            pool.submit(asyncio.run, copy()).result()
+        run_coroutine(copy())
     except Exception as error:
         raise StoreError(f"store={place} cannot be replaced: {reason(error)}") from error

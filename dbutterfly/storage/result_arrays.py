@@ -38,7 +38,7 @@ _log = logging.getLogger("dbutterfly")
 
 def digest_of(values: NDArray[Any]) -> str:
     """Digest of the entries of an array."""
-    return hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=16).hexdigest()
+    return hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=16).hexdigest()
 
 
 def read_factor(group: zarr.Group, manifest: Manifest, index: int) -> NDArray[Any]:

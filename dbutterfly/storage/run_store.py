@@ -186,8 +186,11 @@ class RunStore:
 
     def restart(self, manifest: Manifest) -> None:
         """Forget the progress of a run that was not completed, or is to be computed anew."""
+        names = ["work", "factors", "orderings", "trace"]
+        if manifest.identity != self.manifest.identity:
+            names.append(STAMPS)
         self._put_manifest(replace(manifest, epoch=_new_epoch()))
-        for name in ("work", "factors", "orderings", "trace", STAMPS):
+        for name in names:
             self._delete(name)
 
     def _delete(self, name: str) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import google_crc32c
@@ -13,6 +11,7 @@ from zarr.buffer import default_buffer_prototype
 from zarr.storage import FsspecStore
 
 from .array_checksum import ArrayChecksum
+from .places import run_coroutine
 
 __all__ = ["is_sound"]
 
@@ -54,7 +53,6 @@ def _read(array: zarr.Array[Any], at: tuple[int, ...]) -> bytes | None:
         return None if found is None else found.to_bytes()
 
     try:
-        with ThreadPoolExecutor(1) as pool:  # the thread of a notebook has a loop already
-            return pool.submit(asyncio.run, get()).result()
+        return run_coroutine(get())
     except Exception:
         return None

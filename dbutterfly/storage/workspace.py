@@ -25,7 +25,7 @@ from .memory_workspace import MemoryWorkspace, Workspace
 from .places import is_remote, is_shared
 from .present_store import expect_present, through
 from .retries import AbsentError, as_store_error, is_absence, may_pass, reason, retry
-from .stored_chunks import is_sound
+from .sound_chunks import is_sound
 
 __all__ = ["MemoryWorkspace", "Selection", "Workspace", "ZarrWorkspace"]
 

@@ -53,14 +53,6 @@ def client(cluster):
         yield client
 
 
-@pytest.fixture
-def gate(tmp_path):
-    gate = tmp_path / "gate"
-    gate.touch()
-    yield gate
-    gate.unlink(missing_ok=True)
-
-
 def check(found, expected):
     """Orderings and residuals are equal to the bit."""
     for name in ("rows", "cols", "residuals", "floors"):

@@ -62,15 +62,6 @@ class Running(InBackground):
         super().__init__(lambda: dbf.factorize(source, **arguments))
 
 
-@pytest.fixture
-def gate(tmp_path):
-    """A file that holds runs in their middle while it is there."""
-    gate = tmp_path / "gate"
-    gate.touch()
-    yield gate
-    gate.unlink(missing_ok=True)
-
-
 def until_held(run, gate, workers=2):
     """Wait until so many workers are held at the gate, in the middle of the run."""
     wait_until(lambda: len(held(gate)) >= workers, what=f"{workers} workers are held")

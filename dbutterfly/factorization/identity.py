@@ -89,7 +89,8 @@ class Identity:
     @classmethod
     def of(cls, source: MatrixSource, stamps: Stamps | None = None) -> Self:
         """Look at a matrix, or what there is to see of it besides stamps that are known."""
-        return cls(source.draw_sample(), source.stamps() if stamps is None else stamps)
+        stamps = source.stamps() if stamps is None else stamps
+        return cls(source.draw_sample(), None if stamps is None or stamps.tells_nothing else stamps)
 
     @classmethod
     def open(cls, stored: RunStore, stamps: Stamps | None) -> Self:

@@ -74,6 +74,11 @@ class Stamps:
         return self.kind.startswith(("content", "chunks"))
 
     @property
+    def tells_nothing(self) -> bool:
+        """Whether no piece is stored, or was found under another name: no sign by which anything is known again."""
+        return not self.values.any()
+
+    @property
     def kind_of_storage(self) -> str:
         """What they are stamps of, in a word."""
         return self.kind.partition("/")[0]
@@ -118,8 +123,6 @@ def stamp_zarr(array: zarr.Array[Any]) -> Stamps | None:
     kind, stamps = found
     kind = f"{kind}/{_hash_text(_describe_layout(array)):016x}"
     values = np.fromiter(map(stamps, chunk_keys(array)), np.uint64)
-    if not values.any():  # nothing is stored, or was found under another name: no sign by which anything is known
-        return None
     return Stamps(kind, values.reshape(shape), (edges[0], edges[1]))
 
 

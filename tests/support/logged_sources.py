@@ -22,7 +22,8 @@ class Counted:
     array : ndarray
         The matrix.
     log : str
-        File to which ``entries first_row first_col`` of every block is appended.
+        File to which ``entries first_row first_col`` of every block is appended; its twin ``.samples`` has a line for
+        each block that is the sample of a run.
     seconds : float
         Time that a block takes.
     """
@@ -38,6 +39,9 @@ class Counted:
         if not is_asked_twice(rows):
             with open(self.log, "a") as log:
                 log.write(f"{rows.size * cols.size} {rows[0]} {cols[0]}\n")
+            if is_sampled(rows, self.array.shape[0]):
+                with open(f"{self.log}.samples", "a") as log:
+                    log.write("1\n")
             time.sleep(self.seconds)
         return self.array[np.ix_(rows, cols)]
 

@@ -86,8 +86,9 @@ def find_manifest(place: Any, mode: Any, shown: str) -> tuple[zarr.Group, Manife
     store, path = second.group.store, second.group.path.removesuffix(COPY).rstrip("/")
     group = first.group or _group_at(store, path)
     if mode != "r":
+        sealed = _seal(second.manifest)
         with as_store_error(f"store={shown}: its manifest is damaged and cannot be restored"):
-            retry_at(store, "restore the manifest of", lambda: _put(group, second.manifest))
+            retry_at(store, "restore the manifest of", lambda: _put(group, sealed))
     return group, second.manifest
 
 
@@ -104,23 +105,23 @@ def create_manifest(place: Any, manifest: Manifest) -> zarr.Group:
     sealed = _seal(manifest)
     group = zarr.open_group(place, mode="a", zarr_format=3, attributes={KEY: sealed})
     if group.attrs.asdict().get(KEY) == sealed:  # not that of the other call, which goes on with its own
-        _put(_copy_of(group), manifest)
+        _put(_copy_of(group), sealed)
     return group
 
 
 def write_manifest(group: zarr.Group, manifest: Manifest) -> None:
     """Write the manifest of a run, the copy before the first."""
-    _put(_copy_of(group), manifest)
-    _put(group, manifest)
+    sealed = _seal(manifest)
+    _put(_copy_of(group), sealed)
+    _put(group, sealed)
 
 
 def _copy_of(group: zarr.Group) -> zarr.Group:
     return _group_at(group.store, f"{group.path}/{COPY}".lstrip("/"))
 
 
-def _put(group: zarr.Group, manifest: Manifest | None) -> None:
-    assert manifest is not None
-    group.attrs[KEY] = _seal(manifest)
+def _put(group: zarr.Group, sealed: dict[str, Any]) -> None:
+    group.attrs[KEY] = sealed
 
 
 def _seal(manifest: Manifest) -> dict[str, Any]:

@@ -79,14 +79,8 @@ class DaskEngine(Engine):
         patience: float | None = None,
     ) -> None:
         _check_client(client)
-        try:  # the workers of a cluster that was only just started may still be arriving
-            client.wait_for_workers(1, timeout=SECONDS_FOR_WORKERS if patience is None else patience)
-        except TimeoutError:
-            raise InputError(
-                f"client={client!r} has no workers yet; start some, or wait for them with wait_for_workers"
-            ) from None
+        infos = _wait_for_workers(client, SECONDS_FOR_WORKERS if patience is None else patience)
         self.dashboard = client.dashboard_link
-        infos = client.scheduler_info(n_workers=-1)["workers"].values()
         self._connection = Connection(
             client,
             resources or {},
@@ -160,6 +154,25 @@ class DaskEngine(Engine):
             yield
         finally:
             self.workers = self._connection.threads
+
+
+def _wait_for_workers(client: Client, seconds: float) -> Collection[dict[str, Any]]:
+    """What the scheduler says of its workers, once there is one: those of a new cluster may still be arriving.
+
+    The scheduler is asked itself: what the client keeps of its answers is written over now and then by one that leaves
+    the workers out.
+
+    Raises
+    ------
+    InputError
+        If there is none within these seconds.
+    """
+    with contextlib.suppress(TimeoutError):
+        client.wait_for_workers(1, timeout=seconds)
+        infos: Collection[dict[str, Any]] = client.sync(client.scheduler.identity, n_workers=-1)["workers"].values()
+        if infos:
+            return infos
+    raise InputError(f"client={client!r} has no workers yet; start some, or wait for them with wait_for_workers")
 
 
 def _check_client(client: Client) -> None:

@@ -29,6 +29,10 @@ class Trees:
     rows: dict[int, Index]
     cols: dict[int, Index]
 
+    def __repr__(self) -> str:
+        rows, cols = (", ".join(map(str, side)) or "no" for side in (self.rows, self.cols))
+        return f"<Trees: rows in {rows} groups, columns in {cols} groups>"
+
     @classmethod
     def of(cls, rows: Index, cols: Index, cuts: tuple[Cut, ...]) -> Trees:
         """Trees from orders in which the groups of every cut are contiguous."""
@@ -103,6 +107,11 @@ class IdentifiedOrderings(Orderings):
         known = {each.name for each in fields(cls)} - {"rows", "cols", "trees"}
         plain = {name: value for name, value in values.items() if name in known}
         return cls(rows, cols, **{**plain, **arrays, "levels": tuple(values["levels"])})
+
+    def __repr__(self) -> str:
+        verdict = str(self).removeprefix("orderings ")
+        sizes = (f"{side.size} {name}" for name, side in self.sides.items() if isinstance(side, np.ndarray))
+        return f"<{type(self).__name__} of {' and '.join(sizes)}: {verdict}>"
 
     def __str__(self) -> str:
         verdict = "found" if self.found else "NOT found"

@@ -34,7 +34,7 @@ from ..structure.chain import Chain, Cut
 from ..structure.orderings import Orderings
 from ..structure.tree import Tree
 from .budget import Budget
-from .plan_text import format_plan, plan_to_json
+from .plan_text import format_plan, plan_to_json, summarize_plan
 from .predicted_time import Device, predict_stage_seconds
 
 __all__ = ["Copy", "Layout", "Plan"]
@@ -238,6 +238,9 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain numbers, strings and lists."""
         return plan_to_json(self)
+
+    def __repr__(self) -> str:
+        return summarize_plan(self)
 
     def __str__(self) -> str:
         return format_plan(self)

@@ -14,12 +14,21 @@ from .sizes import format_bytes
 if TYPE_CHECKING:
     from .plan import Plan
 
-__all__ = ["format_plan", "plan_to_json"]
+__all__ = ["format_plan", "plan_to_json", "summarize_plan"]
 
 
 def format_plan(plan: Plan) -> str:
     """Show a plan, a line for each of its numbers."""
     return "\n".join(f"{name:<14}{text}" for name, text in _lines(plan))
+
+
+def summarize_plan(plan: Plan) -> str:
+    """Show a plan in one line: what is factorized into how much, what that reads, and what it holds."""
+    (rows, cols), stored = plan.source.shape, plan.source.dtype
+    return (
+        f"<Plan for a {rows} x {cols} {stored} matrix: {len(plan.chain)} factors; {' '.join(_reading(plan))}; "
+        f"{format_bytes(plan.peak_bytes)} per worker at its peak>"
+    )
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
@@ -73,14 +82,7 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
             f"{plan.layout.tile_rows} x {plan.layout.tile_cols} blocks, {format_bytes(_tile_bytes(plan))}",
         )
     yield "tasks", ", ".join(f"{count} {stage}" for stage, count in plan.tasks.items())
-    passes = f" in {plan.passes} passes" if plan.passes > 1 else ""
-    copied = "" if plan.copy is None else f", {format_bytes(plan.copy.bytes_read)} of it for a copy in another order"
-    if plan.source.probed:
-        yield "multiplies", f"{plan.amplification * min(plan.source.shape):.0f} vectors"
-    elif plan.source.sampled:
-        yield "evaluates", f"{format_bytes(plan.bytes_read)} of entries, {plan.amplification:.3%} of the matrix"
-    else:
-        yield "reads", f"{format_bytes(plan.bytes_read)}{passes}{copied}, amplification {plan.amplification:.2f}"
+    yield _reading(plan)
     if plan.source.steps is not None:
         yield "computes", plan.source.steps
     yield "writes", format_bytes(plan.bytes_written)
@@ -93,6 +95,17 @@ def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "time", f"{plan.seconds(1e9):.1f} s if 1 GB/s are read"
     for note in plan.notes:
         yield "note", note
+
+
+def _reading(plan: Plan) -> tuple[str, str]:
+    """What is done to the matrix, and how much of it."""
+    if plan.source.probed:
+        return "multiplies", f"{plan.amplification * min(plan.source.shape):.0f} vectors"
+    if plan.source.sampled:
+        return "evaluates", f"{format_bytes(plan.bytes_read)} of entries, {plan.amplification:.3%} of the matrix"
+    passes = f" in {plan.passes} passes" if plan.passes > 1 else ""
+    copied = "" if plan.copy is None else f", {format_bytes(plan.copy.bytes_read)} of it for a copy in another order"
+    return "reads", f"{format_bytes(plan.bytes_read)}{passes}{copied}, amplification {plan.amplification:.2f}"
 
 
 def _tile_bytes(plan: Plan) -> int:

@@ -99,7 +99,7 @@ class Entries:
 
     def __repr__(self) -> str:
         sampled = ", sampled=True" if self.sampled else ""
-        return f"{type(self).__name__}({self.f!r}, shape={self.shape}, dtype={self.dtype}{sampled})"
+        return f"{type(self).__name__}({show_value(self.f)}, shape={self.shape}, dtype={self.dtype}{sampled})"
 
     def block(self, rows: Index, cols: Index) -> NDArray[Any]:
         """Evaluate the block at the crossings of ``rows`` and ``cols``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ class SourceInfo:
     shape: tuple[int, int]
     dtype: str
     work_dtype: str
-    edges: tuple[Edges, Edges] = (None, None)
+    edges: tuple[Edges, Edges] = field(default=(None, None), repr=False)
     copies_tiles: bool = False
     decode_bytes: int = 0
     decoding: str = ""

@@ -13,7 +13,7 @@ reverses the digits of the group number and of the member number, which is why i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -96,10 +96,10 @@ class Axis:
     length: int
     groups: int
     strided: bool
-    group_order: Index | None = None
-    member_order: Index | None = None
-    index: Index | None = None
-    edges: Edges = None
+    group_order: Index | None = field(default=None, repr=False)
+    member_order: Index | None = field(default=None, repr=False)
+    index: Index | None = field(default=None, repr=False)
+    edges: Edges = field(default=None, repr=False)
 
     @property
     def members(self) -> int:

@@ -25,6 +25,9 @@ __all__ = ["BITREVERSAL", "Orderings", "Side"]
 
 BITREVERSAL = "bitreversal"
 
+MOST_INDICES_SHOWN = 8
+"""Longest index array that a representation shows whole. Not tuned: some thirty letters."""
+
 Side: TypeAlias = "str | NDArray[np.int64] | None"
 
 
@@ -84,6 +87,9 @@ class Orderings:
         """Both sides by name: ``rows`` and ``cols``."""
         return {"rows": self.rows, "cols": self.cols}
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(rows={_show_side(self.rows)}, cols={_show_side(self.cols)})"
+
     def describe(self) -> str:
         """One line, such as ``rows standard, columns bitreversal``."""
         return f"rows {_describe_side(self.rows)}, columns {_describe_side(self.cols)}"
@@ -103,6 +109,13 @@ def _check_side(side: Any, name: str) -> Side:
     index = index.astype(np.int64, copy=True)
     index.flags.writeable = False
     return index
+
+
+def _show_side(side: Side) -> str:
+    """Show a side in a representation: short arrays whole, others by their number of indices."""
+    if not isinstance(side, np.ndarray):
+        return repr(side)
+    return str(side.tolist()) if side.size <= MOST_INDICES_SHOWN else f"<{side.size} indices>"
 
 
 def _describe_side(side: Side) -> str:

@@ -49,6 +49,9 @@ class VerifiedError(float):
         self.exact, self.deviation, self.samples, self.compared = samples is None, deviation, samples, compared
         return self
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
     def __str__(self) -> str:
         value = float(self)
         if self.exact:

@@ -40,6 +40,10 @@ class Trace:
     tasks: NDArray[np.float64]
     residuals: NDArray[np.float64]
 
+    def __repr__(self) -> str:
+        cells = " x ".join(map(str, self.residuals.shape))
+        return f"<Trace of {len(self.tasks)} tasks, {', '.join(self.stages)}; residuals in {cells} cells>"
+
     def of_stage(self, stage: str) -> NDArray[np.float64]:
         """Records of the tasks of a stage, one a row."""
         return self.tasks[self.tasks[:, 0] == self.stages.index(stage), 1:]

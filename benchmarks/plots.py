@@ -11,7 +11,7 @@ INK, SOFT = "#2a6f97", "#9aa7b3"
 
 
 def scaling(axes: Any, rows: list[dict[str, Any]]) -> None:
-    """Time over workers, beside the ideal, for every series that was measured."""
+    """Time over workers, beside the ideal, for every series that was measured; both axes start at zero."""
     for kind, engine, style in (
         ("strong", "processes", "o-"),
         ("strong", "threads", "s--"),
@@ -23,13 +23,14 @@ def scaling(axes: Any, rows: list[dict[str, Any]]) -> None:
             continue
         workers, seconds = ([row[name] for row in series] for name in ("workers", "seconds"))
         axes.plot(workers, seconds, style, label=f"{kind} scaling{f', {engine}' if engine else ''}")
-        if kind != "weak":
-            axes.plot(workers, [seconds[0] * workers[0] / count for count in workers], ":", color=SOFT)
-    axes.set(xscale="log", yscale="log", xlabel="workers", ylabel="seconds", title="Scaling (dotted: ideal)")
-    counts = sorted({row["workers"] for row in rows})
-    axes.set_xticks(counts, [str(count) for count in counts])
-    axes.minorticks_off()
-    axes.legend()
+        counts = [workers[0] + (workers[-1] - workers[0]) * step / 32 for step in range(33)]  # a curve, where strong
+        ideal = [seconds[0] if kind == "weak" else seconds[0] * workers[0] / count for count in counts]
+        axes.plot(counts, ideal, ":", color=SOFT)
+    axes.set(xlabel="workers", ylabel="seconds", title="Scaling (dotted: ideal)")
+    axes.set_xticks([0, *sorted({row["workers"] for row in rows})])
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="lower left")
 
 
 def growth(axes: Any, rows: list[dict[str, Any]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InputError
 from ..kernels.grouping.similarity import row_similarity
 from ..structure.chain import Chain
+from ..structure.drawings import least_decade
+from ..structure.figures import take_axes
 from ..structure.orderings import Orderings
 from ..structure.plain_arrays import as_plain_array
 from .cuts import cuts_of, from_standard
@@ -19,7 +20,9 @@ from .cuts import cuts_of, from_standard
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["plot_residuals", "plot_similarity"]
+    from .result import IdentifiedOrderings
+
+__all__ = ["plot_identified", "plot_residuals", "plot_similarity"]
 
 SMALLEST = float(np.finfo(np.float64).eps)
 """Relative residuals below this are drawn here: the axis is logarithmic."""
@@ -64,7 +67,7 @@ def plot_similarity(
         is not installed.
     """
     (cut,) = cuts_of(chain, [level])
-    before, after = _take_axes(axes, 2)
+    before, after = take_axes("axes", axes, (8, 3.6), count=2)
     z = as_plain_array(matrix, "matrix")
     rows, cols = _tree_orders(orderings, chain, z.shape)
     similarity = row_similarity(z[None, None, :, cols], cut.col_groups, alpha)[0] / cut.col_groups
@@ -112,13 +115,22 @@ def plot_residuals(
     places = np.arange(1, heights.size + 1) if levels is None else np.asarray(levels)
     if places.shape != heights.shape:
         raise InputError(f"levels={levels!r} names {places.size} levels and residuals has {heights.size}; give as many")
-    (drawing,) = _take_axes(None if axes is None else [axes], 1)
+    (drawing,) = take_axes("axes", axes, (4, 3.6))
     drawing.semilogy(places, np.maximum(heights, SMALLEST), marker="o", label="residual")
     if floor is not None:
         drawing.semilogy(places, np.maximum(_per_level(floor, heights.size), SMALLEST), "--", label="noise floor")
     drawing.set(xlabel="level", ylabel="relative residual", xticks=places)
     drawing.legend()
     return drawing
+
+
+def plot_identified(found: IdentifiedOrderings, ax: Any = None) -> Axes:
+    """Draw the residual of every cut beside the noise (:meth:`dbutterfly.IdentifiedOrderings.plot`)."""
+    axes = plot_residuals(found.residuals, found.floors, levels=found.levels, axes=take_axes("ax", ax, (4.8, 3.6))[0])
+    verdict = "found" if found.found else "NOT found"
+    axes.set(title=f"orderings {verdict}, confidence {found.confidence:.3f}", xlabel="cut")
+    axes.set_ylim(10.0 ** least_decade([*found.residuals, *found.floors]), 1.2)
+    return axes
 
 
 def _per_level(floor: ArrayLike, levels: int) -> NDArray[np.float64]:
@@ -141,18 +153,3 @@ def _tree_orders(orderings: Orderings, chain: Chain, shape: tuple[int, ...]) -> 
         for side, size in zip(orderings.permutations(chain), chain.shape, strict=True)
     )
     return from_standard(rows, chain), cols
-
-
-def _take_axes(axes: Sequence[Axes] | None, count: int) -> list[Axes]:
-    """Take the axes that were given, or those of a new figure."""
-    if axes is not None:
-        given = list(axes)
-        if len(given) != count:
-            raise InputError(f"axes has {len(given)} members; give {count}, or None for a new figure")
-        return given
-    try:
-        figures: Any = importlib.import_module("matplotlib.figure")
-    except ModuleNotFoundError:
-        raise InputError('plots need matplotlib; install it with: pip install "dbutterfly[examples]"') from None
-    figure = figures.Figure(figsize=(4 * count, 3.6), layout="constrained")
-    return list(figure.subplots(1, count, squeeze=False)[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from ..structure.chain import Cut
 from ..structure.orderings import Orderings
 from .cuts import Index
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["IdentifiedOrderings", "Trees"]
 
@@ -107,6 +110,34 @@ class IdentifiedOrderings(Orderings):
         known = {each.name for each in fields(cls)} - {"rows", "cols", "trees"}
         plain = {name: value for name, value in values.items() if name in known}
         return cls(rows, cols, **{**plain, **arrays, "levels": tuple(values["levels"])})
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the residual of every cut beside the noise.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default on a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The drawing, logarithmic up to 1; its title is the verdict.
+
+        Raises
+        ------
+        InputError
+            If ``ax`` is no Axes, or matplotlib is not installed.
+        """
+        from .plots import plot_identified
+
+        return plot_identified(self, ax)
+
+    def _repr_html_(self) -> str:
+        """Show the verdict, the residuals and both sides in a notebook."""
+        from .pictures import identified_html
+
+        return identified_html(self)
 
     def __repr__(self) -> str:
         verdict = str(self).removeprefix("orderings ")

@@ -24,7 +24,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,9 @@ from ..structure.tree import Tree
 from .budget import Budget
 from .plan_text import format_plan, plan_to_json, summarize_plan
 from .predicted_time import Device, predict_stage_seconds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Copy", "Layout", "Plan"]
 
@@ -235,6 +238,28 @@ class Plan:
         """Predicted time of all stages; see :meth:`stage_seconds`, also for ``device``, which is experimental."""
         return sum(self.stage_seconds(read_bandwidth, device).values())
 
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the matrix with its tiles, the first of which is filled and cut into its blocks.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default on a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The drawing. Rows and columns are those of the matrix, group by group.
+
+        Raises
+        ------
+        InputError
+            If ``ax`` is no Axes, or matplotlib is not installed.
+        """
+        from .plan_pictures import plot_plan
+
+        return plot_plan(self, ax)
+
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain numbers, strings and lists."""
         return plan_to_json(self)
@@ -246,8 +271,14 @@ class Plan:
         return format_plan(self)
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002
-        """Show the plan in a notebook as :func:`print` does."""
+        """Show the plan at a prompt of IPython as :func:`print` does."""
         printer.text(str(self))
+
+    def _repr_html_(self) -> str:
+        """Show the plan in a notebook: its lines, and a drawing of tiles, blocks and memory."""
+        from .plan_pictures import plan_html
+
+        return plan_html(self)
 
 
 def _tiles(groups: tuple[int, int], steps: tuple[int, int]) -> list[Tile]:

@@ -14,12 +14,12 @@ from .sizes import format_bytes
 if TYPE_CHECKING:
     from .plan import Plan
 
-__all__ = ["format_plan", "plan_to_json", "summarize_plan"]
+__all__ = ["format_plan", "plan_lines", "plan_to_json", "summarize_plan"]
 
 
 def format_plan(plan: Plan) -> str:
     """Show a plan, a line for each of its numbers."""
-    return "\n".join(f"{name:<14}{text}" for name, text in _lines(plan))
+    return "\n".join(f"{name:<14}{text}" for name, text in plan_lines(plan))
 
 
 def summarize_plan(plan: Plan) -> str:
@@ -60,7 +60,8 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _lines(plan: Plan) -> Iterator[tuple[str, str]]:
+def plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Names and texts of the numbers of a plan."""
     (rows, cols), stored, work = plan.source.shape, plan.source.dtype, plan.source.work_dtype
     converted = "" if stored == work else f", computed in {work}"
     yield "matrix", f"{rows} x {cols} {stored}{converted}, {format_bytes(plan.source_bytes)}"

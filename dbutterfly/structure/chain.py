@@ -28,11 +28,14 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from ..errors import ChainError
 from .arguments import LARGEST, as_integer, read_count, show_value
 from .known_chains import chainable_digits, monarch_patterns, patterns_of_digits, square_dyadic_patterns
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Chain", "Cut", "Pattern", "read_chain"]
 
@@ -184,6 +187,12 @@ class Chain:
     def __repr__(self) -> str:
         return f"Chain([{', '.join(map(repr, self.patterns))}])"
 
+    def _repr_html_(self) -> str:
+        """Show the supports of the factors in a notebook."""
+        from .pictures import chain_html
+
+        return chain_html(self)
+
     def __len__(self) -> int:
         return len(self.patterns)
 
@@ -278,6 +287,28 @@ class Chain:
         left = Chain([(a, b, c, d // u) for a, b, c, d in self.patterns[:position]])
         right = Chain([(a // q, b, c, d) for a, b, c, d in self.patterns[position:]])
         return Cut(rows // u, u, q, cols // q, rank), left, right
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the supports of the factors, from left to right.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default on a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The drawing: where each factor may differ from zero, with its pattern below.
+
+        Raises
+        ------
+        InputError
+            If ``ax`` is no Axes, or matplotlib is not installed.
+        """
+        from .plots import plot_chain
+
+        return plot_chain(self, ax)
 
     def of_rank(self, rank: int) -> Chain:
         """Build the chain with the same digits whose junctions all have another rank.

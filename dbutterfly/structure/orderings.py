@@ -90,6 +90,12 @@ class Orderings:
     def __repr__(self) -> str:
         return f"{type(self).__name__}(rows={_show_side(self.rows)}, cols={_show_side(self.cols)})"
 
+    def _repr_html_(self) -> str:
+        """Show both sides in a notebook, with a picture of each."""
+        from .pictures import orderings_html
+
+        return orderings_html(self)
+
     def describe(self) -> str:
         """One line, such as ``rows standard, columns bitreversal``."""
         return f"rows {_describe_side(self.rows)}, columns {_describe_side(self.cols)}"

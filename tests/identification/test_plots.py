@@ -11,7 +11,7 @@ import dbutterfly as dbf
 from dbutterfly.errors import InputError
 from dbutterfly.identification import plots
 
-matplotlib = pytest.importorskip("matplotlib", reason='pip install "dbutterfly[examples]"')
+matplotlib = pytest.importorskip("matplotlib", reason='pip install "dbutterfly[plot]"')
 matplotlib.use("Agg")
 
 
@@ -65,7 +65,7 @@ def test_residuals_beside_the_floor(tmp_path):
     assert len(plots.plot_residuals([0.1, 0.2]).get_lines()) == 1
 
 
-def test_arguments_that_do_not_fit(shuffled, monkeypatch):
+def test_arguments_that_do_not_fit(shuffled):
     z, chain = np.asarray(shuffled), shuffled.chain
     with pytest.raises(InputError, match=r"levels=\[4\] are no cuts"):
         plots.plot_similarity(z, shuffled.orderings, chain, 4)
@@ -73,16 +73,39 @@ def test_arguments_that_do_not_fit(shuffled, monkeypatch):
         plots.plot_similarity(z[:8], shuffled.orderings, chain, 1)
     with pytest.raises(InputError, match="rows is not a permutation"):
         plots.plot_similarity(z, dbf.Orderings(np.zeros(16, int), None), chain, 1)
-    with pytest.raises(InputError, match="axes has 1 members; give 2"):
+    with pytest.raises(InputError, match=r"axes=\[None\] is not 2 Axes of matplotlib; give 2 Axes"):
         plots.plot_similarity(z, shuffled.orderings, chain, 1, axes=[None])
     with pytest.raises(InputError, match="names 2 levels and residuals has 3"):
         plots.plot_residuals([0.1, 0.1, 0.1], levels=[1, 2])
     with pytest.raises(InputError, match=r"floor has shape \(2,\) and residuals has 3 levels"):
         plots.plot_residuals([0.1, 0.1, 0.1], [0.1, 0.2])
-    monkeypatch.setattr(plots.importlib, "import_module", missing)
-    with pytest.raises(InputError, match=r'pip install "dbutterfly\[examples\]"'):
-        plots.plot_residuals([0.1])
 
 
-def missing(name):
-    raise ModuleNotFoundError(name)
+def identified(found):
+    """Orderings that were found, or not, with residuals of three cuts."""
+    return dbf.IdentifiedOrderings(
+        np.arange(8), np.arange(8)[::-1], found=found, confidence=0.75, levels=(1, 2, 4),
+        residuals=np.array([0.1, 0.2, 0.7]), floors=np.array([0.1, 0.1, 0.1]), method="<middle>", attempts=2,
+    )  # fmt: skip
+
+
+def test_orderings_that_were_found_are_plotted():
+    axes = identified(False).plot()
+    assert axes.get_title() == "orderings NOT found, confidence 0.750"
+    assert axes.get_lines()[0].get_xdata().tolist() == [1, 2, 4]
+    assert axes.get_ylim() == (1e-3, 1.2), "the same for all that are no exact butterflies"
+    assert identified(True).plot(ax=axes) is axes
+    with pytest.raises(InputError, match="ax=3 is not an Axes"):
+        identified(True).plot(ax=3)
+    importlib.import_module("matplotlib.pyplot").close("all")
+
+
+def test_a_notebook_shows_verdict_residuals_and_both_sides():
+    text = identified(False)._repr_html_()
+    assert "Not found: the worst cut leaves 0.7 of the norm of the matrix." in text
+    assert "cut 4: residual 0.7, 0.1 if the noise were all" in text
+    assert [label for label in ("1", "0.1", "0.01", "0.001") if f">{label}</text>" not in text] == []
+    assert "&lt;middle&gt;, 2 attempts" in text
+    assert "rows: 8 permuted" in text
+    assert "Found: every cut leaves at most 0.7" in identified(True)._repr_html_()
+    assert dbf.IdentifiedOrderings(np.arange(2), np.arange(2))._repr_html_().count("<svg") == 2

@@ -13,6 +13,7 @@ from dbutterfly.factorization.results.trace import Trace
 from dbutterfly.identification.result import Trees
 from dbutterfly.structure.chain import Cut
 from dbutterfly.structure.tree import split_tree
+from tests.support.html_pages import assert_needs_nothing_else
 
 N = 4096
 MOST_LINES = 12
@@ -67,6 +68,18 @@ def test_every_public_object_is_shown_in_few_lines():
         assert len(shown.splitlines()) <= MOST_LINES, shown
         assert len(shown) <= MOST_LETTERS, shown
     assert len(str(plan).splitlines()) <= MOST_LINES, "which IPython shows"
+
+
+def test_what_a_notebook_shows_needs_nothing_else():
+    """No page about it gives it styles or names, and its lines take the colour of the texts about them."""
+    shown = {type(each).__name__: each._repr_html_() for each in public_objects() if hasattr(each, "_repr_html_")}
+    assert {"Plan", "Certificate", "Chain", "Factorization", "Orderings", "IdentifiedOrderings"} <= shown.keys()
+    for text in shown.values():
+        seen = assert_needs_nothing_else(text)
+        assert seen.tags.isdisjoint({"style", "html", "body"})
+        assert seen.names.isdisjoint({"class", "id"})
+        assert "currentColor" in text
+        assert len(text) < 40_000
 
 
 def test_representations_say_what_they_are_of():

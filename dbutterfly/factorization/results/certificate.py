@@ -95,6 +95,12 @@ class Certificate:
         """Whether the bounds are proven; if not, ``error_bound`` is an estimate."""
         return self.deviation is None
 
+    def _repr_html_(self) -> str:
+        """Show a verdict and the bounds in a notebook."""
+        from .pictures import certificate_html
+
+        return certificate_html(self)
+
     def __str__(self) -> str:
         if self.deviation is not None:
             return f"error {self.error_bound:.4g} +- {self.deviation:.2g}, estimated (relative Frobenius norm)"

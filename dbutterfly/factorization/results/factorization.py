@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from ..workspace_arrays import count_ended
 from .certificate import Certificate
 from .report.page import page, write_page
 from .trace import Trace
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Factorization", "load", "open_factorization", "read_factorization"]
 
@@ -132,6 +135,37 @@ class Factorization:
             If it cannot be written.
         """
         write_page(path, page(self))
+
+    def plot(self, kind: str = "cuts", ax: Axes | None = None) -> Axes:
+        """Draw where the error arises.
+
+        Parameters
+        ----------
+        kind : {"cuts", "residuals"}
+            The error of every cut of the chain beside the bounds of the certificate; or a map of the residuals of the
+            blocks of the root cut, in the order of the storage, whose scale is the same for all runs.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default on a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The drawing.
+
+        Raises
+        ------
+        InputError
+            If ``kind`` is unknown, there is no map, ``ax`` is no Axes, or matplotlib is not installed.
+        """
+        from .plots import plot_factorization
+
+        return plot_factorization(self, kind, ax)
+
+    def _repr_html_(self) -> str:
+        """Show a verdict, the bounds and the factors in a notebook."""
+        from .pictures import factorization_html
+
+        return factorization_html(self)
 
     def __repr__(self) -> str:
         rows, cols = self.shape

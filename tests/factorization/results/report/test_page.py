@@ -4,7 +4,6 @@ import dataclasses
 import os
 import re
 import shutil
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -15,28 +14,7 @@ from dbutterfly.factorization.results.factorization import Factorization
 from dbutterfly.factorization.results.report.page import page
 from dbutterfly.structure.tree import tree_leaves
 from tests.support.comparisons import noisy_butterfly
-
-REFERRING = {"src", "href", "data", "action", "srcset", "poster", "xlink:href", "formaction", "background"}
-
-
-class References(HTMLParser):
-    """Attributes by which a page could load something, its scripts, and whether its elements are closed."""
-
-    VOID = frozenset({"meta", "br", "img", "link", "input", "hr"})
-
-    def __init__(self, text):
-        super().__init__()
-        self.found, self.tags, self.open = [], set(), []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.add(tag)
-        self.found += [value for name, value in attributes if name in REFERRING]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
+from tests.support.html_pages import assert_needs_nothing_else
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +90,7 @@ def test_what_was_saved_before_cuts_had_errors_shows_none(fact):
 @pytest.mark.parametrize("kind", ["run", "saved without a run", "one factor", "zero", "exact", "estimated", "odd name"])
 def test_it_refers_to_nothing_outside(fact, others, kind):
     text = page(fact if kind == "run" else others[kind])
-    seen = References(text)
-    assert seen.open == []
-    assert seen.found == []
-    assert seen.tags.isdisjoint({"script", "link", "iframe", "object", "embed", "img", "base"})
-    assert re.findall(r"url\(|@import|https?://", text) == []
+    assert_needs_nothing_else(text)
 
 
 def test_an_estimate_says_so(others):

@@ -1,0 +1,62 @@
+"""What a factorization is worth, in words, from its certificate."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from .certificate import Certificate
+
+__all__ = ["USELESS", "Verdict", "verdict_on"]
+
+USELESS = 0.5
+"""Relative error above which a product tells less of a matrix than it leaves out. Not tuned.
+
+At 0.5, a quarter of the energy of the matrix is missed.
+"""
+
+REMEDY = "Other orderings, another chain or a higher rank are needed"
+
+
+class Verdict(NamedTuple):
+    """A sentence or two, and whether they say that a factorization is useless."""
+
+    text: str
+    is_useless: bool
+
+
+def verdict_on(certificate: Certificate) -> Verdict:
+    """Judge a factorization by its certificate."""
+    error, lower = certificate.error_bound, certificate.lower_bound
+    if certificate.norm == 0:
+        return Verdict("The matrix is zero, and so is the product.", False)
+    if lower > USELESS:
+        return Verdict(
+            f"Useless: no product of this chain comes closer to the matrix than {_part(lower)}. {REMEDY}.", True
+        )
+    if not certificate.proven and error > USELESS:
+        return Verdict(f"Useless: the product misses the matrix by about {_part(error)}. {REMEDY}.", True)
+    if not error <= USELESS:
+        return Verdict(
+            f"Useless as it is: the product may miss the matrix by {_part(error)}, and {_part(lower)} is the least "
+            "that can be proven of any product of this chain. passes=2 tells the error itself.",
+            True,
+        )
+    return Verdict(_praise(certificate), False)
+
+
+def _praise(certificate: Certificate) -> str:
+    """Words for a product that is close to its matrix."""
+    error, ratio = certificate.error_bound, certificate.ratio
+    if not certificate.proven:
+        return f"The product misses the matrix by about {_part(error)}. This is an estimate: not all was looked at."
+    words = f"The product misses the matrix by {'' if certificate.exact else 'at most '}{_part(error)}"
+    if error == 0 or not math.isfinite(ratio):
+        return f"{words}."
+    near = f"{100 * (ratio - 1):.2g} % more than" if ratio < 2 else f"{ratio:.3g} times"
+    return f"{words}: that is at most {near} the least that any product of this chain can reach."
+
+
+def _part(error: float) -> str:
+    """Write a relative error: in percent where that is read well."""
+    return f"{100 * error:.3g} % of its norm" if 1e-4 <= error < math.inf else f"{error:.2g} of its norm"

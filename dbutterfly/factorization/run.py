@@ -12,12 +12,16 @@ from .assemble import assemble
 from .current_run import Run
 from .job import FactorizationJob
 from .manifests import running_version
+from .provenance import describe_provenance
 from .ranks import next_rank
 from .results.factorization import Factorization
 from .stages import run_stages
 from .sweeps import run_sweeps
 
 __all__ = ["complete_run"]
+
+BANDWIDTH = 1e9
+"""Bytes per second that a plan takes the storage to give, where it says how long a run will take."""
 
 _log = logging.getLogger("dbutterfly")
 
@@ -85,6 +89,8 @@ def _run_once(run: Run, engine: Engine, progress: bool) -> Factorization:
             "engine": type(engine).__name__,
             "workers": engine.workers,
             "version": running_version(),
+            "provenance": describe_provenance(run.request),
+            "predicted": {"read_bandwidth": BANDWIDTH, "stage_seconds": job.plan.stage_seconds(BANDWIDTH)},
             "matrix": job.source.name,
             "stages": stages,
         }

@@ -158,11 +158,17 @@ _certificate = dict_with(
 )
 _record = dict_with(
     {
-        "plan": dict_with({"chunks": _chunks}),
+        "plan": dict_with({"chunks": _chunks, "bytes_read": _count, "peak_bytes": _count}),
         "plan_text": text,
         "engine": text,
         "workers": _count,
         "version": text,
+        "provenance": dict_of(text, text),
+        "predicted": dict_with(
+            {"read_bandwidth": _amount, "stage_seconds": dict_of(_stage_name, _amount)},
+            "read_bandwidth",
+            "stage_seconds",
+        ),
         "matrix": text,
         "stages": _stages,
         "errors_by_cut": list_of(number(0, infinite=True), MOST_FACTORS),

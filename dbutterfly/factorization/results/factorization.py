@@ -24,7 +24,6 @@ from ...structure.tree import Tree, split_tree
 from ..manifests import describe_factors
 from ..workspace_arrays import count_ended
 from .certificate import Certificate
-from .report.page import page, write_page
 from .trace import Trace
 
 if TYPE_CHECKING:
@@ -134,6 +133,8 @@ class Factorization:
         InputError
             If it cannot be written.
         """
+        from .report.page import page, write_page
+
         write_page(path, page(self))
 
     def plot(self, kind: str = "cuts", ax: Axes | None = None) -> Axes:

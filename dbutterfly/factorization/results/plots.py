@@ -12,8 +12,8 @@ from ...structure.arguments import read_choice
 from ...structure.drawings import ACCENT, ALARM, GAIN
 from ...structure.figures import matplotlib_module, take_axes
 from ...structure.tree import tree_leaves
-from .trace import LEAST_RESIDUAL
-from .verdict import USELESS, verdict_on
+from .trace import LEAST_DECADE
+from .verdict import verdict_on
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,11 +65,15 @@ def _plot_residuals(factorization: Factorization, ax: Any) -> Axes:
             'kind="cuts"'
         )
     (axes,) = take_axes("ax", ax, (4.8, 4.0))
-    residuals = np.maximum(factorization.trace.residuals, LEAST_RESIDUAL)
-    colours = matplotlib_module("pyplot").get_cmap("YlGnBu").with_extremes(over=ALARM)
-    norm = matplotlib_module("colors").LogNorm(LEAST_RESIDUAL, USELESS)
+    least, is_useless = 10.0**LEAST_DECADE, verdict_on(factorization.certificate).is_useless
+    residuals = np.maximum(factorization.trace.residuals, least)
+    norm, colours = matplotlib_module("colors").LogNorm(least, 1.0), "Reds" if is_useless else "Blues"
     image = axes.imshow(residuals, norm=norm, cmap=colours, interpolation="nearest")
-    axes.set(xlabel="column groups", ylabel="row groups", title="residuals at the root cut")
+    axes.set(
+        xlabel="column groups",
+        ylabel="row groups",
+        title="residuals at the root cut" + (", useless" if is_useless else ""),
+    )
     if (figure := axes.get_figure(root=True)) is not None:
-        figure.colorbar(image, ax=axes, label=f"relative residual (red: above {USELESS:g})", extend="max")
+        figure.colorbar(image, ax=axes, label="relative residual")
     return axes

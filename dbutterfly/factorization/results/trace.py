@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from ...execution.task import Record
 from ..block_stats import BlockStats
 
-__all__ = ["LEAST_RESIDUAL", "Trace", "residual_map", "trace_of"]
+__all__ = ["LEAST_DECADE", "Trace", "residual_map", "trace_of"]
 
 CELLS = 64
 """Most cells of the map on a side; more would not be told apart on a page."""
 
-LEAST_RESIDUAL = 1e-4
-"""Residual from which on maps are coloured, on a logarithmic scale up to 1. Not tuned: one scale for all runs, on which
-0.1 and 0.5 are told apart."""
+LEAST_DECADE = -4
+"""Power of ten at which the scale of maps begins, which is logarithmic up to 1. Not tuned: it is one for all runs, and
+0.1 and 0.5 are told apart on it."""
 
 
 @dataclass(frozen=True, eq=False)

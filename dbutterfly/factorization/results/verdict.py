@@ -39,7 +39,7 @@ def verdict_on(certificate: Certificate) -> Verdict:
     if not error <= USELESS:
         return Verdict(
             f"Useless as it is: the product may miss the matrix by {_part(error)}, and {_part(lower)} is the least "
-            "that can be proven of any product of this chain. passes=2 tells the error itself.",
+            "that can be proven of any product of this chain. With passes=2, the error itself is known.",
             True,
         )
     return Verdict(_praise(certificate), False)

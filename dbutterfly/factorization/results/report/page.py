@@ -2,34 +2,50 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import math
 import os
 import textwrap
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import jinja2
 import numpy as np
-from numpy.typing import NDArray
 
 from ....errors import InputError
+from ....execution.task import Record
 from ....planning.sizes import format_bytes
 from ....storage.destinations import Place
 from ....storage.files import FileKind, check_file, write_whole
 from ....structure.chain import Chain
+from ....structure.drawings import ACCENT, ALARM, Element, to_html
 from ....structure.orderings import Orderings
+from ....structure.pictures import draw_chain
 from ....structure.tree import Tree, tree_leaves
 from ..certificate import Certificate
+from ..pictures import draw_bounds
 from ..trace import Trace
-from .colours import STAGES, on_scale
+from ..verdict import verdict_on
+from .colours import STAGES
+from .comparison import compare, format_seconds
+from .cut_bars import cut_bars
+from .residuals import draw_residuals, draw_scale
 from .timeline import timeline
+
+if TYPE_CHECKING:
+    import jinja2
 
 __all__ = ["check_report", "page", "write_page"]
 
 ENGINES = {"ThreadEngine": "threads of one process", "DaskEngine": "the workers of a Dask cluster"}
 
 REPORT = FileKind("a report", lambda head: b"<title>dbutterfly: " in head, is_precious=False)
+
+WIDTH_OF_BOUNDS = 440.0
+"""Pixels of the axis of the bounds, on a page that is wide enough: numbers stay legible on a narrow one."""
+
+LATEST = 253_402_300_799
+"""Last second of the year 9999, which dates end with."""
 
 LONGEST_NAME = 160
 """Letters of the name of a matrix: a known one may tell its whole chain."""
@@ -60,46 +76,37 @@ class Subject(Protocol):
     def compression(self) -> float: ...
 
 
-class Bar(NamedTuple):
-    """A part of the error, with the length of its bar in percent."""
-
-    name: str
-    what: str
-    error: str
-    width: float
-    is_root: bool = False
-
-
-class Map(NamedTuple):
-    """A map of residuals: colour and value of every cell, and the ends of its scale."""
-
-    rows: list[list[tuple[str, str]]]
-    low: str
-    high: str
-    scale: list[str]
-
-
 def page(subject: Subject) -> str:
     """HTML page of a factorization, complete in itself."""
     record, trace = subject.record, subject.trace
     rows, cols = subject.shape
+    verdict = verdict_on(subject.certificate)
     facts = {
         "title": f"{rows} x {cols} {subject.dtype.name}",
         "matrix": textwrap.shorten(record.get("matrix", ""), LONGEST_NAME, placeholder=" ..."),
         "version": record.get("version", ""),
+        "verdict": verdict.text,
+        "is_useless": verdict.is_useless,
         "cards": _cards(subject),
         "certificate": str(subject.certificate),
-        "bounds": _bounds(subject.certificate),
+        "bounds": _html(draw_bounds(subject.certificate, WIDTH_OF_BOUNDS)),
+        "compared": compare(record),
         "plan": record.get("plan_text", ""),
-        "chain": [tuple(pattern) for pattern in subject.chain],
+        "chain": _html(draw_chain(subject.chain)),
         "orderings": subject.orderings.describe(),
-        "stages": [_stage(name, done) for name, done in record.get("stages", {}).items()],
+        "stages": [_stage(name, done, record) for name, done in record.get("stages", {}).items()],
         "engine": _engine(record),
-        "levels": _levels(subject),
+        "levels": cut_bars(subject),
         "timeline": None if trace is None else timeline(trace),
-        "map": None if trace is None else _map(trace.residuals),
+        "map": None if trace is None else _map(trace, subject),
+        "provenance": _provenance(subject),
     }
     return _template().render(facts)
+
+
+def _html(drawing: Element | None) -> str:
+    """Text of a drawing, empty where there is none."""
+    return "" if drawing is None else to_html(drawing)
 
 
 def check_report(path: str | os.PathLike[str], sources: Iterable[Place] = (), *, made_later: str | None = None) -> str:
@@ -146,6 +153,8 @@ def write_page(path: str | os.PathLike[str], text: str) -> None:
 
 @functools.cache
 def _template() -> jinja2.Template:
+    import jinja2
+
     loader = jinja2.PackageLoader("dbutterfly.factorization.results.report", ".")
     return jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -168,17 +177,8 @@ def _cards(subject: Subject) -> list[tuple[str, str]]:
         *first,
         ("times smaller", f"{subject.compression:.1f}"),
         (f"in {len(subject.chain)} factors", format_bytes(subject.nbytes)),
-        *([("time of all stages", _seconds(seconds))] if seconds else []),
+        *([("time of all stages", format_seconds(seconds))] if seconds else []),
     ]
-
-
-def _bounds(certificate: Certificate) -> dict[str, float] | None:
-    """Where the two bounds lie on a line from zero, in percent."""
-    if certificate.deviation is not None or not 0 < certificate.error_bound < math.inf:
-        return None
-    most = 1.1 * certificate.error_bound
-    low, high = 100 * certificate.lower_bound / most, 100 * certificate.error_bound / most
-    return {"low": low, "high": high, "below": max(low / 2, 10), "between": min(max((low + high) / 2, 30), 88)}
 
 
 def _engine(record: dict[str, Any]) -> str:
@@ -187,69 +187,50 @@ def _engine(record: dict[str, Any]) -> str:
     return f"On {place}, {record.get('workers')} tasks at a time." if place is not None else ""
 
 
-def _stage(name: str, done: dict[str, Any]) -> dict[str, str]:
+def _stage(name: str, done: dict[str, Any], record: dict[str, Any]) -> dict[str, str]:
     """A row of the table of stages."""
     rate = done["bytes_read"] / done["seconds"] / 1e9 if done["seconds"] and not done["resumed"] else 0.0
+    predicted = record.get("predicted", {}).get("stage_seconds", {}).get(name)
     return {
         "name": name,
-        "colour": STAGES.get(name, "#666"),
+        "colour": STAGES.get(name, "#888"),
         "tasks": f"{done['tasks']}" + (f" + {done['resumed']} resumed" if done["resumed"] else ""),
-        "seconds": _seconds(done["seconds"]),
+        "seconds": format_seconds(done["seconds"]),
+        "predicted": "–" if predicted is None else format_seconds(predicted),
         "read": format_bytes(done["bytes_read"]) if done["bytes_read"] else "–",
         "rate": f"{rate:.2f} GB/s" if rate else "–",
-        "reading": _seconds(done["load_seconds"]),
-        "computing": _seconds(done["compute_seconds"]),
+        "reading": format_seconds(done["load_seconds"]),
+        "computing": format_seconds(done["compute_seconds"]),
         "peak": format_bytes(done["peak_beyond_idle"]),
     }
 
 
-def _levels(subject: Subject) -> dict[str, Any] | None:
-    """The error by cuts of the chain; None for a run that has left none."""
-    if not subject.record.get("errors_by_cut"):
-        return None
-    return {"note": _note(subject), "bars": _cuts(subject)}
+def _map(trace: Trace, subject: Subject) -> dict[str, str]:
+    """The map of the residuals, its scale, and the range of its values."""
+    tree, low, high = subject.tree, float(trace.residuals.min()), float(trace.residuals.max())
+    groups, colour = (1, 1), ALARM if verdict_on(subject.certificate).is_useless else ACCENT
+    if not isinstance(tree, int):
+        cut, *_ = subject.chain.cut(len(tree_leaves(tree[0])))
+        groups = (cut.row_groups, cut.col_groups)
+    return {
+        "drawing": to_html(draw_residuals(trace.residuals, groups, colour)),
+        "scale": to_html(draw_scale(colour)),
+        "range": f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}",
+    }
 
 
-def _cuts(subject: Subject) -> list[Bar]:
-    """The cuts in the order of the factors."""
-    errors, tree = subject.record["errors_by_cut"], subject.tree
-    root = 0 if isinstance(tree, int) else len(tree_leaves(tree[0]))
-    most, bars = max(errors) or 1.0, []
-    for position, error in enumerate(errors, 1):
-        p, u, q, v, rank = subject.chain.cut(position)[0]
-        what = f"{u} x {q} blocks of {p} x {v}, rank {rank}"
-        bars.append(
-            Bar(f"factors {position}, {position + 1}", what, f"{error:.3g}", 100 * error / most, position == root)
-        )
-    return bars
-
-
-def _note(subject: Subject) -> str:
-    """What the errors of the cuts are."""
-    certificate = subject.certificate
-    sum_ = "add up to that of the error"
-    if not certificate.exact:
-        sum_ += ", but for a term of the root cut that the certificate bounds"
-    if not certificate.proven:
-        sum_ = "add up to about that of the error; what the root cut loses is estimated"
-    before = " Before the sweeps over the factors." if "sweeps" in subject.record else ""
-    return f"What is lost between neighbouring factors, relative to the norm of the matrix: the squares {sum_}.{before}"
-
-
-def _map(residuals: NDArray[np.float64]) -> Map:
-    """Colours of a map, spread over the range of its values."""
-    low, high = float(residuals.min()), float(residuals.max())
-    shares = (residuals - low) / (high - low) if high > low else np.zeros_like(residuals)
-    rows = [
-        [(on_scale(share), f"{value:.3g}") for share, value in zip(*pair, strict=True)]
-        for pair in zip(shares.tolist(), residuals.tolist(), strict=True)
-    ]
-    return Map(rows, f"{low:.3g}", f"{high:.3g}", [on_scale(index / 31) for index in range(32)])
-
-
-def _seconds(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+def _provenance(subject: Subject) -> list[tuple[str, str]]:
+    """Where the result comes from, as far as that was kept: matrix, call, time, and versions."""
+    record, lines = subject.record, []
+    known = dict(record.get("provenance", {}))
+    if record.get("matrix"):
+        lines.append(("matrix Z", record["matrix"]))
+    if "call" in known:
+        lines.append(("call", known.pop("call")))
+    if subject.trace is not None and len(subject.trace.tasks):
+        started = subject.trace.tasks[:, 1 + Record._fields.index("started")].min()
+        when = datetime.datetime.fromtimestamp(min(max(float(started), 0.0), LATEST), datetime.UTC)
+        lines.append(("first task", f"{when:%Y-%m-%d %H:%M:%S} UTC"))
+    versions = {"dbutterfly": record.get("version", ""), **known}
+    text = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    return [*lines, ("versions", text)] if text else lines

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import platform
 import re
 import shutil
 
@@ -12,6 +13,9 @@ import dbutterfly as dbf
 from dbutterfly.errors import InputError
 from dbutterfly.factorization.results.factorization import Factorization
 from dbutterfly.factorization.results.report.page import page
+from dbutterfly.factorization.results.verdict import verdict_on
+from dbutterfly.planning.sizes import format_bytes
+from dbutterfly.structure.drawings import ALARM
 from dbutterfly.structure.tree import tree_leaves
 from tests.support.comparisons import noisy_butterfly
 from tests.support.html_pages import assert_needs_nothing_else
@@ -52,8 +56,11 @@ def test_it_shows_plan_certificate_stages_and_map(fact):
     for stage, done in fact.record["stages"].items():
         assert re.search(rf"</span>{stage}</td><td>{done['tasks']}</td>", text)
     height, width = fact.trace.residuals.shape
-    assert text.count('width="1" height="1"') == height * width
-    assert f"<title>{fact.trace.residuals[0, 0]:.3g}</title>" in text
+    cells = re.findall(r'fill-opacity="([\d.]+)"><title>([^:<]+)</title>', text)
+    assert [value for _, value in cells] == [f"{value:.3g}" for value in fact.trace.residuals.ravel()]
+    assert float(cells[0][0]) == pytest.approx(1 + np.log10(fact.trace.residuals[0, 0]) / 4, abs=0.01)
+    assert (height, width) == (fact.chain.cut(4)[0].row_groups, fact.chain.cut(4)[0].col_groups)
+    assert all(f">{group}</text>" in text for group in (0, height, width)), "numbers on the axes"
     assert "worker 4" in text
 
 
@@ -67,8 +74,48 @@ def test_it_shows_the_error_of_every_cut(fact):
     assert [(int(left), int(right)) for left, right, *_ in bars] == [(j, j + 1) for j in range(1, len(fact.chain))]
     assert [int(left) for left, _, root, *_ in bars if root] == [len(tree_leaves(fact.tree[0]))]
     assert [(width, error) for *_, width, error in bars] == [
-        (f"{100 * error / max(errors):.2f}", f"{error:.3g}") for error in errors
+        (f"{100 * error / 0.1:.2f}", f"{error:.3g}") for error in errors
     ]
+    ticks = re.findall(r'<i style="left:([\d.]+)%">([\d.]+)</i>', page(fact))
+    assert ticks == [("0.00", "0"), ("50.00", "0.05"), ("100.00", "0.1")]
+
+
+def test_it_begins_with_a_verdict_which_is_red_where_a_run_is_useless(fact, others):
+    verdict = re.compile(r'</header>\s*<section id="verdict" class="(.*?)">(.*?)</section>', re.DOTALL)
+    kind, words = verdict.search(page(fact)).groups()
+    assert (kind, words) == ("verdict", verdict_on(fact.certificate).text)
+    assert ALARM not in page(fact)
+    useless = dataclasses.replace(fact, certificate=dbf.Certificate(0.9, 0.8, False, 1.0))
+    kind, words = verdict.search(page(useless)).groups()
+    assert kind == "verdict useless"
+    assert words.startswith("Useless: ")
+    assert page(useless).count(f'fill="{ALARM}"') > fact.trace.residuals.size, "the map, its scale and the bounds"
+    assert "The matrix is zero" in page(others["zero"])
+
+
+def test_it_compares_what_was_predicted_with_what_was_measured(fact, others):
+    rows = dict(re.findall(r"<tr><td>([a-z ]+)</td><td>(.*?</td><td>.*?)</td></tr>", page(fact)))
+    assert rows["bytes read"] == "2.00 MiB</td><td>2.00 MiB"
+    planned, held = fact.record["plan"]["peak_bytes"], rows["memory of a worker at its peak"].split("</td><td>")
+    assert held[0] == format_bytes(planned)
+    assert " s if 1 GB/s are read</td><td>" in rows["time of all stages"]
+    assert set(fact.record["predicted"]["stage_seconds"]) == set(fact.record["stages"])
+    earlier = {name: value for name, value in fact.record.items() if name not in ("predicted", "provenance")}
+    assert "<td>time of all stages</td><td>–</td>" in page(dataclasses.replace(fact, record=earlier))
+    assert "Predicted and measured" not in page(others["saved without a run"])
+
+
+def test_it_says_where_the_result_comes_from(fact, others):
+    text = page(fact)
+    rows = dict(re.findall(r'<tr><th scope="row">(.*?)</th><td>(.*?)</td></tr>', text))
+    assert rows["matrix Z"] == fact.record["matrix"]
+    assert rows["call"] == "factorize(Z, memory=20971520)"
+    assert (
+        f"dbutterfly {dbf.__version__}, python {platform.python_version()}, numpy {np.__version__}" in rows["versions"]
+    )
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", rows["first task"])
+    assert "passes=2, orderings=" in page(others["exact"])
+    assert "Provenance" not in page(others["saved without a run"])
 
 
 def test_it_says_what_the_squares_of_these_errors_are(fact, others):
@@ -120,10 +167,11 @@ def browser():
         browser.close()
 
 
-@pytest.mark.parametrize("width", [1200, 420])
-def test_a_browser_shows_it_without_a_network(fact, browser, tmp_path, width):
+@pytest.mark.parametrize(("width", "scheme", "ground"), [(1200, "light", 246), (420, "dark", 20)])
+def test_a_browser_shows_it_without_a_network(fact, browser, tmp_path, width, scheme, ground):
     fact.report(tmp_path / "run.html")
-    with browser.new_context(offline=True, viewport={"width": width, "height": 800}) as context:
+    viewport = {"width": width, "height": 800}
+    with browser.new_context(offline=True, viewport=viewport, color_scheme=scheme) as context:
         shown, requests, said = context.new_page(), [], []
         shown.on("request", lambda request: requests.append(request.url))
         shown.on("console", lambda message: said.append(message.text))
@@ -134,9 +182,10 @@ def test_a_browser_shows_it_without_a_network(fact, browser, tmp_path, width):
         boxes = {name: shown.locator(f"#{name}").bounding_box() for name in ("timeline", "residuals", "levels", "plan")}
         assert min(box["height"] for box in boxes.values()) > 50
         assert shown.evaluate("document.documentElement.scrollWidth") <= width
-        drawn = shown.locator("#residuals svg").bounding_box()
-        assert drawn["width"] == pytest.approx(drawn["height"], rel=0.01)
+        drawn = shown.locator("#residuals svg").first.bounding_box()
+        assert drawn["width"] == pytest.approx(drawn["height"], rel=0.05)
         assert drawn["width"] > 200
+        assert f", {ground}, " in shown.evaluate("getComputedStyle(document.body).backgroundColor")
 
 
 def test_it_replaces_reports_and_nothing_else(fact, tmp_path, monkeypatch):

@@ -1,9 +1,8 @@
-import itertools
-
 import numpy as np
 import pytest
 
-from dbutterfly.factorization.results.report.colours import STAGES, on_scale
+from dbutterfly.factorization.results.report.colours import STAGES
+from dbutterfly.factorization.results.report.residuals import residual_opacity
 from dbutterfly.factorization.results.report.timeline import WIDTH, timeline
 from dbutterfly.factorization.results.trace import Trace
 
@@ -52,12 +51,9 @@ def test_no_tasks_have_no_timeline():
     assert timeline(trace()) is None
 
 
-def test_a_scale_darkens_evenly_and_stages_have_colours_of_their_own():
-    def lightness(colour):
-        return sum(weight * int(colour[at : at + 2], 16) for at, weight in ((1, 0.299), (3, 0.587), (5, 0.114)))
-
-    values = [lightness(on_scale(share)) for share in np.linspace(0, 1, 30)]
-    assert all(a > b for a, b in itertools.pairwise(values))
-    assert on_scale(-1) == on_scale(0)
-    assert on_scale(2) == on_scale(1)
+def test_residuals_have_one_scale_for_all_runs_and_stages_colours_of_their_own():
+    opacities = [residual_opacity(10.0**exponent) for exponent in (-9, -4, -3, -2, -1, 0)]
+    assert opacities == pytest.approx([0, 0, 0.25, 0.5, 0.75, 1])
+    assert residual_opacity(0.0) == 0
+    assert residual_opacity(1.5) == 1
     assert len(set(STAGES.values())) == len(STAGES)

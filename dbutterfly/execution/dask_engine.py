@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..sources.base import MatrixSource
 from .backlog import Backlog
 from .calls import Calls
 from .clusters import OnDemand
+from .dashboards import announce_dashboard
 from .dask_calls import DaskCalls
 from .dask_client import Connection
 from .dask_stage import DaskStage
@@ -80,7 +81,6 @@ class DaskEngine(Engine):
     ) -> None:
         _check_client(client)
         infos = _wait_for_workers(client, SECONDS_FOR_WORKERS if patience is None else patience)
-        self.dashboard = client.dashboard_link
         self._connection = Connection(
             client,
             resources or {},
@@ -93,6 +93,10 @@ class DaskEngine(Engine):
         self._memory_limit = int(min(limits)) if limits else None
         gpus = [info["gpu"]["memory-total"] / info["nthreads"] for info in infos if info.get("gpu")]
         self._device_memory = int(SHARE_OF_DEVICE * min(gpus)) if gpus else None
+
+    def announce(self, show: Callable[[str], None] | None) -> None:
+        """See :meth:`Engine.announce`: the dashboard of the cluster."""
+        announce_dashboard(self._connection.client, show)
 
     def _check_resources(self, infos: Collection[dict[str, Any]]) -> None:
         """Refuse resources that no worker has: tasks would wait for them without a word."""
@@ -137,6 +141,7 @@ class DaskEngine(Engine):
                 f"{name}: the matrix starts from results on the cluster at {holder.scheduler.address}, and is to be "
                 f"searched on the one at {self._connection.client.scheduler.address}; pass the client of the first"
             )
+        self.announce(None)
         calls = DaskCalls(name, self._connection, matrix)
         with leave_thread_for(self._connection.client), self._counted_workers():
             if isinstance(matrix, MatrixSource):
@@ -223,8 +228,12 @@ class ClusterEngine(Engine):
         if self._engine is None:
             kind = self._cluster.kind
             self._engine = DaskEngine(self._cluster.client(), kind.resources, kind.wait)
-            self.dashboard = self._engine.dashboard
         return self._engine
+
+    def announce(self, show: Callable[[str], None] | None) -> None:
+        """See :meth:`Engine.announce`; nothing before the cluster is started."""
+        if self._engine is not None:
+            self._engine.announce(show)
 
     def run(self, job: JobT, tasks: Sequence[tuple[int, Task[JobT]]], on_done: OnDone) -> None:
         """See :meth:`Engine.run`; without tasks, nothing is started."""

@@ -35,15 +35,22 @@ class Engine(ABC):
     ----------
     workers : int
         Tasks that compute at a time.
-    dashboard : str or None
-        Address of the page that shows the cluster at work.
     in_this_process : bool
         Whether tasks and calls see the memory of this process, so that nothing is sent.
     """
 
     workers: int
-    dashboard: str | None = None
     in_this_process: ClassVar[bool] = False
+
+    def announce(self, show: Callable[[str], None] | None) -> None:  # noqa: ARG002
+        """Say where the page is that shows the tasks at work, if there is one and it was not said before.
+
+        Parameters
+        ----------
+        show : callable, optional
+            Shows a line where the log is not seen; None where the caller wants to see nothing.
+        """
+        return
 
     @abstractmethod
     def budget(self, memory: int | None, backend: str = "numpy", device_memory: int | None = None) -> Budget:

@@ -1,8 +1,15 @@
-"""Progress of a run on the terminal: one bar per stage, with throughput and time left; tasks run under a bar."""
+"""Progress of a run: one bar per stage, with throughput and time left; tasks run under a bar.
+
+A terminal shows bars that move, a notebook those of :mod:`dbutterfly.execution.notebook_bars`. Where stderr is neither,
+as in the log of a job, each stage has a line now and then, unless the log of the package has it already, and its bar
+when all is done.
+"""
 
 from __future__ import annotations
 
-import importlib.util
+import io
+import logging
+import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -19,26 +26,31 @@ from rich.progress import (
 )
 
 from .engine import Engine, OnDone
+from .notebook_bars import NotebookBars, is_notebook
 from .task import JobT, Record, Task
 
-__all__ = ["ProgressBar", "run_under_bar"]
+__all__ = ["SECONDS_BETWEEN_LINES", "ProgressBar", "run_under_bar"]
+
+SECONDS_BETWEEN_LINES = 30.0
+"""Time after which a stage under way has another line, in the log or on a stderr that is no terminal. Not tuned."""
+
+_log = logging.getLogger("dbutterfly")
 
 
 class ProgressBar:
-    """Bars on stderr, for a ``with`` block; nothing is shown, and it costs nothing, unless enabled.
+    """Bars on stderr, or in a notebook, for a ``with`` block; nothing is shown, and it costs nothing, unless enabled.
 
     Parameters
     ----------
     enabled : bool
         Whether to show anything.
-    note : str, optional
-        A line above the bars.
     """
 
-    def __init__(self, enabled: bool, note: str | None = None) -> None:
-        self._note = note
-        # A notebook without ipywidgets gets plain bars, where rich would warn of it, once for every bar.
-        plain = None if importlib.util.find_spec("ipywidgets") else False
+    def __init__(self, enabled: bool) -> None:
+        self._enabled = enabled
+        self._in_notebook = enabled and is_notebook()
+        # Rich itself would look for ipywidgets in a notebook, and warn of what is missing.
+        shown = Console(file=io.StringIO()) if self._in_notebook else Console(stderr=True, force_jupyter=False)
         self._progress = Progress(
             TextColumn("{task.description:<8}"),
             BarColumn(),
@@ -47,27 +59,47 @@ class ProgressBar:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=Console(stderr=True, force_jupyter=plain),
+            console=shown,
             disable=not enabled,
         )
+        self._bars: NotebookBars | None = None
         self._stage: TaskID | None = None
         self._bytes_read = 0
+        self._said = 0.0
 
     def __enter__(self) -> Self:
-        self._progress.start()
-        if self._note is not None and not self._progress.disable:
-            self._progress.console.print(self._note, highlight=False, soft_wrap=True)
+        if self._in_notebook:
+            self._bars = NotebookBars(self._progress)
+        else:
+            self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._bars is not None:
+            self._bars.update(now=True)
+        else:
+            self._progress.stop()
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether anything is shown."""
+        return self._enabled
+
+    def say(self, line: str) -> None:
+        """Show a line above the bars."""
+        if self._bars is not None:
+            self._bars.say(line)
+        elif self._enabled:
+            self._progress.console.print(line, highlight=False, soft_wrap=True)
 
     def start(self, stage: str, tasks: int, finished: int) -> None:
         """Open the bar of a stage, some of whose tasks an earlier run may have finished."""
-        self._bytes_read = 0
+        self._bytes_read, self._said = 0, time.monotonic()
         self._stage = self._progress.add_task(stage, total=tasks, completed=finished, rate="")
+        if self._bars is not None:
+            self._bars.update(now=True)
 
     def advance(self, bytes_read: int) -> None:
         """Count one finished task."""
@@ -77,6 +109,18 @@ class ProgressBar:
         elapsed = self._progress.tasks[-1].elapsed or 0.0
         rate = f"{self._bytes_read / elapsed / 1e6:8.0f} MB/s" if self._bytes_read and elapsed > 0 else ""
         self._progress.update(self._stage, advance=1, rate=rate)
+        if self._bars is not None:
+            self._bars.update()
+        elif self._enabled and not self._progress.console.is_terminal:
+            self._say_how_far()
+
+    def _say_how_far(self) -> None:
+        """Show a line now and then where no bar moves and the log of the package is not seen."""
+        task, now = self._progress.tasks[-1], time.monotonic()
+        if now - self._said >= SECONDS_BETWEEN_LINES and not _log.isEnabledFor(logging.INFO):
+            self._said = now
+            rate = f", {task.fields['rate'].strip()}" if task.fields["rate"] else ""
+            self.say(f"{task.description}: {task.completed:.0f} of {task.total or 0:.0f} tasks{rate}")
 
 
 def run_under_bar(
@@ -115,8 +159,11 @@ def run_under_bar(
     """
     total = 0
 
+    show = bar.say if bar.is_shown else None
+
     def advance(number: int, record: Record) -> None:
         nonlocal total
+        engine.announce(show)  # of a cluster that was started for these tasks
         total += int(record.bytes_read)
         if on_done is not None:
             on_done(number, record)
@@ -124,5 +171,6 @@ def run_under_bar(
 
     bar.start(stage, finished + len(tasks), finished)
     if tasks:
+        engine.announce(show)
         engine.run(job, tasks, advance)
     return total

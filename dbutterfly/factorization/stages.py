@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..execution.engine import Engine
-from ..execution.progress import ProgressBar, run_under_bar
+from ..execution.progress import SECONDS_BETWEEN_LINES, ProgressBar, run_under_bar
 from ..execution.task import Record, Task, done_name
 from ..planning.plan import Plan
 from ..planning.sizes import format_bytes
@@ -30,9 +30,6 @@ from .tasks.tiles import TileTask, WholeTask
 __all__ = ["run_stages", "stage_tasks"]
 
 _log = logging.getLogger("dbutterfly")
-
-SECONDS_BETWEEN_LINES = 30.0
-"""Time after which a stage under way is logged again. Not tuned."""
 
 
 def run_stages(
@@ -59,9 +56,7 @@ def run_stages(
         Records of the tasks of every stage.
     """
     job, found, records = run.job, run.stages, {}
-    if engine.dashboard is not None:
-        _log.info("dashboard: %s", engine.dashboard, extra={"fields": {"event": "dashboard", "link": engine.dashboard}})
-    with ProgressBar(progress, note=engine.dashboard and f"dashboard: {engine.dashboard}") as bar:
+    with ProgressBar(progress) as bar:
         for number, (stage, tasks) in enumerate(stage_tasks(job.plan, _tile_task(job.source)).items()):
             if number == 1:
                 later_arrays.result()

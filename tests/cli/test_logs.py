@@ -38,14 +38,6 @@ def test_a_long_stage_is_logged_under_way(caplog, monkeypatch):
     assert [entry["event"] for entry in left] == ["progress"] * left[-1]["tasks"] + ["stage"]
 
 
-def test_the_dashboard_is_named(client, caplog, monkeypatch, capsys):
-    monkeypatch.setattr(type(client), "dashboard_link", "http://127.0.0.1:8787/status")
-    with caplog.at_level(logging.INFO, "dbutterfly"):
-        dbf.factorize(noisy_butterfly(64), client=client, progress=True)
-    assert caplog.records[0].getMessage() == "dashboard: http://127.0.0.1:8787/status"
-    assert "dashboard: http://127.0.0.1:8787/status" in capsys.readouterr().err
-
-
 def test_json_lines_are_objects_one_a_line(capsys):
     log = logging.getLogger("dbutterfly")
     with log_to_stderr(as_json=True):

@@ -1,9 +1,11 @@
+import logging
 import re
 
 import numpy as np
 import pytest
 
 import dbutterfly as dbf
+from dbutterfly.execution import progress
 from dbutterfly.execution.progress import ProgressBar, run_under_bar
 from dbutterfly.execution.task import Record
 from tests.support.comparisons import noisy_butterfly
@@ -57,6 +59,9 @@ class ReadyTasks:
     def __init__(self, error=None):
         self.error = error
 
+    def announce(self, show):
+        pass
+
     def run(self, job, tasks, on_done):  # noqa: ARG002
         for number, task in tasks:
             on_done(number, Record(task, 0, 0, 0, 0, 0, 0, 0))
@@ -90,13 +95,14 @@ def test_a_failing_engine_leaves_the_bar_where_it_was(capfd, monkeypatch):
     assert re.search(r"tiles .*2/2", capfd.readouterr().err)
 
 
-def test_a_notebook_without_ipywidgets_gets_plain_bars(capfd, monkeypatch):
-    """Warnings are errors here."""
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    for _ in range(2):
-        with ProgressBar(True, note="a note") as bar:
-            bar.start("tiles", 8, 0)
-            bar.advance(1000)
-    assert capfd.readouterr().err.count("1/8") == 2
+def test_a_plain_log_has_a_line_now_and_then_unless_the_log_of_the_package_is_seen(capfd, monkeypatch, caplog):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+
+    def lines():
+        with ProgressBar(True) as bar:
+            run_under_bar(bar, ReadyTasks(), None, "left", [(0, 0), (1, 0)], finished=1)
+        return [line for line in capfd.readouterr().err.splitlines() if "tasks" in line]
+
+    assert lines() == ["left: 2 of 3 tasks", "left: 3 of 3 tasks"]
+    with caplog.at_level(logging.INFO, "dbutterfly"):
+        assert lines() == []

@@ -28,6 +28,7 @@ from distributed.security import Security
 from distributed.system import MEMORY_LIMIT
 
 from ...errors import ClusterError, DButterflyError, InputError
+from ..dashboards import announce_dashboard
 from .configuration import user_setting
 from .kind import GPU_OF_TASK, ExpectedWorkers, Kind
 from .options import count, flag, option, size, text
@@ -148,7 +149,8 @@ class Launched(Kind):
             yield client
 
     def _wait(self, client: Client) -> None:
-        _log.info("waiting for workers of %s; the dashboard is at %s", self.name, client.dashboard_link)
+        _log.info("waiting for workers of %s", self.name)
+        announce_dashboard(client, None)
         try:
             client.wait_for_workers(1, timeout=self.wait)
         except TimeoutError:

@@ -68,10 +68,9 @@ def _caption(plan: Plan) -> str:
     tiles = len(plan.tiles)
     if plan.split is None:
         return "One tile: the matrix is its own factor."
-    blocks = plan.split.u * plan.split.q
-    each = f"{plan.split.p} x {plan.split.v}"
-    many = f"{tiles} tiles" if tiles > 1 else "One tile"
-    return f"{many}; one of them is filled. {blocks} blocks of {each}, rows and columns group by group."
+    blocks = f"{plan.split.u * plan.split.q} blocks of {plan.split.p} x {plan.split.v}"
+    many = f"{tiles} tiles, the first of which is filled" if tiles > 1 else "One tile"
+    return f"{many}: {blocks} in all, rows and columns group by group."
 
 
 def plan_html(plan: Plan) -> str:

@@ -43,7 +43,7 @@ def test_a_notebook_shows_lines_tiles_and_memory(plan):
     text = plan._repr_html_()
     for line in str(plan).splitlines():
         assert line[14:] in text
-    assert f"{len(plan.tiles)} tiles; one of them is filled. {plan.split.u * plan.split.q} blocks of " in text
+    assert f"{len(plan.tiles)} tiles, the first of which is filled: {plan.split.u * plan.split.q} blocks of " in text
     assert "of 256.00 MiB (host)" in text
     assert "of 1.00 GiB (device)" in text
     assert len(plan_of((1 << 20, 1 << 20))._repr_html_()) < 20_000

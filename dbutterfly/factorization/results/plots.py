@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import InputError
+from ...planning.tilings import root_position
 from ...structure.arguments import read_choice
 from ...structure.drawings import ACCENT, ALARM, GAIN
 from ...structure.figures import matplotlib_module, take_axes
-from ...structure.tree import tree_leaves
-from .trace import LEAST_DECADE
+from .trace import LEAST_DECADE, root_groups
 from .verdict import verdict_on
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def _plot_cuts(factorization: Factorization, ax: Any) -> Axes:
     """Draw the error of every cut, beside the bounds of the whole."""
     certificate, tree = factorization.certificate, factorization.tree
     errors = factorization.record.get("errors_by_cut", [])
-    root = 0 if isinstance(tree, int) else len(tree_leaves(tree[0]))
+    root = root_position(tree)
     (axes,) = take_axes("ax", ax, (5.2, 3.4))
     colours = [GAIN if cut == root else ACCENT for cut in range(1, len(errors) + 1)]
     axes.bar(range(1, len(errors) + 1), errors, color=colours, label="error of a cut" if errors else None)
@@ -68,10 +68,12 @@ def _plot_residuals(factorization: Factorization, ax: Any) -> Axes:
     least, is_useless = 10.0**LEAST_DECADE, verdict_on(factorization.certificate).is_useless
     residuals = np.maximum(factorization.trace.residuals, least)
     norm, colours = matplotlib_module("colors").LogNorm(least, 1.0), "Reds" if is_useless else "Blues"
-    image = axes.imshow(residuals, norm=norm, cmap=colours, interpolation="nearest")
+    rows, cols = root_groups(factorization.chain, factorization.tree)
+    place: dict[str, Any] = {"extent": (0, cols, rows, 0), "aspect": cols / rows}
+    image = axes.imshow(residuals, norm=norm, cmap=colours, interpolation="nearest", **place)
     axes.set(
-        xlabel="column groups",
-        ylabel="row groups",
+        xlabel="column group",
+        ylabel="row group",
         title="residuals at the root cut" + (", useless" if is_useless else ""),
     )
     if (figure := axes.get_figure(root=True)) is not None:

@@ -13,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...execution.task import Record
+from ...planning.tilings import root_position
+from ...structure.chain import Chain
+from ...structure.tree import Tree
 from ..block_stats import BlockStats
 
-__all__ = ["LEAST_DECADE", "Trace", "residual_map", "trace_of"]
+__all__ = ["LEAST_DECADE", "Trace", "residual_map", "root_groups", "trace_of"]
 
 CELLS = 64
 """Most cells of the map on a side; more would not be told apart on a page."""
@@ -87,6 +90,15 @@ def trace_of(rows: Mapping[str, NDArray[np.float64]], stats: BlockStats) -> Trac
     """
     numbered = [np.insert(records, 0, number, axis=1) for number, records in enumerate(rows.values())]
     return Trace(tuple(rows), np.concatenate(numbered), residual_map(stats.energy, stats.discarded))
+
+
+def root_groups(chain: Chain, tree: Tree) -> tuple[int, int]:
+    """Row groups and column groups of the root cut, over which a map extends; one each for a single factor."""
+    position = root_position(tree)
+    if not position:
+        return 1, 1
+    cut, *_ = chain.cut(position)
+    return cut.row_groups, cut.col_groups
 
 
 def residual_map(energy: NDArray[np.float64], discarded: NDArray[np.float64], cells: int = CELLS) -> NDArray[Any]:

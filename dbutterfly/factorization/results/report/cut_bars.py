@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+from ....planning.tilings import root_position
 from ....structure.chain import Chain
 from ....structure.drawings import round_ticks
-from ....structure.tree import Tree, tree_leaves
+from ....structure.tree import Tree
 from ..certificate import Certificate
 
 __all__ = ["CutBar", "CutBars", "cut_bars"]
@@ -45,10 +46,10 @@ class CutBars(NamedTuple):
 
 def cut_bars(subject: Cuts) -> CutBars | None:
     """Lay the errors of the cuts out; None for a run that has left none."""
-    errors, tree = subject.record.get("errors_by_cut"), subject.tree
+    errors = subject.record.get("errors_by_cut")
     if not errors:
         return None
-    root = 0 if isinstance(tree, int) else len(tree_leaves(tree[0]))
+    root = root_position(subject.tree)
     ticks = round_ticks(max(errors) or 1.0)
     bars = []
     for position, error in enumerate(errors, 1):

@@ -21,10 +21,10 @@ from ....structure.chain import Chain
 from ....structure.drawings import ACCENT, ALARM, Element, to_html
 from ....structure.orderings import Orderings
 from ....structure.pictures import draw_chain
-from ....structure.tree import Tree, tree_leaves
+from ....structure.tree import Tree
 from ..certificate import Certificate
 from ..pictures import draw_bounds
-from ..trace import Trace
+from ..trace import Trace, root_groups
 from ..verdict import verdict_on
 from .colours import STAGES
 from .comparison import compare, format_seconds
@@ -207,11 +207,9 @@ def _stage(name: str, done: dict[str, Any], record: dict[str, Any]) -> dict[str,
 
 def _map(trace: Trace, subject: Subject) -> dict[str, str]:
     """The map of the residuals, its scale, and the range of its values."""
-    tree, low, high = subject.tree, float(trace.residuals.min()), float(trace.residuals.max())
-    groups, colour = (1, 1), ALARM if verdict_on(subject.certificate).is_useless else ACCENT
-    if not isinstance(tree, int):
-        cut, *_ = subject.chain.cut(len(tree_leaves(tree[0])))
-        groups = (cut.row_groups, cut.col_groups)
+    low, high = float(trace.residuals.min()), float(trace.residuals.max())
+    groups = root_groups(subject.chain, subject.tree)
+    colour = ALARM if verdict_on(subject.certificate).is_useless else ACCENT
     return {
         "drawing": to_html(draw_residuals(trace.residuals, groups, colour)),
         "scale": to_html(draw_scale(colour)),

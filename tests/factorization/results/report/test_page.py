@@ -13,6 +13,7 @@ import dbutterfly as dbf
 from dbutterfly.errors import InputError
 from dbutterfly.factorization.results.factorization import Factorization
 from dbutterfly.factorization.results.report.page import page
+from dbutterfly.factorization.results.trace import root_groups
 from dbutterfly.factorization.results.verdict import verdict_on
 from dbutterfly.planning.sizes import format_bytes
 from dbutterfly.structure.drawings import ALARM
@@ -59,7 +60,7 @@ def test_it_shows_plan_certificate_stages_and_map(fact):
     cells = re.findall(r'fill-opacity="([\d.]+)"><title>([^:<]+)</title>', text)
     assert [value for _, value in cells] == [f"{value:.3g}" for value in fact.trace.residuals.ravel()]
     assert float(cells[0][0]) == pytest.approx(1 + np.log10(fact.trace.residuals[0, 0]) / 4, abs=0.01)
-    assert (height, width) == (fact.chain.cut(4)[0].row_groups, fact.chain.cut(4)[0].col_groups)
+    assert (height, width) == root_groups(fact.chain, fact.tree)
     assert all(f">{group}</text>" in text for group in (0, height, width)), "numbers on the axes"
     assert "worker 4" in text
 

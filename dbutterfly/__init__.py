@@ -24,25 +24,28 @@ each other::
     errors                                  every error and warning that is raised on purpose
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from .execution import early_interrupts  # noqa: F401  # before all others
 
-# isort: split
-from . import errors, matrices
-from .execution import clusters
-from .factorization.factorize import factorize, plan
-from .factorization.results.certificate import Certificate
-from .factorization.results.estimates import VerifiedError
-from .factorization.results.factorization import Factorization
-from .factorization.results.factorization import open_factorization as open
-from .factorization.verify import verify
-from .identification.identify import identify
-from .identification.result import IdentifiedOrderings
-from .operator.butterfly import ButterflyOperator
-from .operator.streaming import StreamedProduct, stream_product
-from .planning.plan import Plan
-from .sources.entries import Entries, entries
-from .structure.chain import Chain, Pattern
-from .structure.orderings import Orderings
+if TYPE_CHECKING:
+    from . import errors, matrices
+    from .execution import clusters
+    from .factorization.factorize import factorize, plan
+    from .factorization.results.certificate import Certificate
+    from .factorization.results.estimates import VerifiedError
+    from .factorization.results.factorization import Factorization
+    from .factorization.results.factorization import open_factorization as open
+    from .factorization.verify import verify
+    from .identification.identify import identify
+    from .identification.result import IdentifiedOrderings
+    from .operator.butterfly import ButterflyOperator
+    from .operator.streaming import StreamedProduct, stream_product
+    from .planning.plan import Plan
+    from .sources.entries import Entries, entries
+    from .structure.chain import Chain, Pattern
+    from .structure.orderings import Orderings
 
 __version__ = "0.1.0"
 
@@ -70,3 +73,48 @@ __all__ = [
     "stream_product",
     "verify",
 ]
+
+_PLACES = {
+    "ButterflyOperator": "operator.butterfly:ButterflyOperator",
+    "Certificate": "factorization.results.certificate:Certificate",
+    "Chain": "structure.chain:Chain",
+    "Entries": "sources.entries:Entries",
+    "Factorization": "factorization.results.factorization:Factorization",
+    "IdentifiedOrderings": "identification.result:IdentifiedOrderings",
+    "Orderings": "structure.orderings:Orderings",
+    "Pattern": "structure.chain:Pattern",
+    "Plan": "planning.plan:Plan",
+    "StreamedProduct": "operator.streaming:StreamedProduct",
+    "VerifiedError": "factorization.results.estimates:VerifiedError",
+    "clusters": "execution.clusters",
+    "entries": "sources.entries:entries",
+    "errors": "errors",
+    "factorize": "factorization.factorize:factorize",
+    "identify": "identification.identify:identify",
+    "matrices": "matrices",
+    "open": "factorization.results.factorization:open_factorization",
+    "plan": "factorization.factorize:plan",
+    "stream_product": "operator.streaming:stream_product",
+    "verify": "factorization.verify:verify",
+}
+"""Module of every public name, which is imported when the name is first used, and what the module calls it.
+
+A program that asks for the version, or a worker that unpickles one class, then waits for nothing else. The package
+lazy_loader, which does this for others, knows neither ``open``, whose name in its module is another, nor ``clusters``,
+which is a package in a room.
+"""
+
+if not TYPE_CHECKING:  # for types, a name that is not there is an error
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used."""
+        if name not in _PLACES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module, _, attribute = _PLACES[name].partition(":")
+        found = importlib.import_module(f".{module}", __name__)
+        globals()[name] = value = getattr(found, attribute) if attribute else found
+        return value
+
+    def __dir__() -> list[str]:
+        """Public names, also those that were not used yet."""
+        return sorted(__all__)

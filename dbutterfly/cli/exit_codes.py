@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import typer
 
-from ..factorization.results.estimates import VerifiedError
 from .messages import show_error
+
+if TYPE_CHECKING:
+    from ..factorization.results.estimates import VerifiedError
 
 __all__ = ["ABOVE_TOLERANCE", "BAD_INPUT", "FAILED", "INTERRUPTED", "check_tolerance"]
 

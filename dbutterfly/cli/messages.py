@@ -5,13 +5,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+from typing import TYPE_CHECKING
 
-from ..planning.plan import Plan
 from .logs import log_to_stderr
 
-__all__ = ["show_error", "show_log", "show_plan"]
+if TYPE_CHECKING:
+    from ..planning.plan import Plan
+
+__all__ = ["Interrupted", "show_error", "show_log", "show_plan"]
 
 _log = logging.getLogger("dbutterfly")
+
+
+class Interrupted(Exception):
+    """The user pressed Ctrl-C; the message says what is left."""
 
 
 def show_log(quiet: bool, log_json: bool) -> contextlib.AbstractContextManager[None]:

@@ -25,7 +25,6 @@ from ..structure.arguments import show_value
 from ..structure.chain import Chain
 
 __all__ = [
-    "Interrupted",
     "absolute_place",
     "check_array_file",
     "choose_cluster",
@@ -42,10 +41,6 @@ __all__ = [
 ]
 
 NPY = FileKind("a .npy file", lambda head: head.startswith(b"\x93NUMPY"))
-
-
-class Interrupted(Exception):
-    """The user pressed Ctrl-C; the message says what is left."""
 
 
 def absolute_place(place: str) -> str:

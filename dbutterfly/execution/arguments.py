@@ -9,11 +9,10 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
-
-from distributed import Client
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ..errors import InputError
 from ..kernels.backend import BACKENDS
@@ -33,6 +32,9 @@ from ..structure.arguments import (
 from ..structure.chain import read_chain
 from ..structure.tree import read_tree
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 __all__ = ["READERS", "read_arguments", "read_client", "read_named", "read_workers"]
 
 P = ParamSpec("P")
@@ -47,11 +49,19 @@ def read_client(name: str, value: Any) -> Client:
     InputError
         If it is none.
     """
-    if not isinstance(value, Client):
+    if not _is_client(value):
         raise InputError(
             f"{name}={show_value(value)} is a {type(value).__name__}; pass a distributed.Client, or None for threads"
         )
     return value
+
+
+def _is_client(value: Any) -> bool:
+    if "distributed" not in sys.modules:  # nobody can have made one
+        return False
+    from distributed import Client
+
+    return isinstance(value, Client)
 
 
 def read_workers(name: str, value: Any, *, remedy: str = "the default is the number of cores") -> int:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
-
-from distributed import KilledWorker
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypeGuard, TypeVar
 
 from ..errors import DButterflyError, InputError, SourceError, StoreError, TaskError
 
@@ -94,7 +93,7 @@ class Backlog(Generic[Item, Value]):
         self._ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._deliver = deliver
         self._attempts, self._losses = Counter[int](), Counter[int]()
-        self._suspects: dict[int, tuple[Item, KilledWorker]] = {}
+        self._suspects: dict[int, tuple[Item, Exception]] = {}
         self._is_alone = False
         self._failures_in_a_row = 0
 
@@ -163,7 +162,7 @@ class Backlog(Generic[Item, Value]):
         return True
 
     def _fail(self, number: int, item: Item, cause: Exception, workers: int) -> None:
-        if isinstance(cause, KilledWorker) and not self._is_alone:
+        if _is_killed_worker(cause) and not self._is_alone:
             _log.warning("%s: workers that had it died", item.label)
             self._suspects[number] = item, cause
             return
@@ -173,7 +172,7 @@ class Backlog(Generic[Item, Value]):
         error = self.describe(item, cause, attempts)
         if is_hopeless(cause) or self._failures_in_a_row > IN_A_ROW * workers:
             self._end_with(number, error)
-        elif attempts < ATTEMPTS and not isinstance(cause, KilledWorker):
+        elif attempts < ATTEMPTS and not _is_killed_worker(cause):
             _log.warning("%s; it will be tried again", error)
             self.todo.append((number, item))
         else:
@@ -189,7 +188,7 @@ class Backlog(Generic[Item, Value]):
 
     def describe(self, item: Item, cause: Exception, attempts: int) -> Exception:
         """The error that reports a failed item: it names the item, and the worker where the cause does not."""
-        if isinstance(cause, KilledWorker):
+        if _is_killed_worker(cause):
             last = cause.last_worker
             where = f", the last one {last.address}" if last is not None else ""
             error = TaskError(
@@ -238,6 +237,15 @@ def outcome_of(future: Any, seconds: float = SECONDS_FOR_RESULT) -> Outcome[Any]
         return error
     except OSError:  # also TimeoutError
         return None
+
+
+def _is_killed_worker(cause: Exception) -> TypeGuard[Any]:
+    """Whether Dask has given a task up since workers that had it died; without Dask's cluster, no error says that."""
+    if "distributed" not in sys.modules:
+        return False
+    from distributed import KilledWorker
+
+    return isinstance(cause, KilledWorker)
 
 
 def is_hopeless(cause: Exception) -> bool:

@@ -7,7 +7,6 @@ from typing import Any
 from ..kernels.backend import resolve_backend
 from .arguments import read_client
 from .clusters import OnDemand, Threads
-from .dask_engine import ClusterEngine, DaskEngine
 from .engine import Engine
 from .thread_engine import ThreadEngine
 
@@ -22,10 +21,12 @@ def choose_engine(client: Any, workers: int | None = None, cluster: OnDemand | T
     InputError
         If ``client`` is no client.
     """
+    if client is None and not isinstance(cluster, OnDemand):
+        return ThreadEngine(workers if cluster is None else cluster.workers)
+    from .dask_engine import ClusterEngine, DaskEngine  # threads do without Dask's scheduler
+
     if isinstance(cluster, OnDemand):
         return ClusterEngine(cluster)
-    if client is None:
-        return ThreadEngine(workers if cluster is None else cluster.workers)
     return DaskEngine(read_client("client", client))
 
 

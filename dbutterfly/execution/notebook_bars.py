@@ -8,11 +8,12 @@ from __future__ import annotations
 import html
 import sys
 import time
-from typing import Any
-
-from rich.progress import Progress, Task
+from typing import TYPE_CHECKING, Any
 
 from ..structure.drawings import element, to_html
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, Task
 
 __all__ = ["NotebookBars", "is_notebook"]
 

@@ -12,22 +12,14 @@ import logging
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from typing import TYPE_CHECKING, Self
 
 from .engine import Engine, OnDone
 from .notebook_bars import NotebookBars, is_notebook
 from .task import JobT, Record, Task
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 __all__ = ["SECONDS_BETWEEN_LINES", "ProgressBar", "run_under_bar"]
 
@@ -47,30 +39,17 @@ class ProgressBar:
     """
 
     def __init__(self, enabled: bool) -> None:
-        self._enabled = enabled
         self._in_notebook = enabled and is_notebook()
-        # Rich itself would look for ipywidgets in a notebook, and warn of what is missing.
-        shown = Console(file=io.StringIO()) if self._in_notebook else Console(stderr=True, force_jupyter=False)
-        self._progress = Progress(
-            TextColumn("{task.description:<8}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=shown,
-            disable=not enabled,
-        )
+        self._progress = _make_progress(self._in_notebook) if enabled else None
         self._bars: NotebookBars | None = None
         self._stage: TaskID | None = None
         self._bytes_read = 0
         self._said = 0.0
 
     def __enter__(self) -> Self:
-        if self._in_notebook:
+        if self._progress is not None and self._in_notebook:
             self._bars = NotebookBars(self._progress)
-        else:
+        elif self._progress is not None:
             self._progress.start()
         return self
 
@@ -79,31 +58,32 @@ class ProgressBar:
     ) -> None:
         if self._bars is not None:
             self._bars.update(now=True)
-        else:
+        elif self._progress is not None:
             self._progress.stop()
 
     @property
     def is_shown(self) -> bool:
         """Whether anything is shown."""
-        return self._enabled
+        return self._progress is not None
 
     def say(self, line: str) -> None:
         """Show a line above the bars."""
         if self._bars is not None:
             self._bars.say(line)
-        elif self._enabled:
+        elif self._progress is not None:
             self._progress.console.print(line, highlight=False, soft_wrap=True)
 
     def start(self, stage: str, tasks: int, finished: int) -> None:
         """Open the bar of a stage, some of whose tasks an earlier run may have finished."""
         self._bytes_read, self._said = 0, time.monotonic()
-        self._stage = self._progress.add_task(stage, total=tasks, completed=finished, rate="")
+        if self._progress is not None:
+            self._stage = self._progress.add_task(stage, total=tasks, completed=finished, rate="")
         if self._bars is not None:
             self._bars.update(now=True)
 
     def advance(self, bytes_read: int) -> None:
         """Count one finished task."""
-        if self._stage is None:
+        if self._progress is None or self._stage is None:
             return
         self._bytes_read += bytes_read
         elapsed = self._progress.tasks[-1].elapsed or 0.0
@@ -111,16 +91,42 @@ class ProgressBar:
         self._progress.update(self._stage, advance=1, rate=rate)
         if self._bars is not None:
             self._bars.update()
-        elif self._enabled and not self._progress.console.is_terminal:
-            self._say_how_far()
+        elif not self._progress.console.is_terminal:
+            self._say_how_far(self._progress)
 
-    def _say_how_far(self) -> None:
+    def _say_how_far(self, progress: Progress) -> None:
         """Show a line now and then where no bar moves and the log of the package is not seen."""
-        task, now = self._progress.tasks[-1], time.monotonic()
+        task, now = progress.tasks[-1], time.monotonic()
         if now - self._said >= SECONDS_BETWEEN_LINES and not _log.isEnabledFor(logging.INFO):
             self._said = now
             rate = f", {task.fields['rate'].strip()}" if task.fields["rate"] else ""
             self.say(f"{task.description}: {task.completed:.0f} of {task.total or 0:.0f} tasks{rate}")
+
+
+def _make_progress(in_notebook: bool) -> Progress:
+    """Bars of rich, which is imported where bars are shown."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    # Rich itself would look for ipywidgets in a notebook, and warn of what is missing.
+    shown = Console(file=io.StringIO()) if in_notebook else Console(stderr=True, force_jupyter=False)
+    return Progress(
+        TextColumn("{task.description:<8}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=shown,
+    )
 
 
 def run_under_bar(

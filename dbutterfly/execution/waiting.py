@@ -10,8 +10,6 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from distributed import get_worker, rejoin, secede
-
 __all__ = ["are_of_one_cluster", "leave_thread", "leave_thread_for"]
 
 
@@ -24,6 +22,8 @@ def are_of_one_cluster(one: Any, other: Any) -> bool:
 
 def leave_thread() -> bool:
     """Leave the thread of the worker on which this task runs, if it has not left it; whether it has now."""
+    from distributed import secede
+
     try:
         secede()
     except (ValueError, AttributeError, KeyError):  # no task, or one that has left already
@@ -34,8 +34,13 @@ def leave_thread() -> bool:
 @contextlib.contextmanager
 def leave_thread_for(client: Any) -> Iterator[None]:
     """Block that waits for tasks of a client; where it is left, a task waits for a thread of its worker again."""
+    if client is None:
+        yield
+        return
+    from distributed import get_worker, rejoin
+
     try:
-        leaves = client is not None and are_of_one_cluster(get_worker(), client) and leave_thread()
+        leaves = are_of_one_cluster(get_worker(), client) and leave_thread()
     except ValueError:  # no worker
         leaves = False
     try:

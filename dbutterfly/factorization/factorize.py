@@ -8,7 +8,8 @@ from typing import Any
 from ..execution.arguments import read_arguments
 from ..execution.choose import check_backend, choose_engine
 from ..execution.clusters import for_cluster, on_cluster
-from ..identification.identify import identify, read_orderings
+from ..identification.result import IdentifiedOrderings
+from ..identification.unknown_sides import read_orderings
 from ..planning.plan import Plan
 from ..sources.dispatch import as_source
 from ..sources.places_read import places_read
@@ -214,7 +215,14 @@ def factorize(
         check_apart(store, places_read(matrix))
     engine, stored = choose_engine(client, workers, cluster), open_store(store)
     where: dict[str, Any] = {"client": client, "cluster": cluster, "memory": memory, "backend": backend}
-    search = partial(identify, matrix, chain, orderings=orderings, rank=rank, **where)
+    search = partial(_identify, matrix, chain, orderings=orderings, rank=rank, **where)
     request = find_orderings(request, matrix, stored if resume else None, search)
     with open_run(request, matrix, engine, store=store, stored=stored, resume=resume) as run:
         return run.result or complete_run(run, engine, progress=progress)
+
+
+def _identify(*args: Any, **options: Any) -> IdentifiedOrderings:
+    """Find orderings by the room that does it, which is imported when there are any to be found."""
+    from ..identification.identify import identify
+
+    return identify(*args, **options)

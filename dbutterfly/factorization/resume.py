@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ..errors import CheckpointError, InputError, StoreError, StoreMismatchError
 from ..execution.engine import Engine
-from ..identification.identify import are_unknown, is_unknown
 from ..identification.result import IdentifiedOrderings
+from ..identification.unknown_sides import are_unknown, is_unknown
 from ..planning.plan import Plan
 from ..sources.base import MatrixSource
 from ..sources.missing_chunks import check_missing

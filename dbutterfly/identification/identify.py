@@ -15,49 +15,20 @@ from ..execution.arguments import read_arguments
 from ..execution.choose import check_backend, choose_engine
 from ..execution.clusters import on_cluster
 from ..sources.dispatch import as_source
-from ..structure.arguments import optional, read_choice, read_counts, show_value
+from ..structure.arguments import optional, read_choice, read_counts
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
 from .cuts import Index, cuts_of, from_standard, to_standard
 from .portfolio import METHODS
 from .result import IdentifiedOrderings, Trees
 from .search import MatrixSearch
+from .unknown_sides import IDENTIFY, read_orderings
 from .verdict import judge
 
-__all__ = ["IDENTIFY", "are_unknown", "identify", "is_unknown", "read_orderings"]
-
-IDENTIFY = "identify"
-"""Value of an ordering that is to be found."""
+__all__ = ["identify"]
 
 CLEAR = 0.02
 """Part of the energy up to which the residual of a cut needs no comparison with a search for all cuts. Not tuned."""
-
-
-def read_orderings(name: str, value: Any) -> Any:
-    """Read orderings of which a side, or both, may be ``"identify"``.
-
-    Returns
-    -------
-    None, Orderings, "identify" or pair (rows, cols)
-        Sides of a pair are ``"identify"`` or what :class:`Orderings` takes.
-
-    Raises
-    ------
-    InputError
-        If they are none.
-    """
-    if value is None or isinstance(value, Orderings) or (isinstance(value, str) and value == IDENTIFY):
-        return value
-    if not isinstance(value, (list, tuple)) or len(value) != 2:
-        raise InputError(
-            f"{name}={show_value(value)} is not None, an Orderings, or a pair (rows, cols); a side is None, "
-            f'"bitreversal", an index array, or "identify"'
-        )
-    wanted = _unknown_sides(value)
-    known = Orderings(*(None if want else side for want, side in zip(wanted, value, strict=True)))
-    if not any(wanted):
-        return known
-    return tuple(IDENTIFY if want else side for want, side in zip(wanted, (known.rows, known.cols), strict=True))
 
 
 @read_arguments(
@@ -192,22 +163,6 @@ def identify(
         attempts=solution.attempts,
         seconds=time.perf_counter() - started,
     )
-
-
-def is_unknown(orderings: Any) -> bool:
-    """Whether orderings are to be found, of one side or both."""
-    return any(_unknown_sides(orderings))
-
-
-def are_unknown(orderings: Any) -> bool:
-    """Whether the orderings of both sides are to be found."""
-    return all(_unknown_sides(orderings))
-
-
-def _unknown_sides(orderings: Any) -> list[bool]:
-    """For each side of the orderings as given, whether it is to be found."""
-    sides = (orderings,) if isinstance(orderings, str) or not isinstance(orderings, Sequence) else orderings
-    return [isinstance(side, str) and side == IDENTIFY for side in sides]
 
 
 def _known_sides(orderings: Any, chain: Chain) -> tuple[Index | None, Index | None]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from dask.core import get_dependencies
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
-from distributed import Future, get_client
 
 from ..errors import SourceError
 
@@ -21,6 +21,10 @@ def find_futures(array: Any) -> list[Any]:
     Layers of the graph that are not written out yet stay so. Steps are told by their attributes, since their classes
     are no part of Dask's public interface.
     """
+    if "distributed" not in sys.modules:
+        return []
+    from distributed import Future
+
     layers = getattr(array.dask, "layers", {"": array.dask}).values()
     found: dict[int, Any] = {}
     todo = [step for layer in layers for step in _steps(layer)]
@@ -67,6 +71,8 @@ def client_of(futures: Collection[Any], name: str) -> Any:
     if others:
         raise SourceError(f"{name} starts from results of several clients; compute all but those of one beforehand")
     if client is None:  # sent to this process
+        from distributed import get_client
+
         try:
             return get_client()
         except ValueError:

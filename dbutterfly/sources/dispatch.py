@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import InputError, SourceError
 from ..storage.arrays import check_written
 from ..structure.plain_arrays import as_plain_array
-from .arrays import ArraySource, DaskSource
+from .arrays import ArraySource
 from .base import MatrixSource
 from .entries import Entries
 from .entries_source import EntriesSource
@@ -87,6 +87,8 @@ def _wrap(source: Any) -> MatrixSource:
         return _wrap(open_zarr_array(source))
     if hasattr(source, "dask") and hasattr(source, "chunks"):
         _check_matrix(source.shape, "Dask array")
+        from .dask_array import DaskSource  # dask.array is imported by those who have one
+
         return DaskSource(source)
     if hasattr(source, "__cuda_array_interface__") and hasattr(source, "get"):
         source = source.get()

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import dbutterfly as dbf
 from dbutterfly.cli import main
 from dbutterfly.cli.app import app
+from dbutterfly.cli.on_demand import COMMANDS as SUMMARIES
 from dbutterfly.errors import MemoryBudgetError, MissingChunksWarning, TaskError
 from dbutterfly.execution.clusters import Local
 from tests.support.dask_processes import surroundings
@@ -99,6 +100,7 @@ def test_the_examples_of_all_help_texts_run_in_order(done, run):
     np.save("x.npy", np.random.default_rng(0).standard_normal(1024))
     for command in COMMANDS:
         out = done(f"{command} --help")
+        assert " ".join(out.split()).partition("Options:")[0].count(SUMMARIES[command]) == 1
         examples = re.findall(r"^ +dbutterfly (.*)$", out.partition("Examples:")[2], re.MULTILINE)
         assert examples
         for example in examples:

@@ -100,14 +100,14 @@ sys.meta_path.insert(0, Interrupting())
 def test_ctrl_c_during_imports_ends_the_program_in_one_line(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(INTERRUPT)
     path = os.pathsep.join([str(tmp_path), surroundings()["PYTHONPATH"]])
-    ended = run(tmp_path, "", "--version", path=path)
+    ended = run(tmp_path, "", "info", "run.zarr", path=path)
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "error: interrupted\n")
 
 
 def test_ctrl_c_during_imports_of_another_program_is_its_own(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(INTERRUPT)
     path = os.pathsep.join([str(tmp_path), surroundings()["PYTHONPATH"]])
-    program = "try:\n    import dbutterfly\nexcept KeyboardInterrupt:\n    print('mine')"
+    program = "try:\n    import dbutterfly\n    dbutterfly.factorize\nexcept KeyboardInterrupt:\n    print('mine')"
     command = [sys.executable, "-c", program]
     ended = subprocess.run(
         command,

@@ -9,6 +9,7 @@ import dbutterfly as dbf
 from dbutterfly import Chain
 from dbutterfly.errors import ChainError, InputError, MemoryBudgetError, NonFiniteError, SourceError, StoreMismatchError
 from dbutterfly.factorization import factorize
+from dbutterfly.identification import identify
 from tests.support.hidden_matrices import hidden
 
 M = dbf.matrices
@@ -151,7 +152,7 @@ def test_a_run_keeps_the_orderings_that_were_identified(tmp_path, monkeypatch):
             dbf.factorize(z, orderings="identify", store=store)
     once = dbf.factorize(z, orderings=dbf.identify(z))
     with monkeypatch.context() as patch:
-        patch.setattr(factorize, "identify", cut_off)  # not asked again: begun, and ended
+        patch.setattr(identify, "identify", cut_off)  # not asked again: begun, and ended
         for _ in range(2):
             fact = dbf.factorize(z, orderings="identify", store=store)
             np.testing.assert_array_equal(fact.orderings.rows, once.orderings.rows)

@@ -9,7 +9,8 @@ import xarray as xr
 
 import dbutterfly as dbf
 from dbutterfly.errors import SourceError
-from dbutterfly.sources.arrays import ArraySource, DaskSource
+from dbutterfly.sources.arrays import ArraySource
+from dbutterfly.sources.dask_array import DaskSource
 from dbutterfly.sources.dispatch import as_source
 
 N = 16

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 import dbutterfly as dbf
-from dbutterfly.storage import replacing
+from dbutterfly.matrices import writing
+from dbutterfly.operator import streaming
+from dbutterfly.storage import arrays, replacing, run_store
 from tests.support.patience import PATIENCE
 
 MOMENTS = ("while it is written", "when it is complete", "between the two renames", "before the old is deleted")
@@ -60,11 +62,9 @@ def _die(*_: Any, **__: Any) -> None:
 
 def _set_trap(moment: str) -> None:
     if moment == MOMENTS[0]:
-        from dbutterfly.storage import arrays
-
-        arrays.write_range = dbf.operator.streaming.write_range = _die  # type: ignore[attr-defined]
-        dbf.storage.run_store.RunStore.clean = _die  # type: ignore[attr-defined]
-        dbf.matrices.writing._fill = _die  # type: ignore[attr-defined]
+        arrays.write_range = streaming.write_range = _die  # type: ignore[attr-defined]
+        run_store.RunStore.clean = _die  # type: ignore[method-assign]
+        writing._fill = _die
         np.savez = _die
     elif moment == MOMENTS[1]:
         replacing._take_place = _die

@@ -13,14 +13,14 @@ import dbutterfly as dbf
 
 from ...execution.arguments import read_named
 from ...factorization.results.report.page import check_report
-from ...identification.identify import is_unknown
+from ...identification.unknown_sides import is_unknown
 from ...sources.base import MatrixSource
 from ...sources.dispatch import as_source
 from ...sources.places_read import places_read
 from ...storage.codecs import check_groups_open
 from ...storage.destinations import check_apart, place_of
 from ..exit_codes import check_tolerance
-from ..messages import show_log, show_plan
+from ..messages import Interrupted, show_log, show_plan
 from ..options import (
     AsJson,
     ChainText,
@@ -44,7 +44,7 @@ from ..options import (
     Workers,
 )
 from ..printing import factorization_json, factorization_lines, print_json, print_lines, verified_json
-from ..values import Interrupted, absolute_place, open_cluster, parse_job
+from ..values import absolute_place, open_cluster, parse_job
 
 __all__ = ["factorize"]
 

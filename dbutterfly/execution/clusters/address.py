@@ -5,30 +5,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-from distributed import Client
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import ClusterError, InputError
 from .kind import GPU_OF_TASK, Kind
 from .options import flag, option, text
 from .tls import TEMPORARY, security_of
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 __all__ = ["Address"]
-
-
-class _Client(Client):  # type: ignore[misc]  # Dask has no types
-    """A client that ends with its program also where it never reached its scheduler.
-
-    Dask closes such a client when the program ends, and waits for twice the time of a connection for that.
-    """
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        try:
-            super().__init__(*args, **options)
-        except BaseException:
-            self.status = "closed"
-            raise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +62,11 @@ class Address(Kind):
     @contextlib.contextmanager
     def started(self) -> Iterator[Client]:
         """See :meth:`Kind.started`; the scheduler keeps running when the block ends."""
+        from .address_client import AddressClient
+
         options: dict[str, Any] = {} if self.tls is None else {"security": security_of(self.tls)}
         try:
-            client = _Client(self.address, set_as_default=False, **options)
+            client = AddressClient(self.address, set_as_default=False, **options)
         except (OSError, ValueError, TypeError) as error:  # TypeError: tls:// without credentials
             raise InputError(f"no Dask scheduler can be reached at {self.address!r}: {error}") from error
         with client:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-from distributed.security import Security
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .kind import GPU, GPU_OF_TASK
 from .launched import OnThisMachine
 from .options import option, text
+
+if TYPE_CHECKING:
+    from distributed.security import Security
 
 __all__ = ["Cuda"]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
-
-from distributed import Client
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from .options import duration, option
 from .tls import credentials
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 __all__ = ["GPU", "GPU_OF_TASK", "ExpectedWorkers", "Kind"]
 

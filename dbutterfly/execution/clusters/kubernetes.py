@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import yaml
-from distributed.security import Security
 
 from ...errors import InputError
 from .launched import ONE_BLAS_THREAD, Managed
 from .options import duration, flag, mapping, option, text
+
+if TYPE_CHECKING:
+    from distributed.security import Security
 
 __all__ = ["Kubernetes"]
 

@@ -19,13 +19,10 @@ import signal
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import dask.config
 import yaml
-from distributed import Client
-from distributed.security import Security
-from distributed.system import MEMORY_LIMIT
 
 from ...errors import ClusterError, DButterflyError, InputError
 from ..dashboards import announce_dashboard
@@ -35,7 +32,11 @@ from .options import count, flag, option, size, text
 from .spawning import check_process, starting_processes
 from .tls import security_of
 
-__all__ = ["ONE_BLAS_THREAD", "Launched", "Managed", "OnThisMachine"]
+if TYPE_CHECKING:
+    from distributed import Client
+    from distributed.security import Security
+
+__all__ = ["ONE_BLAS_THREAD", "Launched", "Managed", "OnThisMachine", "memory_limit"]
 
 ONE_BLAS_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
 """Variables of the environment that hold libraries to one thread each, which would start threads of their own."""
@@ -132,6 +133,8 @@ class Launched(Kind):
     @contextlib.contextmanager
     def started(self) -> Iterator[Client]:
         """See :meth:`Kind.started`."""
+        from distributed import Client
+
         make, security = self.cluster_class(), security_of(self.tls)
         with contextlib.ExitStack() as stack:
             try:
@@ -205,7 +208,7 @@ class OnThisMachine(Launched):
         """See :meth:`Kind.expected`; of the machine's memory counts what limits of the system leave."""
         if self.processes is None:
             return None
-        return ExpectedWorkers(self.processes, self.threads, self.memory or int(MEMORY_LIMIT * self.share))
+        return ExpectedWorkers(self.processes, self.threads, self.memory or int(memory_limit() * self.share))
 
     def keywords(self, security: Security | None) -> dict[str, Any]:
         """See :meth:`Launched.keywords`."""
@@ -272,6 +275,13 @@ class Managed(Launched):
         super().check()
         if self.fewest > self.workers:
             raise InputError(f"{self.name}.minimum={self.minimum} is more than workers={self.workers}")
+
+
+def memory_limit() -> int:
+    """Bytes of this machine's memory that limits of the system leave to this process."""
+    from distributed.system import MEMORY_LIMIT
+
+    return int(MEMORY_LIMIT)
 
 
 @contextlib.contextmanager

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dask.system import CPU_COUNT
-from distributed.security import Security
-from distributed.system import MEMORY_LIMIT
 
 from ...errors import InputError
 from ...kernels.backend.cores import available_cores
-from .launched import OnThisMachine
+from .launched import OnThisMachine, memory_limit
+
+if TYPE_CHECKING:
+    from distributed.security import Security
 
 __all__ = ["Local"]
 
@@ -52,9 +53,9 @@ class Local(OnThisMachine):
                 f"local: workers={self.processes} with threads={self.threads} each are more than the {cores} cores "
                 "that this process may use; ask for fewer"
             )
-        if self.memory is not None and self.processes * self.memory > MEMORY_LIMIT:
+        if self.memory is not None and self.processes * self.memory > memory_limit():
             raise InputError(
-                f"local: workers={self.processes} with memory={self.memory} each need more than the {MEMORY_LIMIT} "
+                f"local: workers={self.processes} with memory={self.memory} each need more than the {memory_limit()} "
                 "bytes of this machine that this process may use; ask for less"
             )
 

@@ -10,14 +10,15 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, ParamSpec, Self, TypeVar
-
-from distributed import Client
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from ...errors import InputError
 from .choosing import choose
 from .kind import Kind
 from .threads import Threads
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 __all__ = ["OnDemand", "for_cluster", "on_cluster", "opened"]
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-from distributed.security import Security
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import ClusterError, InputError
 from .launched import Managed
 from .options import count, duration, option, text, texts
 from .slurm_limits import Request, check_request, parse_walltime, partitions, slurm, walltime
+
+if TYPE_CHECKING:
+    from distributed.security import Security
 
 __all__ = ["Slurm"]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Mapping
-from typing import Any
-
-from distributed.security import Security
+from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError
 from ...structure.arguments import show_value
+
+if TYPE_CHECKING:
+    from distributed.security import Security
 
 __all__ = ["TEMPORARY", "credentials", "security_of"]
 
@@ -65,6 +66,8 @@ def security_of(tls: str | tuple[str, str, str] | None) -> Security | None:
     """
     if tls is None:
         return None
+    from distributed.security import Security
+
     if tls == TEMPORARY:
         try:
             return Security.temporary()

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import dbutterfly as dbf
+from dbutterfly.errors import how_to_install
 from dbutterfly.kernels.backend import Backend, cuda, namespace, resolve_backend, tile_memory
 from dbutterfly.kernels.low_rank.grid import low_rank_grid
 from dbutterfly.planning.predicted_time import DEVICES
@@ -33,7 +34,7 @@ PREDICTED = "h100"
 def main(n: int = 32768, repeats: int = 5, directory: str | None = None) -> None:
     """Measure the device of this machine; the matrix stays in ``directory`` if one is given."""
     if not cuda.has_device():
-        print(f'{NAME}: skipped, since there is no CUDA device, or no CuPy: pip install "dbutterfly[gpu]"')
+        print(f"{NAME}: skipped, since there is no CUDA device, or no CuPy: {how_to_install('gpu')}")
         return
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
         path = written(Path(directory or scratch), n, n)

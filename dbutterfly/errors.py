@@ -22,10 +22,12 @@ Code written for NumPy thus catches errors about an argument as ``ValueError``, 
 """
 
 import contextlib
+import functools
 import os
 import sys
 import warnings
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 
 __all__ = [
     "ChainError",
@@ -65,6 +67,53 @@ def warn_caller(message: str, category: type[Warning]) -> None:
     while frame.f_back is not None and os.path.abspath(frame.f_code.co_filename).startswith(OURS):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
+
+
+@functools.cache
+def how_to_install(extra: str) -> str:
+    """Command that installs an extra of this package from where the package itself came: a clone, a file, or an index.
+
+    Parameters
+    ----------
+    extra : str
+        Name of the extra.
+
+    Returns
+    -------
+    str
+        A line for the shell.
+    """
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    origin = _origin()
+    url, wanted = str(origin.get("url", "")), f"dbutterfly[{extra}]"
+    version_control = origin.get("vcs_info")
+    if version_control is not None:
+        revision = version_control.get("requested_revision")
+        at = "" if revision is None else f"@{revision}"
+        return f'pip install "{wanted} @ {version_control["vcs"]}+{url}{at}"'
+    path = url2pathname(urlsplit(url).path) if url.startswith("file:") else ""
+    if os.path.isdir(path):
+        editable = "-e " if origin.get("dir_info", {}).get("editable") else ""
+        return f'pip install {editable}"{path}[{extra}]"'
+    if os.path.isfile(path) or url.startswith(("https:", "http:")):
+        return f'pip install "{wanted} @ {url}"'
+    return f'pip install "{wanted}"'
+
+
+def _origin() -> dict[str, Any]:
+    """Where this package was installed from, as PEP 610 has it: nothing of an index, a clone where it is none."""
+    import json
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        written = distribution("dbutterfly").read_text("direct_url.json")
+    except PackageNotFoundError:
+        clone = Path(__file__).parents[1]
+        is_clone = (clone / "pyproject.toml").is_file()
+        return {"url": clone.as_uri(), "dir_info": {"editable": True}} if is_clone else {}
+    return dict(json.loads(written)) if written else {}
 
 
 class DButterflyError(Exception):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import array_api_compat
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, how_to_install
 from ..kernels.backend import Array, host_array, namespace
 from ..kernels.backend.stacks import STACK_BYTES
 from ..kernels.grouping.groups import block_view
@@ -225,7 +225,7 @@ def balanced_means() -> Any:
         return importlib.import_module("k_means_constrained").KMeansConstrained
     except ModuleNotFoundError:
         raise InputError(
-            'method="alternating" needs balanced k-means; install it with: pip install "dbutterfly[alternating]"'
+            f'method="alternating" needs balanced k-means; install it with: {how_to_install("alternating")}'
         ) from None
 
 

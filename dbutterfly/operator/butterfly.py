@@ -67,9 +67,9 @@ class ButterflyOperator(FactorOperator):
 
     The first product lays the factors out for all further ones, of the transpose and the adjoint too: this takes as
     long as some ten products with a vector, and half as much memory as the factors to as much as they. With Numba
-    (``pip install "dbutterfly[jit]"``), compiled kernels multiply; they are compiled, for some ten seconds, when a
-    dtype is first used on a machine, and kept in Numba's cache on disk. Without it, plain array operations give the
-    same results up to rounding, some two to nine times slower; nothing else tells the two apart.
+    (the extra ``jit``), compiled kernels multiply; they are compiled, for some ten seconds, when a dtype is first used
+    on a machine, and kept in Numba's cache on disk. Without it, plain array operations give the same results up to
+    rounding, some two to nine times slower; nothing else tells the two apart.
 
     Examples
     --------

@@ -17,7 +17,7 @@ import zarr
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, MemoryStore, ObjectStore, StorePath, WrapperStore
 
-from ..errors import InputError
+from ..errors import InputError, how_to_install
 from .local_paths import is_url, local_path, text_of
 from .present_store import PresentStore, expect_present
 from .remote import RemoteStore
@@ -95,7 +95,7 @@ def as_store(place: Any, *, read_only: bool = False, argument: str = "place") ->
     if importlib.util.find_spec("obstore") is None:
         if importlib.util.find_spec(kind.package) is not None:
             return given
-        raise InputError(f'{argument}={url!r} needs the package obstore; run: pip install "dbutterfly[s3]"')
+        raise InputError(f"{argument}={url!r} needs the package obstore; install it with: {how_to_install('s3')}")
     try:
         return RemoteStore(url, read_only=read_only)
     except InputError:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, how_to_install
 from .shown_values import show_value
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def matplotlib_module(name: str) -> Any:
     try:
         return importlib.import_module(f"matplotlib.{name}")
     except ModuleNotFoundError:
-        raise InputError('plots need matplotlib; install it with: pip install "dbutterfly[plot]"') from None
+        raise InputError(f"plots need matplotlib; install it with: {how_to_install('plot')}") from None
 
 
 def take_axes(name: str, value: Any, size: tuple[float, float] = (4.8, 3.6), count: int = 1) -> list[Axes]:

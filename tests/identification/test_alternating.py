@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import pickle
+import re
 import sys
 
 import numpy as np
 import pytest
 
 import dbutterfly as dbf
-from dbutterfly.errors import InputError
+from dbutterfly.errors import InputError, how_to_install
 from dbutterfly.identification import alternating
 from dbutterfly.identification.alternating import (
     FusedTrees,
@@ -26,7 +27,7 @@ from dbutterfly.identification.cuts import cuts_of, to_standard
 from dbutterfly.structure.chain import Cut
 
 needs_library = pytest.mark.skipif(
-    importlib.util.find_spec("k_means_constrained") is None, reason='pip install "dbutterfly[alternating]"'
+    importlib.util.find_spec("k_means_constrained") is None, reason="needs the extra alternating"
 )
 
 
@@ -182,7 +183,7 @@ def test_zero_rows_and_columns_are_grouped_like_others(alpha, zeros):
 
 def test_missing_library_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "k_means_constrained", None)  # as if it were not installed
-    with pytest.raises(InputError, match=r'method="alternating" needs .* pip install "dbutterfly\[alternating\]"'):
+    with pytest.raises(InputError, match=f'method="alternating" needs .* {re.escape(how_to_install("alternating"))}'):
         alternating_partition(np.eye(4), Cut.of_groups((4, 4), 2, 2, 1), 1.0, 0)
 
 

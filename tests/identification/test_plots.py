@@ -11,7 +11,7 @@ import dbutterfly as dbf
 from dbutterfly.errors import InputError
 from dbutterfly.identification import plots
 
-matplotlib = pytest.importorskip("matplotlib", reason='pip install "dbutterfly[plot]"')
+matplotlib = pytest.importorskip("matplotlib", reason="needs the extra plot")
 matplotlib.use("Agg")
 
 

@@ -21,7 +21,7 @@ import pytest
 import dbutterfly
 from tests.support import cuda_simulation
 
-pytest.importorskip("cupy", reason='pip install "dbutterfly[gpu]"')
+pytest.importorskip("cupy", reason="needs the extra gpu")
 
 PACKAGE = Path(dbutterfly.__file__).parent
 OF_ARRAYS = ("xp", "namespace")

@@ -12,7 +12,7 @@ from dbutterfly.planning.search import make_plan
 from dbutterfly.sources.info import SourceInfo
 from dbutterfly.structure.chain import Chain
 
-matplotlib = pytest.importorskip("matplotlib", reason='pip install "dbutterfly[plot]"')
+matplotlib = pytest.importorskip("matplotlib", reason="needs the extra plot")
 matplotlib.use("Agg")
 
 

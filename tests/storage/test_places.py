@@ -6,6 +6,7 @@ import functools
 import http.server
 import importlib.util
 import pickle
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from fsspec.implementations.dirfs import DirFileSystem
 from zarr.storage import FsspecStore, LocalStore, LoggingStore, MemoryStore, ObjectStore, StorePath, WrapperStore
 
-from dbutterfly.errors import InputError
+from dbutterfly.errors import InputError, how_to_install
 from dbutterfly.storage.places import as_store, holds_objects, is_remote, is_shared
 from dbutterfly.storage.remote import RemoteStore
 
@@ -109,7 +110,9 @@ def test_without_obstore(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in there else None)
     assert as_store("s3://b/z") == "s3://b/z"
     there.clear()
-    with pytest.raises(InputError, match=r'needs the package obstore; run: pip install "dbutterfly\[s3\]"'):
+    with pytest.raises(
+        InputError, match=re.escape(f"needs the package obstore; install it with: {how_to_install('s3')}")
+    ):
         as_store("s3://b/z")
 
 

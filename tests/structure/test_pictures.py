@@ -11,7 +11,7 @@ from dbutterfly.structure.orderings import Orderings
 from dbutterfly.structure.supports import support_of
 from tests.support.matrix_references import factor_matrix
 
-matplotlib = pytest.importorskip("matplotlib", reason='pip install "dbutterfly[plot]"')
+matplotlib = pytest.importorskip("matplotlib", reason="needs the extra plot")
 matplotlib.use("Agg")
 
 SCALE = 10.0

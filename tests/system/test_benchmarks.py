@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import dbutterfly as dbf
+from dbutterfly.errors import how_to_install
 from tests.support.comparisons import noisy_butterfly
 from tests.support.devices import has_device
 
@@ -37,7 +38,7 @@ def test_every_benchmark_can_be_named():
 
 def test_a_gpu_is_asked_for_where_there_is_none():
     found = run("-m", "benchmarks", "gpu")
-    assert has_device() or 'no CUDA device, or no CuPy: pip install "dbutterfly[gpu]"' in found
+    assert has_device() or f"no CUDA device, or no CuPy: {how_to_install('gpu')}" in found
 
 
 def test_a_gpu_is_measured(device, tmp_path):

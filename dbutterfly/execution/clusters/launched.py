@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import dask.config
 import yaml
 
-from ...errors import ClusterError, DButterflyError, InputError
+from ...errors import ClusterError, DButterflyError, InputError, how_to_install
 from ..dashboards import announce_dashboard
 from .configuration import user_setting
 from .kind import GPU_OF_TASK, ExpectedWorkers, Kind
@@ -127,7 +127,7 @@ class Launched(Kind):
             package = self.module.partition(".")[0].replace("_", "-")
             raise InputError(
                 f"cluster={self.name!r} needs {package}, which cannot be imported ({error}); install it with: "
-                f'pip install "dbutterfly[{self.extra}]"'
+                f"{how_to_install(str(self.extra))}"
             ) from error
 
     @contextlib.contextmanager

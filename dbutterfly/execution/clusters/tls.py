@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ...errors import InputError
+from ...errors import InputError, how_to_install
 from ...structure.arguments import show_value
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ def security_of(tls: str | tuple[str, str, str] | None) -> Security | None:
             return Security.temporary()
         except ImportError:
             raise InputError(
-                'tls="temporary" makes keys with the package cryptography; install it with: '
-                'pip install "dbutterfly[tls]"'
+                f'tls="temporary" makes keys with the package cryptography; install it with: {how_to_install("tls")}'
             ) from None
     assert isinstance(tls, tuple)
     ca, cert, key = tls

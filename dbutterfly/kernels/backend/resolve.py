@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError
+from ...errors import InputError, how_to_install
 from . import cuda
 from .lanes import HOST, Lane
 from .namespaces import Array
@@ -88,7 +88,7 @@ def resolve_backend(name: str = "auto", device_memory: int | None = None) -> Bac
     if name not in BACKENDS:
         raise InputError(f"backend={name!r} is unknown; use one of {BACKENDS}")
     if name == "cupy" and not cuda.is_installed():
-        raise InputError('backend="cupy" needs CuPy; install it with: pip install "dbutterfly[gpu]"')
+        raise InputError(f'backend="cupy" needs CuPy; install it with: {how_to_install("gpu")}')
     available = name != "numpy" and cuda.has_device()
     if name == "cupy" and not available:
         raise InputError('backend="cupy" finds no CUDA device in this process; use backend="numpy" or a GPU worker')

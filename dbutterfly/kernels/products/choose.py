@@ -39,7 +39,7 @@ def kernels_for(patterns: Sequence[Pattern], dtype: Any) -> Any:
 
     Notes
     -----
-    The compiled kernels need Numba, which ``pip install "dbutterfly[jit]"`` brings. Numba's own switch
+    The compiled kernels need Numba, which the extra ``jit`` brings. Numba's own switch
     ``NUMBA_DISABLE_JIT=1`` chooses the plain ones.
     """
     jit = compiled_kernels()

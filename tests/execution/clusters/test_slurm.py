@@ -1,12 +1,13 @@
 """The job script of a worker, and the limits of Slurm; jobs are run in ``test_slurm_jobs.py``."""
 
 import math
+import re
 import signal
 import sys
 
 import pytest
 
-from dbutterfly.errors import ClusterError, InputError
+from dbutterfly.errors import ClusterError, InputError, how_to_install
 from dbutterfly.execution import clusters
 from dbutterfly.execution.clusters import slurm_limits
 from dbutterfly.execution.clusters.slurm_limits import Nodes, Request, check_request, parse_walltime, partitions
@@ -165,7 +166,7 @@ def test_a_command_that_fails(tmp_path, monkeypatch):
 )  # fmt: skip
 def test_a_missing_extra_is_named(kind, module, extra, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(InputError, match=rf'cluster=\'{kind}\' needs dask-.*: pip install "dbutterfly\[{extra}\]"'):
+    with pytest.raises(InputError, match=f"cluster='{kind}' needs dask-.*: {re.escape(how_to_install(extra))}"):
         clusters.choose(kind).check()
 
 

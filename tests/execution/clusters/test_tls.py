@@ -1,4 +1,5 @@
 import datetime
+import re
 import socket
 import ssl
 import sys
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 import dbutterfly as dbf
-from dbutterfly.errors import InputError
+from dbutterfly.errors import InputError, how_to_install
 from dbutterfly.execution import clusters
 from dbutterfly.execution.clusters.tls import credentials, security_of
 from tests.support.dask_processes import Process, start_process
@@ -138,5 +139,5 @@ def test_where_credentials_make_no_sense(files):
 
 def test_a_missing_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "cryptography", None)
-    with pytest.raises(InputError, match=r'pip install "dbutterfly\[tls\]"'):
+    with pytest.raises(InputError, match=re.escape(how_to_install("tls"))):
         security_of("temporary")

@@ -13,7 +13,7 @@ from dbutterfly.factorization.results.verdict import verdict_on
 from dbutterfly.structure.drawings import ALARM
 from tests.support.comparisons import noisy_butterfly
 
-matplotlib = pytest.importorskip("matplotlib", reason='pip install "dbutterfly[plot]"')
+matplotlib = pytest.importorskip("matplotlib", reason="needs the extra plot")
 matplotlib.use("Agg")
 
 

@@ -1,12 +1,13 @@
 import importlib.util
 import pickle
+import re
 
 import array_api_compat
 import array_api_strict
 import numpy as np
 import pytest
 
-from dbutterfly.errors import InputError
+from dbutterfly.errors import InputError, how_to_install
 from dbutterfly.kernels.backend import BACKENDS, Backend, any_true, is_complex, namespace, resolve_backend, true_places
 
 
@@ -30,7 +31,7 @@ def test_auto_without_cupy_is_numpy(no_cupy):
 
 
 def test_cupy_must_be_installed(no_cupy):
-    with pytest.raises(InputError, match=r'needs CuPy; install it with: pip install "dbutterfly\[gpu\]"'):
+    with pytest.raises(InputError, match=re.escape(f"needs CuPy; install it with: {how_to_install('gpu')}")):
         resolve_backend("cupy")
 
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "verify": "Measure the error of a factorization.",
     "info": "Show factors, certificate and record of a run.",
     "cluster": "Show what a cluster would be, without starting it.",
+    "doctor": "Show what is installed and found on this machine.",
     "report": "Save a page that shows a run: plan, certificate, timeline of the workers, map of the residuals.",
 }
 """Every command with the first sentence of its help, in the order of the help of the program."""

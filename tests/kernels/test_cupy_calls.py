@@ -114,6 +114,7 @@ OF_CUPY = {
     "cupy.cuda": [
         *("Device(0)", "MemoryPool()", "PinnedMemory(size)", "PinnedMemoryPointer(memory, 0)"),
         *("Stream(non_blocking=True)", "using_allocator(allocator)", "runtime.memGetInfo()"),
+        *("runtime.getDeviceProperties(0)", "runtime.driverGetVersion()", "runtime.getDeviceCount()"),
     ],
     "cupy.ndarray": ["set(self, array, stream)"],
     "cupy.cuda.MemoryPool": ["set_limit(self, size=size)", "malloc(self, size)", "free_all_blocks(self)"],

@@ -127,8 +127,17 @@ class _Runtime:
 
     @staticmethod
     def getDeviceProperties(device: int) -> dict[str, Any]:
-        """The name alone."""
-        return {"name": b"simulated", "device": device}
+        """Name and memory."""
+        return {"name": b"simulated", "device": device, "totalGlobalMem": 2 * FREE}
+
+    @staticmethod
+    def driverGetVersion() -> int:
+        """Version 12.8, as CUDA writes it."""
+        return 12080
+
+    @staticmethod
+    def getDeviceCount() -> int:
+        return 1
 
 
 class _Cuda:

@@ -30,7 +30,16 @@ from numpy.typing import NDArray
 from ...errors import MemoryBudgetError
 from . import tile_memory
 
-__all__ = ["DeviceLane", "allocate_pinned", "cupy", "find_uploaded", "free_memory", "has_device", "is_installed"]
+__all__ = [
+    "DeviceLane",
+    "allocate_pinned",
+    "cupy",
+    "describe_device",
+    "find_uploaded",
+    "free_memory",
+    "has_device",
+    "is_installed",
+]
 
 _log = logging.getLogger("dbutterfly")
 
@@ -48,6 +57,22 @@ def is_installed() -> bool:
 def has_device() -> bool:
     """Whether CuPy is there and finds a device."""
     return is_installed() and bool(cupy().is_available())
+
+
+def describe_device() -> str:
+    """Name, memory and driver of the device, for people.
+
+    Raises
+    ------
+    Exception
+        Whatever CuPy raises where it, the driver, or the device do not work.
+    """
+    properties, count = cupy().cuda.runtime.getDeviceProperties(0), cupy().cuda.runtime.getDeviceCount()
+    version = cupy().cuda.runtime.driverGetVersion()
+    return (
+        f"{properties['name'].decode()}, {properties['totalGlobalMem'] / 2**30:.1f} GiB"
+        f"{f', the first of {count}' if count > 1 else ''}; CUDA driver {version // 1000}.{version % 1000 // 10}"
+    )
 
 
 def cupy() -> Any:

@@ -24,8 +24,8 @@ There are two kinds of product:
   imaginary parts of a row lie apart; the first segment takes them apart, and the last one puts them together.
 """
 
-from .compiler import DISABLED, SLOTS
+from .compiler import DISABLED, SLOTS, cache_directory
 from .multiplying import multiply
 from .packing import JitPacked, count_values, pack
 
-__all__ = ["DISABLED", "SLOTS", "JitPacked", "count_values", "multiply", "pack"]
+__all__ = ["DISABLED", "SLOTS", "JitPacked", "cache_directory", "count_values", "multiply", "pack"]

@@ -32,6 +32,7 @@ __all__ = [
     "TWO",
     "ZERO",
     "array_type",
+    "cache_directory",
     "compile_loop",
     "inline",
     "number_type",
@@ -87,6 +88,23 @@ def number_type(char: str) -> Any:
 def array_type(number: Any, ndim: int = 1, *, readonly: bool = False) -> Any:
     """Numba's type of C-contiguous arrays."""
     return types.Array(number, ndim, "C", readonly=readonly)
+
+
+def cache_directory() -> str:
+    """Directory in which Numba keeps the compiled loops: nothing is compiled to find it.
+
+    Raises
+    ------
+    RuntimeError
+        If Numba finds no place that it may write.
+    """
+    loop = numba.njit(**_OPTIONS)(_nothing)
+    loop.enable_caching()
+    return str(loop.stats.cache_path)
+
+
+def _nothing() -> None:
+    """A function of this file, whose compiled form would be kept beside that of the loops."""
 
 
 def compile_loop(function: Callable[..., Any], returns: Any, arguments: Sequence[Any]) -> Any:

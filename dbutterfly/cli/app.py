@@ -24,7 +24,7 @@ __all__ = ["app", "main"]
 OPTIONS = {"overwrite=True": "--overwrite", "resume=False": "--no-resume"}
 """What messages call arguments of the library, and the options by which the program takes them."""
 
-app = new_program(cls=CommandsOnDemand, add_completion=False, epilog=epilog("demo", "generate", "plan", "factorize"))
+app = new_program(cls=CommandsOnDemand, epilog=epilog("demo", "generate", "plan", "factorize"))
 
 
 for _name, _summary in COMMANDS.items():

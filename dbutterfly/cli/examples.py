@@ -1,4 +1,4 @@
-"""Examples in the help texts. A test runs all of them in this order, in a directory that holds a vector ``x.npy``."""
+"""Ends of the help texts: examples, which a test runs in this order where there is a vector ``x.npy``; exit codes."""
 
 from __future__ import annotations
 
@@ -44,10 +44,31 @@ EXAMPLES = {
 """Command lines that show the use of each command."""
 
 
-def epilog(*commands: str) -> str:
-    r"""Examples at the end of a help text: all of one command, or the first of each of several.
+ABOVE = {
+    "factorize": "3 the verified error is above --tol",
+    "identify": "3 no orderings were found that hold up",
+    "verify": "3 the error is above --tol",
+    "doctor": "3 versions on the cluster differ",
+}
+"""When commands end with exit code 3; the others never do."""
 
-    The first line, ``\b``, keeps the paragraph from being wrapped.
+ENVIRONMENT = (
+    "Environment: DBUTTERFLY_DEBUG=1 shows the traceback of an error; DBUTTERFLY_STORAGE_TIMEOUT is the number of "
+    "seconds after which object storage that does not answer is given up; DASK_DBUTTERFLY__CLUSTER=local, and "
+    "the like, are options of clusters; NUMBA_CACHE_DIR is where compiled kernels are kept."
+)
+"""Variables of the environment that the program heeds, beside those of Dask, of object storage and of BLAS."""
+
+
+def epilog(*commands: str) -> str:
+    r"""End of a help text: examples and exit codes of one command, or of the program with an example of several.
+
+    The line ``\b`` keeps the paragraph after it from being wrapped.
     """
-    lines = EXAMPLES[commands[0]] if len(commands) == 1 else [EXAMPLES[command][0] for command in commands]
-    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+    is_program = len(commands) > 1
+    lines = [EXAMPLES[command][0] for command in commands] if is_program else EXAMPLES[commands[0]]
+    above = "3 the result is not good enough, as its command says" if is_program else ABOVE.get(commands[0])
+    codes = ["0 done", "1 failed or interrupted", "2 wrong use or bad input", *filter(None, [above])]
+    examples = "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+    paragraphs = [examples, f"Exit codes: {', '.join(codes)}.", *([ENVIRONMENT] if is_program else [])]
+    return "\n\n".join(paragraphs)

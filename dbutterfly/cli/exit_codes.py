@@ -20,7 +20,7 @@ BAD_INPUT: Final = 2
 """The program was used in a wrong way, or its input cannot be used."""
 
 ABOVE_TOLERANCE: Final = 3
-"""The program ended well, but the error of the result is above ``--tol``, or no orderings were found."""
+"""The program ended well, but the error is above ``--tol``, no orderings were found, or versions differ."""
 
 INTERRUPTED: Final = 130
 """Exit code by which newer versions of typer report a Ctrl-C that no command caught; earlier ones raise an Abort."""

@@ -20,13 +20,13 @@ COMMANDS = {
     "generate": "Write a known matrix into a new Zarr array.",
     "plan": "Predict what a factorization will cost.",
     "factorize": "Factorize a matrix into a store.",
-    "identify": "Find orderings of rows and columns in which a matrix is butterfly.",
+    "identify": "Find orderings in which a matrix is butterfly.",
     "apply": "Multiply a vector or a matrix by a factorization.",
     "verify": "Measure the error of a factorization.",
     "info": "Show factors, certificate and record of a run.",
     "cluster": "Show what a cluster would be, without starting it.",
     "doctor": "Show what is installed and found on this machine.",
-    "report": "Save a page that shows a run: plan, certificate, timeline of the workers, map of the residuals.",
+    "report": "Save a page that shows a run.",
 }
 """Every command with the first sentence of its help, in the order of the help of the program."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, TypeAlias
 
 import typer
@@ -28,7 +29,18 @@ __all__ = [
     "Tolerance",
     "TreeText",
     "Workers",
+    "one_of",
 ]
+
+
+def one_of(*names: str) -> Callable[[str], list[str]]:
+    """Completion of a value by the shell: the names that begin with what is there."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
 
 Source: TypeAlias = Annotated[str, typer.Argument(help="The matrix: a Zarr array, its URL, or a .npy file.")]
 Store: TypeAlias = Annotated[str, typer.Argument(help="The Zarr group of the factorization, local or a URL.")]
@@ -36,12 +48,18 @@ ChainText: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--chain",
+        autocompletion=one_of("chainable", "dyadic", "monarch"),
         help="dyadic, monarch, monarch:p,q, chainable (the default), patterns a,b,c,d;a,b,c,d;..., "
         "or a JSON list of fours.",
     ),
 ]
 TreeText: TypeAlias = Annotated[
-    str, typer.Option("--tree", help="balanced, left, right, or nested pairs such as [[0,1],[2,3]].")
+    str,
+    typer.Option(
+        "--tree",
+        autocompletion=one_of("balanced", "left", "right"),
+        help="balanced, left, right, or nested pairs such as [[0,1],[2,3]].",
+    ),
 ]
 Rank: TypeAlias = Annotated[int | None, typer.Option("--rank", help="Rank of the default chain, 1 if not given.")]
 Target: TypeAlias = Annotated[
@@ -60,6 +78,7 @@ OrderingsText: TypeAlias = Annotated[
     typer.Option(
         "--orderings",
         metavar="ROWS,COLS",
+        autocompletion=one_of("none,bitreversal", "bitreversal,none", "identify"),
         help="Each none, bitreversal, identify, or a .npy file of indices; none,bitreversal for a Fourier matrix.",
     ),
 ]
@@ -71,7 +90,11 @@ DeviceMemory: TypeAlias = Annotated[
 ]
 Missing: TypeAlias = Annotated[
     str,
-    typer.Option("--missing", help="Chunks that are not in the store: fill (take the fill value, warn) or error."),
+    typer.Option(
+        "--missing",
+        autocompletion=one_of("fill", "error"),
+        help="Chunks that are not in the store: fill (take the fill value, warn) or error.",
+    ),
 ]
 NoDecode: TypeAlias = Annotated[
     bool,
@@ -85,6 +108,7 @@ ClusterText: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--cluster",
+        autocompletion=one_of("threads", "local", "tcp://", "slurm", "kubernetes", "cuda"),
         help="Where to run: threads (the default), local (processes), the address of a Dask scheduler such as "
         "tcp://10.0.0.1:8786, slurm, kubernetes, or cuda (one process for each GPU).",
     ),

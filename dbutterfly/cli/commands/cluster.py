@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..options import ClusterOptions, TlsText, Workers
+from ..options import ClusterOptions, TlsText, Workers, one_of
 from ..streams import show
 from ..values import choose_cluster
 
@@ -14,7 +14,13 @@ __all__ = ["cluster"]
 
 
 def cluster(
-    where: Annotated[str, typer.Argument(help="As --cluster of the other commands: local, slurm, kubernetes, ...")],
+    where: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=one_of("threads", "local", "slurm", "kubernetes", "cuda"),
+            help="As --cluster of the other commands: local, slurm, kubernetes, ...",
+        ),
+    ],
     cluster_option: ClusterOptions = None,
     tls: TlsText = None,
     workers: Workers = None,

@@ -42,6 +42,7 @@ from ..options import (
     TlsText,
     TreeText,
     Workers,
+    one_of,
 )
 from ..printing import factorization_json, factorization_lines, print_json, print_lines, verified_json
 from ..values import absolute_place, open_cluster, parse_job
@@ -62,7 +63,9 @@ def factorize(
     cluster: ClusterText = None,
     cluster_option: ClusterOptions = None,
     tls: TlsText = None,
-    backend: Annotated[str, typer.Option(help="auto, numpy or cupy.")] = "auto",
+    backend: Annotated[
+        str, typer.Option(autocompletion=one_of("auto", "numpy", "cupy"), help="auto, numpy or cupy.")
+    ] = "auto",
     device_memory: DeviceMemory = None,
     missing: Missing = "fill",
     no_decode: NoDecode = False,

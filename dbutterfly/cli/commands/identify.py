@@ -15,7 +15,19 @@ from ...sources.places_read import places_read
 from ...storage.destinations import check_apart, file_place
 from ...storage.local_paths import local_path
 from ..exit_codes import ABOVE_TOLERANCE
-from ..options import AsJson, ChainText, ClusterOptions, ClusterText, Memory, NoDecode, Rank, Source, TlsText, Workers
+from ..options import (
+    AsJson,
+    ChainText,
+    ClusterOptions,
+    ClusterText,
+    Memory,
+    NoDecode,
+    Rank,
+    Source,
+    TlsText,
+    Workers,
+    one_of,
+)
 from ..printing import print_json, print_lines
 from ..values import (
     absolute_place,
@@ -37,7 +49,12 @@ def identify(
     chain: ChainText = None,
     rank: Rank = None,
     method: Annotated[
-        str, typer.Option("--method", help="portfolio, middle, pairing, bisection, or the paper's alternating.")
+        str,
+        typer.Option(
+            "--method",
+            autocompletion=one_of("portfolio", "middle", "pairing", "bisection", "alternating"),
+            help="portfolio, middle, pairing, bisection, or the paper's alternating.",
+        ),
     ] = "portfolio",
     levels: Annotated[
         str | None, typer.Option("--levels", help="Cuts of the chain that count, such as 5 or 4,5,6; by default all.")
@@ -56,10 +73,11 @@ def identify(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace .npy files that are there.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find orderings of rows and columns in which a matrix is butterfly.
+    """Find orderings in which a matrix is butterfly.
 
-    They are written as files that --orderings of the other commands takes. Exit with code 3 if none were found that
-    hold up beside the noise; the best are written all the same. A file of a side that is known stays as it is.
+    Those of rows and columns are written as files that --orderings of the other commands takes. Exit with code 3 if
+    none were found that hold up beside the noise; the best are written all the same. A file of a side that is known
+    stays as it is.
     """
     matrix, known = as_source(absolute_place(source), decode=not no_decode), parse_orderings(orderings)
     read = places_read(matrix)

@@ -19,9 +19,10 @@ def report(
     store: Store,
     file: Annotated[str, typer.Argument(help="The HTML file to write; a report that is there is replaced.")],
 ) -> None:
-    """Save a page that shows a run: plan, certificate, timeline of the workers, map of the residuals.
+    """Save a page that shows a run.
 
-    It is one HTML file that needs neither other files nor a network.
+    It has plan, certificate, timeline of the workers and map of the residuals. It is one HTML file that needs neither
+    other files nor a network.
     """
     dbf.open(absolute_place(store)).report(file)
     show(f"written: {file}")

@@ -1,4 +1,7 @@
-"""Every command and every session of the README, run as a reader would run them."""
+"""Every command and every session of the README and of the site, run as a reader would run them.
+
+A page is run from its top to its end, in a directory of its own. What a page includes from elsewhere is tested there.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,27 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 import dbutterfly
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text()
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    if "_build" not in path.parts
+}
 SETUP = re.findall(r"```sh\n(.*?)\n```", README, re.S)
-CONSOLE = re.findall(r"```console\n(.*?)\n```", README, re.S)
+
+
+def blocks(language: str) -> list[tuple[str, list[str]]]:
+    """Pages that have blocks of a language, and these blocks."""
+    pattern = re.compile(rf"^```{language}\n(.*?)^```", re.S | re.M)
+    return [(page, found) for page, text in PAGES.items() if (found := pattern.findall(text))]
+
+
+CONSOLE = [(page, block) for page, found in blocks("console") for block in found]
 
 
 def run(script: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -36,7 +52,7 @@ def run(script: str, cwd: Path, **environment: str) -> subprocess.CompletedProce
 def checkout(tmp_path: Path) -> Path:
     """What a fresh clone holds."""
     place = tmp_path / "clone"
-    ignore = shutil.ignore_patterns(".git", ".venv", "*.egg-info", "__pycache__", ".*_cache")
+    ignore = shutil.ignore_patterns(".git", ".venv", "*.egg-info", "__pycache__", ".*_cache", "_build")
     shutil.copytree(ROOT, place, ignore=ignore)
     return place
 
@@ -61,35 +77,56 @@ def test_second_command_sets_up_and_finds_the_tests(checkout):
     assert re.search(r"\d+ tests collected", done.stdout)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES)
 def test_links_to_files_lead_somewhere(page):
-    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
-    assert [link for link in links if not (page.parent / link).exists()] == []
+    links = re.findall(r"\]\(([^)#:]+)\)", PAGES[page])
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES)
 def test_pages_have_no_session_that_nobody_runs(page):
-    assert "```" not in page.read_text()
+    """Commands and sessions are in the blocks that are run below; directives of Sphinx, and plain text, are none."""
+    text = re.sub(r"^```(python|console)\n.*?^```", "", PAGES[page], flags=re.S | re.M)
+    if page == "README.md":
+        text = re.sub(r"^```sh\n.*?^```", "", text, flags=re.S | re.M)
+    assert re.findall(r"^ *(?:\$|>>>) .*", text, re.M) == []
+    assert [
+        mark for mark in re.findall(r"^ *```(\S+)$", text, re.M) if mark[0] != "{" and mark not in ("text", "yaml")
+    ] == []
 
 
-def test_session(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("page", "session"), blocks("python"), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_session(page, session, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
-    session = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, "README", "README.md", 0)
+    test = doctest.DocTestParser().get_doctest("\n".join(session), {}, page, page, 0)
     report: list[str] = []
     runner = doctest.DocTestRunner()
-    runner.run(session, out=report.append)
-    assert runner.tries > 10
+    runner.run(test, out=report.append)
+    assert runner.tries >= len(session)
     assert runner.failures == 0, "".join(report)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("index", range(len(CONSOLE)))
-def test_console_commands(index, tmp_path):
-    commands = [line.removeprefix("$ ") for line in CONSOLE[index].splitlines()]
+@pytest.mark.parametrize(("page", "block"), CONSOLE, ids=[page for page, _ in CONSOLE])
+def test_console_commands(page, block, tmp_path):
+    commands = [line.removeprefix("$ ") for line in block.splitlines()]
     ends = "trap 'kill $(jobs -p) 2>/dev/null || true; wait || true' EXIT"
-    done = run("\n".join([ends, *commands]), tmp_path)
-    assert "error" in done.stdout
+    assert run("\n".join([ends, *commands]), tmp_path).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("page", "configurations"), blocks("yaml"), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_configurations_name_options_that_there_are(page, configurations):
+    known = yaml.safe_load((ROOT / "dbutterfly/execution/clusters/dbutterfly.yaml").read_text())
+    for text in configurations:
+        given = yaml.safe_load(text)
+        assert given.keys() <= known.keys()
+        for name, value in given["dbutterfly"].items():
+            assert name in known["dbutterfly"]
+            assert not isinstance(value, dict) or value.keys() <= known["dbutterfly"][name].keys()
 
 
 # ---- the folder tree and the way through the code

@@ -1,0 +1,56 @@
+"""Settings of the documentation: ``python -m sphinx -W --keep-going docs docs/_build``, which needs no network."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import dbutterfly
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE / "_extensions"), str(HERE.parent)]
+
+project = "dbutterfly"
+author = "The dbutterfly developers"
+copyright = "The dbutterfly developers, BSD-3-Clause"
+version = release = dbutterfly.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "numpydoc",
+    "myst_parser",
+    "sphinx_design",
+    "generated_parts",
+    "offline_check",
+]
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["_build", "_extensions"]
+nitpicky = True
+nitpick_ignore_regex = [(r"py:.*", r"(numpy|scipy|dask|distributed|zarr|typing|collections|pathlib)\b.*")]
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_typehints = "none"  # numpydoc's sections have the types
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True, "inherited-members": "LinearOperator,tuple,object,Exception,BaseException"}
+autosummary_generate = False
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = "dbutterfly"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = html_show_sourcelink = False
+html_theme_options = {
+    "logo": {"text": "dbutterfly"},
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    "header_links_before_dropdown": 8,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "secondary_sidebar_items": ["page-toc"],
+}
+html_sidebars = {"start": [], "benchmarks": [], "changelog": []}
+pygments_style = "a11y-high-contrast-light"

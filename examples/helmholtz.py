@@ -13,7 +13,6 @@ operator with a vector and of the dense product, on one core. The last column is
 the factorization has paid for itself.
 
 What to expect: the rank stays, so that compression and gain grow as N / log N, while a truncated SVD stays where it is.
-A product with one vector gains less than the size suggests.
 
 Run ``python examples/helmholtz.py --help``.
 """

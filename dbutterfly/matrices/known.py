@@ -54,7 +54,7 @@ class KnownMatrix(Entries):
     Parameters
     ----------
     f : callable
-        Entry function, as for :class:`Entries`.
+        Entry function, as for :class:`~dbutterfly.Entries`.
     shape : (int, int)
         Rows M and columns N.
     dtype : dtype

@@ -1,109 +1,21 @@
-"""The drawings of the site, as SVG, each for light and for dark pages.
+"""The drawings of the site.
 
 ``python docs/_extensions/drawings.py`` draws the picture of the README. All others are drawn when the site is built.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from canvas import STATIC, Canvas, Palette, write
 from numpy.typing import NDArray
 
 import dbutterfly as dbf
 
-STATIC = Path(__file__).parents[1] / "_static"
-
 FRONT = "butterfly"
 """Drawing of the README, which is kept in the repository."""
-
-
-@dataclass(frozen=True)
-class Palette:
-    """Colours of a page."""
-
-    ink: str
-    soft: str
-    paper: str
-    accent: str
-    second: str
-    marks: tuple[str, ...]
-
-
-PALETTES = {
-    "light": Palette(
-        "#1f2933", "#52606d", "#ffffff", "#17567d", "#b1481a", ("#17567d", "#b1481a", "#2d7a46", "#7a3e9d")
-    ),
-    "dark": Palette(
-        "#e6edf3", "#a3b3c2", "#14181e", "#6cb6e0", "#f0a47a", ("#6cb6e0", "#f0a47a", "#7fce97", "#cda2ea")
-    ),
-}
-
-
-class Canvas:
-    """Elements of one picture."""
-
-    def __init__(self, width: float, height: float, palette: Palette, title: str) -> None:
-        self.palette = palette
-        self.lines = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
-            f'height="{height:g}" role="img" font-family="system-ui, sans-serif">',
-            f"<title>{title}</title>",
-        ]
-
-    def box(self, x: float, y: float, w: float, h: float, fill: str = "none", **more: Any) -> None:
-        """Draw a rectangle."""
-        extra = "".join(f' {name.replace("_", "-")}="{value}"' for name, value in more.items())
-        self.lines.append(f'<rect x="{x:g}" y="{y:g}" width="{w:g}" height="{h:g}" fill="{fill}"{extra}/>')
-
-    def frame(self, x: float, y: float, w: float, h: float, stroke: str | None = None, width: float = 1.2) -> None:
-        """Draw the outline of a rectangle."""
-        self.box(x, y, w, h, stroke=stroke or self.palette.soft, stroke_width=width)
-
-    def text(
-        self, x: float, y: float, words: str, size: float = 15, fill: str | None = None, anchor: str = "middle"
-    ) -> None:
-        """Write a line."""
-        self.lines.append(
-            f'<text x="{x:g}" y="{y:g}" font-size="{size:g}" text-anchor="{anchor}" '
-            f'fill="{fill or self.palette.ink}">{words}</text>'
-        )
-
-    def line(self, x1: float, y1: float, x2: float, y2: float, stroke: str | None = None, width: float = 1.5) -> None:
-        """Draw a line."""
-        self.lines.append(
-            f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" stroke="{stroke or self.palette.soft}" '
-            f'stroke-width="{width:g}"/>'
-        )
-
-    def arrow(self, x1: float, y: float, x2: float) -> None:
-        """Draw a horizontal arrow."""
-        self.line(x1, y, x2 - 6, y)
-        self.lines.append(
-            f'<path d="M{x2:g} {y:g} l-9 -5 v10 z" fill="{self.palette.soft}"/>'  # its head
-        )
-
-    def cells(self, x: float, y: float, side: float, values: NDArray[Any], colour: str | None = None) -> None:
-        """Shade the cells of a matrix by their size, from 0 to 1; empty ones are left out."""
-        step = side / max(values.shape)
-        for (row, col), value in np.ndenumerate(values):
-            if value > 0:
-                self.box(
-                    round(x + col * step, 2),
-                    round(y + row * step, 2),
-                    round(step, 2),
-                    round(step, 2),
-                    colour or self.palette.accent,
-                    fill_opacity=f"{float(value):.2g}",
-                )
-
-    def svg(self) -> str:
-        """Return the picture."""
-        return "\n".join([*self.lines, "</svg>\n"])
 
 
 def support(pattern: Iterable[int]) -> NDArray[np.float64]:
@@ -127,10 +39,10 @@ def butterfly(palette: Palette) -> str:
     canvas = Canvas(5 * side + 4 * gap + 54, side + 48, palette, "A dense matrix and its four sparse factors")
     canvas.cells(4, top, side, shades(np.asarray(dbf.matrices.dft(16))))
     canvas.frame(4, top, side, side)
-    canvas.text(4 + side / 2, top + side + 30, "256 numbers", 22)
+    canvas.text(4, top + side + 30, "256 numbers", 20, anchor="start")
     x = side + gap + 50.0
     canvas.text(x - 36, top + side / 2 + 12, "≈", 38)
-    canvas.text(x + 2 * side + 1.5 * gap, top + side + 30, "4 times 32 numbers", 22)
+    canvas.text(x + 2 * side + 1.5 * gap, top + side + 30, "4 times 32 numbers", 20)
     for number, pattern in enumerate(chain):
         canvas.cells(x, top, side, support(pattern) * 0.9, palette.marks[number])
         canvas.frame(x, top, side, side)
@@ -292,7 +204,7 @@ def hidden(palette: Palette) -> str:
     return canvas.svg()
 
 
-DRAWN: Mapping[str, Callable[[Palette], str]] = {
+DRAWN: dict[str, Callable[[Palette], str]] = {
     "butterfly": butterfly,
     "supports": supports,
     "cut": cut,
@@ -317,39 +229,10 @@ WORDS = {
     "parts, A and B.",
     "certificate": "A bar from 0 to 1. No product of the chain has an error below 0.00964, and the error of the result "
     "is at most 0.00997, so that it lies in the narrow stretch between the two.",
-    "hidden": "A wave kernel with rows and columns shuffled, which looks like noise, and the same kernel in order, with "
-    "smooth stripes.",
+    "hidden": "A wave kernel with its rows and columns shuffled, which looks like noise, and in order, with stripes.",
 }
 """What the drawings show, for those who do not see them."""
 
 
-def write(name: str, folder: Path) -> None:
-    """Write one drawing for light and for dark pages, unless it is there already."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for page, palette in PALETTES.items():
-        path, drawn = folder / f"{name}-{page}.svg", DRAWN[name](palette)
-        if not path.exists() or path.read_text() != drawn:
-            path.write_text(drawn)
-
-
-def write_all() -> None:
-    """Write the drawings that are not kept in the repository."""
-    for name in DRAWN:
-        if name != FRONT:
-            write(name, STATIC / "drawn")
-
-
-def shown(name: str) -> str:
-    """Markdown that shows a drawing."""
-    folder = "_static" if name == FRONT else "_static/drawn"
-    return "\n".join(
-        f":::{{image}} /{folder}/{name}-{page}.svg\n:alt: {WORDS[name]}\n:class: drawing only-{page}\n:::\n"
-        for page in PALETTES
-    )
-
-
-PARTS: dict[str, Callable[[], str]] = {f"drawing {name}": partial(shown, name) for name in DRAWN}
-"""Parts of pages, by name."""
-
 if __name__ == "__main__":
-    write(FRONT, STATIC)
+    write(FRONT, DRAWN[FRONT], STATIC)

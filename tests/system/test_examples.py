@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import dbutterfly as dbf
+from tests.support.recorded_examples import lines_that_differ, recorded
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
@@ -103,12 +104,17 @@ def test_weights_of_the_package(example):
     single, monarch = rows[:2]
     assert single.compression == monarch.compression == 8
     assert monarch.error < single.error  # the one matrix of this layer where Monarch beats the SVD
+    record = "\n".join(recorded("transformer_weights")).partition("attention output")[2]
+    for blocks, row in (("1 x 1", single), ("24 x 24", monarch)):
+        assert re.search(rf"^.*{blocks} blocks .*?{row.error:.3f}", record, re.M)
     assert all(row.error < row.gaussian for row in rows)
 
 
 @using("graph_fourier")
 def test_graphs_in_every_order(example, capsys):
     results = example.main(["--n", "64"])
+    printed = capsys.readouterr().out
+    assert lines_that_differ(printed.strip("\n").splitlines(), recorded("graph_fourier", "--n 64")) == []
     assert len(results) == len(example.GRAPHS) * len(example.ORDERS) * len(example.RANKS)
     error = {(result.graph, result.order, result.rank): result.error for result in results}
     for graph in ("path", "ring"):
@@ -116,7 +122,7 @@ def test_graphs_in_every_order(example, capsys):
         assert error[graph, "clusters", 8] < 0.1 * error[graph, "shuffled", 8]
     assert error["sensor", "Laplacian", 4] < 0.7 * error["sensor", "as numbered", 4]
     assert all(result.floor <= result.error for result in results)
-    assert capsys.readouterr().out.count("Laplacian") == len(example.GRAPHS)
+    assert printed.count("Laplacian") == len(example.GRAPHS)
 
 
 @using("graph_fourier")
@@ -152,7 +158,9 @@ def test_helmholtz_keeps_its_promises(example, capsys):
     small, large = results[0], results[3]
     assert small.rank == large.rank
     assert small.compression < large.compression
-    assert len(capsys.readouterr().out.splitlines()) == 1 + len(results)
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 1 + len(results)
+    assert lines_that_differ(printed, recorded("helmholtz", "--n 128 256")) == []
 
 
 @using("butterfly_trees")
@@ -161,7 +169,9 @@ def test_one_pair_of_trees_is_exact(example, capsys):
     assert found.errors.shape == (3, 3)
     assert found.exact == [found.true]
     assert 0.1 < found.others[0] <= found.others[-1] < 1
-    assert "yes" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "yes" in printed
+    assert lines_that_differ(printed.splitlines(), recorded("butterfly_trees", "--n 4 --seed 1")) == []
 
 
 @using("unknown_orderings")
@@ -170,7 +180,9 @@ def test_hidden_orderings_are_found_and_noise_is_not_taken_for_one(example, caps
     assert [one.found.found for one in results] == [True, True, True, False]
     for one in results[:3]:
         assert one.error <= 1.01 * one.hidden_error
-    assert len(capsys.readouterr().out.splitlines()) == 5
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 5
+    assert lines_that_differ(printed[:4], recorded("unknown_orderings", "--n 64 --seed 1")[:4]) == []
 
 
 @using("butterfly_trees")

@@ -26,6 +26,7 @@ PAGES = {
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     if "_build" not in path.parts
 }
+ROOMS = PAGES["docs/contributing/rooms.md"]
 SETUP = re.findall(r"```sh\n(.*?)\n```", README, re.S)
 
 
@@ -140,8 +141,8 @@ def layers() -> list[set[str]]:
 
 
 def tree_of_the_house() -> list[str]:
-    """Every path of the tree in the README, from the root of the repository."""
-    tree = re.search(r"```\n(dbutterfly/\n.*?)```", README, re.S)
+    """Every path of the tree on the page of the rooms, from the root of the repository."""
+    tree = re.search(r"```text\n(dbutterfly/\n.*?)```", ROOMS, re.S)
     assert tree is not None
     place: list[str] = []
     paths = []
@@ -166,7 +167,7 @@ def test_the_tree_is_short_and_names_what_there_is():
     tree = tree_of_the_house()
     assert len(tree) <= 40
     assert [path for path in tree if not (ROOT / path).exists()] == []
-    assert [name for name in re.findall(r"`([a-z_/]+\.py)`", README) if not (ROOT / "dbutterfly" / name).exists()] == []
+    assert [name for name in re.findall(r"`([a-z_/]+\.py)`", ROOMS) if not (ROOT / "dbutterfly" / name).exists()] == []
 
 
 def test_the_package_shows_the_same_rooms():
@@ -177,7 +178,7 @@ def test_the_package_shows_the_same_rooms():
 
 def test_the_way_through_the_code_is_there():
     """The three steps name files, and what is found in them."""
-    steps = re.findall(r"^\d\. (.*?)\n(?=\d\.|\n)", README[README.index("in three files") :], re.S | re.M)
+    steps = re.findall(r"^\d\. (.*?)\n(?=\d\.|\n)", ROOMS[ROOMS.index("in three files") :], re.S | re.M)
     assert len(steps) == 3
     source = ""
     for step in steps:

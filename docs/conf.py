@@ -40,6 +40,8 @@ autosummary_generate = False
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 
+smartquotes = False  # options begin with two hyphens
+
 html_theme = "pydata_sphinx_theme"
 html_title = "dbutterfly"
 html_static_path = ["_static"]
@@ -50,6 +52,7 @@ html_theme_options = {
     "show_toc_level": 2,
     "navigation_with_keys": False,
     "header_links_before_dropdown": 6,
+    "navbar_persistent": ["search-button"],  # the other button has a label that is not what it shows
     "footer_start": ["copyright"],
     "footer_end": [],
     "secondary_sidebar_items": ["page-toc"],

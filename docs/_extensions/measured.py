@@ -206,11 +206,11 @@ def machine(name: str) -> str:
 
 def bars(title: str, rows: Callable[[], list[tuple[str, str, float]]], palette: Palette) -> str:
     """Draw times as bars from zero: what was done, by which package, and its time."""
-    given, left, width = rows(), 250.0, 190.0
+    given, left, width = rows(), 272.0, 168.0
     longest = max(value for _, _, value in given)
     packages = list(dict.fromkeys(package for _, package, _ in given))
     canvas = Canvas(560, 40 + 26 * len(given), palette, title)
-    canvas.text(left, 20, title, 16, anchor="start")
+    canvas.text(4, 20, title, 16, anchor="start")
     y, before = 34.0, ""
     for what, package, value in given:
         if what != before:

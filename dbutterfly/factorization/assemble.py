@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..kernels.factors.hierarchy import join_left, join_right
+from ..operator.factors import clear_gaps
 from ..sources.operators import OperatorSource
 from ..sources.probes import ProbeSizes
 from ..sources.sample_sizes import count_evaluated
 from ..structure.chain import Chain
+from ..structure.padding import show_gaps
 from .block_stats import BlockStats
 from .job import FactorizationJob
 from .results.certificate import Certificate, certify, guarantee_of
@@ -63,7 +65,9 @@ def assemble(job: FactorizationJob, record: dict[str, Any], rows: dict[str, NDAr
         record = record | {"errors_by_cut": errors}
     _check_range(certificate, job)
     trace = trace_of(rows, of_rank)
-    found = Factorization(tuple(factors), planned.chain, planned.tree, planned.orderings, certificate, record, trace)
+    orderings = show_gaps(planned.orderings, planned.source.shape, planned.chain)
+    cleared = clear_gaps(tuple(factors), orderings.rows, orderings.cols)
+    found = Factorization(cleared, planned.chain, planned.tree, orderings, certificate, record, trace)
     return _estimate(found, job, stats)
 
 

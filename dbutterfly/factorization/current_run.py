@@ -138,7 +138,7 @@ class StoredRun(Run):
             recognise(job.source, self._store, lambda: job.plan, lambda: digests_of_run(self._store, job.plan))
         self._store.put_factors(
             result.ks_values,
-            result.orderings.sides,
+            job.plan.orderings.sides,
             None if result.trace is None else result.trace.to_arrays(),
             chain=[list(pattern) for pattern in result.chain],
             certificate=result.certificate.to_json(),

@@ -237,8 +237,9 @@ def _touching(tiles: Sequence[Tile], axes: tuple[Axis, Axis], stamps: Stamps, ch
 
     def pieces(side: int, first: int, last: int) -> Index:
         if (first, last) not in met[side]:
-            positions = axes[side].positions(first, last)
-            met[side][first, last] = np.unique(np.searchsorted(stamps.edges[side], positions, side="right") - 1)
+            lines = axes[side].rows(first, last)
+            lines = lines[lines >= 0]
+            met[side][first, last] = np.unique(np.searchsorted(stamps.edges[side], lines, side="right") - 1)
         return met[side][first, last]
 
     return [
@@ -249,7 +250,7 @@ def _touching(tiles: Sequence[Tile], axes: tuple[Axis, Axis], stamps: Stamps, ch
 
 
 def _name_tile(rows: Axis, cols: Axis, tile: Tile) -> str:
-    row_at, col_at = rows.positions(tile.r0, tile.r1), cols.positions(tile.c0, tile.c1)
+    row_at, col_at = (at[at >= 0] for at in (rows.rows(tile.r0, tile.r1), cols.rows(tile.c0, tile.c1)))
     return f"rows {row_at.min()}..{row_at.max()}, columns {col_at.min()}..{col_at.max()}"
 
 

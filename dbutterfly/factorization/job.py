@@ -138,7 +138,7 @@ class CopySource(MatrixSource):
 
     def __init__(self, plan: Plan, workspace: Workspace) -> None:
         self._workspace = workspace
-        self.name, self.shape, self.dtype = "copy of the matrix", plan.source.shape, np.dtype(plan.source.work_dtype)
+        self.name, self.shape, self.dtype = "copy of the matrix", plan.chain.shape, np.dtype(plan.source.work_dtype)
         edges = plan.rows.edges, plan.cols.edges
         self.edges, self.shared = edges, workspace.shared
 

@@ -42,7 +42,7 @@ def check_sweeps(plan: Plan) -> None:
         If memory does not hold it several times.
     """
     check_entries_known(plan.source)
-    needed = COPIES * math.prod(plan.source.shape) * plan.itemsize
+    needed = COPIES * math.prod(plan.chain.shape) * plan.itemsize
     for name, allowed in (("memory", plan.budget.memory), ("device_memory", plan.budget.device_memory)):
         if allowed is not None and needed > allowed:
             raise MemoryBudgetError(
@@ -111,7 +111,7 @@ def _sweep_factors(found: Factorization, job: FactorizationJob, sweeps: int) -> 
 
 def _in_standard_order(job: FactorizationJob) -> NDArray[np.generic]:
     """The matrix as the chain takes it."""
-    rows, cols = axes_of_whole(job.plan.chain, job.plan.orderings, job.source.edges)
+    rows, cols = axes_of_whole(job.plan.chain, job.plan.placed, job.source.edges)
     grid = job.source.read(rows, cols, Tile(0, 1, 0, 1))
     return np.ascontiguousarray(grid[0, 0].astype(job.plan.source.work_dtype))
 

@@ -1,7 +1,7 @@
 """The arrays of a run's workspace: shape, chunks, the tasks that write them, and their dependence on the rank.
 
     array        shape           order    what
-    copy         (M, N)          groups   the matrix with the groups of one side laid together
+    copy         (M, N)          groups   the matrix, with its gaps, with the groups of one side laid together
     A            (u, q, k, p)    storage  left parts of the blocks: rows are the columns of ``Z V``
     B            (q, u, k, v)    storage  right parts ``V^H``, or ``X^H Z`` (k = r) where Z is read twice
     stats        (u, q, 1 + 2n)  storage  energies of the blocks (:mod:`dbutterfly.factorization.block_stats`)
@@ -110,7 +110,7 @@ def _rows(plan: Plan) -> Iterator[_Row]:
     for stage, tasks in plan.tasks.items():
         yield done_name(stage), (tasks, fields), (1, fields), f8, stage, _by_task(tasks)
     if plan.copy is not None:
-        yield "copy", plan.source.shape, plan.copy.chunks, dtype, "copy", _by_panel
+        yield "copy", plan.chain.shape, plan.copy.chunks, dtype, "copy", _by_panel
     if plan.split is None:
         shape = (1, *plan.chain.patterns[0])
         yield "left/0", shape, shape, dtype, "tiles", _whole

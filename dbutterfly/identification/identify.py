@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,10 +15,13 @@ from ..errors import InputError
 from ..execution.arguments import read_arguments
 from ..execution.choose import check_backend, choose_engine
 from ..execution.clusters import on_cluster
+from ..planning.search import check_request
+from ..sources.base import PaddedSource
 from ..sources.dispatch import as_source
 from ..structure.arguments import optional, read_choice, read_counts
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
+from ..structure.padding import Paddings, place
 from .cuts import Index, cuts_of, from_standard, to_standard
 from .portfolio import METHODS
 from .result import IdentifiedOrderings, Trees
@@ -129,9 +133,8 @@ def identify(
         raise InputError(f"rank={rank} goes with the default chain; the chain given has its own rank")
     wrapped = as_source(source, decode=decode)
     chain = Chain.chainable(wrapped.shape, rank) if chain is None else chain
-    if chain.shape != wrapped.shape:
-        raise InputError(f"chain={chain!r} has shape {chain.shape}, but the matrix {wrapped.shape}")
-    known = _known_sides(orderings, chain)
+    check_request(wrapped.info, chain, "balanced", 1)
+    known, paddings = _known_sides(orderings, wrapped.shape, chain)
     wanted = range(1, len(chain)) if levels is None else sorted(set(levels))
     every = dict(zip(wanted, cuts_of(chain, levels), strict=True))
     # Blocks that may have full rank ask for nothing.
@@ -139,7 +142,8 @@ def identify(
     cuts = tuple(asked.values())
     wrapped.check_reproducible()
     engine = choose_engine(client, workers, cluster)
-    search = MatrixSearch(wrapped, engine, method, memory, seed, budget, backend)  # type: ignore[arg-type]  # it was read
+    padded = wrapped if paddings == (None, None) else PaddedSource(wrapped, paddings)
+    search = MatrixSearch(padded, engine, method, memory, seed, budget, backend)  # type: ignore[arg-type]  # it was read
     solution = search.solve(known, cuts, chain if levels is None else None)
     if levels is not None and solution.lost.max(initial=0) > CLEAR and method != "alternating":
         # Some cuts, such as the middle one of a Fourier matrix, are easier to find by way of the others.
@@ -150,23 +154,29 @@ def identify(
             solution = other._replace(lost=other.lost[counts], free=other.free[counts], attempts=solution.attempts)
     solution, rounding = search.measure(solution, cuts)
     verdict = judge(solution, cuts, chain.shape, rounding)
+    rows, cols = (
+        order if padding is None else padding.rows(order)
+        for order, padding in zip((solution.rows, solution.cols), paddings, strict=True)
+    )
     return IdentifiedOrderings(
-        to_standard(solution.rows, chain),
-        solution.cols,
+        to_standard(rows, chain),
+        cols,
         found=verdict.found,
         confidence=verdict.confidence,
         levels=tuple(asked),
         residuals=verdict.residuals,
         floors=verdict.floors,
-        trees=Trees.of(solution.rows, solution.cols, cuts),
+        trees=Trees.of(rows, cols, cuts),
         method=method,
         attempts=solution.attempts,
         seconds=time.perf_counter() - started,
     )
 
 
-def _known_sides(orderings: Any, chain: Chain) -> tuple[Index | None, Index | None]:
-    """Known orders in tree order, None where a side is to be found."""
+def _known_sides(
+    orderings: Any, shape: tuple[int, int], chain: Chain
+) -> tuple[tuple[Index | None, Index | None], Paddings]:
+    """Known orders in tree order, None where a side is to be found, and the gaps of both sides."""
     if isinstance(orderings, Orderings):
         orderings = (orderings.rows, orderings.cols)
     if isinstance(orderings, str) and orderings == IDENTIFY:
@@ -177,11 +187,20 @@ def _known_sides(orderings: Any, chain: Chain) -> tuple[Index | None, Index | No
         )
     wanted = [isinstance(side, str) and side == IDENTIFY for side in orderings]
     given = Orderings.from_any([None if want else side for want, side in zip(wanted, orderings, strict=True)])
-    given.validate(chain.shape)
+    given.validate(shape, chain)
+    placed = place(given, shape, chain)
     rows, cols = (
-        _order_or_identity(side, size) for side, size in zip(given.permutations(chain), chain.shape, strict=True)
+        _order_or_identity(side, size)
+        for side, size in zip(placed.orderings.permutations(chain), chain.shape, strict=True)
     )
-    return None if wanted[0] else from_standard(rows, chain), None if wanted[1] else cols
+    row_padding, col_padding = (
+        replace(padding, is_spread=False) if want and padding is not None else padding
+        for want, padding in zip(wanted, placed.paddings, strict=True)
+    )
+    return (
+        (None if wanted[0] else from_standard(rows, chain), None if wanted[1] else cols),
+        (row_padding, col_padding),
+    )
 
 
 def _order_or_identity(side: Index | None, size: int) -> Index:

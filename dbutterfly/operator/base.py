@@ -19,7 +19,7 @@ from ..structure.orderings import Orderings
 from ..structure.plain_arrays import as_plain_array, is_masked
 from .checks import Index, check_chain, check_factors, check_permutations
 from .dask_products import is_dask_array, multiply_chunks
-from .factors import transpose_factors
+from .factors import clear_gaps, transpose_factors
 from .products import Products, check_workers
 from .scaling import as_number, scale_factors
 
@@ -46,7 +46,7 @@ class FactorOperator(LinearOperator):
         chain = check_chain(factors)
         ordered = Orderings.from_any(orderings)
         rows, cols = check_permutations(ordered, chain)
-        self._become(Products(factors, rows, cols), chain, ordered)
+        self._become(Products(clear_gaps(factors, rows, cols), rows, cols), chain, ordered)
 
     def _become(
         self,
@@ -60,7 +60,7 @@ class FactorOperator(LinearOperator):
         """Set all attributes: a matrix of factors, and whether this operator is its transpose or conjugate."""
         self.chain, self.orderings = chain, orderings
         self._products, self._transposed, self._conjugated = products, transposed, conjugated
-        super().__init__(products.dtype, chain.shape)  # type: ignore[call-arg]  # as the stubs say
+        super().__init__(products.dtype, orderings.shape(chain))  # type: ignore[call-arg]  # as the stubs say
         return self
 
     # ---- attributes

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from scipy import sparse
 
+from ..errors import SingularFactorError
 from . import files, interop
 from .base import FactorOperator
 from .factors import convert_factors, dense_matrix, fuse_neighbours, prune_factors
@@ -27,7 +28,8 @@ class ButterflyOperator(FactorOperator):
         Nonzeros of the factors from left to right, of dtype float32, float64, complex64 or complex128; the factors
         need not form a chainable chain, but neighbours must multiply. Not copied, and not to be changed afterwards.
     orderings : None, Orderings or pair (rows, cols)
-        Each side is None (standard order), ``"bitreversal"`` (for chains of full matrices only) or an index array.
+        Each side is None (standard order), ``"bitreversal"`` (for chains of full matrices only) or an index array. An
+        array with -1 at some positions leaves their rows or columns out: the matrix is smaller than the product.
 
     Attributes
     ----------
@@ -165,10 +167,11 @@ class ButterflyOperator(FactorOperator):
         ------
         SingularFactorError
             If a factor is not square, or has a small matrix that is singular to working precision; the message names
-            it.
+            it. Also if the chain is longer than the matrix.
         ValueError
             If ``b`` has another number of rows.
         """
+        self._check_no_gaps()
         right = check_right_side(b, self.shape[0], self.dtype)
         return solve_factors(self.ks_values, self._rows, self._cols, right, self._conditions)
 
@@ -180,7 +183,16 @@ class ButterflyOperator(FactorOperator):
         SingularFactorError
             As :meth:`solve`.
         """
+        self._check_no_gaps()
         return type(self)(invert_factors(self.ks_values, self._conditions), (self._cols, self._rows))
+
+    def _check_no_gaps(self) -> None:
+        if self.shape != self.chain.shape:
+            raise SingularFactorError(
+                f"the {self.shape[0]} x {self.shape[1]} operator is part of a {self.chain.shape[0]} x "
+                f"{self.chain.shape[1]} product, so it cannot be inverted factor by factor; use "
+                "scipy.sparse.linalg.gmres or lsqr with it"
+            )
 
     def condition_numbers(self) -> NDArray[np.float64]:
         """Condition number of every factor in the spectral norm; their product bounds that of the operator.

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 Index: TypeAlias = NDArray[np.int64]
-"""Permutation of one side, as an array of indices."""
+"""Permutation of one side, as an array of indices, with -1 at gaps."""
 
 SUPPORTED = "fdFD"
 """NumPy's characters of the dtypes that factors may have: float32, float64, complex64 and complex128."""
@@ -106,11 +106,11 @@ def check_permutations(orderings: Orderings, chain: Chain) -> tuple[Index | None
     Raises
     ------
     InputError
-        If one is not a permutation of its side.
+        If one does not name every index of its side once, with -1 at the other positions of the chain.
     ChainError
         If "bitreversal" is asked of a chain whose indices have no digits to reverse.
     """
-    orderings.validate(chain.shape)
+    orderings.validate(orderings.shape(chain))  # each array has an entry for every position
     reverses_digits = isinstance(orderings.rows, str) or isinstance(orderings.cols, str)
     if reverses_digits and not chain.is_dense:
         raise ChainError(

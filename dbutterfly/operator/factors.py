@@ -16,10 +16,13 @@ from ..sources.entries import check_dtype
 from ..structure.arguments import read_count, read_number
 from ..structure.chain import Chain
 from ..structure.fusion import segments_of_count
+from ..structure.orderings import GAP, Side
+from ..structure.padding import inverse_order
 from .checks import Index
 
 __all__ = [
     "chainable_factors",
+    "clear_gaps",
     "convert_factors",
     "dense_matrix",
     "fuse_neighbours",
@@ -31,6 +34,30 @@ __all__ = [
 def transpose_factors(factors: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
     """Factors of the transpose, as views."""
     return tuple(values.swapaxes(1, 2) for values in reversed(factors))
+
+
+def clear_gaps(factors: tuple[NDArray[Any], ...], rows: Side, cols: Side) -> tuple[NDArray[Any], ...]:
+    """Factors whose product is zero at gaps, where its values mean nothing: of the outer two, with copies.
+
+    Parameters
+    ----------
+    factors : tuple of ndarray
+        Factors from left to right.
+    rows, cols : Side
+        Orderings of the two sides, of which index arrays have -1 at gaps.
+    """
+    first, last = factors[0], factors[-1]
+    (a, b, _, d), (a2, _, c2, d2) = first.shape, last.shape
+    if isinstance(rows, np.ndarray) and (rows == GAP).any():
+        factors = (_clear(first, (rows != GAP).reshape(a, b, 1, d)), *factors[1:])
+    if isinstance(cols, np.ndarray) and (cols == GAP).any():
+        factors = (*factors[:-1], _clear(factors[-1], (cols != GAP).reshape(a2, 1, c2, d2)))
+    return factors
+
+
+def _clear(values: NDArray[Any], is_kept: NDArray[np.bool_]) -> NDArray[Any]:
+    cleared = np.where(is_kept, values, values.dtype.type(0))
+    return values if np.array_equal(cleared, values) else cleared
 
 
 def chainable_factors(ks_values: Sequence[NDArray[Any]], chain: Chain) -> tuple[tuple[NDArray[Any], ...], Chain, bool]:
@@ -91,5 +118,5 @@ def dense_matrix(ks_values: Sequence[NDArray[Any]], rows: Index | None, cols: In
     product: NDArray[Any] = dense_product(ks_values)
     for axis, index in enumerate((rows, cols)):
         if index is not None:
-            product = np.take(product, np.argsort(index), axis=axis)
+            product = np.take(product, inverse_order(index), axis=axis)
     return product

@@ -18,9 +18,10 @@ from ..storage.manifest import FORMAT, OPERATOR, Manifest, index_arrays, name_si
 from ..storage.run_store import RunStore
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
+from ..structure.padding import show_gaps
 from .npz_files import UnreadableError, read_arrays
 
-__all__ = ["load_factors", "save_factors"]
+__all__ = ["load_factors", "orderings_of", "save_factors"]
 
 
 NPZ = FileKind("an .npz file", lambda head: head.startswith((b"PK\x03\x04", b"PK\x05\x06")))
@@ -55,7 +56,19 @@ def load_factors(place: Any) -> tuple[list[NDArray[Any]], Orderings]:
         raise StoreError(f"place={place!r} holds no dbutterfly factorization or operator")
     if not run.is_complete:
         raise StoreError(f"place={place!r} holds a run that has not ended; call factorize as before to resume it")
-    return run.factors(), Orderings(**run.sides())
+    return run.factors(), orderings_of(run)
+
+
+def orderings_of(run: RunStore) -> Orderings:
+    """Orderings of the factors that a store holds, with the gaps of a matrix that is smaller than their chain.
+
+    Raises
+    ------
+    CheckpointError
+        If an index array is missing or damaged.
+    """
+    orderings, matrix = Orderings(**run.sides()), run.manifest.matrix
+    return orderings if matrix is None else show_gaps(orderings, tuple(matrix["shape"]), Chain(run.manifest.chain))
 
 
 def _load_npz(path: str) -> tuple[list[NDArray[Any]], Orderings]:

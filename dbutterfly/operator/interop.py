@@ -16,6 +16,7 @@ from ..structure.arguments import show_value
 from ..structure.chain import Pattern
 from ..structure.digits import digit_reversal
 from ..structure.orderings import Orderings
+from ..structure.padding import inverse_order
 from .checks import Index
 
 __all__ = ["from_lazylinop", "lazylinop_of", "pylops_of", "sparse_factors"]
@@ -25,9 +26,9 @@ def sparse_factors(ks_values: Sequence[NDArray[Any]], rows: Index | None, cols: 
     """Sparse matrices whose product is the matrix; the orderings are folded into the first and the last."""
     factors = [_to_csr(values) for values in ks_values]
     if rows is not None:
-        factors[0] = factors[0][np.argsort(rows)]
+        factors[0] = factors[0][inverse_order(rows)]
     if cols is not None:
-        factors[-1] = factors[-1][:, np.argsort(cols)]
+        factors[-1] = factors[-1][:, inverse_order(cols)]
     for factor in factors:
         factor.sort_indices()
     return factors

@@ -21,7 +21,9 @@ from ..kernels.backend.cores import available_cores
 from ..kernels.products import packed as plain
 from ..kernels.products.choose import kernels_for
 from ..kernels.products.ksmm import apply_chain
-from ..structure.chain import Pattern
+from ..structure.chain import Chain, Pattern
+from ..structure.orderings import Orderings
+from ..structure.padding import fill_gaps
 from .checks import Index, product_dtype
 from .factors import transpose_factors
 
@@ -43,11 +45,14 @@ class Products:
     ks_values : sequence of ndarray, shapes (a, b, c, d)
         Checked factors.
     rows, cols : ndarray of int64 or None
-        Checked permutations: the product of the factors is ``Z[rows][:, cols]``.
+        Checked orderings: the product of the factors is ``Z[rows][:, cols]``, but for gaps, where they are -1.
     """
 
     def __init__(self, ks_values: Sequence[NDArray[Any]], rows: Index | None, cols: Index | None) -> None:
         self.ks_values, self.rows, self.cols = tuple(ks_values), rows, cols
+        self._rows, self._cols = (None if index is None else fill_gaps(index) for index in (rows, cols))
+        self._sizes = Orderings(rows, cols).shape(Chain([values.shape for values in self.ks_values]))
+        self._has_gaps = self._sizes != self.shape
         self.dtype: np.dtype[Any] = np.result_type(*ks_values)
         self._packed: dict[Any, tuple[Any, Any]] = {}  # by (namespace, device), None for NumPy: kernels and factors
         self._packing = threading.Lock()
@@ -92,6 +97,12 @@ class Products:
             If ``out`` is read-only, or has another shape.
         """
         settings = {"transposed": transposed, "conjugated": conjugated}
+        return (self._multiply_past_gaps if self._has_gaps else self._multiply)(x, out, workers, settings)
+
+    def _multiply(
+        self, x: NDArray[Any], out: NDArray[Any] | None, workers: int, settings: dict[str, bool]
+    ) -> NDArray[Any]:
+        """Multiply columns that have an entry for each position of the chain."""
         if (
             x.dtype is self.dtype and x.flags.c_contiguous and out is None and workers == 1
         ):  # the shortest way, for solvers
@@ -114,13 +125,33 @@ class Products:
         np.copyto(out, product, casting="same_kind")
         return out
 
+    def _multiply_past_gaps(
+        self, x: NDArray[Any], out: NDArray[Any] | None, workers: int, settings: dict[str, bool]
+    ) -> NDArray[Any]:
+        """Multiply columns with zeros at the gaps; the product has nothing there."""
+        result = product_dtype(self.dtype, x.dtype, "x")
+        if out is not None:
+            np.copyto(out[:0], np.empty((0, out.shape[1]), result), casting="same_kind")  # raises before any work
+        into, outof = (0, 1) if settings["transposed"] else (1, 0)
+        longer = np.zeros((self.shape[into], x.shape[1]), x.dtype.newbyteorder("="))
+        longer[: x.shape[0]] = x
+        product = self._multiply(longer, None, workers, settings)[: self._sizes[outof]]
+        if out is None:
+            return product
+        np.copyto(out, product, casting="same_kind")
+        return out
+
     def multiply_on_device(self, x: Array, *, transposed: bool, conjugated: bool) -> Array:
         """Multiply columns of another namespace, such as CuPy's, by the plain kernels on their device."""
         xp = namespace(x)
         device = x.device
         kernels, packed = self._prepare((xp.__name__, str(device)), lambda: self._pack_on(xp, device))
+        into, outof = (0, 1) if transposed else (1, 0)
+        gaps = self.shape[into] - self._sizes[into]
+        if gaps:
+            x = xp.concat([x, xp.zeros((gaps, x.shape[1]), dtype=x.dtype, device=device)])
         product: Array = kernels.multiply(packed, x, transposed=transposed, conjugated=conjugated)
-        return product
+        return product[: self._sizes[outof], :]
 
     def _multiply_on_threads(
         self, x: NDArray[Any], out: NDArray[Any] | None, workers: int, settings: dict[str, bool]
@@ -143,7 +174,7 @@ class Products:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of the matrix."""
+        """Rows and columns of the product of the factors, gaps among them."""
         return Pattern(*self.ks_values[0].shape).shape[0], Pattern(*self.ks_values[-1].shape).shape[1]
 
     def _multiply_unpacked(self, x: NDArray[Any], transposed: bool, conjugated: bool) -> NDArray[Any]:
@@ -153,7 +184,7 @@ class Products:
         rounded to their own precision. Measured with ten dyadic factors of random float32 numbers (N = 1024) and
         float64 columns: packed products differ from these by 5e-8, and these from those of float64 factors by 2e-16.
         """
-        gather, scatter = (self.rows, self.cols) if transposed else (self.cols, self.rows)
+        gather, scatter = (self._rows, self._cols) if transposed else (self._cols, self._rows)
         x = np.conj(x) if conjugated else x
         x = x if gather is None else np.take(x, gather, axis=0)
         y: NDArray[Any] = apply_chain(transpose_factors(self.ks_values) if transposed else self.ks_values, x)
@@ -174,11 +205,11 @@ class Products:
     def _pack(self) -> tuple[Any, Any]:
         patterns = [Pattern(*values.shape) for values in self.ks_values]
         kernels = kernels_for(patterns, self.dtype)
-        return kernels, kernels.pack(self.ks_values, self.dtype, self.rows, self.cols)
+        return kernels, kernels.pack(self.ks_values, self.dtype, self._rows, self._cols)
 
     def _pack_on(self, xp: Any, device: Any) -> tuple[Any, Any]:
         moved = [xp.asarray(np.ascontiguousarray(values), device=device) for values in self.ks_values]
-        orders = [None if index is None else xp.asarray(index, device=device) for index in (self.rows, self.cols)]
+        orders = [None if index is None else xp.asarray(index, device=device) for index in (self._rows, self._cols)]
         return plain, plain.pack(moved, getattr(xp, self.dtype.name), *orders)
 
 

@@ -79,12 +79,12 @@ def _copies_of_side(
     if other.edges is None:
         return
     width = _panel_width(other)
-    across = source.shape[1] if side == 0 else width
+    across = other.length if side == 0 else width
     chunk = largest_divisor(per_tile * axis.members, max(1, COPY_STRIP // (across * item)))
     laid = Axis(axis.length, axis.groups, False, edges=chunk_edges(axis.length, chunk))
-    kept = replace(other, edges=chunk_edges(other.length, width))
+    kept = replace(other, edges=chunk_edges(other.length, width), padding=None)  # the copy has zeros at the gaps
     side_choice = tile_side(laid, per_tile)
-    entries = Axis(other.length, other.length, False, edges=other.edges)  # taken one by one, not by groups
+    entries = Axis(other.length, other.length, False, edges=other.edges, padding=other.padding)  # taken one by one
     chunks = (chunk, width) if side == 0 else (width, chunk)
     for groups in [layout.copy[1]] if layout and layout.copy else _panel_heights(axis, per_tile):
         touched, longest = axis.tiling_cost(groups)

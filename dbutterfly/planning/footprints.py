@@ -67,6 +67,9 @@ def tile_footprint(source: SourceInfo, cut: RootCut, row: SideTiling, col: SideT
     if gathered and cut.cols.index is not None:  # a strip of rows at a time, as it was read and in order
         chunk = row.widest if cut.rows.edges is None else min(row.widest, int(np.max(np.diff(cut.rows.edges))))
         transient = (1 if cut.rows.index is None else 2) * chunk * col.widest * stored
+    if cut.rows.padding is not None or cut.cols.padding is not None:  # a range as it was read, and with its gaps
+        buffer = row.widest * col.widest * stored
+        transient += row.longest * col.longest * stored
     results, workspace = _result_bytes(source, cut, row, col), _kernel_bytes(source, cut, STACK_BYTES)
     if source.sampled:
         return Footprint(0, results + workspace + WORK_BYTES)

@@ -32,6 +32,7 @@ from ..sources.info import SourceInfo
 from ..structure.axes import Axis, Tile
 from ..structure.chain import Chain, Cut
 from ..structure.orderings import Orderings
+from ..structure.padding import Placement, place
 from ..structure.tree import Tree
 from .budget import Budget
 from .plan_text import format_plan, plan_to_json, summarize_plan
@@ -89,7 +90,7 @@ class Plan:
     tree : Tree
         Where the chain is cut.
     orderings : Orderings
-        Orderings that bring the matrix to the standard order of the chain.
+        Orderings that bring the matrix to the standard order of the chain, as they were given.
     passes : int
         Times that Z is read.
     budget : Budget
@@ -134,6 +135,11 @@ class Plan:
     notes: tuple[str, ...] = ()
     tree_is_given: bool = True
     ranks: tuple[int, ...] = (1,)
+
+    @property
+    def placed(self) -> Placement:
+        """How the matrix lies on the sides of the chain, which may be longer."""
+        return place(self.orderings, self.source.shape, self.chain)
 
     @property
     def itemsize(self) -> int:
@@ -202,7 +208,7 @@ class Plan:
             return factors
         p, u, q, v, rank = self.split
         halves = ((p + v) * self.ranks[-1] + p * rank + rank**2) * u * q * self.itemsize
-        copy = 0 if self.copy is None else math.prod(self.source.shape) * self.itemsize
+        copy = 0 if self.copy is None else math.prod(self.chain.shape) * self.itemsize
         numbers = (2 + 2 * len(self.ranks) + 2 * rank + self.passes - 1) * u * q
         numbers += (self.layout.root - 1) * u + (len(self.chain) - self.layout.root - 1) * q
         return copy + halves + numbers * 8 + factors

@@ -35,6 +35,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
     """Return the plan as plain numbers, strings and lists."""
     return {
         "shape": list(plan.source.shape),
+        "padded_shape": list(plan.chain.shape),
         "dtype": plan.source.dtype,
         "work_dtype": plan.source.work_dtype,
         "decoding": plan.source.decoding,
@@ -65,6 +66,9 @@ def plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
     (rows, cols), stored, work = plan.source.shape, plan.source.dtype, plan.source.work_dtype
     converted = "" if stored == work else f", computed in {work}"
     yield "matrix", f"{rows} x {cols} {stored}{converted}, {format_bytes(plan.source_bytes)}"
+    if plan.chain.shape != plan.source.shape:
+        longer = " x ".join(map(str, plan.chain.shape))
+        yield "padded", f"to {longer} with rows and columns of zeros, which are neither read nor stored"
     if plan.source.decoding:
         yield "decoded", f"from {plan.source.decoding} (by its attributes; decode=False takes the numbers stored)"
     yield "orderings", plan.orderings.describe()

@@ -132,7 +132,7 @@ def predict_stage_seconds(plan: Plan, read_bandwidth: float, device: Device | No
 
 def _stage_bytes(plan: Plan, stage: str) -> tuple[int, int]:
     """Bytes that a stage reads of the matrix or of its copy, and bytes that it works on."""
-    work = math.prod(plan.source.shape) * plan.itemsize
+    work = math.prod(plan.chain.shape) * plan.itemsize
     if stage == "copy":
         assert plan.copy is not None
         return plan.copy.bytes_read, work

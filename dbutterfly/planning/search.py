@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.fft import next_fast_len
 
 from ..errors import ChainError, InputError, MemoryBudgetError
 from ..kernels.backend.stacks import STACKS_IN_DEVICE
@@ -20,8 +19,8 @@ from ..sources.info import SourceInfo
 from ..structure.arguments import read_choice
 from ..structure.axes import axes_of_whole
 from ..structure.chain import Chain
-from ..structure.digits import prime_factors
 from ..structure.orderings import Orderings
+from ..structure.padding import place, spread_gaps
 from ..structure.tree import Tree, split_tree
 from .budget import Budget
 from .footprints import STACK_COPIES
@@ -51,7 +50,8 @@ def make_plan(
     source : SourceInfo
         The matrix.
     chain : Chain or None
-        Patterns of the factors; None takes ``Chain.chainable(shape)``, which is ``square_dyadic`` for powers of two.
+        Patterns of the factors; None takes ``Chain.chainable(shape)``, which is ``square_dyadic`` for powers of two. It
+        may be longer than the matrix (:mod:`dbutterfly.structure.padding`).
     tree : str or nested pairs
         See :func:`dbutterfly.structure.tree.split_tree`. ``"balanced"`` leaves the root cut to the plan: the one
         nearest to the middle unless the chunk grid or the budget makes another cheaper.
@@ -80,14 +80,15 @@ def make_plan(
     chain = Chain.chainable(source.shape) if chain is None else chain
     check_request(source, chain, tree, passes)
     orderings = Orderings() if orderings is None else orderings
-    orderings.validate(source.shape)
+    orderings.validate(source.shape, chain)
+    orderings = spread_gaps(orderings, source.shape, chain)
     notes = _notes(source)
     if len(chain) == 1:
         return _single_factor_plan(source, chain, orderings, budget, notes)
     space = SearchSpace(
         source=source,
         chain=chain,
-        orderings=orderings,
+        placed=place(orderings, source.shape, chain),
         budget=budget,
         layout=layout,
         can_copy=can_copy,
@@ -95,7 +96,7 @@ def make_plan(
     )
     free = isinstance(tree, str) and tree == "balanced"
     best = _find_cheapest(space, _candidate_trees(space, tree, free))
-    return _plan_of_tiling(space, best, passes, notes, tree_is_given=not free)
+    return _plan_of_tiling(space, best, orderings, passes, notes, tree_is_given=not free)
 
 
 def read_passes(name: str, value: Any) -> int:
@@ -127,7 +128,7 @@ def check_request(source: SourceInfo, chain: Chain, tree: Any, passes: int) -> N
 
 
 def _plan_of_tiling(
-    space: SearchSpace, tiling: Tiling, passes: int, notes: tuple[str, ...], tree_is_given: bool
+    space: SearchSpace, tiling: Tiling, orderings: Orderings, passes: int, notes: tuple[str, ...], tree_is_given: bool
 ) -> Plan:
     """Plan that the tiling of a search stands for."""
     cut = tiling.cut
@@ -135,7 +136,7 @@ def _plan_of_tiling(
         source=space.source,
         chain=space.chain,
         tree=cut.tree,
-        orderings=space.orderings,
+        orderings=orderings,
         passes=passes,
         budget=space.budget,
         split=cut.split,
@@ -211,11 +212,11 @@ def _check_single_read(source: SourceInfo, passes: int) -> None:
 
 
 def _check_chain(chain: Chain, shape: tuple[int, int]) -> None:
-    """Refuse a chain of another shape, or whose product has entries that are zero whatever the factors."""
-    if chain.shape != tuple(shape):
+    """Refuse a chain shorter or much longer than the matrix, or whose product has zeros whatever the factors."""
+    if not all(size <= length < 2 * size for size, length in zip(shape, chain.shape, strict=True)):  # more gaps: a slip
         raise ChainError(
-            f"chain has shape {chain.shape[0]} x {chain.shape[1]} but the matrix is {shape[0]} x {shape[1]}; "
-            f"the nearest chain that fits is {Chain.chainable(shape)!r}"
+            f"chain has shape {chain.shape[0]} x {chain.shape[1]} but the matrix is {shape[0]} x {shape[1]}; the "
+            f"nearest chain that fits is {Chain.chainable(shape)!r}"
         )
     if not chain.is_dense:
         raise ChainError(
@@ -254,29 +255,17 @@ def _budget_message(name: str, given: int, least: int, source: SourceInfo) -> st
     )
 
 
-def _why_dense(shape: tuple[int, int]) -> str:
-    """Why no chain of several patterns compresses a matrix of this shape, and what to do; empty where one does."""
-    primes = list(dict.fromkeys(side for side in shape if side > 5 and len(prime_factors(side)) == 1))
-    if not primes:
-        return ""
-    padded = tuple(next_fast_len(side, real=True) if side in primes else side for side in shape)
-    return (
-        f", and nothing is compressed. There is no butterfly for this shape, as {' and '.join(map(str, primes))} "
-        f"cannot be divided; pad the matrix with zeros, to {padded[0]} x {padded[1]} for example"
-    )
-
-
 def _single_factor_plan(
     source: SourceInfo, chain: Chain, orderings: Orderings, budget: Budget, notes: tuple[str, ...]
 ) -> Plan:
     """Plan of a chain of one pattern: the matrix is read in one tile and is the factor."""
     stored = source.nbytes
     peak = stored * 2 + math.prod(source.shape) * np.dtype(source.work_dtype).itemsize
-    dense = f"a chain of one pattern: its factor is the matrix itself{_why_dense(source.shape)}"
+    dense = "a chain of one pattern: its factor is the matrix itself, and nothing is compressed"
     if peak > budget.memory:
         raise MemoryBudgetError(f"{_budget_message('memory', budget.memory, peak, source)}; {dense}")
     notes = (*notes, dense)
-    rows, cols = axes_of_whole(chain, orderings, source.edges)
+    rows, cols = axes_of_whole(chain, place(orderings, source.shape, chain), source.edges)
     return Plan(
         source=source,
         chain=chain,

@@ -80,7 +80,10 @@ def side_tilings(axis: Axis, given: int | None = None) -> Iterator[SideTiling]:
     bases = [1]
     if axis.edges is not None and axis.edges.size > 2:
         chunk = int(np.max(np.diff(axis.edges)))
-        bases.append(max(1, chunk if axis.strided else math.lcm(chunk, axis.members) // axis.members))
+        groups = math.lcm(chunk, axis.members) // axis.members
+        if axis.padding is not None:  # of which chunks are unlike
+            groups = chunk // axis.members
+        bases.append(max(1, chunk if axis.strided else groups))
     for base in bases:
         sizes.update(powers_of_two(axis.groups, base))
     for per_tile in [given] if given else sorted(sizes):

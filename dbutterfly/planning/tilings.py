@@ -16,7 +16,7 @@ from ..sources.probes import ProbeSizes
 from ..sources.sample_sizes import Sizes
 from ..structure.axes import axes_of_cut, largest_divisor
 from ..structure.chain import Chain, Cut
-from ..structure.orderings import Orderings
+from ..structure.padding import Placement
 from ..structure.tree import Tree, tree_leaves
 from .budget import Budget
 from .copies import CopyChoice, enumerate_copies, info_of_copy
@@ -73,8 +73,8 @@ class SearchSpace:
         The matrix.
     chain : Chain
         Patterns of the factors.
-    orderings : Orderings
-        Orderings that bring the matrix to standard order.
+    placed : Placement
+        How the matrix lies on the sides of the chain in standard order.
     budget : Budget
         Memory of a worker and number of workers.
     layout : Layout or None
@@ -87,7 +87,7 @@ class SearchSpace:
 
     source: SourceInfo
     chain: Chain
-    orderings: Orderings
+    placed: Placement
     budget: Budget
     layout: Layout | None = None
     can_copy: bool = False
@@ -132,7 +132,7 @@ def enumerate_tilings(space: SearchSpace, tree: Tree) -> Iterator[Tiling]:
     source, chain, layout = space.source, space.chain, space.layout
     position = root_position(tree)
     split = chain.cut(position)[0]
-    cut = RootCut(tree, split, *axes_of_cut(chain, position, space.orderings, source.edges), split.rank + space.spare)
+    cut = RootCut(tree, split, *axes_of_cut(chain, position, space.placed, source.edges), split.rank + space.spare)
     if layout is None or layout.copy is None:
         # One product with a random vector serves all row groups: tiles of an operator take both sides whole.
         whole = (cut.rows.groups, cut.cols.groups) if source.probed else (None, None)

@@ -26,7 +26,9 @@ from ..errors import InputError
 from ..sources.base import MatrixSource
 from ..structure.axes import Axis, Tile, axes_of_cut, axis_of_entries
 from ..structure.chain import Chain
+from ..structure.known_chains import longer_shapes
 from ..structure.orderings import Orderings
+from ..structure.padding import place
 
 __all__ = ["LARGEST_RANK", "Estimate", "chain_for_tolerance"]
 
@@ -138,7 +140,8 @@ def chain_for_tolerance(source: MatrixSource, tol: float, orderings: Orderings, 
 def _candidates(shape: tuple[int, int]) -> list[Chain]:
     """Chains with fewer values than the matrix, fewest first."""
     found = {
-        Chain.chainable(shape, rank, max(1, rank // part), balanced=balanced)
+        Chain.chainable(sides, rank, max(1, rank // part), balanced=balanced)
+        for sides in (shape, *longer_shapes(shape))
         for rank in range(1, min(LARGEST_RANK, *shape) + 1)
         for part in LEAVES
         for balanced in (False, True)
@@ -163,11 +166,11 @@ def _sample(source: MatrixSource, chain: Chain, orderings: Orderings, rng: np.ra
     allowed = max(READ_LEAST, READ_FRACTION * source.info.nbytes)
     side = max(SIDE, 4 << (chain.rank - 1).bit_length())
     found: dict[int, list[NDArray[np.float64]]] = {}
-    energies, read = [], 0
+    energies, read, placed = [], 0, place(orderings, source.shape, chain)
     for position in sorted(range(1, len(chain)), key=lambda cut: abs(2 * cut - len(chain))):
         if found and read > allowed:
             break
-        rows, cols = axes_of_cut(chain, position, orderings, source.edges)
+        rows, cols = axes_of_cut(chain, position, placed, source.edges)
         for _ in range(max(BLOCKS_OF_CUT, BLOCKS // (len(chain) - 1))):
             block, touched = _read_sample(source, rows, cols, side, rng)
             read += touched
@@ -189,7 +192,8 @@ def _read_sample(
         group = int(rng.integers(axis.groups))
         members = axis.positions(group, group + 1)
         chosen = np.sort(rng.permutation(members.size)[:side])
-        sides.append((axis_of_entries(axis.length, members[chosen], axis.edges), members[chosen]))
+        side_axis = axis_of_entries(axis.length, members[chosen], axis.edges, axis.padding)
+        sides.append((side_axis, side_axis.rows(0, chosen.size)))
     (row_axis, row_index), (col_axis, col_index) = sides
     tile = Tile(0, row_index.size, 0, col_index.size)
     block = source.read(row_axis, col_axis, tile)[:, :, 0, 0]

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..structure.axes import Axis, Tile
+from ..structure.axes import Axis, Index, Tile
 from .base import MatrixSource, unfold
 from .mapped_files import MappedFile, find_map, map_again, mapped_file
+from .padded import has_gaps, scatter_crossings
 from .stamps import Stamps, stamp_array
 
 __all__ = ["ArraySource"]
@@ -47,9 +48,12 @@ class ArraySource(MatrixSource):
         return self.array[rows, cols]
 
     def read(self, rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
-        """View of a tile; a copy where a side is scattered."""
+        """View of a tile; a copy where a side is scattered, or has gaps."""
         self._check_map()
         array = self.array
+        if has_gaps(rows, cols):
+            at = rows.rows(tile.r0, tile.r1), cols.rows(tile.c0, tile.c1)
+            return unfold(scatter_crossings(*at, array.dtype, self._take), rows, cols, tile)
         if rows.index is not None:
             array = array[rows.positions(tile.r0, tile.r1)]
         if cols.index is not None:
@@ -62,6 +66,12 @@ class ArraySource(MatrixSource):
         )
         grid = unfold(array, rows, cols, whole)
         return grid[tile.r0 - whole.r0 : tile.r1 - whole.r0, tile.c0 - whole.c0 : tile.c1 - whole.c0]
+
+    def _take(self, rows: Index, cols: Index) -> NDArray[Any]:
+        """Crossings of some rows and columns, of which a range is copied first where they lie in one."""
+        first, last = int(cols.min()), int(cols.max()) + 1
+        strip = self.array[rows, first:last]
+        return strip if last - first == cols.size and bool(np.all(np.diff(cols) == 1)) else strip[:, cols - first]
 
     def _check_map(self) -> None:
         """Raise if the file that the array lies in was cut, where reading it would end the process."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,14 @@ from numpy.typing import NDArray
 from ..errors import DButterflyError, NonFiniteError, SourceError
 from ..kernels.backend import tile_memory
 from ..structure.axes import Axis, Edges, Part, Tile
+from ..structure.padding import Paddings
 from .info import SourceInfo, work_dtype
+from .padded import find_within, has_gaps, scatter
 from .recognisable import Recognisable
 from .returned_blocks import check_block
 from .tile_parts import count_kept, count_touched, cut_at_chunks, is_kept_whole, place_part
 
-__all__ = ["MatrixSource", "unfold"]
+__all__ = ["MatrixSource", "PaddedSource", "unfold"]
 
 
 class MatrixSource(Recognisable, ABC):
@@ -144,6 +147,9 @@ class MatrixSource(Recognisable, ABC):
         SourceError
             If the storage fails; the message names the range.
         """
+        if has_gaps(rows, cols):
+            padded = PaddedSource(self, (rows.padding, cols.padding))
+            return padded.read(replace(rows, padding=None), replace(cols, padding=None), tile)
         row_parts, col_parts = rows.parts(tile.r0, tile.r1), cols.parts(tile.c0, tile.c1)
         parts = [*row_parts, *col_parts]
         if len(parts) == 2 and all(map(is_kept_whole, parts)) and not self.reads_in_place:
@@ -166,8 +172,8 @@ class MatrixSource(Recognisable, ABC):
         stored in chunks, the cost is that of the tile. The bytes that pass the wire differ: compressed chunks are
         smaller, Zarr stores chunks at the far edges in full size, and only a part of an uncompressed chunk may be read.
         """
-        sides = ((rows, self.edges[0], tile.r0, tile.r1), (cols, self.edges[1], tile.c0, tile.c1))
-        height, width = (count_touched(*side) for side in sides)
+        height = count_touched(rows, self.edges[0], tile.r0, tile.r1)
+        width = count_touched(cols, self.edges[1], tile.c0, tile.c1)
         return height * width * self.dtype.itemsize
 
     def _gather(self, buffer: NDArray[Any], row_parts: list[Part], col_parts: list[Part]) -> None:
@@ -228,6 +234,58 @@ class MatrixSource(Recognisable, ABC):
     def _read_part(self, row: Part, col: Part) -> NDArray[Any]:
         """Read the range of a part of the rows and a part of the columns."""
         return self.read_range(slice(row.start, row.stop), slice(col.start, col.stop))
+
+
+class PaddedSource(MatrixSource):
+    """A matrix on sides with gaps: a longer one, whose ranges have zeros at the gaps.
+
+    Parameters
+    ----------
+    source : MatrixSource
+        The matrix.
+    paddings : pair of Padding or None
+        Gaps of both sides.
+    """
+
+    def __init__(self, source: MatrixSource, paddings: Paddings) -> None:
+        self._source, self._paddings = source, paddings
+        self.name, self.dtype = source.name, source.dtype
+        self.shared, self.needs_cluster = source.shared, source.needs_cluster
+        sides = list(zip(source.shape, source.edges, paddings, strict=True))
+        rows, cols = (size if padding is None else padding.length for size, _, padding in sides)
+        self.shape = rows, cols
+        row_edges, col_edges = (edges if padding is None else padding.edges(edges) for _, edges, padding in sides)
+        self.edges, self.decode_bytes = (row_edges, col_edges), source.decode_bytes
+
+    @property
+    def client(self) -> Any:
+        """Client of the matrix."""
+        return self._source.client
+
+    @client.setter
+    def client(self, client: Any) -> None:
+        self._source.client = client
+
+    def prepare(self, client: Any, workers: int) -> None:
+        """Compute once what many ranges need."""
+        self._source.prepare(client, workers)
+
+    def non_finite_error(self, index: tuple[int, int]) -> NonFiniteError:
+        """Error for an entry, named as that of the matrix."""
+        row, col = (
+            at if padding is None else int(padding.rows(np.array([at]))[0])
+            for at, padding in zip(index, self._paddings, strict=True)
+        )
+        return self._source.non_finite_error((row, col))
+
+    def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
+        """Read what a range has of the matrix."""
+        at_rows, at_cols = map(find_within, self._paddings, (rows, cols))
+        shape = (rows.stop - rows.start, cols.stop - cols.start)
+        block = np.zeros(shape, self.dtype.newbyteorder("="))
+        if at_rows.places.size and at_cols.places.size:
+            scatter(block, at_rows.places, at_cols.places, self._source.read_range(at_rows.range, at_cols.range))
+        return block
 
 
 def unfold(buffer: NDArray[Any], rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ..errors import NonFiniteError
 from ..structure.axes import Axis, Index, Tile, group_members
 from .entries import Entries
+from .padded import scatter_crossings
 
 __all__ = ["BlockEntries"]
 
@@ -36,9 +37,9 @@ class BlockEntries:
     entries : Entries
         The matrix.
     row_at : array of int64, shape (G, p)
-        Rows of each row group.
+        Rows of each row group, -1 at gaps, where entries are zero.
     col_at : array of int64, shape (H, v)
-        Columns of each column group.
+        Columns of each column group, likewise.
     """
 
     entries: Entries
@@ -84,7 +85,7 @@ class BlockEntries:
         return values
 
     def _evaluate(self, rows: Index, cols: Index) -> NDArray[Any]:
-        block = self.entries.block(rows, cols)
+        block = scatter_crossings(rows, cols, self.entries.dtype, self.entries.block)
         finite = np.isfinite(block)
         if not finite.all():
             bad = np.argwhere(~finite)

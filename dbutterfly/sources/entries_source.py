@@ -12,6 +12,7 @@ from ..errors import SourceError
 from ..structure.axes import Axis, Tile
 from .base import MatrixSource, unfold
 from .entries import Entries
+from .padded import scatter_crossings
 from .samples import ROUNDING, Place, norm_of_finite, spread_indices
 
 __all__ = ["EntriesSource", "check_reproducible"]
@@ -53,8 +54,8 @@ class EntriesSource(MatrixSource):
 
     def read(self, rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
         """Evaluate a tile."""
-        block = self.entries.block(rows.positions(tile.r0, tile.r1), cols.positions(tile.c0, tile.c1))
-        return unfold(block, rows, cols, tile)
+        at = rows.rows(tile.r0, tile.r1), cols.rows(tile.c0, tile.c1)
+        return unfold(scatter_crossings(*at, self.dtype, self.entries.block), rows, cols, tile)
 
 
 def check_reproducible(entries: Entries) -> None:

@@ -21,6 +21,7 @@ from ..structure.axes import Axis, Index, Tile
 from .base import MatrixSource, unfold
 from .info import work_dtype
 from .operator_checks import check_operator
+from .padded import scatter_crossings
 from .probes import CHECK_STREAM, PRODUCT_BYTES, normal_vectors
 from .returned_blocks import check_block
 from .samples import Place
@@ -114,8 +115,8 @@ class OperatorSource(MatrixSource):
 
     def read(self, rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
         """Multiply by unit vectors, wherever the rows and columns of a tile lie."""
-        block = self.block(rows.positions(tile.r0, tile.r1), cols.positions(tile.c0, tile.c1))
-        return unfold(block, rows, cols, tile)
+        at = rows.rows(tile.r0, tile.r1), cols.rows(tile.c0, tile.c1)
+        return unfold(scatter_crossings(*at, self.dtype, self.block), rows, cols, tile)
 
     def block(self, rows: Index, cols: Index) -> NDArray[Any]:
         """Entries at the crossings of rows and columns."""

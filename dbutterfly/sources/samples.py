@@ -102,7 +102,7 @@ class Sample:
         """Say where a tile that was read is not what the sample has shown; None where it agrees, or meets no place."""
         if not self.places:
             return None
-        row_at, col_at = rows.positions(tile.r0, tile.r1), cols.positions(tile.c0, tile.c1)
+        row_at, col_at = rows.rows(tile.r0, tile.r1), cols.rows(tile.c0, tile.c1)
         (by_row, row_at), (by_col, col_at) = (_sort(at) for at in (row_at, col_at))
         buffer, first = fold(grid, rows, cols), 0
         for place in self.places:

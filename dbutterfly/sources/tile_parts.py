@@ -65,10 +65,11 @@ def cut_at_chunks(part: Part, edges: Edges) -> Iterator[Part]:
 
 
 def count_touched(axis: Axis, edges: Edges, first: int, last: int) -> int:
-    """Count the entries of one side in the chunks that its parts touch, summed over the parts."""
+    """Count the entries of one side in the chunks that its parts touch, summed over the parts; gaps are no entries."""
     if edges is None:
-        return (last - first) * axis.members
+        return (last - first) * axis.members if axis.padding is None else int(np.sum(axis.rows(first, last) >= 0))
+    edges = edges if axis.padding is None or axis.edges is None else axis.edges
     parts: Sequence[Part] = axis.parts(first, last)
     starts = edges[np.searchsorted(edges, [part.start for part in parts], side="right") - 1]
     stops = edges[np.searchsorted(edges, [part.stop for part in parts], side="left")]
-    return int(np.sum(stops - starts))
+    return int(np.sum(axis.count(stops) - axis.count(starts)))

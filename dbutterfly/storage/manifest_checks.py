@@ -249,8 +249,9 @@ def check_entries(values: Mapping[str, Any]) -> None:
     if not chain:
         return
     shape = given.get("matrix", {}).get("shape")
-    if shape is not None and shape != _shape_of(chain):
-        raise ManifestError("matrix.shape", shape, f"{_shape_of(chain)}, which is that of the chain")
+    fits = shape is None or all(size <= length < 2 * size for size, length in zip(shape, _shape_of(chain), strict=True))
+    if not fits:
+        raise ManifestError("matrix.shape", shape, f"{_shape_of(chain)}, which is that of the chain, or little less")
     errors = given.get("record", {}).get("errors_by_cut", ())
     if len(errors) not in (0, len(chain) - 1):
         raise ManifestError("record.errors_by_cut", errors, f"a list of {len(chain) - 1} errors")

@@ -64,7 +64,8 @@ def read_side(group: zarr.Group, manifest: Manifest, name: str) -> NDArray[Any]:
     (a, b, _, d), (a2, _, c2, d2) = manifest.chain[0], manifest.chain[-1]
     size = a * b * d if name == "rows" else a2 * c2 * d2
     found = _read(group, manifest, f"orderings/{name}", (size,), ("int64", "int32", "uint32", "uint64"))
-    if not np.array_equal(np.sort(found), np.arange(size)):
+    named = found[found != -1]  # at gaps, nothing belongs to a position
+    if not named.size or not np.array_equal(np.sort(named), np.arange(named.size)):
         raise _damaged(group, manifest, f"orderings/{name}", "it is no permutation")
     return found
 

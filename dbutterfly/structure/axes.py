@@ -13,7 +13,7 @@ reverses the digits of the group number and of the member number, which is why i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from .chain import Chain
 from .digits import digit_reversal
 from .orderings import Orderings, Side
+from .padding import Padding, Placement
 
 __all__ = [
     "Axis",
@@ -91,6 +92,9 @@ class Axis:
         For a scattered side: positions in storage, group after group.
     edges : array of int or None
         Chunk boundaries.
+    padding : Padding or None
+        Where the side has gaps, to which nothing in storage belongs. Storage positions, and chunk boundaries, are then
+        those of the longer side on which the rows of the matrix lie.
     """
 
     length: int
@@ -100,6 +104,7 @@ class Axis:
     member_order: Index | None = field(default=None, repr=False)
     index: Index | None = field(default=None, repr=False)
     edges: Edges = field(default=None, repr=False)
+    padding: Padding | None = None
 
     @property
     def members(self) -> int:
@@ -114,6 +119,16 @@ class Axis:
             starts = np.arange(self.members, dtype=np.int64)[:, None] * self.groups
             return (starts + np.arange(first, last, dtype=np.int64)).reshape(-1)
         return np.arange(first * self.members, last * self.members, dtype=np.int64)
+
+    def rows(self, first: int, last: int) -> Index:
+        """Rows (or columns) of the matrix at these positions, -1 at gaps."""
+        positions = self.positions(first, last)
+        return positions if self.padding is None else self.padding.rows(positions)
+
+    def count(self, positions: Index) -> Index:
+        """Number of rows of the matrix before each of some storage positions."""
+        counted: Index = positions if self.padding is None else self.padding.count(positions)
+        return counted
 
     def buffer_shape(self, first: int, last: int) -> tuple[int, int]:
         """Shape in which a tile's buffer unfolds along this side: (members, groups) if strided, else transposed."""
@@ -149,7 +164,7 @@ class Axis:
             Bound on the longest range of :meth:`parts`.
         """
         if self.edges is None:
-            return self.length, min(per_tile, self.groups) * self.members
+            return int(self.count(np.array(self.length))), min(per_tile, self.groups) * self.members
         if self.index is not None:
             return self._scattered_cost(self.edges, per_tile)
         first = np.arange(0, self.groups, per_tile, dtype=np.int64)[:, None]
@@ -159,20 +174,20 @@ class Axis:
             starts, stops = first + shift, (last + shift if per_tile < self.groups else last * self.members)
         else:
             starts, stops = first * self.members, last * self.members
-        return _run_cost(self.edges, starts, stops)
+        return _run_cost(self.edges, self.count(self.edges), starts, stops)
 
     def _scattered_cost(self, edges: Index, per_tile: int) -> tuple[int, int]:
         assert self.index is not None
-        sizes = np.diff(edges)
+        sizes, stored = np.diff(edges), np.diff(self.count(edges))
         chunk = np.repeat(np.arange(sizes.size), sizes)[self.index]
         tile = np.arange(self.length, dtype=np.int64) // (per_tile * self.members)
         pairs = tile * sizes.size + chunk
         if (tile[-1] + 1) * sizes.size <= 64 * self.length:  # a table is faster than sorting, unless it is a large one
             table = np.zeros((tile[-1] + 1, sizes.size), np.bool_)
             table.reshape(-1)[pairs] = True
-            touched = np.count_nonzero(table, axis=0) @ sizes
+            touched = np.count_nonzero(table, axis=0) @ stored
         else:
-            touched = np.sum(sizes[np.unique(pairs) % sizes.size])
+            touched = np.sum(stored[np.unique(pairs) % sizes.size])
         return int(touched), int(np.max(sizes))
 
     def _ranges(self, wanted: Index) -> list[tuple[int, int]]:
@@ -192,12 +207,12 @@ class Axis:
         return list(zip(heads.tolist(), tails.tolist(), strict=True))
 
 
-def _run_cost(edges: Index, starts: Index, stops: Index) -> tuple[int, int]:
-    """Cost of tiles that want the ascending runs ``starts[t] .. stops[t]``."""
+def _run_cost(edges: Index, counts: Index, starts: Index, stops: Index) -> tuple[int, int]:
+    """Cost of tiles that want the ascending runs ``starts[t] .. stops[t]``; ``counts`` entries lie before each edge."""
     first = np.searchsorted(edges, starts, side="right") - 1
     last = np.searchsorted(edges, stops - 1, side="right") - 1
     done = np.concatenate([np.full_like(last[:, :1], -1), last[:, :-1]], axis=1)
-    fresh = edges[last + 1] - edges[np.minimum(np.maximum(first, done + 1), last + 1)]
+    fresh = counts[last + 1] - counts[np.minimum(np.maximum(first, done + 1), last + 1)]
     longest = int(np.max(stops - starts))
     if bool(np.any(first <= done)):
         longest = max(longest, int(np.max(np.diff(edges))))
@@ -211,26 +226,49 @@ def _as_slice(positions: Index) -> slice | Index:
     return positions
 
 
-def axis_of_entries(length: int, chosen: Index, edges: Edges) -> Axis:
+def axis_of_entries(length: int, chosen: Index, edges: Edges, padding: Padding | None = None) -> Axis:
     """Side of which every entry is a group of its own, the chosen ones first: a tile of these reads them alone."""
     rest = np.setdiff1d(np.arange(length, dtype=np.int64), chosen, assume_unique=True)
-    return Axis(length, length, False, index=np.concatenate([chosen, rest]), edges=edges)
+    return Axis(length, length, False, index=np.concatenate([chosen, rest]), edges=edges, padding=padding)
 
 
-def axes_of_whole(chain: Chain, orderings: Orderings, edges: tuple[Edges, Edges]) -> tuple[Axis, Axis]:
+def axes_of_whole(chain: Chain, placed: Placement, edges: tuple[Edges, Edges]) -> tuple[Axis, Axis]:
     """Row and column sides of which all is one group, in standard order."""
-    sides = zip(chain.shape, orderings.permutations(chain), edges, strict=True)
-    rows, cols = (Axis(size, 1, False, index=index, edges=edge) for size, index, edge in sides)
+    sides = zip(chain.shape, placed.orderings.permutations(chain), edges, placed.paddings, strict=True)
+    rows, cols = (
+        Axis(size, 1, False, index=index, edges=_padded_edges(edge, padding), padding=padding)
+        for size, index, edge, padding in sides
+    )
     return rows, cols
 
 
-def axes_of_cut(chain: Chain, position: int, orderings: Orderings, edges: tuple[Edges, Edges]) -> tuple[Axis, Axis]:
-    """Row and column sides of a matrix under the cut of its chain after factor ``position``."""
+def axes_of_cut(
+    chain: Chain, position: int, placed: Placement | Orderings, edges: tuple[Edges, Edges]
+) -> tuple[Axis, Axis]:
+    """Row and column sides of a matrix under the cut of its chain after factor ``position``.
+
+    Parameters
+    ----------
+    chain : Chain
+        The chain.
+    position : int
+        Number of factors to the left of the cut.
+    placed : Placement or Orderings
+        How the matrix lies on the sides of the chain; orderings alone where it is as large as the chain.
+    edges : pair of array of int or None
+        Chunk boundaries of the matrix.
+    """
     (p, u, q, v, _), *_ = chain.cut(position)
     row_radices, col_radices = chain.row_radices, chain.col_radices
-    rows = _axis(orderings.rows, (p, u), True, (row_radices[position:], row_radices[:position]), edges[0])
-    cols = _axis(orderings.cols, (q, v), False, (col_radices[:position], col_radices[position:]), edges[1])
-    return rows, cols
+    orderings, paddings = placed if isinstance(placed, tuple) else (placed, (None, None))
+    padded = [_padded_edges(edge, padding) for edge, padding in zip(edges, paddings, strict=True)]
+    rows = _axis(orderings.rows, (p, u), True, (row_radices[position:], row_radices[:position]), padded[0])
+    cols = _axis(orderings.cols, (q, v), False, (col_radices[:position], col_radices[position:]), padded[1])
+    return replace(rows, padding=paddings[0]), replace(cols, padding=paddings[1])
+
+
+def _padded_edges(edges: Edges, padding: Padding | None) -> Edges:
+    return edges if padding is None else padding.edges(edges)
 
 
 def _axis(side: Side, sizes: tuple[int, int], groups_low: bool, radices: tuple[Any, Any], edges: Edges) -> Axis:
@@ -256,6 +294,6 @@ class Tile(NamedTuple):
 
 
 def group_members(axis: Axis, first: int, last: int) -> Index:
-    """Storage positions of the members of each group, in standard order: shape (groups, members)."""
-    positions = np.stack([axis.positions(group, group + 1) for group in range(first, last)])
-    return positions if axis.member_order is None else positions[:, axis.member_order]
+    """Rows (or columns) in each group, in standard order, -1 at gaps: shape (groups, members)."""
+    members = np.stack([axis.rows(group, group + 1) for group in range(first, last)])
+    return members if axis.member_order is None else members[:, axis.member_order]

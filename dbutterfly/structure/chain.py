@@ -387,7 +387,8 @@ class Chain:
         Parameters
         ----------
         shape : (int, int)
-            Rows M and columns N of the matrix. A prime side allows a single pattern only.
+            Rows M and columns N of the matrix. Where a side has a prime factor above 7, the chain may be up to 15 %
+            longer than the matrix: a matrix of 1009 rows gets a chain of 1024, of which 15 positions are gaps.
         rank : int
             Rank of every junction, at least 1.
         leaf : int, optional
@@ -402,7 +403,8 @@ class Chain:
         -------
         Chain
             Both sides are cut into the same number of digits, as many as the side with fewer prime factors allows,
-            and as equal as they can be.
+            and as equal as they can be. Its sides are those of the matrix, or longer ones with which it has fewer
+            values, by more than a quarter.
 
         Raises
         ------

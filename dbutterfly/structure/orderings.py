@@ -3,6 +3,9 @@
 ``Z[rows][:, cols]`` is in standard order. A side is None (it already is), ``"bitreversal"`` (the digits of the index
 are reversed, in the radices of the chain: bit reversal for dyadic chains) or an index array. The discrete Fourier
 transform is ``(None, "bitreversal")``; a smooth or oscillatory kernel on sorted points is ``("bitreversal", None)``.
+
+A chain may be longer than the matrix: positions to which no row or column belongs are gaps
+(:mod:`dbutterfly.structure.padding`). An index array has -1 there.
 """
 
 from __future__ import annotations
@@ -21,12 +24,15 @@ from .chain import Chain
 from .digits import digit_reversal
 from .plain_arrays import as_plain_array
 
-__all__ = ["BITREVERSAL", "Orderings", "Side"]
+__all__ = ["BITREVERSAL", "GAP", "Orderings", "Side"]
 
 BITREVERSAL = "bitreversal"
 
 MOST_INDICES_SHOWN = 8
 """Longest index array that a representation shows whole. Not tuned: some thirty letters."""
+
+GAP = -1
+"""Entry of an index array at a position to which nothing belongs."""
 
 Side: TypeAlias = "str | NDArray[np.int64] | None"
 
@@ -39,7 +45,9 @@ class Orderings:
     ----------
     rows, cols : None, "bitreversal" or array of int, shape (M,) and (N,)
         None leaves a side as it is; ``"bitreversal"`` reverses the digits of the index; an array names, for each
-        position in standard order, the row or column of the matrix.
+        position in standard order, the row or column of the matrix. Where the chain is longer than the matrix, an array
+        has an entry for each position of the chain, -1 for one to which nothing belongs; without such entries, as with
+        None and ``"bitreversal"``, these gaps are spread evenly.
 
     Raises
     ------
@@ -65,22 +73,32 @@ class Orderings:
             raise InputError(f"orderings={show_value(orderings)} is not None, an Orderings, or a pair (rows, cols)")
         return cls(*orderings)
 
-    def validate(self, shape: tuple[int, int]) -> None:
-        """Raise InputError unless every index array is a permutation of its side of ``shape``."""
-        for name, side, size in zip(("rows", "cols"), (self.rows, self.cols), shape, strict=True):
-            if isinstance(side, np.ndarray) and not (
-                side.size == size and np.array_equal(np.sort(side), np.arange(size))
-            ):
-                raise InputError(
-                    f"orderings: {name} is not a permutation of 0 .. {size - 1} (it has {side.size} entries); "
-                    f"each of the {size} indices must occur once"
-                )
+    def validate(self, shape: tuple[int, int], chain: Chain | None = None) -> None:
+        """Raise InputError unless every index array names each row, or column, of ``shape`` once.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Rows and columns of the matrix.
+        chain : Chain, optional
+            Chain for whose positions the arrays are.
+        """
+        lengths = (None, None) if chain is None else chain.shape
+        for name, side, size, length in zip(("rows", "cols"), (self.rows, self.cols), shape, lengths, strict=True):
+            if isinstance(side, np.ndarray):
+                _check_index(side, name, size, length)
 
     def permutations(self, chain: Chain) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
         """Index arrays of both sides for ``chain``, None where a side is already in standard order."""
         reversed_rows = digit_reversal(chain.row_radices) if isinstance(self.rows, str) else self.rows
         reversed_cols = digit_reversal(chain.col_radices) if isinstance(self.cols, str) else self.cols
         return reversed_rows, reversed_cols
+
+    def shape(self, chain: Chain) -> tuple[int, int]:
+        """Rows and columns of the matrix: positions of the chain but for the gaps of the index arrays."""
+        gaps = (np.count_nonzero(side == GAP) if isinstance(side, np.ndarray) else 0 for side in (self.rows, self.cols))
+        rows, cols = (length - int(count) for length, count in zip(chain.shape, gaps, strict=True))
+        return rows, cols
 
     @property
     def sides(self) -> dict[str, Side]:
@@ -99,6 +117,21 @@ class Orderings:
     def describe(self) -> str:
         """One line, such as ``rows standard, columns bitreversal``."""
         return f"rows {_describe_side(self.rows)}, columns {_describe_side(self.cols)}"
+
+
+def _check_index(index: NDArray[np.int64], name: str, size: int, length: int | None) -> None:
+    """Refuse an index array that does not name each of ``size`` rows once, or has the wrong length for a chain."""
+    named = index[index != GAP]
+    if named.size != size or not np.array_equal(np.sort(named), np.arange(size)):
+        raise InputError(
+            f"orderings: {name} is not a permutation of 0 .. {size - 1} (it has {index.size} entries); each of the "
+            f"{size} indices must occur once, and -1 where nothing belongs to a position"
+        )
+    if length is not None and index.size not in ((size, length) if named.size == index.size else (length,)):
+        raise InputError(
+            f"orderings: {name} has {index.size} entries, of which {index.size - size} are -1, and the chain has "
+            f"{length} positions; give an entry for each of them, or {size} without gaps"
+        )
 
 
 def _check_side(side: Any, name: str) -> Side:
@@ -127,4 +160,7 @@ def _show_side(side: Side) -> str:
 def _describe_side(side: Side) -> str:
     if side is None:
         return "standard"
-    return side if isinstance(side, str) else f"permuted ({operator.index(side.size)} indices)"
+    if isinstance(side, str):
+        return side
+    gaps = int(np.count_nonzero(side == GAP))
+    return f"permuted ({operator.index(side.size - gaps)} indices{f', {gaps} gaps' if gaps else ''})"

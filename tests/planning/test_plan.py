@@ -502,14 +502,22 @@ def test_a_device_takes_what_its_memory_and_the_copies_take():
         device_named("tpu")
 
 
-def test_a_side_that_cannot_be_divided_has_no_butterfly():
-    """The plan and the error say so, and what to do; sides that can be divided get no such word."""
+def test_a_side_that_cannot_be_divided_is_made_longer():
+    """The plan says so; a side that can be divided stays as it is."""
     plan = make_plan(SourceInfo(shape=(61, 64), dtype="float64", work_dtype="float64"), None, budget=Budget(1 << 30))
-    assert "no butterfly for this shape, as 61 cannot be divided; pad the matrix with zeros, to 64 x 64" in str(plan)
+    assert "padded        to 64 x 64 with rows and columns of zeros, which are neither read nor stored" in str(plan)
+    assert plan.source_bytes == plan.bytes_read == 61 * 64 * 8
     big = SourceInfo(shape=(1000003, 1 << 20), dtype="float64", work_dtype="float64")
-    with pytest.raises(MemoryBudgetError, match="no butterfly for this shape, as 1000003 cannot be divided"):
-        make_plan(big, None, budget=Budget(8 << 30))
-    assert "no butterfly" not in str(planned(stored((64, 64), (16, 16))))
+    assert len(make_plan(big, None, budget=Budget(8 << 30)).chain) > 10
+    assert "padded" not in str(planned(stored((64, 64), (16, 16))))
+
+
+@pytest.mark.parametrize(("shape", "chunks"), [((1009, 61), (128, 61)), ((509, 509), (64, 128))])
+def test_gaps_cost_no_reads(shape, chunks):
+    """Where tiles take whole chunks, each is read once; the bytes are those of the entries that there are."""
+    plan = planned(stored(shape, chunks), memory=1 << 30)
+    assert plan.chain.shape != shape
+    assert plan.bytes_read == plan.source_bytes == math.prod(shape) * 4
 
 
 def test_the_least_memory_that_reads_twice_is_named_too():

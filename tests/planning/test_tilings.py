@@ -13,6 +13,7 @@ from dbutterfly.sources.info import SourceInfo
 from dbutterfly.structure.axes import chunk_edges
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.orderings import Orderings
+from dbutterfly.structure.padding import place
 from dbutterfly.structure.tree import split_tree
 
 MIB = 1 << 20
@@ -34,10 +35,12 @@ def spaces(draw):
     )
     rng = np.random.default_rng(0)
     sides = [draw(st.sampled_from([None, "bitreversal", "index"])) for _ in shape]
+    orders = (rng.permutation(n) if s == "index" else s for s, n in zip(sides, shape, strict=True))
+    chain = Chain.chainable(shape)
     return SearchSpace(
         source=source,
-        chain=Chain.chainable(shape),
-        orderings=Orderings(*(rng.permutation(n) if s == "index" else s for s, n in zip(sides, shape, strict=True))),
+        chain=chain,
+        placed=place(Orderings(*orders), shape, chain),
         budget=Budget(draw(st.sampled_from([5 * MIB, 6 * MIB + 4096, 7 * MIB, 1 << 30])), draw(st.integers(1, 6))),
         can_copy=draw(st.booleans()),
         spare=draw(st.integers(0, 2)),
@@ -56,7 +59,12 @@ def test_the_plan_is_the_cheapest_of_all_tilings_that_fit(space):
     """The search leaves out root cuts whose halves alone cost too much, and misses nothing by that."""
     if len(space.chain) == 1:
         return
-    given_ = {"orderings": space.orderings, "budget": space.budget, "can_copy": space.can_copy, "spare": space.spare}
+    given_ = {
+        "orderings": space.placed.orderings,
+        "budget": space.budget,
+        "can_copy": space.can_copy,
+        "spare": space.spare,
+    }
     tilings = every_tiling(space)
     fitting = [tiling for tiling in tilings if tiling.fits(space.budget)]
     if not fitting:

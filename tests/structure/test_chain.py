@@ -269,8 +269,36 @@ def test_chainable_of_powers_of_two_is_dyadic():
     assert Chain.chainable((32, 32)) == Chain.square_dyadic(32)
 
 
-def test_chainable_of_primes_is_one_pattern():
+def test_chainable_of_small_primes_is_one_pattern():
     assert Chain.chainable((7, 64)) == Chain([(1, 7, 64, 1)])
+
+
+@pytest.mark.parametrize(
+    ("shape", "longer"),
+    [
+        ((1009, 1009), (1024, 1024)),
+        ((13, 13), (14, 14)),
+        ((1000, 625), (1000, 625)),  # no prime factor above 7
+        ((62, 62), (64, 64)),
+        ((1, 1009), (1, 1009)),
+        ((97, 1), (97, 1)),
+    ],
+)
+def test_chainable_is_longer_where_that_gives_far_fewer_values(shape, longer):
+    assert Chain.chainable(shape).shape == longer
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 3))
+def test_chainable_fits_every_shape(rows, cols, rank):
+    shape = (rows, cols)
+    chain = Chain.chainable(shape, min(rank, rows, cols))
+    assert all(size <= length <= 1.15 * size for size, length in zip(shape, chain.shape, strict=True))
+    assert chain.is_dense
+    assert chain.nnz <= max(math.prod(shape), 8 * rank**2 * sum(shape) * 11)  # no dense factor of a large matrix
+
+
+def test_the_longest_side_is_extended_soon():
+    assert Chain.chainable((2**31 - 1, 2**31 - 1)).nnz < 2**38
 
 
 def test_chainable_digits_are_as_equal_as_they_can_be():

@@ -12,6 +12,8 @@ from ...kernels.factors.product_rows import product_row
 from ...sources.base import MatrixSource
 from ...sources.operators import OperatorSource
 from ...structure.axes import Axis, Tile, axis_of_entries
+from ...structure.orderings import GAP
+from ...structure.padding import inverse_order
 from .factorization import Factorization
 from .probed_error import probed_error
 
@@ -115,7 +117,8 @@ def _row_energies(
     row_axis = axis_of_entries(rows, chosen, source.edges[0])
     col_axis = Axis(cols, 1, False, edges=source.edges[1])
     positions, order = factorization.orderings.permutations(factorization.chain)
-    standard = chosen if positions is None else np.argsort(positions)[chosen]
+    standard = chosen if positions is None else inverse_order(positions)[chosen]
+    there = slice(None) if order is None else np.flatnonzero(order != GAP)
     step = min(ROWS_AT_A_TIME, max(1, ROW_BYTES // (cols * np.dtype(source.info.work_dtype).itemsize)))
     energies, residuals = [], []
     for first in range(0, chosen.size, step):
@@ -128,9 +131,8 @@ def _row_energies(
         energies.append(np.sum(np.abs(stored) ** 2, axis=1, dtype=np.float64))
         stored = stored.astype(np.result_type(stored, factorization.dtype), copy=False)
         for row, position in zip(stored, standard[first:last], strict=True):
-            row[slice(None) if order is None else order] -= product_row(
-                factorization.ks_values, factorization.chain, int(position)
-            )
+            product = product_row(factorization.ks_values, factorization.chain, int(position))
+            row[there if order is None else order[there]] -= product[there]
         residuals.append(np.sum(np.abs(stored) ** 2, axis=1, dtype=np.float64))
     return np.concatenate(energies), np.concatenate(residuals)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError, StoreError
 from ...operator.butterfly import ButterflyOperator
+from ...operator.files import orderings_of
 from ...sources.places_read import places_read
 from ...storage.manifest import OPERATOR
 from ...storage.places import is_store
@@ -45,7 +46,8 @@ class Factorization:
     tree : nested tuple
         Where the chain was cut.
     orderings : Orderings
-        ``Z[rows][:, cols]`` is approximated by the product of the factors.
+        ``Z[rows][:, cols]`` is approximated by the product of the factors. Where the chain is longer than the matrix,
+        index arrays have -1 at positions to which nothing belongs.
     certificate : Certificate
         Error bound, lower bound and their ratio.
     record : dict
@@ -67,7 +69,7 @@ class Factorization:
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the matrix."""
-        return self.chain.shape
+        return self.orderings.shape(self.chain)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -249,7 +251,7 @@ def load(run: RunStore) -> Factorization:
         tuple(run.factors()),
         chain,
         split_tree(len(chain), manifest.tree),
-        Orderings(**run.sides()),
+        orderings_of(run),
         Certificate.from_json(manifest.certificate),
         manifest.record,
         Trace.from_arrays(manifest.record.get("stages", ()), run.trace()),

@@ -16,7 +16,7 @@ __all__ = ["check_finite", "first_bad_entry", "mark_nonzero", "non_finite_error"
 
 
 def first_bad_entry(grid: NDArray[Any], rows: Axis, cols: Axis, tile: Tile) -> tuple[int, int] | None:
-    """Row and column in storage of the first NaN or infinity of a tile, in row-major order; None if there is none."""
+    """Row and column of the first NaN or infinity of a tile, in row-major order; None if there is none."""
     row_at = _by_group(rows, tile.r0, tile.r1)
     col_at = _by_group(cols, tile.c0, tile.c1)
     best: tuple[int, int] | None = None
@@ -34,8 +34,8 @@ def _row_major_first(rows: Index, cols: Index) -> Iterator[tuple[int, int]]:
 
 
 def _by_group(axis: Axis, first: int, last: int) -> Index:
-    """Storage positions, shape (groups, members)."""
-    positions = axis.positions(first, last).reshape(axis.buffer_shape(first, last))
+    """Rows of the matrix, or columns, -1 at gaps: shape (groups, members)."""
+    positions = axis.rows(first, last).reshape(axis.buffer_shape(first, last))
     return positions.T if axis.strided else positions
 
 

@@ -158,7 +158,7 @@ class _ProbedSide:
     first : int
         Number of the first group.
     at, kept : array of int64, shape (groups, members)
-        Positions of the groups of this side and of the other one.
+        Lines of the matrix in the groups of this side and of the other one, -1 at gaps.
     multiply : callable
         Product with the operator or with its adjoint.
     """
@@ -181,11 +181,12 @@ class _ProbedSide:
             groups = range(start, min(start + step, len(self.at)))
             placed = np.zeros((length, len(groups), count), dtype)
             for number, group in enumerate(groups):
-                placed[self.at[group], number] = vectors(self.first + group)
+                there = self.at[group] >= 0  # no gaps
+                placed[self.at[group][there], number] = vectors(self.first + group)[there]
             product = self.multiply(placed.reshape(length, -1)).reshape(-1, len(groups), count)
             self._check_finite(product, groups)
             for number, group in enumerate(groups):
-                found[group] = product[self.kept, number].swapaxes(1, 2)
+                found[group] = np.where(self.kept[..., None] >= 0, product[self.kept, number], 0).swapaxes(1, 2)
         return found
 
     def _check_finite(self, product: NDArray[Any], groups: range) -> None:

@@ -121,15 +121,15 @@ def chain_for_tolerance(source: MatrixSource, tol: float, orderings: Orderings, 
     NonFiniteError
         If a NaN or an infinity is met.
     """
-    known: dict[tuple[tuple[int, ...], tuple[int, ...]], _Tails] = {}
+    known: dict[tuple[Any, ...], _Tails] = {}
     least = math.inf
     for chain in _candidates(source.shape):
-        digits = chain.row_radices, chain.col_radices
-        if digits not in known:
-            known[digits] = _sample(source, chain, orderings, np.random.default_rng(seed))
-        error = _expected_error(known[digits], chain)
+        sampled = chain.row_radices, chain.col_radices, _side_of_sample(chain)  # few rows say nothing of a high rank
+        if sampled not in known:
+            known[sampled] = _sample(source, chain, orderings, np.random.default_rng(seed))
+        error = _expected_error(known[sampled], chain)
         if error <= tol:
-            return Estimate(chain, error, known[digits].blocks)
+            return Estimate(chain, error, known[sampled].blocks)
         least = min(least, error)
     raise InputError(
         f"tol={tol:g} seems out of reach: sampled blocks leave {least:.2g} at least with any chain that has fewer "
@@ -161,10 +161,15 @@ def _expected_error(tails: _Tails, chain: Chain) -> float:
     return math.sqrt((largest + (1 - flat) * (beyond.sum() - largest)) / tails.energy)
 
 
+def _side_of_sample(chain: Chain) -> int:
+    """Most rows and columns that are read of a block of a chain."""
+    return max(SIDE, 4 << (chain.rank - 1).bit_length())
+
+
 def _sample(source: MatrixSource, chain: Chain, orderings: Orderings, rng: np.random.Generator) -> _Tails:
     """Sample blocks of the cuts of a chain, the middle cuts first, until enough has been read."""
     allowed = max(READ_LEAST, READ_FRACTION * source.info.nbytes)
-    side = max(SIDE, 4 << (chain.rank - 1).bit_length())
+    side = _side_of_sample(chain)
     found: dict[int, list[NDArray[np.float64]]] = {}
     energies, read, placed = [], 0, place(orderings, source.shape, chain)
     for position in sorted(range(1, len(chain)), key=lambda cut: abs(2 * cut - len(chain))):

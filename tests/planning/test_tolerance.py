@@ -126,6 +126,16 @@ def test_a_tolerance_out_of_reach_is_said_before_the_run():
         dbf.factorize(noisy_butterfly((128, 128), eps=0.1), tol=1e-5)
 
 
+def test_high_ranks_are_not_judged_by_samples_for_low_ones():
+    """Of 64 x 64 entries of a block, rank 44 leaves little, whatever the block is."""
+
+    def noise(rows, cols):
+        return np.float32(np.sin(12.9898 * rows[:, None] + 78.233 * cols) * 43758.5453 % 1)
+
+    with pytest.raises(InputError, match=r"tol=0\.1 seems out of reach"):
+        dbf.plan(dbf.entries(noise, (4096, 4096), np.float32), tol=0.1)
+
+
 def test_a_tolerance_that_was_not_reached_is_said_after_the_run(low_guess):
     matrix = random_matrix((128, 128))
     with pytest.warns(ToleranceWarning, match=r"tol=0\.1 was not reached: error bound 0\.\d+") as warned:

@@ -132,5 +132,5 @@ def test_an_inverse_is_refused():
 @pytest.mark.parametrize("rows", [np.arange(13), np.r_[np.arange(12), -1, -1, -1, 13], np.r_[np.arange(14), -1, -2]])
 def test_orderings_name_every_row_once(rows):
     factors = [np.ones(pattern) for pattern in CHAIN]
-    with pytest.raises(InputError, match="rows is not a permutation of 0 .. "):
+    with pytest.raises(InputError, match=r"rows is not a permutation of 0 .. "):
         dbf.ButterflyOperator(factors, (rows, None))

@@ -10,10 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
 from ..kernels.grouping.similarity import row_similarity
+from ..sources.arrays import ArraySource
+from ..sources.base import PaddedSource
 from ..structure.chain import Chain
 from ..structure.drawings import least_decade
 from ..structure.figures import take_axes
 from ..structure.orderings import Orderings
+from ..structure.padding import place
 from ..structure.plain_arrays import as_plain_array
 from .cuts import cuts_of, from_standard
 
@@ -68,8 +71,7 @@ def plot_similarity(
     """
     (cut,) = cuts_of(chain, [level])
     before, after = take_axes("axes", axes, (8, 3.6), count=2)
-    z = as_plain_array(matrix, "matrix")
-    rows, cols = _tree_orders(orderings, chain, z.shape)
+    z, rows, cols = _place_on_chain(as_plain_array(matrix, "matrix"), orderings, chain)
     similarity = row_similarity(z[None, None, :, cols], cut.col_groups, alpha)[0] / cut.col_groups
     for drawing, order, title in ((before, np.arange(len(z)), "as given"), (after, rows, "ordered")):
         drawing.imshow(similarity[np.ix_(order, order)], vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
@@ -141,15 +143,21 @@ def _per_level(floor: ArrayLike, levels: int) -> NDArray[np.float64]:
     return np.broadcast_to(floors, (levels,))
 
 
-def _tree_orders(orderings: Orderings, chain: Chain, shape: tuple[int, ...]) -> tuple[NDArray[np.int64], ...]:
-    """Orders in which the groups of all cuts are contiguous, on both sides."""
-    if shape != chain.shape:
+def _place_on_chain(
+    matrix: NDArray[Any], orderings: Orderings, chain: Chain
+) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+    """Matrix with zeros at its gaps, and orders in which the groups of all cuts are contiguous, on both sides."""
+    shape = matrix.shape
+    if len(shape) != 2 or not all(size <= length < 2 * size for size, length in zip(shape, chain.shape, strict=True)):
         raise InputError(
             f"matrix has shape {shape} and chain={chain!r} is one of {chain.shape}; give a chain that fits"
         )
-    orderings.validate(chain.shape)
+    orderings.validate(shape, chain)
+    placed = place(orderings, shape, chain)
     rows, cols = (
         np.arange(size) if side is None else side
-        for side, size in zip(orderings.permutations(chain), chain.shape, strict=True)
+        for side, size in zip(placed.orderings.permutations(chain), chain.shape, strict=True)
     )
-    return from_standard(rows, chain), cols
+    padded = PaddedSource(ArraySource(matrix), placed.paddings)
+    whole = padded.read_range(slice(0, chain.shape[0]), slice(0, chain.shape[1]))
+    return whole, from_standard(rows, chain), cols

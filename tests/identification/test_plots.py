@@ -109,3 +109,9 @@ def test_a_notebook_shows_verdict_residuals_and_both_sides():
     assert "rows: 8 permuted" in text
     assert "Found: every cut leaves at most 0.7" in identified(True)._repr_html_()
     assert dbf.IdentifiedOrderings(np.arange(2), np.arange(2))._repr_html_().count("<svg") == 2
+
+
+def test_a_matrix_with_gaps_is_plotted_on_its_chain():
+    found = dbf.IdentifiedOrderings([0, 1, 2, 3, 4, 5, 6, -1], None)
+    before, after = plots.plot_similarity(np.eye(7, 8), found, dbf.Chain.square_dyadic(8), 1)
+    assert before.get_images()[0].get_array().shape == after.get_images()[0].get_array().shape == (8, 8)

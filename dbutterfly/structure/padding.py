@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import LARGEST
 from .chain import Chain
 from .digits import digit_reversal
 from .orderings import BITREVERSAL, GAP, Orderings, Side
@@ -39,7 +40,7 @@ class Padding:
     length : int
         Positions of the longer side.
     is_spread : bool
-        Whether the gaps are spread evenly; else they are at the end.
+        Whether the gaps are spread evenly; else they are at the end, as those of sides are whose product is no int64.
     """
 
     size: int
@@ -114,7 +115,7 @@ def place(orderings: Orderings, shape: tuple[int, int], chain: Chain) -> Placeme
 def _place_side(side: Side, size: int, length: int, radices: tuple[int, ...]) -> tuple[Side, Padding | None]:
     if size == length:
         return side, None
-    spread = Padding(size, length, True)
+    spread = Padding(size, length, size * length <= LARGEST)
     if side is None or isinstance(side, str):
         return side, spread
     side = _spread_side(side, size, length)
@@ -153,7 +154,7 @@ def _spread_side(side: Index, size: int, length: int) -> Index:
     if side.size == length:
         return side
     found = np.full(length, GAP, np.int64)
-    found[Padding(size, length, True).positions(np.arange(size, dtype=np.int64))] = side
+    found[Padding(size, length, size * length <= LARGEST).positions(np.arange(size, dtype=np.int64))] = side
     return found
 
 

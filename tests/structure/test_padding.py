@@ -107,3 +107,10 @@ def test_what_names_no_row_once_is_refused(rows, message):
 
 def test_gaps_are_described():
     assert Orderings([0, -1, 1], None).describe() == "rows permuted (2 indices, 1 gaps), columns standard"
+
+
+def test_sides_whose_product_is_no_integer_of_64_bits_have_their_gaps_at_the_end():
+    side = 2**40 + 1
+    placed = place(Orderings(), (side, 8), Chain.chainable((2**40 + 2**30, 8)))
+    assert placed.paddings == (Padding(side, 2**40 + 2**30, False), None)
+    assert placed.paddings[0].rows(np.array([2**40, 2**40 + 1])).tolist() == [2**40, GAP]

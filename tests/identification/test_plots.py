@@ -10,8 +10,9 @@ import pytest
 import dbutterfly as dbf
 from dbutterfly.errors import InputError
 from dbutterfly.identification import plots
+from tests.support.parts import require
 
-matplotlib = pytest.importorskip("matplotlib", reason="needs the extra plot")
+matplotlib = require("matplotlib", "plot")
 matplotlib.use("Agg")
 
 

@@ -20,8 +20,9 @@ import pytest
 
 import dbutterfly
 from tests.support import cuda_simulation
+from tests.support.parts import require
 
-pytest.importorskip("cupy", reason="needs the extra gpu")
+require("cupy", "gpu")
 
 PACKAGE = Path(dbutterfly.__file__).parent
 OF_ARRAYS = ("xp", "namespace")

@@ -1,3 +1,4 @@
+import inspect
 import pickle
 import warnings
 
@@ -14,6 +15,7 @@ from dbutterfly.operator.butterfly import ButterflyOperator
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.digits import digit_reversal
 from dbutterfly.structure.orderings import Orderings
+from tests.support.parts import require
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 CHAINS = {
@@ -278,9 +280,9 @@ def test_repr_is_one_line():
 
 @pytest.mark.parametrize("columns", [1, 5, 40])
 def test_layout_is_that_of_lazylinop(columns):
-    pytest.importorskip("psutil")
+    require("psutil", "bench")
     with warnings.catch_warnings(record=True):  # its imports and products warn, and it sets filters of its own
-        butterfly = pytest.importorskip("lazylinop.butterfly")
+        butterfly = require("lazylinop.butterfly", "bench")
         for name in ("dyadic", "monarch", "rectangular", "mixed radices", "rank 2"):
             factors = random_factors(CHAINS[name])
             op, x = ButterflyOperator(factors), random_array((CHAINS[name].shape[1], columns), "float64", 3)
@@ -296,7 +298,7 @@ def test_wrong_operand_shapes_raise_as_scipy_does(shape):
 
 def test_sparse_operands_are_refused_as_scipy_does():
     op = ButterflyOperator(random_factors(CHAINS["monarch"]), ("bitreversal", "bitreversal"))
-    with pytest.raises(TypeError, match="Unable to multiply a LinearOperator with a sparse matrix"):
+    with pytest.raises(TypeError, match=r"(?i)\bmultipl\w+ (a )?LinearOperator with a sparse matrix"):
         op @ sparse.eye_array(20, format="csr")
 
 
@@ -380,5 +382,5 @@ def test_the_class_defines_all_its_methods_itself():
     ours = {name for name in dir(ButterflyOperator) if not name.startswith("_") and not hasattr(LinearOperator, name)}
     data = {"ks_values", "nbytes", "nbytes_prepared", "nnz"}
     assert ours - set(vars(ButterflyOperator)) == data
-    assert all(f"\n    {name} : " in ButterflyOperator.__doc__ for name in data)
+    assert all(f"\n{name} : " in inspect.getdoc(ButterflyOperator) for name in data)
     assert all(value.__doc__ for name, value in vars(ButterflyOperator).items() if not name.startswith("_"))

@@ -11,8 +11,9 @@ from dbutterfly.planning.plan_pictures import MOST_LINES, tile_grid
 from dbutterfly.planning.search import make_plan
 from dbutterfly.sources.info import SourceInfo
 from dbutterfly.structure.chain import Chain
+from tests.support.parts import require
 
-matplotlib = pytest.importorskip("matplotlib", reason="needs the extra plot")
+matplotlib = require("matplotlib", "plot")
 matplotlib.use("Agg")
 
 

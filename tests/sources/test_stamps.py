@@ -10,6 +10,7 @@ from dbutterfly.sources.dispatch import as_source
 from dbutterfly.sources.mapped_files import find_memmap
 from dbutterfly.sources.stamps import stamp_array
 from tests.support.comparisons import random_matrix
+from tests.support.parts import require
 
 SHAPE = (48, 60)
 
@@ -36,7 +37,7 @@ def wrapped(tmp_path, z):
 
 
 def objects(tmp_path, z):
-    obstore = pytest.importorskip("obstore")
+    obstore = require("obstore", "test-s3")
     return zarr.create_array(zarr.storage.ObjectStore(obstore.store.MemoryStore()), name="z", data=z, chunks=(16, 20))
 
 

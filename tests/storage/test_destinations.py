@@ -17,8 +17,9 @@ from zarr.storage import FsspecStore, LocalStore, LoggingStore, MemoryStore, Obj
 
 from dbutterfly.errors import InputError
 from dbutterfly.storage.destinations import check_apart, file_place, place_of
+from tests.support.parts import require
 
-obstore = pytest.importorskip("obstore")
+obstore = require("obstore", "test-s3")
 
 
 @pytest.fixture(autouse=True)

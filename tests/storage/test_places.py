@@ -23,8 +23,9 @@ from zarr.storage import FsspecStore, LocalStore, LoggingStore, MemoryStore, Obj
 from dbutterfly.errors import InputError, how_to_install
 from dbutterfly.storage.places import as_store, holds_objects, is_remote, is_shared
 from dbutterfly.storage.remote import RemoteStore
+from tests.support.parts import require
 
-obstore = pytest.importorskip("obstore")
+obstore = require("obstore", "test-s3")
 
 
 @pytest.fixture(autouse=True)

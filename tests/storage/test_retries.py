@@ -14,8 +14,9 @@ import zarr
 
 from dbutterfly.errors import InputError, StoreError
 from dbutterfly.storage.retries import as_store_error, may_pass, reason, retry, storage_timeout
+from tests.support.parts import require
 
-obstore_exceptions = pytest.importorskip("obstore").exceptions
+obstore_exceptions = require("obstore", "test-s3").exceptions
 
 SLOW_DOWN = """Generic S3 error: Error performing GET http://h/b/k in 3ms, after 10 retries - Server returned non-2xx \
 status code: 503 Service Unavailable: <?xml version="1.0" encoding="UTF-8"?>

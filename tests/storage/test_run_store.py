@@ -11,6 +11,7 @@ from dbutterfly.errors import CheckpointError, StoreError, StoreMismatchError
 from dbutterfly.storage.arrays import occupant
 from dbutterfly.storage.manifest import FORMAT, Manifest
 from dbutterfly.storage.run_store import RunStore
+from tests.support.parts import require
 
 MANIFEST = Manifest(
     version="0.1",
@@ -360,7 +361,7 @@ def test_what_systems_leave_in_an_empty_directory_is_nothing(tmp_path, name):
 
 
 def test_xarray_opens_what_is_stored(tmp_path):
-    xarray = pytest.importorskip("xarray")
+    xarray = require("xarray", "test-core")
     z = np.asarray(dbf.matrices.orthogonal_butterfly(16, seed=0))
     orderings = (np.arange(16)[::-1], None)
     fact = dbf.factorize(z[::-1], orderings=orderings, store=tmp_path / "run")

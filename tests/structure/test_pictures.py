@@ -10,8 +10,9 @@ from dbutterfly.structure.chain import Chain, Pattern
 from dbutterfly.structure.orderings import Orderings
 from dbutterfly.structure.supports import support_of
 from tests.support.matrix_references import factor_matrix
+from tests.support.parts import require
 
-matplotlib = pytest.importorskip("matplotlib", reason="needs the extra plot")
+matplotlib = require("matplotlib", "plot")
 matplotlib.use("Agg")
 
 SCALE = 10.0

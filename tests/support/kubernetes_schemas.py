@@ -8,9 +8,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import kubernetes_validate
 import yaml
+
+from tests.support.parts import require
+
+jsonschema = require("jsonschema", "test-kubernetes")
+kubernetes_validate = require("kubernetes_validate", "test-kubernetes")
 
 CHART = "operator/deployment/helm/dask-kubernetes-operator"
 VERSION = "1.33"

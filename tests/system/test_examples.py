@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import dbutterfly as dbf
+from tests.support.parts import require
 from tests.support.recorded_examples import lines_that_differ, recorded
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -27,7 +28,7 @@ NEEDS = {"graph_fourier": "pygsp", "transformer_weights": "safetensors"}
 def example(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module named by the parameter, skipped where what it needs is not installed."""
     if request.param in NEEDS:
-        pytest.importorskip(NEEDS[request.param], reason="needs the extra examples")
+        require(NEEDS[request.param], "examples")
     monkeypatch.syspath_prepend(EXAMPLES)
     return importlib.import_module(request.param)
 
@@ -38,7 +39,7 @@ def using(name: str) -> pytest.MarkDecorator:
 
 def model(path: Path, width: int = 48, layer: int = 0) -> Path:
     """Weights of one layer, of a spectrum that decays, under BERT's names."""
-    numpy_files = pytest.importorskip("safetensors.numpy", reason="needs the extra examples")
+    numpy_files = require("safetensors.numpy", "examples")
     rng = np.random.default_rng(0)
     parts = ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"]
     shapes = [(width, width)] * 4 + [(4 * width, width), (width, 4 * width)]
@@ -54,7 +55,7 @@ def model(path: Path, width: int = 48, layer: int = 0) -> Path:
 @pytest.mark.parametrize("name", NAMES)
 def test_help_says_what_it_takes(name):
     if name in NEEDS:
-        pytest.importorskip(NEEDS[name], reason="needs the extra examples")
+        require(NEEDS[name], "examples")
     script = [sys.executable, str(EXAMPLES / f"{name}.py"), "--help"]
     done = subprocess.run(script, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
@@ -215,7 +216,7 @@ def test_errors_of_a_stack_of_trees_are_those_of_single_factorizations(example):
     indirect=["example"],
 )
 def test_plots(example, arguments, tmp_path):
-    pytest.importorskip("matplotlib", reason="needs the extra examples")
+    require("matplotlib", "examples")
     if example.__name__ == "transformer_weights":
         arguments = [*arguments, "--weights", str(model(tmp_path / "tiny.safetensors"))]
     drawn = tmp_path / "figure.svg"

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import dbutterfly as dbf
+from tests.support.parts import require
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "dbutterfly"
@@ -224,7 +225,7 @@ def test_public_names_are_documented(name):
     One sentence will do for a class, an error, and a method that needs no more. numpydoc checks that the sections are
     in order, and that they describe the parameters that there are and no others.
     """
-    checked = pytest.importorskip("numpydoc.validate").validate(f"dbutterfly.{name}")
+    checked = require("numpydoc.validate", "lint").validate(f"dbutterfly.{name}")
     asked = {"GL03", "GL06", "GL07", "GL08", "PR02", "PR03", "PR10", "RT02", "RT03", "SS01", "SS03"}
     is_method = "." in name and inspect.isclass(value_of(name.rpartition(".")[0]))
     has_sections = re.search(r"^ *(Parameters|Returns|Yields)\n *-+$", checked["docstring"], re.MULTILINE)

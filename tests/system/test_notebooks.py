@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.parts import require
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 NAMES = [path.stem for path in NOTEBOOKS]
@@ -20,7 +22,7 @@ NAMES = [path.stem for path in NOTEBOOKS]
 @pytest.fixture(scope="module")
 def outputs() -> dict[str, list[dict[str, Any]]]:
     """Outputs of all cells, by notebook; one process and one kernel for all, since a kernel takes seconds to start."""
-    pytest.importorskip("nbclient", reason='pip install "dbutterfly[test]"')
+    require("nbclient", "test-notebooks")
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.executed_notebooks", *map(str, NOTEBOOKS)],
         cwd=ROOT,

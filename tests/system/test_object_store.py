@@ -22,10 +22,11 @@ from dbutterfly.storage.remote import RemoteStore
 from dbutterfly.storage.retries import may_pass, reason, retry
 from tests.support.dask_processes import InBackground
 from tests.support.flaky_proxy import FlakyProxy
+from tests.support.parts import require
 from tests.support.patience import wait_until
 from tests.support.s3_server import SECRET, ObjectServer, free_ports
 
-obstore = pytest.importorskip("obstore")
+obstore = require("obstore", "test-s3")
 
 VALUES = np.random.default_rng(0).standard_normal((64, 48)).astype(np.float32)
 

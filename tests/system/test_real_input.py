@@ -10,6 +10,7 @@ import zarr
 import dbutterfly as dbf
 from dbutterfly.structure.chain import Chain
 from tests.support.comparisons import assert_same, dense_error, noisy_butterfly, random_matrix
+from tests.support.parts import require
 
 TREE = (((0, 1), (2, 3)), ((4, 5), (6, (7, (8, 9)))))
 
@@ -106,7 +107,7 @@ def test_shapes_that_are_no_powers_of_two(shape, engine):
 )
 @pytest.mark.filterwarnings("ignore:PyWavelets is not installed")
 def test_a_chain_of_lazylinop(make):
-    butterfly = pytest.importorskip("lazylinop.butterfly")
+    butterfly = require("lazylinop.butterfly", "bench")
     chain = make(butterfly)
     matrix = noisy_butterfly(Chain(chain.ks_patterns), eps=1e-3)
     fact = dbf.factorize(matrix, chain)

@@ -23,9 +23,10 @@ from dbutterfly.storage import retries
 from dbutterfly.storage.places import as_store
 from tests.support.comparisons import assert_same, memory_for, noisy_butterfly
 from tests.support.flaky_proxy import FlakyProxy
+from tests.support.parts import require
 from tests.support.s3_server import SECRET, ObjectServer
 
-obstore = pytest.importorskip("obstore")
+obstore = require("obstore", "test-s3")
 
 TREE = (((0, 1), (2, 3)), (4, (5, (6, 7))))
 

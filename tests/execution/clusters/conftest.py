@@ -9,12 +9,14 @@ import dask.config
 import pytest
 
 from tests.support import slurm_node
+from tests.support.parts import require
 from tests.support.slurm_node import SlurmNode
 
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmNode]:
     """A real Slurm cluster whose commands this process, and what it starts, find; its schedulers stay on loopback."""
+    require("dask_jobqueue", "slurm")
     reason = slurm_node.why_not()
     if reason is not None:
         if os.environ.get("DBUTTERFLY_SLURM") == "required":

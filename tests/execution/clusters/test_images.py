@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from dbutterfly import __version__
+from dbutterfly.errors import how_to_install
 from dbutterfly.execution import clusters
 from dbutterfly.execution.clusters.configuration import default_text
 from dbutterfly.execution.clusters.kubernetes import USER
@@ -50,9 +51,14 @@ def instructions(name):
 
 @pytest.mark.parametrize("name", FILES)
 def test_hadolint_finds_nothing(name, tmp_path):
+    hadolint = Path(sys.executable).parent / "hadolint"
+    if not hadolint.exists():
+        pytest.skip(f"needs hadolint: {how_to_install('test-kubernetes')}")
+
     def lint(path):
-        command = [Path(sys.executable).parent / "hadolint", "--failure-threshold", "info", path]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [hadolint, "--failure-threshold", "info", path], capture_output=True, text=True, check=False
+        )
 
     done = lint(DOCKER / name)
     assert done.returncode == 0, done.stdout

@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import kubernetes_validate
 import numpy as np
 import pytest
 import yaml
@@ -17,7 +15,7 @@ import yaml
 from dbutterfly.cli.app import main
 from dbutterfly.errors import InputError
 from dbutterfly.execution import clusters
-from tests.support.kubernetes_schemas import chart, check, custom_schemas, documents
+from tests.support.kubernetes_schemas import chart, check, custom_schemas, documents, jsonschema, kubernetes_validate
 from tests.support.patience import PATIENCE
 
 DEPLOY = Path(__file__).parents[3] / "deploy" / "kubernetes"

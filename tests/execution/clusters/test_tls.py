@@ -6,24 +6,26 @@ import sys
 
 import numpy as np
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 import dbutterfly as dbf
 from dbutterfly.errors import InputError, how_to_install
 from dbutterfly.execution import clusters
 from dbutterfly.execution.clusters.tls import credentials, security_of
 from tests.support.dask_processes import Process, start_process
+from tests.support.parts import require
 from tests.support.patience import wait_until
 from tests.support.s3_server import free_ports
+
+x509 = require("cryptography.x509", "tls")
+ec = require("cryptography.hazmat.primitives.asymmetric.ec", "tls")
+hashes = require("cryptography.hazmat.primitives.hashes", "tls")
+serialization = require("cryptography.hazmat.primitives.serialization", "tls")
 
 
 def written(directory, name):
     """A certificate that is its own authority, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    subject = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
         x509.CertificateBuilder()

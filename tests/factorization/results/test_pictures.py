@@ -12,8 +12,9 @@ from dbutterfly.errors import InputError
 from dbutterfly.factorization.results.verdict import verdict_on
 from dbutterfly.structure.drawings import ALARM
 from tests.support.comparisons import noisy_butterfly
+from tests.support.parts import require
 
-matplotlib = pytest.importorskip("matplotlib", reason="needs the extra plot")
+matplotlib = require("matplotlib", "plot")
 matplotlib.use("Agg")
 
 

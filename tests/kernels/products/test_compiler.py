@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-numba = pytest.importorskip("numba")
+from tests.support.parts import require
+
+numba = require("numba", "jit")
 
 from dbutterfly.kernels.products.jit import compiler  # noqa: E402
 

@@ -42,6 +42,8 @@ PACKAGES = (
 
 COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "slurm": [("sbatch", "--version"), ("sinfo", "--version"), ("squeue", "--version"), ("scancel", "--version")],
+    "pbs and sge": [("qsub", "--version"), ("qdel", "--version")],
+    "lsf": [("bsub", "-V"), ("bkill", "-V")],
     "kubernetes": [("kubectl", "version", "--client")],
 }
 """Commands of resource managers, and what they are asked for their version."""
@@ -59,7 +61,8 @@ EXTRAS = {
     "gpu": Extra(("cupy",), "kernels on a CUDA device"),
     "cuda": Extra(("dask_cuda", "cupy"), "one worker for each GPU of this machine (--cluster cuda)"),
     "s3": Extra(("obstore",), "matrices and stores in object storage (s3://, gs://, az://)"),
-    "slurm": Extra(("dask_jobqueue",), "workers in jobs (--cluster slurm)"),
+    "jobqueue": Extra(("dask_jobqueue",), "workers in jobs (--cluster slurm, pbs, sge, lsf)"),
+    "slurm": Extra(("dask_jobqueue",), "the same"),
     "kubernetes": Extra(("dask_kubernetes",), "workers in pods (--cluster kubernetes)"),
     "tls": Extra(("cryptography",), "temporary credentials (--tls temporary)"),
     "alternating": Extra(("k_means_constrained",), 'identify(method="alternating")'),

@@ -108,9 +108,9 @@ ClusterText: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--cluster",
-        autocompletion=one_of("threads", "local", "tcp://", "slurm", "kubernetes", "cuda"),
+        autocompletion=one_of("threads", "local", "tcp://", "slurm", "pbs", "sge", "lsf", "kubernetes", "cuda"),
         help="Where to run: threads (the default), local (processes), the address of a Dask scheduler such as "
-        "tcp://10.0.0.1:8786, slurm, kubernetes, or cuda (one process for each GPU).",
+        "tcp://10.0.0.1:8786, slurm, pbs, sge, lsf, kubernetes, or cuda (one process for each GPU).",
     ),
 ]
 ClusterOptions: TypeAlias = Annotated[

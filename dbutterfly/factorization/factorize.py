@@ -130,10 +130,11 @@ def factorize(
         cut off, by whatever, is resumed by the same call. Without a store, everything is held in memory.
     client : distributed.Client, optional
         Dask cluster to run on; by default threads of this process.
-    cluster : {"threads", "local", "tcp://HOST:PORT", "slurm", "kubernetes", "cuda"} or Kind, optional
-        In place of a client: a cluster that is started for this call, when its first task is there, and closed after
-        it; or one whose scheduler runs at an address. Options come from Dask's configuration, or with
-        :func:`dbutterfly.clusters.choose`.
+    cluster : str or Kind, optional
+        In place of a client: ``"threads"``, ``"local"``, ``"slurm"``, ``"pbs"``, ``"sge"``, ``"lsf"``, ``"kubernetes"``
+        or ``"cuda"``, a cluster that is started for this call, when its first task is there, and closed after it; or
+        the address of a scheduler that runs, such as ``"tcp://10.0.0.1:8786"``. Options come from Dask's configuration,
+        or with :func:`dbutterfly.clusters.choose`.
     memory : int or str, optional
         Bytes that a worker may hold at its peak beyond what it holds idle, such as ``"2 GiB"``: its task and the one
         that it reads ahead. By default a share of what is free, or 55 % of a Dask worker's limit.

@@ -115,7 +115,7 @@ def test_bash_completes_commands_options_and_values():
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment, shell = surroundings() | {"PATH": path}, ["bash", "--norc", "-c", COMPLETE]
     done = subprocess.run(shell, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=True)
-    assert done.stdout.splitlines() == ["identify info", "chainable dyadic monarch", "slurm", "--json"]
+    assert done.stdout.splitlines() == ["identify info", "chainable dyadic monarch", "slurm sge", "--json"]
 
 
 def test_no_arguments_show_the_help(run):

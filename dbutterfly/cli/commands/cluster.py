@@ -17,7 +17,7 @@ def cluster(
     where: Annotated[
         str,
         typer.Argument(
-            autocompletion=one_of("threads", "local", "slurm", "kubernetes", "cuda"),
+            autocompletion=one_of("threads", "local", "slurm", "pbs", "sge", "lsf", "kubernetes", "cuda"),
             help="As --cluster of the other commands: local, slurm, kubernetes, ...",
         ),
     ],
@@ -30,7 +30,8 @@ def cluster(
 ) -> None:
     """Show what a cluster would be, without starting it.
 
-    That is the job script of a worker for slurm, the DaskCluster for kubernetes, and what Dask is given for others.
+    That is the job script of a worker for slurm, pbs, sge and lsf, the DaskCluster for kubernetes, and what Dask is
+    given for others.
     """
     kind = choose_cluster(where, cluster_option, tls, workers)
     if check:

@@ -1,4 +1,4 @@
-"""Clusters to run on: threads, processes of this machine, a scheduler that is running, Slurm, Kubernetes, GPUs.
+"""Clusters to run on: threads, processes of this machine, a scheduler that runs, jobs, Kubernetes, GPUs.
 
 ``choose("slurm", workers=16)`` gives a kind of cluster with all its options, from ``dbutterfly.yaml`` and Dask's
 configuration. Its method ``text()`` shows what will be started. Functions that compute take the kind, or its name, as
@@ -12,6 +12,7 @@ from .kind import Kind
 from .kubernetes import Kubernetes
 from .local import Local
 from .on_demand import OnDemand, for_cluster, on_cluster, opened
+from .queues import Lsf, Pbs, Sge
 from .slurm import Slurm
 from .threads import Threads
 
@@ -21,7 +22,10 @@ __all__ = [
     "Kind",
     "Kubernetes",
     "Local",
+    "Lsf",
     "OnDemand",
+    "Pbs",
+    "Sge",
     "Slurm",
     "Threads",
     "choose",

@@ -15,12 +15,15 @@ from .kind import Kind
 from .kubernetes import Kubernetes
 from .local import Local
 from .options import read_options
+from .queues import Lsf, Pbs, Sge
 from .slurm import Slurm
 from .threads import Threads
 
 __all__ = ["KINDS", "choose"]
 
-KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Threads, Local, Address, Slurm, Kubernetes, Cuda)}
+KINDS: dict[str, type[Kind]] = {
+    kind.name: kind for kind in (Threads, Local, Address, Slurm, Pbs, Sge, Lsf, Kubernetes, Cuda)
+}
 """All kinds by name."""
 
 OPTIONS_OF_ALL_KINDS = ("tls", "dashboard", "wait", "profile")

@@ -1,4 +1,4 @@
-"""Limits of a Slurm cluster: its partitions as ``sinfo`` describes them, and times as Slurm writes them."""
+"""Limits of a Slurm cluster: its partitions, as ``sinfo`` describes them."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ...errors import ClusterError, InputError
+from .walltimes import parse_walltime
 
-__all__ = ["Nodes", "Request", "check_request", "parse_walltime", "partitions", "slurm", "walltime"]
+__all__ = ["Nodes", "Request", "check_request", "partitions", "slurm"]
 
 SECONDS_FOR_SLURM = 60.0
 """Seconds within which a command of Slurm answers, if its controller can be reached.
 
 Not tuned: Slurm's own commands wait ten seconds for a message by default, and try again.
 """
-
-_DAYS = re.compile(r"(\d+)-(\d+)(?::(\d+)(?::(\d+))?)?")
-_TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+)")
 
 
 @dataclass(frozen=True)
@@ -67,41 +64,6 @@ class Request:
     cores: int
     memory: int
     gpus: int
-
-
-def parse_walltime(text: str) -> float | None:
-    """Seconds of a time as Slurm writes it; None of another text.
-
-    Slurm writes minutes, minutes:seconds, hours:minutes:seconds, days-hours, days-hours:minutes and
-    days-hours:minutes:seconds. So ``1:30`` is a minute and a half.
-    """
-    if text.lower() in ("infinite", "unlimited"):
-        return math.inf
-    if found := _DAYS.fullmatch(text):
-        days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-        return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
-    if found := _TIME.fullmatch(text):
-        first, second, last = found.groups()
-        if second is None:
-            return int(last) * 60.0
-        return float((int(first or 0) * 60 + int(second)) * 60 + int(last))
-    return None
-
-
-def walltime(name: str, value: Any) -> str:
-    """Read an option that is a time as Slurm writes it.
-
-    Raises
-    ------
-    InputError
-        If it is no such time. A number is refused too, since YAML makes one of an unquoted ``1:00:00``.
-    """
-    seconds = parse_walltime(value) if isinstance(value, str) else None
-    if not seconds:
-        raise InputError(
-            f"{name}={value!r} is no time as Slurm writes it; use [DAYS-]HOURS:MINUTES:SECONDS, and quotes in YAML"
-        )
-    return str(value)
 
 
 def slurm(*command: str, script: str | None = None) -> str:

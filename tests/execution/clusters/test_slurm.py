@@ -10,7 +10,11 @@ import pytest
 from dbutterfly.errors import ClusterError, InputError, how_to_install
 from dbutterfly.execution import clusters
 from dbutterfly.execution.clusters import slurm_limits
-from dbutterfly.execution.clusters.slurm_limits import Nodes, Request, check_request, parse_walltime, partitions
+from dbutterfly.execution.clusters.slurm_limits import Nodes, Request, check_request, partitions
+from dbutterfly.execution.clusters.walltimes import parse_walltime
+from tests.support.parts import require
+
+require("dask_jobqueue", "slurm")
 
 GIB = 1 << 30
 NODES = [

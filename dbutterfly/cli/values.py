@@ -23,6 +23,7 @@ from ..storage.files import FileKind, check_file, write_whole
 from ..storage.local_paths import is_url, local_path
 from ..structure.arguments import show_value
 from ..structure.chain import Chain
+from ..structure.chain_names import chain_for, is_chain_name
 
 __all__ = [
     "absolute_place",
@@ -58,11 +59,11 @@ def parse_chain(text: str | None, shape: tuple[int, int]) -> Chain | None:
     """
     if text is None or text == "chainable":
         return None
+    if is_chain_name(text):
+        return chain_for(text, shape)
     name, _, divisors = text.partition(":")
-    if text == "dyadic":
-        return Chain.square_dyadic(shape)
     if name == "monarch":
-        return Chain.monarch(shape, *(parse_pair(divisors, "chain monarch:") if divisors else ()))
+        return Chain.monarch(shape, *parse_pair(divisors, "chain monarch:"))
     try:
         patterns = json.loads(text) if text.startswith("[") else [_parse_integers(part) for part in text.split(";")]
     except (ValueError, RecursionError):

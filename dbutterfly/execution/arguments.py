@@ -29,7 +29,7 @@ from ..structure.arguments import (
     read_tolerance,
     show_value,
 )
-from ..structure.chain import read_chain
+from ..structure.chain_names import read_chain_or_name
 from ..structure.tree import read_tree
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ READERS: dict[str, Reader] = {
             remedy="use a positive number of seconds, or None",
         )
     ),
-    "chain": optional(read_chain),
+    "chain": optional(read_chain_or_name),
     "client": optional(read_client),
     "decode": read_flag,
     "device_memory": optional(read_memory),

@@ -107,9 +107,10 @@ def factorize(
         Matrix Z of shape (M, N): anything in memory, a Zarr array or its path or URL, a ``.npy`` file. float32,
         float64, complex64 and complex128 stay what they are; integers and booleans are taken as float64. Sampled entry
         functions and operators are not looked at in full, and their certificate is an estimate.
-    chain : Chain, list of patterns, or lazylinop chain, optional
-        Patterns of the factors; by default ``Chain.chainable((M, N), rank)``, which is ``Chain.square_dyadic(N)`` for a
-        power of two.
+    chain : Chain, list of patterns, lazylinop chain, or name, optional
+        Patterns of the factors; by default (``"chainable"``) ``Chain.chainable((M, N), rank)``, which is
+        ``Chain.square_dyadic(N)`` for a power of two. Other names are ``"dyadic"``, ``"monarch"`` and
+        ``"monarch:p,q"``, of :meth:`Chain.monarch`.
     tree : {"balanced", "left", "right"} or nested pairs
         Where the chain is cut (see :func:`dbutterfly.structure.tree.split_tree`).
     rank : int

@@ -15,6 +15,7 @@ from ..planning.tolerance import LARGEST_RANK, chain_for_tolerance
 from ..sources.base import MatrixSource
 from ..storage.manifest import Manifest
 from ..structure.chain import Chain
+from ..structure.chain_names import chain_for
 from ..structure.orderings import Orderings
 from .manifests import layout_of
 from .sweeps import check_entries_known
@@ -38,7 +39,7 @@ class Request:
         Chain to which the tolerance has led, which need not be looked for again.
     """
 
-    chain: Chain | None = None
+    chain: Chain | str | None = None
     tree: Any = "balanced"
     rank: int = 1
     tol: float | None = None
@@ -119,11 +120,9 @@ class Request:
     def _find_chain(self, source: MatrixSource, orderings: Orderings) -> tuple[Chain, tuple[str, ...]]:
         """Chain that is asked for, with a note where a tolerance has led to it."""
         if self.tol is None:
-            if self.chain is None:
-                return Chain.chainable(source.shape, self.rank), ()
-            if self.rank != 1:
+            if self.chain is not None and self.rank != 1:
                 raise InputError(f"rank={self.rank} goes with the default chain; the chain given has its own rank")
-            return self.chain, ()
+            return chain_for(self.chain, source.shape, self.rank), ()
         if self.chain is not None or self.rank != 1:
             given = "chain" if self.chain is not None else "rank"
             raise InputError(f"tol={self.tol!r} finds chain and rank; leave {given} out")

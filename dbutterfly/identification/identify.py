@@ -20,6 +20,7 @@ from ..sources.base import PaddedSource
 from ..sources.dispatch import as_source
 from ..structure.arguments import optional, read_choice, read_counts
 from ..structure.chain import Chain
+from ..structure.chain_names import chain_for
 from ..structure.orderings import Orderings
 from ..structure.padding import Paddings, place
 from .cuts import Index, cuts_of, from_standard, to_standard
@@ -65,8 +66,9 @@ def identify(
     source : as for :func:`dbutterfly.factorize`
         Matrix Z of shape (M, N). A small one, or one of higher rank that fits into memory, is read once; others are
         read panel by panel, in about twenty passes. Entry functions are evaluated in full in each.
-    chain : Chain, list of patterns, or lazylinop chain, optional
-        Chain of which ``Z[rows][:, cols]`` should be a product; by default ``Chain.chainable((M, N), rank)``.
+    chain : Chain, list of patterns, lazylinop chain, or name, optional
+        As for :func:`dbutterfly.factorize`: chain of which ``Z[rows][:, cols]`` should be a product; by default
+        ``Chain.chainable((M, N), rank)``.
     method : {"portfolio", "middle", "pairing", "bisection", "alternating"}
         How to look: "middle" clusters rows and columns by turns at the middle cut and goes on inside its blocks;
         "pairing" builds trees from proportional pairs of columns, or rows; "bisection" cuts affinity graphs, for
@@ -132,7 +134,7 @@ def identify(
     if chain is not None and rank != 1:
         raise InputError(f"rank={rank} goes with the default chain; the chain given has its own rank")
     wrapped = as_source(source, decode=decode)
-    chain = Chain.chainable(wrapped.shape, rank) if chain is None else chain
+    chain = chain_for(chain, wrapped.shape, rank)
     check_request(wrapped.info, chain, "balanced", 1)
     known, paddings = _known_sides(orderings, wrapped.shape, chain)
     wanted = range(1, len(chain)) if levels is None else sorted(set(levels))

@@ -28,7 +28,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, SupportsIndex, overload
 
 from ..errors import ChainError
 from .arguments import LARGEST, as_integer, read_count, show_value
@@ -168,6 +168,8 @@ class Chain:
     Chain([(1, 2, 2, 4), (2, 2, 2, 2), (4, 2, 2, 1)])
     >>> Chain.monarch((21, 16)).shape
     (21, 16)
+    >>> Chain.square_dyadic(8)[-1], Chain.square_dyadic(8)[1:]
+    ((4, 2, 2, 1), Chain([(2, 2, 2, 2), (4, 2, 2, 1)]))
     """
 
     patterns: tuple[Pattern, ...]
@@ -198,6 +200,14 @@ class Chain:
 
     def __iter__(self) -> Iterator[Pattern]:
         return iter(self.patterns)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Pattern: ...
+    @overload
+    def __getitem__(self, index: slice) -> Chain: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Pattern | Chain:
+        """Pattern of a factor, or the chain of some neighbours."""
+        return Chain(self.patterns[index]) if isinstance(index, slice) else self.patterns[index]
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -51,6 +51,20 @@ def test_chain():
     assert hash(chain) == hash(Chain(chain.patterns))
 
 
+def test_a_chain_is_a_sequence():
+    chain = Chain.square_dyadic(16)
+    assert [chain[0], chain[-1], chain[np.int64(1)]] == [chain.patterns[0], chain.patterns[-1], chain.patterns[1]]
+    assert chain[1:3] == Chain(chain.patterns[1:3])
+    assert chain[-1] in chain
+    assert list(reversed(chain)) == list(chain.patterns[::-1])
+    with pytest.raises(IndexError):
+        chain[4]
+    with pytest.raises(ChainError, match="neighbours must satisfy"):
+        Chain.monarch((8, 32))[::-1]
+    with pytest.raises(ChainError, match="at least one pattern"):
+        chain[2:2]
+
+
 def test_single_pattern():
     chain = Chain([(1, 3, 4, 1)])
     assert (chain.ranks, chain.rank, chain.is_chainable, chain.is_dense) == ((), 1, True, True)

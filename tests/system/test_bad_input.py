@@ -148,7 +148,7 @@ MATRIX = random_matrix((48, 64))
     [
         ({"chain": Chain.square_dyadic(64)}, ChainError, r"matrix is 48 x 64; the nearest chain that fits is Chain\("),
         ({"chain": [(2, 24, 32, 1)]}, ChainError, "does not multiply to a full matrix"),
-        ({"chain": "dyadic"}, ChainError, "chain='dyadic' is neither a Chain nor a list"),
+        ({"chain": "butterfly"}, ChainError, "chain='butterfly' is unknown; use 'chainable'"),
         ({"chain": []}, ChainError, "patterns is empty"),
         ({"chain": [(1, 48, 64)]}, ChainError, "is not four positive integers"),
         ({"rank": 0}, InputError, "rank=0 is not positive"),

@@ -91,6 +91,17 @@ class Factorization:
         """The factors as a linear operator that approximates the matrix as it was given."""
         return ButterflyOperator(self.ks_values, self.orderings)
 
+    __array_ufunc__ = None
+    """NumPy leaves ``x @ fact`` to the factorization."""
+
+    def __matmul__(self, x: Any) -> Any:
+        """Multiply by the operator, as ``fact.operator @ x`` does."""
+        return self.operator @ x
+
+    def __rmatmul__(self, x: Any) -> Any:
+        """Multiply from the left, as ``x @ fact.operator`` does."""
+        return x @ self.operator
+
     def save(self, store: Any, *, overwrite: bool = False) -> None:
         """Write the factorization, to be read by :func:`dbutterfly.open`.
 

@@ -72,6 +72,16 @@ def test_a_complete_run_keeps_only_its_result(tmp_path):
     }
 
 
+def test_it_multiplies_as_its_operator_does():
+    fact = dbf.factorize(np.asarray(dbf.matrices.dft(16)), orderings=(None, "bitreversal"))
+    x = np.random.default_rng(0).standard_normal((16, 2))
+    np.testing.assert_array_equal(fact @ x, fact.operator @ x)
+    np.testing.assert_array_equal(fact @ x[:, 0], fact.operator @ x[:, 0])
+    np.testing.assert_array_equal(x.T @ fact, x.T @ fact.operator)
+    with pytest.raises(ValueError, match="dimension mismatch"):
+        fact @ np.ones(3)
+
+
 def test_attributes():
     fact = dbf.factorize(dbf.matrices.dft(64, dtype="complex64"), orderings=(None, "bitreversal"))
     assert (fact.shape, fact.dtype, fact.nbytes) == ((64, 64), np.dtype("complex64"), 6 * 128 * 8)

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from dbutterfly.errors import InputError
+from dbutterfly.errors import InputError, how_to_install
 from dbutterfly.structure.chain import Chain, Pattern
 from dbutterfly.structure.orderings import Orderings
 from dbutterfly.structure.supports import support_of
@@ -90,7 +90,7 @@ def test_other_axes_are_refused_and_what_is_missing_is_named(monkeypatch):
         ):
             Chain.square_dyadic(4).plot(ax=wrong)
     monkeypatch.setattr("importlib.import_module", missing)
-    with pytest.raises(InputError, match=r'pip install "dbutterfly\[plot\]"'):
+    with pytest.raises(InputError, match=re.escape(how_to_install("plot"))):
         Chain.square_dyadic(4).plot()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from ..factorization.results.certificate import Certificate
 from ..factorization.results.estimates import VerifiedError
 from ..factorization.results.factorization import Factorization
+from ..factorization.results.verdict import verdict_on
 from ..planning.sizes import format_bytes
 from .streams import show
 
@@ -59,6 +60,9 @@ def factorization_lines(factorization: Factorization) -> Iterator[tuple[str, str
     if "matrix_check" in factorization.record:
         yield "stored run", f"the matrix is its own: {factorization.record['matrix_check']}"
     yield "certificate", str(factorization.certificate)
+    verdict = verdict_on(factorization.certificate)
+    if verdict.is_useless:
+        yield "verdict", verdict.text
 
 
 def factorization_json(factorization: Factorization) -> dict[str, Any]:

@@ -396,6 +396,13 @@ def test_plan_refuses(run, options, message):
 # ---- factorize, apply, verify, info
 
 
+def test_a_useless_result_says_so(done, tmp_path):
+    np.save(tmp_path / "noise.npy", np.random.default_rng(0).standard_normal((64, 64)))
+    np.save(tmp_path / "fourier.npy", np.fft.fft(np.eye(64)))
+    assert "verdict       Useless: no product of this chain comes closer" in done("factorize noise.npy run.zarr")
+    assert "verdict" not in done("factorize fourier.npy other.zarr --orderings none,bitreversal")
+
+
 def test_factorize_apply_verify_info(done, run):
     done("generate dft z.zarr --n 64 --noise 0.01 --quiet")
     code, out, err = run("factorize z.zarr run.zarr --workers 2", *FOURIER)

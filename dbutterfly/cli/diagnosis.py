@@ -66,7 +66,8 @@ EXTRAS = {
     "kubernetes": Extra(("dask_kubernetes",), "workers in pods (--cluster kubernetes)"),
     "tls": Extra(("cryptography",), "temporary credentials (--tls temporary)"),
     "alternating": Extra(("k_means_constrained",), 'identify(method="alternating")'),
-    "examples": Extra(("pygsp", "safetensors", "matplotlib"), "the scripts in examples/, and plots"),
+    "plot": Extra(("matplotlib",), ".plot() of chains, plans, factorizations and orderings"),
+    "examples": Extra(("pygsp", "safetensors", "matplotlib"), "the scripts in examples/, and their plots"),
 }
 """Extras of this package for users of it."""
 

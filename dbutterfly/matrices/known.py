@@ -174,7 +174,7 @@ def check_power(n: Any, name: str) -> int:
 
 def square_chain(n: int) -> Chain:
     """Square dyadic chain for a power of two, else the longest chain of the prime factors."""
-    return Chain.chainable((n, n)) if n & (n - 1) else Chain.square_dyadic(n)
+    return Chain.chainable((n, n), longer=False) if n & (n - 1) else Chain.square_dyadic(n)
 
 
 def check_chain(chain: Any) -> Chain:
@@ -182,7 +182,7 @@ def check_chain(chain: Any) -> Chain:
     sides = chain if as_integer(chain) is None else (chain, chain)
     if isinstance(sides, tuple) and len(sides) == 2 and all(as_integer(side) is not None for side in sides):
         rows, cols = (check_size(side) for side in sides)
-        return square_chain(rows) if rows == cols else Chain.chainable((rows, cols))
+        return square_chain(rows) if rows == cols else Chain.chainable((rows, cols), longer=False)
     return Chain.from_any(chain)
 
 

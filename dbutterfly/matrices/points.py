@@ -74,7 +74,7 @@ class PointSets:
             scattered = rng.random((self.n, self.geometry.dimension))
         else:
             scattered = _grid(self.n, self.geometry.dimension)
-        radices = Chain.chainable((self.n, self.n)).row_radices
+        radices = Chain.chainable((self.n, self.n), longer=False).row_radices
         return scattered[_divide(scattered, radices if side else radices[::-1])]
 
 

@@ -42,4 +42,4 @@ def ranked_chain(n: int, ranks: Mapping[float, int], tol: float) -> Chain:
     remedy = f"use {min(ranks)} or more, or give factorize a chain of higher rank"
     tol = read_number("tol", tol, least=min(ranks), fault=fault, remedy=remedy)
     fitting = [rank for reached, rank in ranks.items() if reached <= tol]
-    return Chain.chainable((n, n), min(*fitting, n), balanced=True)
+    return Chain.chainable((n, n), min(*fitting, n), balanced=True, longer=False)

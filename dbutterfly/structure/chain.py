@@ -390,7 +390,13 @@ class Chain:
 
     @classmethod
     def chainable(
-        cls, shape: tuple[int, int], rank: int = 1, leaf: int | None = None, *, balanced: bool = False
+        cls,
+        shape: tuple[int, int],
+        rank: int = 1,
+        leaf: int | None = None,
+        *,
+        balanced: bool = False,
+        longer: bool = True,
     ) -> Chain:
         """Build a long chainable chain for any shape from the prime factors of its sides.
 
@@ -408,6 +414,8 @@ class Chain:
             Whether both sides are cut alike at both ends, so that for a square matrix the blocks of every cut have as
             many entries as those of rank one. The rank of an oscillatory block grows with its area: such chains are
             wider at the ends, and need a lower rank in between.
+        longer : bool
+            Whether the chain may be longer than the matrix. Exact transforms of a size have factors of this size only.
 
         Returns
         -------
@@ -427,7 +435,7 @@ class Chain:
         ``(n_1...n_(l-1), m_l*r, n_l*r, m_(l+1)...m_J)``, without the ``r`` at the two outer ends (arXiv 2411.04506,
         lemma 4.25).
         """
-        m, n = chainable_digits(shape, rank, leaf, balanced)
+        m, n = chainable_digits(shape, rank, leaf, balanced=balanced, longer=longer)
         return cls(patterns_of_digits(m, n, rank))
 
 

@@ -79,19 +79,21 @@ def _read_divisor(name: str, value: Any, size: int) -> int:
     return divisor
 
 
-def chainable_digits(shape: tuple[int, int], rank: int, leaf: int | None, balanced: bool) -> Digits:
+def chainable_digits(shape: tuple[int, int], rank: int, leaf: int | None, *, balanced: bool, longer: bool) -> Digits:
     """Row and column digits of :meth:`dbutterfly.structure.chain.Chain.chainable`: as many of each, as equal as can be.
 
     The first row digit and the last column digit, those of the outer ends, are at least ``leaf``. With ``balanced``,
-    so are the last row digit and the first column digit. The sides may be longer than the matrix.
+    so are the last row digit and the first column digit. With ``longer``, the sides may be longer than the matrix.
     """
     rows, cols = _check_shape(shape, "shape")
     rank = read_count("rank", rank, remedy="the smallest rank is 1", error=ChainError)
     remedy = f"the default is the rank, {rank}"
     leaf = rank if leaf is None else read_count("leaf", leaf, remedy=remedy, error=ChainError)
-    balanced = read_flag("balanced", balanced)
+    balanced, longer = read_flag("balanced", balanced), read_flag("longer", longer)
     if rank > min(rows, cols):
         raise ChainError(f"rank={rank} exceeds the smaller side of {rows} x {cols}")
+    if not longer:
+        return _digits_of_sides((rows, cols), leaf, balanced)
     return _digits_with_fewest_values(rows, cols, rank, leaf, balanced)
 
 

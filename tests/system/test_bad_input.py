@@ -146,7 +146,7 @@ MATRIX = random_matrix((48, 64))
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"chain": Chain.square_dyadic(64)}, ChainError, r"matrix is 48 x 64; the nearest chain that fits is Chain\("),
+        ({"chain": Chain.square_dyadic(128)}, ChainError, r"matrix is 48 x 64; the nearest chain that fits is Chain\("),
         ({"chain": [(2, 24, 32, 1)]}, ChainError, "does not multiply to a full matrix"),
         ({"chain": "butterfly"}, ChainError, "chain='butterfly' is unknown; use 'chainable'"),
         ({"chain": []}, ChainError, "patterns is empty"),

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .sources.entries import Entries, entries
     from .structure.chain import Chain, Pattern
     from .structure.orderings import Orderings
+    from .structure.points import Points
 
 __version__ = "0.1.0"
 
@@ -59,6 +60,7 @@ __all__ = [
     "Orderings",
     "Pattern",
     "Plan",
+    "Points",
     "StreamedProduct",
     "VerifiedError",
     "__version__",
@@ -84,6 +86,7 @@ _PLACES = {
     "Orderings": "structure.orderings:Orderings",
     "Pattern": "structure.chain:Pattern",
     "Plan": "planning.plan:Plan",
+    "Points": "structure.points:Points",
     "StreamedProduct": "operator.streaming:StreamedProduct",
     "VerifiedError": "factorization.results.estimates:VerifiedError",
     "clusters": "execution.clusters",

@@ -12,6 +12,7 @@ __all__ = [
     "ChainText",
     "ClusterOptions",
     "ClusterText",
+    "ColPoints",
     "DeviceMemory",
     "LogJson",
     "Memory",
@@ -22,6 +23,7 @@ __all__ = [
     "Quiet",
     "Rank",
     "ReportFile",
+    "RowPoints",
     "Source",
     "Store",
     "Target",
@@ -81,6 +83,17 @@ OrderingsText: TypeAlias = Annotated[
         autocompletion=one_of("none,bitreversal", "bitreversal,none", "identify"),
         help="Each none, bitreversal, identify, or a .npy file of indices; none,bitreversal for a Fourier matrix.",
     ),
+]
+RowPoints: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--row-points",
+        metavar="PLACE",
+        help="Coordinates of the points of the rows, in place of their ordering: a .npy file or a Zarr array.",
+    ),
+]
+ColPoints: TypeAlias = Annotated[
+    str | None, typer.Option("--col-points", metavar="PLACE", help="Coordinates of the points of the columns.")
 ]
 Memory: TypeAlias = Annotated[
     str | None, typer.Option("--memory", help="What a worker may hold, such as 2GiB; by default a share of its own.")

@@ -24,6 +24,8 @@ from ..storage.local_paths import is_url, local_path
 from ..structure.arguments import show_value
 from ..structure.chain import Chain
 from ..structure.chain_names import chain_for, is_chain_name
+from ..structure.point_orderings import check_unordered
+from ..structure.points import Points
 
 __all__ = [
     "absolute_place",
@@ -37,6 +39,7 @@ __all__ = [
     "parse_levels",
     "parse_orderings",
     "parse_pair",
+    "parse_points",
     "parse_tree",
     "save_array",
 ]
@@ -136,16 +139,33 @@ def parse_job(
     tol: float | None,
     passes: int,
     orderings: str | None,
+    points: tuple[str | None, str | None],
 ) -> dict[str, Any]:
     """Arguments that ``plan`` and ``factorize`` of the public interface share."""
-    return {
+    job = {
         "chain": parse_chain(chain, source.shape),
         "tree": parse_tree(tree),
         "rank": 1 if rank is None else rank,
         "tol": tol,
         "passes": passes,
         "orderings": parse_orderings(orderings),
+        "points": parse_points(*points),
     }
+    check_unordered(job["points"], job["orderings"])
+    return job
+
+
+def parse_points(rows: str | None, cols: str | None) -> Points | None:
+    """Points whose coordinates lie at these places; None where none are given.
+
+    Raises
+    ------
+    InputError
+        If a place holds no coordinates.
+    """
+    if rows is None and cols is None:
+        return None
+    return Points(*(None if place is None else load_array(place) for place in (rows, cols)))
 
 
 def load_array(place: str, *, decode: bool = True) -> NDArray[Any]:

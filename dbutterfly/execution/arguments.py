@@ -30,6 +30,7 @@ from ..structure.arguments import (
     show_value,
 )
 from ..structure.chain_names import read_chain_or_name
+from ..structure.points import read_points
 from ..structure.tree import read_tree
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ READERS: dict[str, Reader] = {
     ),
     "overwrite": read_flag,
     "passes": read_passes,
+    "points": read_points,
     "progress": read_flag,
     "rank": partial(read_count, remedy="the smallest rank is 1"),
     "resume": read_flag,

@@ -33,6 +33,7 @@ def plan(
     tol: float | None = None,
     passes: int = 1,
     orderings: Any = None,
+    points: Any = None,
     store: Any = None,
     client: Any = None,
     cluster: Any = None,
@@ -46,7 +47,7 @@ def plan(
 
     Parameters
     ----------
-    source, chain, tree, rank, tol, passes, orderings
+    source, chain, tree, rank, tol, passes, orderings, points
         As for :func:`factorize`.
     store, client, cluster, memory, device_memory, workers, backend, decode
         As for :func:`factorize`. No cluster is started, a scheduler that runs is asked for its workers; of ``"cuda"``
@@ -67,6 +68,7 @@ def plan(
         tol=tol,
         passes=passes,
         orderings=orderings,
+        points=points,
         memory=memory,  # type: ignore[arg-type]  # it was read
         device_memory=device_memory,  # type: ignore[arg-type]
         backend=backend,
@@ -86,6 +88,7 @@ def factorize(
     tol: float | None = None,
     passes: int = 1,
     orderings: Any = None,
+    points: Any = None,
     store: Any = None,
     client: Any = None,
     cluster: Any = None,
@@ -126,6 +129,10 @@ def factorize(
         Orderings that bring Z to the standard order of the chain: each None, ``"bitreversal"``, an index array, or
         ``"identify"`` to find it (:func:`dbutterfly.identify`, which says how it went; the certificate is that of the
         orderings found). The discrete Fourier transform needs ``(None, "bitreversal")``.
+    points : Points or pair (rows, cols), optional
+        Coordinates of the points to which rows and columns belong, shapes (M, d) and (N, d), in place of the orderings
+        of these sides: the groups of the chain are parts of space then (:meth:`dbutterfly.Orderings.from_points`). With
+        a tolerance, each chain that is tried has orderings of its own.
     store : str, path, or Zarr store, optional
         Where the run keeps its progress and its result: a path, or a URL such as ``s3://bucket/run``. A run that was
         cut off, by whatever, is resumed by the same call. Without a store, everything is held in memory.
@@ -205,6 +212,7 @@ def factorize(
         tol=tol,
         passes=passes,
         orderings=orderings,
+        points=points,
         memory=memory,  # type: ignore[arg-type]  # it was read
         device_memory=device_memory,  # type: ignore[arg-type]
         backend=backend,

@@ -17,6 +17,8 @@ from ..storage.manifest import Manifest
 from ..structure.chain import Chain
 from ..structure.chain_names import chain_for
 from ..structure.orderings import Orderings
+from ..structure.point_orderings import PointOrderings, check_unordered
+from ..structure.points import Points
 from .manifests import layout_of
 from .sweeps import check_entries_known
 
@@ -33,6 +35,8 @@ class Request:
 
     Attributes
     ----------
+    points : Points or None
+        Points to which rows and columns belong, in place of orderings.
     has_store : bool
         Whether there is a store, which has room for a copy of the matrix in another order.
     found_chain : Chain or None
@@ -45,6 +49,7 @@ class Request:
     tol: float | None = None
     passes: int = 1
     orderings: Any = None
+    points: Points | None = None
     memory: int | None = None
     device_memory: int | None = None
     backend: str = "auto"
@@ -52,6 +57,9 @@ class Request:
     sweeps: int = 0
     has_store: bool = False
     found_chain: Chain | None = None
+
+    def __post_init__(self) -> None:
+        check_unordered(self.points, self.orderings)
 
     @property
     def identified(self) -> IdentifiedOrderings | None:
@@ -87,14 +95,14 @@ class Request:
 
     def plan(self, source: MatrixSource, engine: Engine, earlier: Manifest | None = None) -> Plan:
         """Plan the job; with an earlier run of it, by the choices that were made then."""
-        orderings = Orderings.from_any(self.orderings)
+        orderings = self._orderings(source)
         chain, notes = self._find_chain(source, orderings)
         budget = self._budget(engine, earlier)  # refused, if need be, before the chunks of the matrix are listed
         found = make_plan(
             source.info,
             chain,
             tree=self.tree,
-            orderings=orderings,
+            orderings=orderings.for_chain(chain),
             passes=self.passes,
             budget=budget,
             layout=None if earlier is None else layout_of(earlier),
@@ -104,6 +112,14 @@ class Request:
         if earlier is None or earlier.plan is None:
             return replace(found, notes=(*found.notes, *notes))
         return replace(found, notes=tuple(earlier.plan["notes"]))
+
+    def _orderings(self, source: MatrixSource) -> Orderings | PointOrderings:
+        """Orderings of the matrix, or what gives them for a chain."""
+        given = Orderings.from_any(self.orderings)
+        if self.points is None:
+            return given
+        self.points.validate(source.shape)
+        return PointOrderings(self.points, given)
 
     def _budget(self, engine: Engine, earlier: Manifest | None) -> Budget:
         """What the plan may use. Less may be free than when an earlier run was planned, which is still to be done."""
@@ -117,7 +133,7 @@ class Request:
             budget = replace(budget, device_memory=max(budget.device_memory, needed))
         return budget
 
-    def _find_chain(self, source: MatrixSource, orderings: Orderings) -> tuple[Chain, tuple[str, ...]]:
+    def _find_chain(self, source: MatrixSource, orderings: Orderings | PointOrderings) -> tuple[Chain, tuple[str, ...]]:
         """Chain that is asked for, with a note where a tolerance has led to it."""
         if self.tol is None:
             if self.chain is not None and self.rank != 1:

@@ -29,6 +29,7 @@ from ..structure.chain import Chain
 from ..structure.known_chains import longer_shapes
 from ..structure.orderings import Orderings
 from ..structure.padding import place
+from ..structure.point_orderings import PointOrderings
 
 __all__ = ["LARGEST_RANK", "Estimate", "chain_for_tolerance"]
 
@@ -100,7 +101,9 @@ class _Tails(NamedTuple):
     blocks: int
 
 
-def chain_for_tolerance(source: MatrixSource, tol: float, orderings: Orderings, seed: int = 0) -> Estimate:
+def chain_for_tolerance(
+    source: MatrixSource, tol: float, orderings: Orderings | PointOrderings, seed: int = 0
+) -> Estimate:
     """Choose the chain with the fewest values that seems to reach a tolerance.
 
     Parameters
@@ -109,8 +112,8 @@ def chain_for_tolerance(source: MatrixSource, tol: float, orderings: Orderings, 
         The matrix, of which some blocks are read.
     tol : float
         Relative Frobenius error.
-    orderings : Orderings
-        Orderings that bring it to standard order.
+    orderings : Orderings or PointOrderings
+        Orderings that bring it to standard order; those of points are others for each chain.
     seed : int
         Seed of the choice of blocks.
 
@@ -126,7 +129,7 @@ def chain_for_tolerance(source: MatrixSource, tol: float, orderings: Orderings, 
     for chain in _candidates(source.shape):
         sampled = chain.row_radices, chain.col_radices, _side_of_sample(chain)  # few rows say nothing of a high rank
         if sampled not in known:
-            known[sampled] = _sample(source, chain, orderings, np.random.default_rng(seed))
+            known[sampled] = _sample(source, chain, orderings.for_chain(chain), np.random.default_rng(seed))
         error = _expected_error(known[sampled], chain)
         if error <= tol:
             return Estimate(chain, error, known[sampled].blocks)

@@ -26,6 +26,7 @@ from ..options import (
     ChainText,
     ClusterOptions,
     ClusterText,
+    ColPoints,
     DeviceMemory,
     LogJson,
     Memory,
@@ -36,6 +37,7 @@ from ..options import (
     Quiet,
     Rank,
     ReportFile,
+    RowPoints,
     Source,
     Store,
     Target,
@@ -58,6 +60,8 @@ def factorize(
     rank: Rank = None,
     passes: Passes = 1,
     orderings: OrderingsText = None,
+    row_points: RowPoints = None,
+    col_points: ColPoints = None,
     memory: Memory = None,
     workers: Workers = None,
     cluster: ClusterText = None,
@@ -87,7 +91,8 @@ def factorize(
     read_named(tol=tol, missing=missing, sweeps=sweeps, backend=backend, memory=memory, device_memory=device_memory)
     matrix, place = as_source(absolute_place(source), decode=not no_decode), absolute_place(store)
     _check_places(matrix, place, report)
-    job = parse_job(matrix, chain, tree, rank, tol if chain is None and rank is None else None, passes, orderings)
+    target = tol if chain is None and rank is None else None
+    job = parse_job(matrix, chain, tree, rank, target, passes, orderings, (row_points, col_points))
     bars = not quiet and not log_json
     with show_log(quiet, log_json), open_cluster(cluster, cluster_option, tls, workers) as where:
         resources: dict[str, Any] = {"cluster": where, "memory": memory}
@@ -122,13 +127,18 @@ def factorize(
         verified = dbf.verify(found, matrix, **resources, progress=bars) if verify or tol is not None else None
     if report is not None:
         found.report(report)
+    _show_result(found, verified, as_json, store=store, seconds=seconds)
+    check_tolerance(verified, tol, log_json)
+
+
+def _show_result(found: dbf.Factorization, verified: dbf.VerifiedError | None, as_json: bool, **more: Any) -> None:
+    """Print a result, with its verified error where it was measured."""
     if as_json:
         error = {} if verified is None else {"verified": verified_json(verified)}
-        print_json({"store": store, "seconds": seconds, **factorization_json(found), **error})
+        print_json({**more, **factorization_json(found), **error})
     else:
         print_lines(factorization_lines(found))
         print_lines([] if verified is None else [("verified", f"error {verified}")])
-    check_tolerance(verified, tol, log_json)
 
 
 def _check_places(matrix: MatrixSource, store: str, report: str | None) -> None:

@@ -17,12 +17,14 @@ from ..options import (
     ChainText,
     ClusterOptions,
     ClusterText,
+    ColPoints,
     DeviceMemory,
     Memory,
     NoDecode,
     OrderingsText,
     Passes,
     Rank,
+    RowPoints,
     Source,
     TlsText,
     TreeText,
@@ -45,6 +47,8 @@ def plan(
     ] = None,
     passes: Passes = 1,
     orderings: OrderingsText = None,
+    row_points: RowPoints = None,
+    col_points: ColPoints = None,
     store: Annotated[
         str | None, typer.Option(help="The run's store, which has room for a copy in another order.")
     ] = None,
@@ -78,7 +82,8 @@ def plan(
         read_bandwidth = "1GB/s"
     bandwidth = None if read_bandwidth is None else parse_bandwidth(read_bandwidth)
     matrix = as_source(absolute_place(source), decode=not no_decode)
-    job = parse_job(matrix, chain, tree, rank, tol, passes, orderings)
+    points = row_points, col_points
+    job = parse_job(matrix, chain, tree, rank, tol, passes, orderings, points)
     kind = choose_cluster(cluster, cluster_option, tls, workers)
     planned = dbf.plan(
         matrix, **job, cluster=kind, memory=memory, device_memory=device_memory, backend="numpy", store=store

@@ -41,6 +41,7 @@ def public_objects() -> list[Any]:
         chain.patterns[0],
         found,
         dbf.Orderings(shuffled, "bitreversal"),
+        dbf.Points(np.ones((N, 2)), np.ones(N)),
         dbf.Factorization(factors, chain, tree, dbf.Orderings(shuffled), certificate, {}, trace),
         certificate,
         dbf.VerifiedError(0.125, 0.01, 64),

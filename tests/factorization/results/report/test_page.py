@@ -20,6 +20,7 @@ from dbutterfly.structure.drawings import ALARM
 from dbutterfly.structure.tree import tree_leaves
 from tests.support.comparisons import noisy_butterfly
 from tests.support.html_pages import assert_needs_nothing_else
+from tests.support.parts import require
 
 
 @pytest.fixture(scope="module")
@@ -160,9 +161,7 @@ def browser():
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("no chromium on this machine")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
+    with require("playwright.sync_api", "test-browser").sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()

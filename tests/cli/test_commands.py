@@ -111,6 +111,7 @@ try info run --js
 """
 
 
+@pytest.mark.slow
 def test_bash_completes_commands_options_and_values():
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment, shell = surroundings() | {"PATH": path}, ["bash", "--norc", "-c", COMPLETE]
@@ -128,6 +129,7 @@ def test_every_command_is_tested_here():
     assert re.findall(r"^  ([a-z]+)  +\S", result.stdout, re.MULTILINE) == COMMANDS
 
 
+@pytest.mark.slow
 def test_the_examples_of_all_help_texts_run_in_order(done, run):
     np.save("x.npy", np.random.default_rng(0).standard_normal(1024))
     for command in COMMANDS:
@@ -183,6 +185,7 @@ def test_debugging_shows_the_traceback(run, monkeypatch):
     assert err.splitlines()[-1].startswith("error: ")
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_reading_is_no_error(done):
     done("generate dft z.zarr --n 64 --quiet")
     for arguments in (["plan", "z.zarr", "--json"], ["plan", "z.zarr"]):
@@ -541,6 +544,7 @@ def test_a_cluster_is_shown_and_checked(done, run):
     refused(run("cluster threads --tls temporary --check"), "has nothing to protect")
 
 
+@pytest.mark.slow
 def test_options_of_a_cluster_are_taken(done, run):
     require("cryptography", "tls")
     np.save("z.npy", np.eye(16))
@@ -551,6 +555,7 @@ def test_options_of_a_cluster_are_taken(done, run):
     refused(run("verify run.zarr z.npy --cluster local --cluster-option workers=no"), "workers='no' is not a positive")
 
 
+@pytest.mark.slow
 def test_a_plan_for_a_cluster_is_that_of_its_run(done, run, monkeypatch):
     np.save("z.npy", np.eye(64))
     at = "--cluster local --workers 1 --cluster-option threads=2 --cluster-option memory=1GiB"
@@ -628,6 +633,7 @@ def test_an_unfinished_run_says_how_far_it_is(run, done, tmp_path, monkeypatch):
     refused(run("info run.zarr"), r"has not ended \(\d+ of \d+ tiles, 0 of \d+ left, 0 of \d+ right done\)")
 
 
+@pytest.mark.slow
 def test_orderings_are_identified_and_used(done, run, tmp_path):
     hidden = dbf.matrices.shuffled(dbf.matrices.orthogonal_butterfly(32, seed=1), seed=2)
     np.save("z.npy", np.asarray(dbf.matrices.noisy(hidden, 0.1, seed=3)))

@@ -67,6 +67,7 @@ def test_every_source_gives_the_same_on_threads(matrix, tree, orderings, tmp_pat
         assert_same(dbf.factorize(source, tree=tree, orderings=orderings, passes=2), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [["array", "zarr", "dask"], ["transposed", ".npy", "zarr in memory", "entries"]])
 def test_every_source_and_store_gives_the_same_on_a_cluster(matrix, names, store, client, tmp_path):
     expected = dbf.factorize(matrix, tree=TREE, passes=2)

@@ -21,6 +21,8 @@ from dbutterfly.storage.run_store import RunStore
 from tests.support.comparisons import assert_same, memory_for, noisy_butterfly, snapshot
 from tests.support.logged_sources import Counted, blocks
 
+pytestmark = pytest.mark.slow
+
 TREE = (((0, 1), (2, 3)), (4, (5, (6, 7))))
 CLASSES = {"left": LeftTask, "project": ProjectTask, "right": RightTask}
 

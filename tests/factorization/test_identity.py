@@ -118,6 +118,7 @@ STORED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", KINDS)
 def test_a_finished_run_is_not_returned_for_another_matrix(tmp_path, make):
     z, other = (random_matrix((N, N), seed=seed) for seed in range(2))
@@ -128,6 +129,7 @@ def test_a_finished_run_is_not_returned_for_another_matrix(tmp_path, make):
     assert RunStore.open(tmp_path / "run").manifest == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "change"),
     [(make, "entry") for make in STORED]

@@ -186,6 +186,7 @@ def test_a_second_call_is_refused_while_the_first_one_works(matrix, expected, ma
     assert_same(fact, expected[1])
 
 
+@pytest.mark.slow
 def test_of_calls_at_the_same_moment_one_works(matrix, expected, many_tiles, tmp_path):
     source = "Counted(array, 'log', 0.01)"
     others = [run_elsewhere(source, tmp_path, matrix, **many_tiles) for _ in range(2)]
@@ -305,6 +306,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("complete", "resume"), [(True, True), (True, False), (False, True)])
 @pytest.mark.parametrize("what", OTHERS)
 def test_another_run_is_not_mixed_with_the_stored_one(matrix, what, complete, resume, tmp_path):

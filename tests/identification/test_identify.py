@@ -28,6 +28,7 @@ TARGETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0, 0.01, 0.1])
 @pytest.mark.parametrize("n", [4, 16, 64])
 @pytest.mark.parametrize("target", TARGETS)
@@ -46,6 +47,7 @@ def test_strong_noise(target):
     assert is_as_good(z, found, truth)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "complex64", "float64"])
 def test_gaussian_butterflies_of_any_dtype(dtype):
     z, truth = hidden(M.gaussian_butterfly(32, dtype=dtype, seed=1), 0.01)
@@ -113,6 +115,7 @@ def test_trees_are_nested_groups():
             assert sorted(tree[many].ravel()) == list(range(16))
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_where_it_is_computed(engine):
     z, _ = hidden(M.orthogonal_butterfly(32, seed=3), 0.1)
     found, again = dbf.identify(z, **engine, seed=5), dbf.identify(z, workers=1, seed=5)
@@ -128,6 +131,7 @@ def test_sources(source, tmp_path):
     assert dbf.identify(given).found
 
 
+@pytest.mark.slow
 def test_factorize_identifies(engine, tmp_path):
     z, truth = hidden(M.orthogonal_butterfly(32, seed=3), 0.1)
     best = dbf.factorize(z, orderings=truth)
@@ -175,6 +179,7 @@ WITHOUT_TREES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITHOUT_TREES)
 def test_matrices_without_trees_end_in_an_honest_verdict(name):
     z = WITHOUT_TREES[name](np.random.default_rng(7))

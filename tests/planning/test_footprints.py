@@ -17,6 +17,7 @@ MIB = 1 << 20
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of a process cannot be set back")
 @pytest.mark.parametrize(
     ("kind", "side", "rank", "dtype", "allowed"),

@@ -67,6 +67,7 @@ def test_the_plan_says_what_the_tolerance_led_to():
     assert planned.ranks == tuple(range(planned.chain.rank, planned.chain.rank + 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("passes", [1, 2])
 @pytest.mark.parametrize(("tol", "rank"), [(1e-5, 4), (1e-7, 5)])
 def test_a_rank_that_was_too_small_is_raised_without_reading_again(low_guess, engine, tmp_path, tol, rank, passes):

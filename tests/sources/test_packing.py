@@ -38,6 +38,7 @@ def as_xarray_reads(place):
         return xr.open_zarr(place.removesuffix("/t"), consolidated=False)["t"].values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "zarr_format"), [*((dtype, 3) for dtype in DTYPES), *((dtype, 2) for dtype in ("i2", "u1", "f4", ">f8"))]
 )

@@ -29,6 +29,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_settings_do_not_reach_what_is_stored(tmp_path: Path, settings: dict[str, Any]) -> None:
     matrix = dbf.matrices.orthogonal_butterfly(16, seed=0)
@@ -115,6 +116,7 @@ print(__debug__, sorted(os.listdir()))
 """
 
 
+@pytest.mark.slow
 def test_without_assertions_it_works_or_is_refused_at_once(tmp_path: Path) -> None:
     dbf.factorize(np.eye(16)).save(tmp_path / "old")
     done = run_optimised("-c", OPTIMISED, cwd=tmp_path)

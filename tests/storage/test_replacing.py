@@ -16,6 +16,8 @@ from dbutterfly.errors import DButterflyError, StoreError
 from dbutterfly.storage import replacing
 from tests.support.killed_replacements import MOMENTS, die_while_replacing, matrix, read, write
 
+pytestmark = pytest.mark.slow
+
 
 def version(what: str, place: Any) -> int:
     found = read(what, place)

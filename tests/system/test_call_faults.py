@@ -15,6 +15,8 @@ from tests.support.logged_sources import Gated, hold_and_say
 from tests.support.logged_sources import held as held_at
 from tests.support.patience import wait_until
 
+pytestmark = pytest.mark.slow
+
 SIDE = 512
 """Large enough to be read panel by panel: by the workers."""
 

@@ -18,6 +18,8 @@ from tests.support.logged_sources import held
 from tests.support.patience import PATIENCE, wait_until
 from tests.support.run_processes import attempt
 
+pytestmark = pytest.mark.slow
+
 TILES = 64
 MIDDLE = TILES // 4
 """Tiles that have ended when a run is held."""

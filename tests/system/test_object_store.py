@@ -26,6 +26,8 @@ from tests.support.parts import require
 from tests.support.patience import wait_until
 from tests.support.s3_server import SECRET, ObjectServer, free_ports
 
+pytestmark = pytest.mark.slow
+
 obstore = require("obstore", "test-s3")
 
 VALUES = np.random.default_rng(0).standard_normal((64, 48)).astype(np.float32)

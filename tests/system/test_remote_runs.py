@@ -26,6 +26,8 @@ from tests.support.flaky_proxy import FlakyProxy
 from tests.support.parts import require
 from tests.support.s3_server import SECRET, ObjectServer
 
+pytestmark = pytest.mark.slow
+
 obstore = require("obstore", "test-s3")
 
 TREE = (((0, 1), (2, 3)), (4, (5, (6, 7))))

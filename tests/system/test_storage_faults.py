@@ -21,6 +21,8 @@ from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.orderings import Orderings
 from tests.support.comparisons import assert_same, memory_for, noisy_butterfly
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (38, 37)
 EVERYTHING = np.s_[0:38, 0:37]
 

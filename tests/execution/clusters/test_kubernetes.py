@@ -45,6 +45,7 @@ POD = ("spec", "worker", "spec")
 CONTAINER = (*POD, "containers", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "where", "key", "value"),
     [

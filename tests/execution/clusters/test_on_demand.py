@@ -13,6 +13,8 @@ from dbutterfly.execution.clusters.kind import GPU_OF_TASK
 from tests.support.comparisons import assert_same, noisy_butterfly
 from tests.support.dask_processes import Cluster
 
+pytestmark = pytest.mark.slow
+
 ORDERINGS = (None, "bitreversal")
 
 

@@ -28,6 +28,8 @@ from tests.support.disturbed_runs import finished
 from tests.support.patience import PATIENCE
 from tests.support.slurm_node import SlurmNode, eventually
 
+pytestmark = pytest.mark.slow
+
 SCRIPTS = Path(__file__).parents[3] / "deploy" / "slurm"
 FOURIER = ("--orderings", "none,bitreversal")
 MANY_TILES = ("--memory", "9900000")

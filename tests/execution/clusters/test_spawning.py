@@ -17,6 +17,8 @@ from dbutterfly.execution.clusters import spawning
 from tests.support.dask_processes import surroundings
 from tests.support.patience import PATIENCE
 
+pytestmark = pytest.mark.slow
+
 CALL = """
 import numpy as np
 import dbutterfly as dbf

@@ -28,6 +28,7 @@ def streamed(monkeypatch):
     monkeypatch.setattr(search.MatrixSearch, "_search_in_memory", held)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [M.dft, lambda n: M.orthogonal_butterfly(n, seed=3)], ids=["dft", "orthogonal"])
 @pytest.mark.parametrize("noise", [0.01, 0.1])
 def test_orderings_as_good_as_the_true_ones(target, noise):
@@ -40,6 +41,7 @@ def test_orderings_as_good_as_the_true_ones(target, noise):
     assert found.residual == pytest.approx(noise / np.hypot(1, noise), rel=0.2)
 
 
+@pytest.mark.slow
 def test_a_stored_matrix_on_a_cluster(client, tmp_path):
     z, truth = hidden(M.orthogonal_butterfly(256, seed=1), 0.1)
     path = str(tmp_path / "z.zarr")
@@ -95,6 +97,7 @@ def test_each_kind_of_start(method):
     assert ratio(z, found, truth) <= 1.001
 
 
+@pytest.mark.slow
 def test_matrices_without_such_an_order():
     noise = dbf.identify(np.random.default_rng(0).standard_normal((256, 256)), memory="1500 KiB")
     assert not noise.found

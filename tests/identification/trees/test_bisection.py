@@ -81,6 +81,7 @@ def test_single_precision_and_real_parts_of_points_on_a_line(dtype):
     assert lost(matrix[found_rows][:, found_cols], chain) <= 1.5 * lost(matrix[rows][:, cols], chain) + 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.complex64, np.float32])
 @pytest.mark.parametrize(("geometry", "seed"), [("segments", 1), ("segments", 4), ("circles", 1), ("squares", 5)])
 def test_single_precision_gives_the_trees_of_the_same_entries_in_double_precision(geometry, seed, dtype):

@@ -13,10 +13,13 @@ import urllib.error
 import urllib.request
 import weakref
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 import dask.config
-from distributed import Client
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 __all__ = ["announce_dashboard", "find_dashboard"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import pytest
@@ -21,4 +22,8 @@ def require(module: str, extra: str) -> Any:
     extra : str
         Extra that installs it.
     """
-    return pytest.importorskip(module, reason=f"needs {module}: {how_to_install(extra)}")
+    before = signal.getsignal(signal.SIGINT)  # dask-jobqueue has a handler of its own, which ends the program
+    try:
+        return pytest.importorskip(module, reason=f"needs {module}: {how_to_install(extra)}")
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -166,6 +167,7 @@ def test_ctrl_c_ends_the_calls_and_leaves_the_client_usable(client):
 def test_nothing_of_calls_stays_on_the_cluster(client):
     with choose_engine(client).calls(MATRIX, "sums") as calls:
         list(calls.in_order(row_sum, range(4), np.ones(20)))
+    gc.collect()  # what an error of an earlier test still refers to
     wait_until(lambda: not client.run_on_scheduler(held_keys), what="the scheduler holds nothing of them")
 
 

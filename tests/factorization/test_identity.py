@@ -18,6 +18,8 @@ from dbutterfly.errors import NonFiniteError, SourceError, StoreMismatchError
 from dbutterfly.storage.run_store import RunStore
 from tests.support.comparisons import assert_same, noisy_butterfly, random_matrix
 
+pytestmark = pytest.mark.slow
+
 N = 32
 
 
@@ -118,7 +120,6 @@ STORED = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("make", KINDS)
 def test_a_finished_run_is_not_returned_for_another_matrix(tmp_path, make):
     z, other = (random_matrix((N, N), seed=seed) for seed in range(2))
@@ -129,7 +130,6 @@ def test_a_finished_run_is_not_returned_for_another_matrix(tmp_path, make):
     assert RunStore.open(tmp_path / "run").manifest == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "change"),
     [(make, "entry") for make in STORED]

@@ -39,6 +39,7 @@ def test_orderings_as_good_as_the_true_ones(target, n, noise):
     assert is_as_good(z, found, truth)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["dft", "orthogonal"])
 def test_strong_noise(target):
     z, truth = hidden(TARGETS[target](128), 0.3)
@@ -56,6 +57,7 @@ def test_gaussian_butterflies_of_any_dtype(dtype):
     assert is_as_good(z, found, truth)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "chain",
     [

@@ -34,6 +34,7 @@ def low_guess(monkeypatch):
     monkeypatch.setattr(request, "chain_for_tolerance", guess)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-7, 1e-10])
 def test_the_tolerance_is_reached_with_few_values(tol):
     matrix = kernel()
@@ -45,6 +46,7 @@ def test_the_tolerance_is_reached_with_few_values(tol):
             assert dbf.factorize(matrix, plain, orderings=ORDERINGS).certificate.error_bound > tol / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nudft", "hankel", "fourier_integral", "legendre", "cauchy"])
 def test_the_estimate_is_near_the_error(name):
     known = getattr(dbf.matrices, name)(512)

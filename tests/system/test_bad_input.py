@@ -28,6 +28,7 @@ def sources(matrix, directory):
 KINDS = ["array", "path", "memmap", "zarr", "dask", "entries"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("orderings", "bad"),

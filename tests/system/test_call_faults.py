@@ -70,7 +70,6 @@ def held(cluster, gate, count):
     )
 
 
-@pytest.mark.slow
 def test_the_search_goes_on_when_a_worker_is_killed(matrix, expected, cluster, client, gate, tmp_path):
     running = InBackground(lambda: search(matrix, tmp_path, client=client))
     cluster.kill_worker(held(cluster, gate, 2)[0])
@@ -91,7 +90,6 @@ def test_the_search_outlives_all_workers(matrix, expected, cluster, client, gate
     check(running.result(), expected)
 
 
-@pytest.mark.slow
 def test_a_worker_that_joins_takes_over_when_the_others_are_killed(matrix, expected, cluster, client, gate, tmp_path):
     running = InBackground(lambda: search(matrix, tmp_path, client=client))
     first = held(cluster, gate, 2)
@@ -104,7 +102,6 @@ def test_a_worker_that_joins_takes_over_when_the_others_are_killed(matrix, expec
     check(running.result(), expected)
 
 
-@pytest.mark.slow
 def test_a_lost_scheduler_ends_the_search(matrix, cluster, gate, tmp_path):
     with make_hasty(cluster.client()) as client:
         running = InBackground(lambda: search(matrix, tmp_path, client=client))
@@ -118,7 +115,6 @@ def test_a_lost_scheduler_ends_the_search(matrix, cluster, gate, tmp_path):
             running.result()
 
 
-@pytest.mark.slow
 def test_workers_that_never_come_back_end_the_search(matrix, cluster, client, gate, tmp_path, monkeypatch):
     monkeypatch.setattr(dask_client, "SECONDS_BETWEEN_LOOKS", 0.2)
     monkeypatch.setattr(dask_engine, "SECONDS_WITHOUT_WORKERS", 1.0)
@@ -139,7 +135,6 @@ def held_sum(matrix, number, shared, gate_text):
     return number, float(matrix[number].sum()), float(shared[number])
 
 
-@pytest.mark.slow
 def test_an_array_that_is_lost_with_its_holders_is_sent_again(cluster, client, gate):
     matrix = np.arange(4096.0).reshape(8, 512)
     text = np.frombuffer(str(gate).encode(), np.uint8)

@@ -80,7 +80,6 @@ def check(trial, fact, run):
 # ---------------------------------------------------------------- workers
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("nanny", [True, False], ids=["with nanny", "without"])
 @pytest.mark.parametrize("kind", ["zarr", "watched"])
 def test_a_killed_worker_costs_time_only(kind, nanny, trial, cluster, client, gate, tmp_path):
@@ -99,7 +98,6 @@ def test_a_killed_worker_costs_time_only(kind, nanny, trial, cluster, client, ga
         assert len(read(run)) <= TILES + 4  # of a worker are lost the tile that it computes, and the one it reads
 
 
-@pytest.mark.slow
 def test_a_worker_that_joins_gets_work(trial, cluster, client, gate, tmp_path, monkeypatch):
     monkeypatch.setattr(dask_client, "SECONDS_BETWEEN_LOOKS", 0.2)
     cluster.restore(client, 1)
@@ -119,7 +117,6 @@ def test_a_worker_that_joins_gets_work(trial, cluster, client, gate, tmp_path, m
     assert newcomer in cluster.here
 
 
-@pytest.mark.slow
 def test_a_stopped_worker_is_replaced_and_may_wake_up(trial, gate, tmp_path):
     run = tmp_path / "run"
     environment = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "6s"}  # a busy machine may hold up the others' heartbeats
@@ -148,7 +145,6 @@ def test_a_run_outlives_all_its_workers(trial, cluster, client, gate, tmp_path, 
     check(trial, running.result(), run)
 
 
-@pytest.mark.slow
 def test_workers_that_never_come_back_end_a_run(trial, cluster, client, gate, tmp_path, monkeypatch):
     monkeypatch.setattr(dask_engine, "SECONDS_WITHOUT_WORKERS", 2.0)
     monkeypatch.setattr(dask_client, "SECONDS_BETWEEN_LOOKS", 0.2)
@@ -171,7 +167,6 @@ def test_workers_that_never_come_back_end_a_run(trial, cluster, client, gate, tm
 # ---------------------------------------------------------------- tasks that cannot be done
 
 
-@pytest.mark.slow
 def test_a_tile_beyond_the_memory_of_a_worker_is_named(trial, cluster, client, tmp_path):
     run, does, poison = tmp_path / "run", tmp_path / "does", 20
     does.write_text("hoard")
@@ -211,7 +206,6 @@ def test_a_tile_that_always_fails_is_named_and_the_rest_is_kept(trial, cluster, 
 # ---------------------------------------------------------------- the scheduler
 
 
-@pytest.mark.slow
 def test_a_restarted_scheduler_is_found_again(trial, doomed, gate, tmp_path):
     """The client tries to reach it for as long as its connection may take, and sends all again."""
     run = tmp_path / "run"
@@ -227,7 +221,6 @@ def test_a_restarted_scheduler_is_found_again(trial, doomed, gate, tmp_path):
         check(trial, running.result(), run)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["watched", "array"])
 def test_a_lost_scheduler_ends_a_run_that_can_be_continued(kind, trial, doomed, gate, tmp_path):
     run = tmp_path / "run"
@@ -252,7 +245,6 @@ def test_a_lost_scheduler_ends_a_run_that_can_be_continued(kind, trial, doomed, 
 # ---------------------------------------------------------------- the client
 
 
-@pytest.mark.slow
 def test_a_killed_client_is_followed_by_another(trial, cluster, client, gate, tmp_path):
     run = tmp_path / "run"
     first = attempt(trial, run, cluster.address, gate=str(gate), after=MIDDLE)
@@ -301,7 +293,6 @@ def all_tasks(dask_scheduler):
     return list(dask_scheduler.tasks)
 
 
-@pytest.mark.slow
 def test_everything_may_be_killed_at_once(trial, gate, tmp_path):
     run = tmp_path / "run"
     with Cluster(tmp_path / "first") as first:

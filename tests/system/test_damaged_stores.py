@@ -31,7 +31,7 @@ ARGUMENTS: dict[str, Any] = {
 }
 MATRICES = {"run": noisy_butterfly(16), "twin": noisy_butterfly(16)[::-1] + 0.1}
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+pytestmark = [pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes"), pytest.mark.slow]
 
 
 def stop(*_: Any) -> None:

@@ -81,7 +81,6 @@ def test_a_copy_in_another_order_lies_in_the_store(s3, matrix):
     assert_same(fact, dbf.factorize(matrix, tree=TREE, orderings=orderings))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("faults", [{"errors": 0.1}, {"resets": 0.03}, {"delays": 0.1, "delay": 0.3}], ids=str)
 def test_a_flaky_server_costs_time_only(s3, matrix, expected, faults, monkeypatch):
     z = written(s3, matrix)
@@ -131,7 +130,6 @@ def test_a_chunk_that_is_never_found_again_is_an_error(s3, monkeypatch):
             one.read_block(slice(0, 128), slice(0, 128))
 
 
-@pytest.mark.slow
 def test_a_server_that_is_gone_is_named_and_the_run_goes_on_later(s3, matrix, expected, monkeypatch):
     z, run = written(s3, matrix), s3.url("run.zarr")
     memory = memory_for(16, z, tree=TREE)

@@ -117,7 +117,6 @@ def _logs_into(process: psutil.Process, work: Path) -> bool:
         return False
 
 
-@pytest.mark.slow
 def test_two_jobs_are_workers_and_one_that_is_cancelled_is_replaced(slurm, work, matrix, expected):
     options = ("--workers", 2, "--cluster-option", "minimum=2", "--tls", "temporary")
     job = submitted(slurm, work, "cpu.sbatch", matrix, "run.zarr", *FOURIER, *MANY_TILES, *options)
@@ -137,7 +136,6 @@ def test_two_jobs_are_workers_and_one_that_is_cancelled_is_replaced(slurm, work,
     eventually(lambda: not slurm.jobs(JOB_NAME), what="the workers' jobs are gone")
 
 
-@pytest.mark.slow
 def test_a_run_out_of_time_goes_on_in_the_next_job(slurm, work, matrix, expected):
     limit = ("--time=30", "--signal=B:USR1@240")  # the signal comes so many seconds before the end of the time
     job = submitted(slurm, work, *limit, "cpu.sbatch", matrix, "run.zarr", *FOURIER, *MANY_TILES, "--workers", 1)
@@ -160,7 +158,6 @@ def test_a_run_out_of_time_goes_on_in_the_next_job(slurm, work, matrix, expected
     assert_same(dbf.open(run), expected)
 
 
-@pytest.mark.slow
 def test_the_commands_of_the_readme(slurm, work):
     blocks = re.findall(r"```console\n(.*?)\n```", (SCRIPTS / "README.md").read_text(), re.S)
     commands = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
@@ -174,7 +171,6 @@ def test_the_commands_of_the_readme(slurm, work):
         assert re.search(r"^verified +error 0\.0099", log(work, job), re.MULTILINE)
 
 
-@pytest.mark.slow
 def test_an_error_is_not_tried_again(slurm, work, matrix):
     job = submitted(slurm, work, "cpu.sbatch", matrix, "run.zarr", "--chain", "monarch:5,7")
     assert slurm.wait_for_end(job) == "FAILED"
@@ -183,7 +179,6 @@ def test_an_error_is_not_tried_again(slurm, work, matrix):
     assert "error: " in log(work, job)
 
 
-@pytest.mark.slow
 def test_a_cancelled_job_takes_its_workers_with_it(slurm, work, matrix):
     job = submitted(slurm, work, "cpu.sbatch", matrix, "run.zarr", *FOURIER, *MANY_TILES, "--workers", 1)
     wait_while_running(slurm, work, job, lambda: finished(work / "run.zarr"), "tiles are finished")
@@ -193,7 +188,6 @@ def test_a_cancelled_job_takes_its_workers_with_it(slurm, work, matrix):
     assert slurm.state(job)["Restarts"] == "0"
 
 
-@pytest.mark.slow
 def test_workers_with_gpus(slurm, tmp_path, matrix):
     kind = clusters.choose("slurm", gpu=True, partition="gpu", directory=str(tmp_path), minimum=2)
     with clusters.opened(kind) as cluster:
@@ -241,7 +235,6 @@ def test_what_slurm_cannot_give_is_refused_before_anything_is_submitted(slurm, m
     assert not slurm.jobs(JOB_NAME)
 
 
-@pytest.mark.slow
 def test_jobs_that_do_not_start_are_named_with_the_reason(slurm, matrix, tmp_path):
     kind = clusters.choose("slurm", wait="3s", directives=["--begin=now+1hour"], directory=str(tmp_path))
     with pytest.raises(

@@ -103,6 +103,7 @@ def test_noise_is_lost_where_there_are_most_degrees_of_freedom(factorized):
     assert np.linalg.norm(errors) == pytest.approx(noise / norm * np.sqrt(1 - 9 / n), rel=1e-2)
 
 
+@pytest.mark.slow
 def test_they_do_not_depend_on_tasks_and_workers(factorized, engine, tmp_path):
     matrix = noisy_butterfly(256)
     fact, expected = factorized(matrix, tree="balanced", workers=1)

@@ -39,6 +39,7 @@ def shuffled_points(n, rank, seed, **options):
     return np.asarray(matrix), Chain.chainable((n, n), rank=rank), from_standard(rows, known.chain), cols
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [4, 8])
 @pytest.mark.parametrize("points", ["grid", "random"])
 @pytest.mark.parametrize(("geometry", "seed"), [("segments", 2), ("circles", 2), ("squares", 5)])

@@ -16,6 +16,7 @@ import typer
 from dbutterfly.cli import exit_codes
 from dbutterfly.cli.app import app
 from dbutterfly.cli.examples import EXAMPLES
+from dbutterfly.cli.on_demand import COMMANDS, load_command
 from dbutterfly.execution.clusters.configuration import default_text
 
 ROOT = Path(__file__).parents[2]
@@ -27,9 +28,7 @@ ENTRY = re.compile(r"^(?P<indent> +)(?P<key>[\w-]+):(?: (?P<value>.*?))??(?:\s+#
 def program() -> str:
     """Every command with its arguments, options and examples."""
     group: Any = typer.main.get_command(app)
-    return "\n".join(
-        line for name, command in group.commands.items() for line in describe(command, f"dbutterfly {name}", group)
-    )
+    return "\n".join(line for name in COMMANDS for line in describe(load_command(name), f"dbutterfly {name}", group))
 
 
 def describe(command: Any, path: str, group: Any) -> Iterator[str]:

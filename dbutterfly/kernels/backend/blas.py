@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
@@ -28,6 +29,24 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+@functools.cache
+def _setter() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="dbutterfly-blas")
+
+
+def _set(call: Callable[[], Any]) -> Any:
+    """Change the number of threads, always from the same thread.
+
+    OpenBLAS 0.3.31, which NumPy 2.4 brings, heeds only the thread of a process that was the first to set one: what
+    another thread set changed nothing, and tasks used all cores each (``tests/kernels/backend/test_blas.py``).
+    """
+    try:
+        changed = _setter().submit(call)
+    except RuntimeError:  # the interpreter is about to end
+        return call()
+    return changed.result()
+
+
 @contextlib.contextmanager
 def single_threaded_blas() -> Iterator[None]:
     """Hold BLAS to one thread until the last of the concurrent users leaves.
@@ -36,13 +55,13 @@ def single_threaded_blas() -> Iterator[None]:
     """
     global _blas_users
     with _blas_lock:
+        if _blas_users == 0:
+            _blas_limits.append(_set(lambda: _blas().limit(limits=1)))
         _blas_users += 1
-        if _blas_users == 1:
-            _blas_limits.append(_blas().limit(limits=1))
     try:
         yield
     finally:
         with _blas_lock:
             _blas_users -= 1
             if _blas_users == 0:
-                _blas_limits.pop().restore_original_limits()
+                _set(_blas_limits.pop().restore_original_limits)

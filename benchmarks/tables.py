@@ -116,10 +116,27 @@ def identification(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
         ]
 
 
+def odd_sizes(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
+    """Compression and time of prime sizes beside those of the next power of two."""
+    yield ["points", "positions", "rank", "bound", "times smaller", "of the power of two", "ratio", "time per entry"]
+    for row in rows:
+        yield [
+            f"{row['n']} and {row['next']}",
+            str(row["padded"]),
+            str(row["rank"]),
+            f"{row['bound']:.2g}",
+            f"{row['times_smaller']:.2f}",
+            f"{row['next_times_smaller']:.2f}",
+            f"{row['compression_over_next']:.2f}",
+            f"{row['time_per_entry_over_next']:.2f}",
+        ]
+
+
 TABLES: dict[str, Callable[[list[dict[str, Any]]], Iterator[list[str]]]] = {
     "scaling": scaling,
     "scheduler": scheduler,
     "growth": growth,
+    "odd_sizes": odd_sizes,
     "identification": identification,
 }
 

@@ -16,7 +16,7 @@ from ..structure.chain import Chain
 from ..structure.drawings import least_decade
 from ..structure.figures import take_axes
 from ..structure.orderings import Orderings
-from ..structure.padding import place
+from ..structure.padding import has_place, place
 from ..structure.plain_arrays import as_plain_array
 from .cuts import cuts_of, from_standard
 
@@ -148,7 +148,7 @@ def _place_on_chain(
 ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
     """Matrix with zeros at its gaps, and orders in which the groups of all cuts are contiguous, on both sides."""
     shape = matrix.shape
-    if len(shape) != 2 or not all(size <= length < 2 * size for size, length in zip(shape, chain.shape, strict=True)):
+    if len(shape) != 2 or not has_place(shape, chain):
         raise InputError(
             f"matrix has shape {shape} and chain={chain!r} is one of {chain.shape}; give a chain that fits"
         )

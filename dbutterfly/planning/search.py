@@ -20,7 +20,7 @@ from ..structure.arguments import read_choice
 from ..structure.axes import axes_of_whole
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
-from ..structure.padding import place, spread_gaps
+from ..structure.padding import has_place, place, spread_gaps
 from ..structure.tree import Tree, split_tree
 from .budget import Budget
 from .footprints import STACK_COPIES
@@ -213,7 +213,7 @@ def _check_single_read(source: SourceInfo, passes: int) -> None:
 
 def _check_chain(chain: Chain, shape: tuple[int, int]) -> None:
     """Refuse a chain shorter or much longer than the matrix, or whose product has zeros whatever the factors."""
-    if not all(size <= length < 2 * size for size, length in zip(shape, chain.shape, strict=True)):  # more gaps: a slip
+    if not has_place(shape, chain):
         raise ChainError(
             f"chain has shape {chain.shape[0]} x {chain.shape[1]} but the matrix is {shape[0]} x {shape[1]}; the "
             f"nearest chain that fits is {Chain.chainable(shape)!r}"

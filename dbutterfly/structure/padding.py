@@ -24,7 +24,17 @@ from .chain import Chain
 from .digits import digit_reversal
 from .orderings import BITREVERSAL, GAP, Orderings, Side
 
-__all__ = ["Padding", "Paddings", "Placement", "fill_gaps", "inverse_order", "place", "show_gaps", "spread_gaps"]
+__all__ = [
+    "Padding",
+    "Paddings",
+    "Placement",
+    "fill_gaps",
+    "has_place",
+    "inverse_order",
+    "place",
+    "show_gaps",
+    "spread_gaps",
+]
 
 Index: TypeAlias = NDArray[np.int64]
 
@@ -93,6 +103,11 @@ class Placement(NamedTuple):
         return self.paddings != (None, None)
 
 
+def has_place(shape: tuple[int, int], chain: Chain) -> bool:
+    """Whether a matrix has its place on a chain: one as long, or longer with fewer gaps than rows; more are a slip."""
+    return all(size <= length < 2 * size for size, length in zip(shape, chain.shape, strict=True))
+
+
 def place(orderings: Orderings, shape: tuple[int, int], chain: Chain) -> Placement:
     """Place a matrix on the sides of a chain, which may be longer.
 
@@ -142,10 +157,9 @@ def spread_gaps(orderings: Orderings, shape: tuple[int, int], chain: Chain) -> O
     orderings, shape, chain
         As for :func:`place`.
     """
-    sides = zip((orderings.rows, orderings.cols), shape, chain.shape, strict=True)
+    sides = list(zip((orderings.rows, orderings.cols), shape, chain.shape, strict=True))
     if not any(isinstance(side, np.ndarray) and side.size == size < length for side, size, length in sides):
         return orderings
-    sides = zip((orderings.rows, orderings.cols), shape, chain.shape, strict=True)
     return Orderings(*(_spread_side(side, *sizes) if isinstance(side, np.ndarray) else side for side, *sizes in sides))
 
 

@@ -21,8 +21,8 @@ from ..kernels.backend.cores import available_cores
 from ..kernels.products import packed as plain
 from ..kernels.products.choose import kernels_for
 from ..kernels.products.ksmm import apply_chain
-from ..structure.chain import Chain, Pattern
-from ..structure.orderings import Orderings
+from ..structure.chain import Pattern
+from ..structure.orderings import GAP
 from ..structure.padding import fill_gaps
 from .checks import Index, product_dtype
 from .factors import transpose_factors
@@ -51,7 +51,8 @@ class Products:
     def __init__(self, ks_values: Sequence[NDArray[Any]], rows: Index | None, cols: Index | None) -> None:
         self.ks_values, self.rows, self.cols = tuple(ks_values), rows, cols
         self._rows, self._cols = (None if index is None else fill_gaps(index) for index in (rows, cols))
-        self._sizes = Orderings(rows, cols).shape(Chain([values.shape for values in self.ks_values]))
+        gaps = (0 if index is None else int(np.count_nonzero(index == GAP)) for index in (rows, cols))
+        self._sizes = tuple(length - count for length, count in zip(self.shape, gaps, strict=True))
         self._has_gaps = self._sizes != self.shape
         self.dtype: np.dtype[Any] = np.result_type(*ks_values)
         self._packed: dict[Any, tuple[Any, Any]] = {}  # by (namespace, device), None for NumPy: kernels and factors

@@ -143,8 +143,11 @@ def _place_side(side: Side, size: int, length: int, radices: tuple[int, ...]) ->
 
 
 def fill_gaps(order: Index) -> Index:
-    """Permutation of all positions: gaps are counted after the rows."""
-    filled, gaps = order.copy(), np.flatnonzero(order == GAP)
+    """Permutation of all positions: gaps are counted after the rows. An order without gaps is one already."""
+    gaps = np.flatnonzero(order == GAP)
+    if not gaps.size:
+        return order
+    filled = order.copy()
     filled[gaps] = np.arange(order.size - gaps.size, order.size)
     return filled
 

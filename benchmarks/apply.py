@@ -6,8 +6,8 @@ machine counts by its use of the caches only. Ratios are medians of the ratios o
 
 lazylinop is ``KsmPermLazyLinOp``, with its own bit reversal, by its default backend ("xp") and by its SciPy backend. Of
 pyfaust, the factors are SciPy's CSR matrices with the orderings folded in, as those of its own ``dft``, and the columns
-are in the order that it wants. Our plain kernels, which are used where Numba is not installed, are called beside the
-compiled ones.
+are in the order that it wants. Our plain kernels, which are used until the compiled ones are there, are called beside
+these.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 import dbutterfly as dbf
+from dbutterfly.kernels.products.compilation import compile_now
 
 from . import harness
 
@@ -45,7 +46,7 @@ def fourier(n: int) -> dbf.ButterflyOperator:
 
 
 def plain_product(operator: dbf.ButterflyOperator) -> Callable[[Any], Any]:
-    """Product by the kernels that are used where Numba is not installed."""
+    """Product by the kernels that are used until the compiled ones are there."""
     from dbutterfly.kernels.products import packed
 
     orders = operator.orderings.permutations(operator.chain)
@@ -204,6 +205,7 @@ def accuracy() -> Iterator[dict[str, Any]]:
 
 def main() -> None:
     """Run all comparisons and record them."""
+    compile_now()
     rows = []
     jobs = [("transform", n, 0) for n in SIZES] + [("transform", n, COLUMNS) for n in (1024, 4096, 16384, 65536)]
     jobs += [("dense", n, 0) for n in (256, 512, 1024, 2048, 4096, 8192)] + [("dense", 4096, COLUMNS)]

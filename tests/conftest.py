@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 from dbutterfly.kernels.backend import cuda
+from dbutterfly.kernels.products.compilation import compile_now
 from tests.support import cuda_simulation
 from tests.support.devices import has_device
 from tests.support.parts import require
@@ -31,9 +32,14 @@ settings.load_profile("tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Leave the cores to the processes that share the tests: their BLAS threads would wait for each other."""
+    """Have the kernels compiled, and leave the cores to the processes that share the tests.
+
+    Their BLAS threads would wait for each other.
+    """
     if config.getoption("numprocesses", None):
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before they start
+    if not hasattr(config, "workerinput"):
+        compile_now()  # once for all processes, and not while tests run: that takes half a minute
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import psutil
 from threadpoolctl import threadpool_info
 
@@ -26,7 +27,7 @@ from ..execution.clusters.launched import memory_limit
 from ..execution.thread_engine import ThreadEngine
 from ..kernels.backend import cuda
 from ..kernels.backend.cores import available_cores
-from ..kernels.products.choose import compiled_kernels
+from ..kernels.products.compilation import compiled_kernels, kept_dtypes
 
 __all__ = ["EXTRAS", "PACKAGES", "diagnose"]
 
@@ -57,7 +58,6 @@ class Extra(NamedTuple):
 
 
 EXTRAS = {
-    "jit": Extra(("numba",), "compiled kernels of the operator"),
     "gpu": Extra(("cupy",), "kernels on a CUDA device"),
     "cuda": Extra(("dask_cuda", "cupy"), "one worker for each GPU of this machine (--cluster cuda)"),
     "s3": Extra(("obstore",), "matrices and stores in object storage (s3://, gs://, az://)"),
@@ -130,17 +130,23 @@ def _kernels() -> dict[str, Any]:
     """Whether products are compiled, and where the compiled loops are kept."""
     jit = compiled_kernels()
     if jit is None:
-        return {"compiled": False, "reason": _why_not_compiled(), "cache": None, "kept": 0}
+        return {"compiled": False, "reason": why_not_compiled(), "cache": None, "dtypes": []}
     try:
         cache = jit.cache_directory()
     except RuntimeError as error:
-        return {"compiled": True, "reason": f"Numba can keep nothing: {error}", "cache": None, "kept": 0}
-    return {"compiled": True, "reason": None, "cache": cache, "kept": len(list(Path(cache).glob("*.nbc")))}
+        return {"compiled": True, "reason": f"Numba can keep nothing: {error}", "cache": None, "dtypes": []}
+    return {
+        "compiled": True,
+        "reason": None,
+        "cache": cache,
+        "dtypes": [np.dtype(char).name for char in kept_dtypes(jit)],
+    }
 
 
-def _why_not_compiled() -> str:
+def why_not_compiled() -> str:
+    """Why there are no compiled kernels."""
     if importlib.util.find_spec("numba") is None:
-        return f"Numba is not installed: {how_to_install('jit')}"
+        return "Numba is not installed: pip install numba"
     if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
         return "NUMBA_DISABLE_JIT is set"
     return "Numba cannot be imported with this version of NumPy"

@@ -37,6 +37,7 @@ EXAMPLES = {
         "dbutterfly cluster local --workers 2 --check",
         "dbutterfly cluster kubernetes --workers 8 --cluster-option claim=matrices",
     ],
+    "compile": ["dbutterfly compile --dtype complex128", "dbutterfly compile --json"],
     "doctor": ["dbutterfly doctor", "dbutterfly doctor --json"],
     "info": ["dbutterfly info run.zarr", "dbutterfly info g-run.zarr --json"],
     "report": ["dbutterfly report run.zarr run.html"],

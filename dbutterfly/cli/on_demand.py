@@ -25,6 +25,7 @@ COMMANDS = {
     "verify": "Measure the error of a factorization.",
     "info": "Show factors, certificate and record of a run.",
     "cluster": "Show what a cluster would be, without starting it.",
+    "compile": "Compile the kernels of products beforehand.",
     "doctor": "Show what is installed and found on this machine.",
     "report": "Save a page that shows a run.",
 }

@@ -68,10 +68,12 @@ class ButterflyOperator(FactorOperator):
     ``(ia*c + ic)*d + id``, as in ``lazylinop.butterfly``.
 
     The first product lays the factors out for all further ones, of the transpose and the adjoint too: this takes as
-    long as some ten products with a vector, and half as much memory as the factors to as much as they. With Numba
-    (the extra ``jit``), compiled kernels multiply; they are compiled, for some ten seconds, when a dtype is first used
-    on a machine, and kept in Numba's cache on disk. Without it, plain array operations give the same results up to
-    rounding, some two to nine times slower; nothing else tells the two apart.
+    long as some ten products with a vector, and half as much memory as the factors to as much as they.
+
+    Compiled kernels multiply as soon as they are there. Numba keeps them in its cache on disk; the first use of a dtype
+    on a machine finds none. Then plain array operations give the same results up to rounding, some two to nine times
+    slower, and the kernels are compiled beside them once products have taken a second. To have them beforehand, call
+    :meth:`compile`, or give the command ``dbutterfly compile``.
 
     Examples
     --------
@@ -113,6 +115,14 @@ class ButterflyOperator(FactorOperator):
             If ``out`` is no NumPy array, or cannot hold the dtype of the product, as a real one complex products.
         """
         return self._apply(x, out, workers)
+
+    def compile(self) -> None:
+        """Have the compiled kernels ready, and the factors laid out for them, before the first product.
+
+        All products are then made by the same kernels, and equal to the bit. Where Numba's cache on disk does not hold
+        the kernels of this dtype, that takes ten to twenty seconds.
+        """
+        self._products.compile()
 
     def dot(self, x: Any) -> Any:
         """Multiply by a vector, columns, a number, or another operator.

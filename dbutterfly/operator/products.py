@@ -6,6 +6,7 @@ the matrix, its transpose, its conjugate and its adjoint, so that derived operat
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from ..kernels.backend.blas import single_threaded_blas
 from ..kernels.backend.cores import available_cores
 from ..kernels.products import packed as plain
 from ..kernels.products.choose import kernels_for
+from ..kernels.products.compilation import compile_now, counting_seconds, is_compiled
 from ..kernels.products.ksmm import apply_chain
 from ..structure.chain import Pattern
 from ..structure.orderings import GAP
@@ -35,6 +37,10 @@ COLUMNS_PER_WORKER = 32
 The compiled kernels take 32 columns through all factors together (``COLUMNS`` in ``kernels/products/jit/compiler.py``).
 Not tuned beyond that: no benchmark varies it.
 """
+
+
+UNCOMPILED = "uncompiled"
+"""Key of what the plain kernels multiply by while the compiled ones are not there."""
 
 
 class Products:
@@ -55,7 +61,8 @@ class Products:
         self._sizes = tuple(length - count for length, count in zip(self.shape, gaps, strict=True))
         self._has_gaps = self._sizes != self.shape
         self.dtype: np.dtype[Any] = np.result_type(*ks_values)
-        self._packed: dict[Any, tuple[Any, Any]] = {}  # by (namespace, device), None for NumPy: kernels and factors
+        # Kernels and factors by (namespace, device); None for NumPy, UNCOMPILED while the compiled ones are not there.
+        self._packed: dict[Any, tuple[Any, Any]] = {}
         self._packing = threading.Lock()
 
     @property
@@ -107,8 +114,7 @@ class Products:
         if (
             x.dtype is self.dtype and x.flags.c_contiguous and out is None and workers == 1
         ):  # the shortest way, for solvers
-            kernels, packed = self._packed.get(None) or self._prepare(None, self._pack)
-            return kernels.multiply(packed, x, **settings)  # type: ignore[no-any-return]
+            return self._multiply_packed(x, None, settings)  # type: ignore[no-any-return]
         result = product_dtype(self.dtype, x.dtype, "x")
         if out is not None:
             np.copyto(out[:0], np.empty((0, out.shape[1]), result), casting="same_kind")  # raises before any work
@@ -158,20 +164,35 @@ class Products:
         self, x: NDArray[Any], out: NDArray[Any] | None, workers: int, settings: dict[str, bool]
     ) -> Any:
         """Multiply columns of the dtype of the factors, divided among threads."""
-        kernels, packed = self._packed.get(None) or self._prepare(None, self._pack)
         workers = min(workers, x.shape[1] // COLUMNS_PER_WORKER)
         if workers < 2:
-            return kernels.multiply(packed, x, out, **settings)
+            return self._multiply_packed(x, out, settings)
         rows = self.shape[1] if settings["transposed"] else self.shape[0]
         product = np.empty((rows, x.shape[1]), x.dtype) if out is None else out
         edges = [x.shape[1] * k // workers for k in range(workers + 1)]
 
         def multiply_part(first: int, last: int) -> None:
-            product[:, first:last] = kernels.multiply(packed, np.ascontiguousarray(x[:, first:last]), **settings)
+            product[:, first:last] = self._multiply_packed(np.ascontiguousarray(x[:, first:last]), None, settings)
 
         with single_threaded_blas(), ThreadPoolExecutor(workers) as pool:
             list(pool.map(multiply_part, edges[:-1], edges[1:]))
         return product
+
+    def _multiply_packed(self, x: NDArray[Any], out: NDArray[Any] | None, settings: dict[str, bool]) -> Any:
+        """Multiply columns of the dtype of the factors, C-contiguous, by the kernels that are there."""
+        found = self._packed.get(None) or self._prepare(None, self._pack)
+        if found is not None:
+            kernels, packed = found
+            return kernels.multiply(packed, x, out, **settings)
+        kernels, packed = self._prepare(UNCOMPILED, self._pack_plain)
+        with counting_seconds(self.dtype):
+            return kernels.multiply(packed, x, out, **settings)
+
+    def compile(self) -> None:
+        """Have the kernels that suit, and the factors laid out for them, when this returns."""
+        if self._kernels is not plain:
+            compile_now(self.dtype.char)
+        self._prepare(None, self._pack)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -196,17 +217,26 @@ class Products:
         product[scatter] = y
         return product
 
-    def _prepare(self, key: Any, make: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
+    def _prepare(self, key: Any, make: Callable[[], tuple[Any, Any] | None]) -> Any:
         """Kernels and packed factors of a namespace and device, made by the first thread that asks for them."""
         with self._packing:
-            if key not in self._packed:
-                self._packed[key] = make()
-            return self._packed[key]
+            if key not in self._packed and (made := make()) is not None:
+                self._packed[key] = made
+            return self._packed.get(key)
 
-    def _pack(self) -> tuple[Any, Any]:
-        patterns = [Pattern(*values.shape) for values in self.ks_values]
-        kernels = kernels_for(patterns, self.dtype)
-        return kernels, kernels.pack(self.ks_values, self.dtype, self._rows, self._cols)
+    @functools.cached_property
+    def _kernels(self) -> Any:
+        return kernels_for([Pattern(*values.shape) for values in self.ks_values], self.dtype)
+
+    def _pack(self) -> tuple[Any, Any] | None:
+        """Lay the factors out for the kernels that suit; None as long as these have to be compiled first."""
+        if self._kernels is not plain and not is_compiled(self._kernels, self.dtype):
+            return None
+        self._packed.pop(UNCOMPILED, None)
+        return self._kernels, self._kernels.pack(self.ks_values, self.dtype, self._rows, self._cols)
+
+    def _pack_plain(self) -> tuple[Any, Any]:
+        return plain, plain.pack(self.ks_values, self.dtype, self._rows, self._cols)
 
     def _pack_on(self, xp: Any, device: Any) -> tuple[Any, Any]:
         moved = [xp.asarray(np.ascontiguousarray(values), device=device) for values in self.ks_values]

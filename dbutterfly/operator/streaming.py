@@ -167,11 +167,12 @@ def stream_product(
 
 
 def _prepare_kernels(operator: ButterflyOperator, dtype: np.dtype[Any], columns: int) -> None:
-    """Load the kernels and lay the factors out, so that a process holds them before its first task and no task counts.
+    """Compile the kernels and lay the factors out, so that a process has them before its first task and none counts.
 
     Numba and its compiled kernels took 100 MiB, five times what tasks were allowed that read blocks of 32 columns of a
     matrix of 2048 rows.
     """
+    operator.compile()
     operator.apply(np.zeros((operator.shape[1], min(columns, WORK_COLUMNS)), dtype))
 
 
@@ -270,6 +271,7 @@ class ProductTask(Task[ProductJob]):
 
     def compute(self, job: ProductJob, inputs: Inputs) -> list[Output]:
         """Multiply the block."""
+        job.operator.compile()  # all workers multiply by the same kernels
         product = job.operator.apply(inputs["columns"])
         return [Output(self.stage, (slice(None), slice(self.first, self.last)), product)]
 

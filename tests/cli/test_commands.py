@@ -33,6 +33,7 @@ COMMANDS = [
     "verify",
     "info",
     "cluster",
+    "compile",
     "doctor",
     "report",
 ]

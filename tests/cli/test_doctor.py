@@ -42,7 +42,7 @@ def test_it_tells_what_is_here(doctor):
     assert {Path(blas["filepath"]).is_file() for blas in found["blas"]} == {True}
     code, text = doctor()
     assert code == 0
-    for words in (f"numpy {found['packages']['numpy']}", "[jit] ", "kernels ", "gpu  "):
+    for words in (f"numpy {found['packages']['numpy']}", "[tls] ", "kernels ", "gpu  "):
         assert words in text
 
 
@@ -60,7 +60,7 @@ def test_it_tells_what_is_missing_and_how_to_get_it(doctor, monkeypatch, tmp_pat
     (tmp_path / "squeue").chmod(0o755)
     code, text = doctor()
     assert code == 0
-    for name in ("jit", "gpu", "s3"):
+    for name in ("gpu", "s3"):
         assert re.search(rf"^\[{name}\] .*{re.escape(how_to_install(name))}$", text, re.M)
     assert re.search(r"^kernels +plain: Numba is not installed", text, re.M)
     assert re.search(r"^gpu +none: CuPy is not installed", text, re.M)

@@ -109,7 +109,9 @@ def _kernels_text(kernels: dict[str, Any]) -> str:
         return f"plain: {kernels['reason']}"
     if kernels["cache"] is None:
         return f"compiled in every process anew: {kernels['reason']}"
-    return f"compiled when first used; {kernels['kept']} loops are kept in {kernels['cache']}"
+    if not kernels["dtypes"]:
+        return f"none is compiled yet (dbutterfly compile); they will be kept in {kernels['cache']}"
+    return f"compiled for {', '.join(kernels['dtypes'])}, kept in {kernels['cache']}"
 
 
 def _packages_lines(packages: dict[str, str | None]) -> Iterator[tuple[str, str]]:

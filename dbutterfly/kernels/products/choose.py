@@ -1,16 +1,13 @@
-"""Choice of the kernels that multiply by a chain: compiled where Numba is installed and they suit it, else plain."""
+"""Choice of the kernels that multiply by a chain: compiled where Numba works and they suit it, else plain."""
 
 from __future__ import annotations
 
-import functools
-import importlib
-import importlib.util
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 from ...structure.chain import Pattern
 from . import packed
+from .compilation import compiled_kernels
 
 __all__ = ["kernels_for"]
 
@@ -39,23 +36,10 @@ def kernels_for(patterns: Sequence[Pattern], dtype: Any) -> Any:
 
     Notes
     -----
-    The compiled kernels need Numba, which the extra ``jit`` brings. Numba's own switch
-    ``NUMBA_DISABLE_JIT=1`` chooses the plain ones.
+    Numba's own switch ``NUMBA_DISABLE_JIT=1`` chooses the plain kernels.
     """
     jit = compiled_kernels()
     if jit is None or dtype.char not in "fdFD":
         return packed
     padded, used = jit.count_values(patterns)
     return jit if padded <= max(LARGEST_FILL * used, SMALL) else packed
-
-
-@functools.cache
-def compiled_kernels() -> ModuleType | None:
-    """Package of the compiled kernels; None where Numba is not installed, does not work, or is switched off."""
-    if importlib.util.find_spec("numba") is None:
-        return None
-    try:
-        jit = importlib.import_module(".jit", __package__)
-    except ImportError:  # raised by a Numba that does not know this version of NumPy
-        return None
-    return None if jit.DISABLED else jit

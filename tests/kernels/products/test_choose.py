@@ -6,18 +6,18 @@ import sys
 import numpy as np
 import pytest
 
-from dbutterfly.kernels.products import choose, packed
+from dbutterfly.kernels.products import choose, compilation, packed
 from dbutterfly.structure.chain import Chain, Pattern
 from tests.support.patience import PATIENCE
 
-needs_numba = pytest.mark.skipif(choose.compiled_kernels() is None, reason="needs Numba")
+needs_numba = pytest.mark.skipif(compilation.compiled_kernels() is None, reason="needs Numba")
 
 
 @needs_numba
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
 def test_compiled_kernels_are_chosen_where_they_suit(dtype):
-    assert choose.kernels_for(Chain.square_dyadic(4096).patterns, np.dtype(dtype)) is choose.compiled_kernels()
-    assert choose.kernels_for(Chain.square_dyadic(16).patterns, np.dtype(dtype)) is choose.compiled_kernels()
+    assert choose.kernels_for(Chain.square_dyadic(4096).patterns, np.dtype(dtype)) is compilation.compiled_kernels()
+    assert choose.kernels_for(Chain.square_dyadic(16).patterns, np.dtype(dtype)) is compilation.compiled_kernels()
 
 
 @needs_numba
@@ -33,18 +33,18 @@ def test_other_dtypes_are_multiplied_by_plain_kernels():
 def test_without_numba_plain_kernels_are_chosen(monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "numba" else found(name))
-    assert choose.compiled_kernels.__wrapped__() is None
+    assert compilation.compiled_kernels.__wrapped__() is None
 
 
 def test_numba_that_cannot_be_imported_is_done_without(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     monkeypatch.setitem(sys.modules, "dbutterfly.kernels.products.jit", None)
-    assert choose.compiled_kernels.__wrapped__() is None
+    assert compilation.compiled_kernels.__wrapped__() is None
 
 
 @needs_numba
 def test_switch_of_numba_is_heeded():
-    code = "from dbutterfly.kernels.products.choose import compiled_kernels; assert compiled_kernels() is None"
+    code = "from dbutterfly.kernels.products.compilation import compiled_kernels; assert compiled_kernels() is None"
     subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "NUMBA_DISABLE_JIT": "1"}, check=True, timeout=PATIENCE
     )

@@ -1,13 +1,10 @@
 """Numba's cache on disk, damaged, full or out of reach: products cost a compilation, and are right."""
 
+import numba
 import numpy as np
 import pytest
 
-from tests.support.parts import require
-
-numba = require("numba", "jit")
-
-from dbutterfly.kernels.products.jit import compiler  # noqa: E402
+from dbutterfly.kernels.products.jit import compiler
 
 
 @pytest.fixture
@@ -74,3 +71,25 @@ def test_a_full_cache_costs_no_second_compilation(cache, monkeypatch, caplog):
     multiply(2.0)
     assert len(compiled) == 1
     assert "No space left on device): the compiled kernels are compiled in every process anew" in caplog.text
+
+
+def test_a_loop_tells_whether_the_cache_holds_it(cache):
+    real = compiler.array_type(compiler.number_type("d"))
+
+    def make(times):
+        def loop(x):
+            for k in range(x.shape[0]):
+                x[k] *= times
+
+        return compiler.Loop(loop, compiler.types.void, (real,))
+
+    first = make(2.0)
+    assert not first.is_kept()
+    x = np.ones(3)
+    first.compiled(x)
+    np.testing.assert_array_equal(x, [2, 2, 2])
+    assert make(2.0).is_kept()
+    assert not make(3.0).is_kept()
+    for file in cache.rglob("*.nbi"):
+        file.write_bytes(b"no pickle")
+    assert not make(2.0).is_kept()

@@ -8,19 +8,18 @@ rows at a time, in ``work`` buffers.
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 
 from .blocks import multiply_columns, multiply_vector
-from .compiler import ONE, STAMP, TWO, ZERO, array_type, compile_loop, number_type, types
+from .compiler import ONE, STAMP, TWO, ZERO, Loop, array_type, number_type, types
 
 __all__ = ["chain_product"]
 
 
 @functools.cache
-def chain_product(char: str, many: bool) -> Any:
-    """Compiled product for one of the dtypes "fdFD", compiled on first use and kept on disk from then on."""
+def chain_product(char: str, many: bool) -> Loop:
+    """Product for one of the dtypes "fdFD", of one column or of many."""
     planes, stamp = (TWO if char in "FD" else ONE), STAMP
 
     def product(  # type: ignore[no-untyped-def]
@@ -60,4 +59,4 @@ def chain_product(char: str, many: bool) -> Any:
     table = array_type(types.uint64, 2, readonly=True)
     signature = [read, table, table, read, index, write, index, buffer, buffer, types.boolean, number]
     signature += [buffer, types.uint64, array_type(types.uint64, readonly=True), *3 * [types.uint64]]
-    return compile_loop(product, types.void, signature)
+    return Loop(product, types.void, signature)

@@ -9,6 +9,7 @@ The inlined loops take up to 17 arguments, arrays and offsets, one by one: an ar
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ __all__ = [
     "THREE",
     "TWO",
     "ZERO",
+    "Loop",
     "array_type",
     "cache_directory",
     "compile_loop",
@@ -105,6 +107,36 @@ def cache_directory() -> str:
 
 def _nothing() -> None:
     """A function of this file, whose compiled form would be kept beside that of the loops."""
+
+
+class Loop:
+    """A closure that holds :data:`STAMP`, compiled for one signature when it is first called for.
+
+    Parameters
+    ----------
+    function : callable
+        The closure.
+    returns, arguments
+        Numba's types of what it returns, and of its arguments.
+    """
+
+    def __init__(self, function: Callable[..., Any], returns: Any, arguments: Sequence[Any]) -> None:
+        self._source = function, returns, arguments
+
+    @functools.cached_property
+    def compiled(self) -> Any:
+        """The compiled loop."""
+        return compile_loop(*self._source)
+
+    def is_kept(self) -> bool:
+        """Whether it can be had without compiling: Numba's cache on disk holds it, for this kind of processor."""
+        function, returns, arguments = self._source
+        loop = numba.njit(**_OPTIONS)(function)
+        try:
+            loop.enable_caching()
+            return loop._cache.load_overload(returns(*arguments), loop.targetctx) is not None
+        except Exception:  # whatever a damaged file makes of its reader, or where Numba may write nowhere
+            return False
 
 
 def compile_loop(function: Callable[..., Any], returns: Any, arguments: Sequence[Any]) -> Any:

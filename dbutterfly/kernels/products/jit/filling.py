@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from .compiler import FOUR, N_SLOTS, ONE, STAMP, TWO, ZERO, array_type, compile_loop, inline, number_type, types
+from .compiler import FOUR, N_SLOTS, ONE, STAMP, TWO, ZERO, Loop, array_type, inline, number_type, types
 
 __all__ = ["layer_filler"]
 
@@ -90,8 +90,8 @@ def _product(a: Any, b: Any, c: Any, d: Any) -> Any:
 
 
 @functools.cache
-def layer_filler(char: str) -> Any:
-    """Compiled function that lays out a factor of pattern (a, 2, 2, d), for one of the dtypes "fdFD".
+def layer_filler(char: str) -> Loop:
+    """Function that lays out a factor of pattern (a, 2, 2, d), for one of the dtypes "fdFD".
 
     Its arguments:
 
@@ -117,4 +117,4 @@ def layer_filler(char: str) -> Any:
         return _fill_layer(values, a, d, scales, divisors, packed, start, size, slots_a, slots_d, full, limit, planes)
 
     signature = [read, whole, whole, write, write, write, whole, whole, whole, whole, types.boolean, number]
-    return compile_loop(fill, whole, signature)
+    return Loop(fill, whole, signature)

@@ -71,7 +71,7 @@ def multiply(
     blocks = order.shape[0]
     near = (-(-packed.tall // blocks) + SLOTS) * (COLUMNS if many else 1) if blocks > 1 else 0
     work, scratch, local = _buffers([packed.planes * size for size in (rows, packed.across * width, near)], real)
-    call = chain_product(x.dtype.char, many)
+    call = chain_product(x.dtype.char, many).compiled
     gather, scatter = (packed.rows, packed.cols) if transposed else (packed.cols, packed.rows)
     settings = work, scratch, transposed, -1.0 if conjugated else 1.0
     chain, block = packed[:3], (local, depth, order)

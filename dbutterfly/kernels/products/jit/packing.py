@@ -184,7 +184,7 @@ def _fill_bundles(
     of the factor to the right of it were divided.
     """
     real = np.empty(0, dtype).real.dtype
-    planes, limit, fill = dtype.itemsize // real.itemsize, LIMITS[real.char], layer_filler(dtype.char)
+    planes, limit, fill = dtype.itemsize // real.itemsize, LIMITS[real.char], layer_filler(dtype.char).compiled
     packed = np.empty(
         sum(_bundle_count(segment) * int(row[5]) for segment, row in zip(segments, table, strict=True)), real
     )

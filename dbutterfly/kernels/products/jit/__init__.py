@@ -24,15 +24,9 @@ There are two kinds of product:
   imaginary parts of a row lie apart; the first segment takes them apart, and the last one puts them together.
 """
 
-from .chains import chain_product
-from .compiler import DISABLED, SLOTS, Loop, cache_directory
-from .filling import layer_filler
+from .compiler import DISABLED, SLOTS, cache_directory
+from .loops import loops_of
 from .multiplying import multiply
 from .packing import JitPacked, count_values, pack
 
 __all__ = ["DISABLED", "SLOTS", "JitPacked", "cache_directory", "count_values", "loops_of", "multiply", "pack"]
-
-
-def loops_of(char: str) -> list[Loop]:
-    """All that is compiled for one of the dtypes "fdFD"."""
-    return [layer_filler(char), chain_product(char, False), chain_product(char, True)]

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..structure.axes import Axis, Index, Tile
-from .base import MatrixSource, unfold
+from .base import MatrixSource
 from .mapped_files import MappedFile, find_map, map_again, mapped_file
 from .padded import has_gaps, scatter_crossings
 from .stamps import Stamps, stamp_array
+from .tile_grids import unfold
 
 __all__ = ["ArraySource"]
 

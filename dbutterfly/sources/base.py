@@ -21,9 +21,10 @@ from .info import SourceInfo, work_dtype
 from .padded import find_within, has_gaps, scatter
 from .recognisable import Recognisable
 from .returned_blocks import check_block
+from .tile_grids import unfold
 from .tile_parts import count_kept, count_touched, cut_at_chunks, is_kept_whole, place_part
 
-__all__ = ["MatrixSource", "PaddedSource", "unfold"]
+__all__ = ["MatrixSource", "PaddedSource"]
 
 
 class MatrixSource(Recognisable, ABC):
@@ -286,11 +287,3 @@ class PaddedSource(MatrixSource):
         if at_rows.places.size and at_cols.places.size:
             scatter(block, at_rows.places, at_cols.places, self._source.read_range(at_rows.range, at_cols.range))
         return block
-
-
-def unfold(buffer: NDArray[Any], rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
-    """Grid of blocks, shape (row groups, column groups, p, v), as a view of a tile's buffer."""
-    grid = buffer.reshape(rows.buffer_shape(tile.r0, tile.r1) + cols.buffer_shape(tile.c0, tile.c1))
-    row_axes = (1, 0) if rows.strided else (0, 1)
-    col_axes = (3, 2) if cols.strided else (2, 3)
-    return grid.transpose(row_axes[0], col_axes[0], row_axes[1], col_axes[1])

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from ..errors import SourceError
 from ..structure.axes import Axis, Tile
-from .base import MatrixSource, unfold
+from .base import MatrixSource
 from .entries import Entries
 from .padded import scatter_crossings
 from .samples import ROUNDING, Place, norm_of_finite, spread_indices
+from .tile_grids import unfold
 
 __all__ = ["EntriesSource", "check_reproducible"]
 

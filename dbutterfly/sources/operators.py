@@ -18,7 +18,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from ..errors import InputError, NonFiniteError, SourceError
 from ..structure.axes import Axis, Index, Tile
-from .base import MatrixSource, unfold
+from .base import MatrixSource
 from .info import work_dtype
 from .operator_checks import check_operator
 from .padded import scatter_crossings
@@ -26,6 +26,7 @@ from .probes import CHECK_STREAM, PRODUCT_BYTES, normal_vectors
 from .returned_blocks import check_block
 from .samples import Place
 from .stamps import Stamps, stamp_array, stamp_sparse
+from .tile_grids import unfold
 
 __all__ = ["OperatorSource", "is_operator", "operator_source"]
 

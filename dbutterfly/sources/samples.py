@@ -18,6 +18,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from ..structure.axes import Axis, Edges, Index, Tile
+from .tile_grids import fold
 
 __all__ = [
     "PLACES",
@@ -27,7 +28,6 @@ __all__ = [
     "choose_places",
     "count_places",
     "digest_tile",
-    "fold",
     "join_values",
     "norm_of_finite",
     "spread_indices",
@@ -193,13 +193,6 @@ def norm_of_finite(values: NDArray[Any]) -> float:
     finite = values[np.isfinite(values)]
     largest = float(np.max(np.abs(finite), initial=0))
     return largest * float(np.linalg.norm(finite / largest)) if largest else 0.0
-
-
-def fold(grid: NDArray[Any], rows: Axis, cols: Axis) -> NDArray[Any]:
-    """View of a grid of blocks with the axes of the tile's buffer: two for its rows, then two for its columns."""
-    row_axes = (2, 0) if rows.strided else (0, 2)
-    col_axes = (3, 1) if cols.strided else (1, 3)
-    return grid.transpose(*row_axes, *col_axes)
 
 
 def _crossings(buffer: NDArray[Any], i: Index, j: Index) -> NDArray[Any]:

@@ -6,7 +6,8 @@ import pytest
 
 import dbutterfly as dbf
 from dbutterfly.sources.dispatch import as_source
-from dbutterfly.sources.samples import Sample, choose_places, count_places, digest_tile, fold
+from dbutterfly.sources.samples import Sample, choose_places, count_places, digest_tile
+from dbutterfly.sources.tile_grids import fold
 from dbutterfly.structure.axes import Tile, axes_of_cut, chunk_edges
 from dbutterfly.structure.orderings import Orderings
 from tests.support.comparisons import random_matrix

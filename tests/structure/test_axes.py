@@ -3,7 +3,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dbutterfly.sources.base import unfold
+from dbutterfly.sources.tile_grids import unfold
 from dbutterfly.structure.axes import Axis, Tile, axes_of_cut
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.digits import digit_reversal

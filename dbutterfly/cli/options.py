@@ -13,6 +13,7 @@ __all__ = [
     "ClusterOptions",
     "ClusterText",
     "ColPoints",
+    "ColWeights",
     "DeviceMemory",
     "LogJson",
     "Memory",
@@ -24,6 +25,7 @@ __all__ = [
     "Rank",
     "ReportFile",
     "RowPoints",
+    "RowWeights",
     "Source",
     "Store",
     "Target",
@@ -94,6 +96,17 @@ RowPoints: TypeAlias = Annotated[
 ]
 ColPoints: TypeAlias = Annotated[
     str | None, typer.Option("--col-points", metavar="PLACE", help="Coordinates of the points of the columns.")
+]
+RowWeights: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--row-weights",
+        metavar="PLACE",
+        help="Weights of the rows, by which errors count: a .npy file or a Zarr array.",
+    ),
+]
+ColWeights: TypeAlias = Annotated[
+    str | None, typer.Option("--col-weights", metavar="PLACE", help="Weights of the columns.")
 ]
 Memory: TypeAlias = Annotated[
     str | None, typer.Option("--memory", help="What a worker may hold, such as 2GiB; by default a share of its own.")

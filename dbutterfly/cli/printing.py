@@ -44,6 +44,8 @@ def factorization_lines(factorization: Factorization) -> Iterator[tuple[str, str
     """Names and texts that describe a factorization and its run."""
     (rows, cols), chain = factorization.shape, factorization.chain
     yield "matrix", f"{rows} x {cols} {factorization.dtype.name}"
+    if factorization.weights is not None:
+        yield "weights", str(factorization.weights)
     yield "orderings", factorization.orderings.describe()
     yield "chain", " ".join(map(repr, chain))
     yield (
@@ -91,6 +93,7 @@ def verified_json(verified: VerifiedError) -> dict[str, Any]:
         "exact": verified.exact,
         "deviation": verified.deviation,
         "samples": verified.samples,
+        "weighted": verified.weighted,
     }
 
 

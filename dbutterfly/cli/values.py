@@ -26,12 +26,14 @@ from ..structure.chain import Chain
 from ..structure.chain_names import chain_for, is_chain_name
 from ..structure.point_orderings import check_unordered
 from ..structure.points import Points
+from ..structure.weights import Weights
 
 __all__ = [
     "absolute_place",
     "check_array_file",
     "choose_cluster",
     "load_array",
+    "load_weights",
     "open_cluster",
     "parse_bandwidth",
     "parse_chain",
@@ -166,6 +168,19 @@ def parse_points(rows: str | None, cols: str | None) -> Points | None:
     if rows is None and cols is None:
         return None
     return Points(*(None if place is None else load_array(place) for place in (rows, cols)))
+
+
+def load_weights(rows: str | None, cols: str | None) -> Weights | None:
+    """Weights that lie at these places; None where none are given.
+
+    Raises
+    ------
+    InputError
+        If a place holds no weights.
+    """
+    if rows is None and cols is None:
+        return None
+    return Weights(*(None if place is None else load_array(place) for place in (rows, cols)))
 
 
 def load_array(place: str, *, decode: bool = True) -> NDArray[Any]:

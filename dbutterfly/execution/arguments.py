@@ -32,6 +32,7 @@ from ..structure.arguments import (
 from ..structure.chain_names import read_chain_or_name
 from ..structure.points import read_points
 from ..structure.tree import read_tree
+from ..structure.weights import read_weights
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -107,6 +108,7 @@ READERS: dict[str, Reader] = {
     "sweeps": partial(read_count, least=0, remedy="use 0 for none"),
     "tol": optional(read_tolerance),
     "tree": read_tree,
+    "weights": read_weights,
     "workers": optional(read_workers),
 }
 """How an argument is read, by its name."""

@@ -140,6 +140,7 @@ class StoredRun(Run):
             result.ks_values,
             job.plan.orderings.sides,
             None if result.trace is None else result.trace.to_arrays(),
+            None if result.weights is None else result.weights.sides,
             chain=[list(pattern) for pattern in result.chain],
             certificate=result.certificate.to_json(),
             record=result.record,

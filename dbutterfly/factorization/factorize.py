@@ -13,6 +13,7 @@ from ..identification.unknown_sides import read_orderings
 from ..planning.plan import Plan
 from ..sources.dispatch import as_source
 from ..sources.places_read import places_read
+from ..sources.weighted import weigh
 from ..storage.destinations import check_apart
 from .request import Request
 from .results.factorization import Factorization
@@ -34,6 +35,7 @@ def plan(
     passes: int = 1,
     orderings: Any = None,
     points: Any = None,
+    weights: Any = None,
     store: Any = None,
     client: Any = None,
     cluster: Any = None,
@@ -47,7 +49,7 @@ def plan(
 
     Parameters
     ----------
-    source, chain, tree, rank, tol, passes, orderings, points
+    source, chain, tree, rank, tol, passes, orderings, points, weights
         As for :func:`factorize`.
     store, client, cluster, memory, device_memory, workers, backend, decode
         As for :func:`factorize`. No cluster is started, a scheduler that runs is asked for its workers; of ``"cuda"``
@@ -69,12 +71,13 @@ def plan(
         passes=passes,
         orderings=orderings,
         points=points,
+        weights=weights,
         memory=memory,  # type: ignore[arg-type]  # it was read
         device_memory=device_memory,  # type: ignore[arg-type]
         backend=backend,
         has_store=store is not None,
     )
-    return request.plan(as_source(source, decode=decode), choose_engine(client, workers, cluster))
+    return request.plan(weigh(as_source(source, decode=decode), weights), choose_engine(client, workers, cluster))
 
 
 @read_arguments(orderings=read_orderings)
@@ -89,6 +92,7 @@ def factorize(
     passes: int = 1,
     orderings: Any = None,
     points: Any = None,
+    weights: Any = None,
     store: Any = None,
     client: Any = None,
     cluster: Any = None,
@@ -133,6 +137,11 @@ def factorize(
         Coordinates of the points to which rows and columns belong, shapes (M, d) and (N, d), in place of the orderings
         of these sides: the groups of the chain are parts of space then (:meth:`dbutterfly.Orderings.from_points`). With
         a tolerance, each chain that is tried has orderings of its own.
+    weights : pair (rows, cols), optional
+        Positive numbers for the rows, shape (M,), and for the columns, shape (N,), by which errors count, such as
+        quadrature weights or inverse noise levels; None for a side that has none. With both as diagonal matrices D1 and
+        D2, the product X of the factors is fitted, and certified, in the norm of ``D1 (Z - X) D2`` relative to
+        ``D1 Z D2``. Factors and operator are those of X.
     store : str, path, or Zarr store, optional
         Where the run keeps its progress and its result: a path, or a URL such as ``s3://bucket/run``. A run that was
         cut off, by whatever, is resumed by the same call. Without a store, everything is held in memory.
@@ -213,6 +222,7 @@ def factorize(
         passes=passes,
         orderings=orderings,
         points=points,
+        weights=weights,
         memory=memory,  # type: ignore[arg-type]  # it was read
         device_memory=device_memory,  # type: ignore[arg-type]
         backend=backend,
@@ -220,7 +230,7 @@ def factorize(
         sweeps=sweeps,
         has_store=store is not None,
     )
-    matrix = as_source(source, decode=decode)
+    matrix = weigh(as_source(source, decode=decode), weights)
     if store is not None:
         check_apart(store, places_read(matrix))
     engine, stored = choose_engine(client, workers, cluster), open_store(store)

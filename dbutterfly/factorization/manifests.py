@@ -13,8 +13,17 @@ from ..storage.result_arrays import digest_of
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
 from ..structure.tree import Tree
+from ..structure.weights import Weights
 
-__all__ = ["build_manifest", "describe_factors", "describe_matrix", "layout_of", "nest", "running_version"]
+__all__ = [
+    "build_manifest",
+    "describe_factors",
+    "describe_matrix",
+    "digest_weights",
+    "layout_of",
+    "nest",
+    "running_version",
+]
 
 
 def describe_factors(chain: Chain, tree: Tree, orderings: Orderings, dtype: str) -> Manifest:
@@ -31,6 +40,12 @@ def describe_matrix(source: MatrixSource) -> dict[str, Any]:
     """What the manifest says of a matrix, besides by what it is known again."""
     way = "probed" if source.probed else "sampled" if source.sampled else "read"
     return {"shape": list(source.shape), "dtype": source.dtype.name, "way": way}
+
+
+def digest_weights(weights: Weights | None) -> dict[str, str]:
+    """Digests of weights, of each side that has some, by which a run knows them again."""
+    sides = {} if weights is None else weights.sides
+    return {name: digest_of(side) for name, side in sides.items() if side is not None}
 
 
 def build_manifest(source: MatrixSource, plan: Plan, *, tol: float | None, sweeps: int) -> Manifest:
@@ -53,6 +68,7 @@ def build_manifest(source: MatrixSource, plan: Plan, *, tol: float | None, sweep
         describe_factors(plan.chain, plan.tree, plan.orderings, plan.source.work_dtype),
         version=running_version(),
         matrix={**describe_matrix(source), "orderings": digests},
+        weights=digest_weights(source.weights),
         passes=plan.passes,
         tol=tol,
         sweeps=sweeps or None,

@@ -19,6 +19,7 @@ from ..structure.chain_names import chain_for
 from ..structure.orderings import Orderings
 from ..structure.point_orderings import PointOrderings, check_unordered
 from ..structure.points import Points
+from ..structure.weights import Weights
 from .manifests import layout_of
 from .sweeps import check_entries_known
 
@@ -37,6 +38,8 @@ class Request:
     ----------
     points : Points or None
         Points to which rows and columns belong, in place of orderings.
+    weights : Weights or None
+        Weights of rows and columns, which the matrix that is read has been given.
     has_store : bool
         Whether there is a store, which has room for a copy of the matrix in another order.
     found_chain : Chain or None
@@ -50,6 +53,7 @@ class Request:
     passes: int = 1
     orderings: Any = None
     points: Points | None = None
+    weights: Weights | None = None
     memory: int | None = None
     device_memory: int | None = None
     backend: str = "auto"

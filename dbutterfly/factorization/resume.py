@@ -36,7 +36,7 @@ __all__ = ["find_orderings", "open_run", "open_store"]
 
 _log = logging.getLogger("dbutterfly")
 
-SAME_RUN = ("dtype", "chain", "tree", "orderings", "matrix", "passes", "tol", "sweeps")
+SAME_RUN = ("weights", "dtype", "chain", "tree", "orderings", "matrix", "passes", "tol", "sweeps")
 """Entries of the manifest in which a resumed run must agree with the stored one."""
 
 

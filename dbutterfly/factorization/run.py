@@ -17,6 +17,7 @@ from .ranks import next_rank
 from .results.factorization import Factorization
 from .stages import run_stages
 from .sweeps import run_sweeps
+from .weighted_factors import divide_by_weights
 
 __all__ = ["complete_run"]
 
@@ -42,6 +43,7 @@ def complete_run(run: Run, engine: Engine, *, progress: bool = False) -> Factori
     result = _reach_tolerance(run, engine, progress)
     if request.sweeps:
         result = run_sweeps(result, run.job, request.sweeps)
+    result = divide_by_weights(result, run.job.source.weights)
     if request.tol is not None and result.certificate.error_bound > request.tol:
         warn_caller(
             f"tol={request.tol:g} was not reached: {result.certificate}; no chain of higher rank that was tried has "
@@ -59,7 +61,8 @@ def _reach_tolerance(run: Run, engine: Engine, progress: bool) -> Factorization:
     tol = run.request.tol
     while True:
         result = _run_once(run, engine, progress)
-        rank = None if tol is None else next_rank(run.job, result.certificate.error_bound, tol)
+        certified = divide_by_weights(result, run.job.source.weights).certificate  # of what will be given back
+        rank = None if tol is None else next_rank(run.job, certified.error_bound, tol)
         if rank is None:
             return result
         _log.info("the error bound of rank %d is above tol=%g: on with rank %d", run.job.rank, tol, rank)

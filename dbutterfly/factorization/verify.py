@@ -21,12 +21,14 @@ from ..planning.search import make_plan
 from ..sources.base import MatrixSource
 from ..sources.dispatch import as_source
 from ..sources.operators import OperatorSource
+from ..sources.weighted import weigh
 from ..storage.workspace import MemoryWorkspace
 from ..structure.axes import Axis
 from .job import FactorizationJob
 from .results.estimates import VerifiedError, energy_ratio, error_of_products, error_of_rows
 from .results.factorization import Factorization, read_factorization
 from .tasks.verification import VerifyTask
+from .weighted_factors import multiply_by_weights
 
 __all__ = ["VerifiedError", "verify"]
 
@@ -48,6 +50,8 @@ def verify(
 ) -> VerifiedError:
     """Measure the relative Frobenius error ``||Z - product|| / ||Z||`` of a factorization.
 
+    Of one with weights it is ``||D1 (Z - product) D2|| / ||D1 Z D2||``, with the weights as diagonal matrices.
+
     Parameters
     ----------
     factorization : Factorization
@@ -65,7 +69,8 @@ def verify(
     Returns
     -------
     VerifiedError
-        A float; ``.exact`` says whether all of Z was read, ``.deviation`` how uncertain an estimate is.
+        A float; ``.exact`` says whether all of Z was read, ``.deviation`` how uncertain an estimate is, and
+        ``.weighted`` whether it counts by weights.
 
     Raises
     ------
@@ -77,17 +82,17 @@ def verify(
         raise InputError(f"source has shape {wrapped.shape} but the factorization is of a {factorization.shape} matrix")
     if samples is not None and isinstance(wrapped, OperatorSource) and samples >= wrapped.shape[1]:
         samples = None  # products with unit vectors are no more, and give all entries
+    wrapped = weigh(wrapped, factorization.weights)
+    compared = multiply_by_weights(factorization, np.dtype(wrapped.info.work_dtype))
     if samples is None and len(factorization.chain) > 1:
-        return _compare_tiles(
-            factorization,
-            wrapped,
-            choose_engine(client, workers, cluster),
-            memory,  # type: ignore[arg-type]  # it was read
-            progress,
-        )
-    if samples is not None and isinstance(wrapped, OperatorSource):
-        return error_of_products(factorization, wrapped, samples, seed)
-    return error_of_rows(factorization, wrapped, samples, seed)
+        engine = choose_engine(client, workers, cluster)
+        error = _compare_tiles(compared, wrapped, engine, memory, progress)  # type: ignore[arg-type]  # it was read
+    elif samples is not None and isinstance(wrapped, OperatorSource):
+        error = error_of_products(compared, wrapped, samples, seed)
+    else:
+        error = error_of_rows(compared, wrapped, samples, seed)
+    error.weighted = factorization.weights is not None
+    return error
 
 
 def _compare_tiles(

@@ -120,7 +120,7 @@ def _panel_width(axis: Axis) -> int:
 def info_of_copy(source: SourceInfo, copy: Copy) -> SourceInfo:
     """Describe a copy as the matrix that tiles are read from."""
     chunk = math.prod(copy.chunks) * np.dtype(source.work_dtype).itemsize
-    return replace(source, dtype=source.work_dtype, copies_tiles=True, decode_bytes=2 * chunk)
+    return replace(source, dtype=source.work_dtype, copies_tiles=True, recopies_tiles=False, decode_bytes=2 * chunk)
 
 
 def _copy_footprint(source: SourceInfo, height: int, width: int, longest: int, chunk: int) -> Footprint:
@@ -128,6 +128,7 @@ def _copy_footprint(source: SourceInfo, height: int, width: int, longest: int, c
     stored, item = np.dtype(source.dtype).itemsize, np.dtype(source.work_dtype).itemsize
     panel = height * width * stored
     converted = 0 if source.dtype == source.work_dtype else height * width * item
+    again = panel if source.recopies_tiles else 0
     return Footprint(
-        panel + longest * width * stored + source.decode_bytes, panel + converted + 3 * chunk * width * item
+        panel + again + longest * width * stored + source.decode_bytes, panel + converted + 3 * chunk * width * item
     )

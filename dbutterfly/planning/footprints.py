@@ -70,6 +70,8 @@ def tile_footprint(source: SourceInfo, cut: RootCut, row: SideTiling, col: SideT
     if cut.rows.padding is not None or cut.cols.padding is not None:  # a range as it was read, and with its gaps
         buffer = row.widest * col.widest * stored
         transient += row.longest * col.longest * stored
+    if source.recopies_tiles:
+        transient += row.widest * col.widest * stored
     results, workspace = _result_bytes(source, cut, row, col), _kernel_bytes(source, cut, STACK_BYTES)
     if source.sampled:
         return Footprint(0, results + workspace + WORK_BYTES)

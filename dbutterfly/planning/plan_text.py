@@ -39,6 +39,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "dtype": plan.source.dtype,
         "work_dtype": plan.source.work_dtype,
         "decoding": plan.source.decoding,
+        "weights": plan.source.weights,
         "chain": [list(pattern) for pattern in plan.chain],
         "tree": format_tree(plan.tree),
         "orderings": plan.orderings.describe(),
@@ -71,6 +72,8 @@ def plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "padded", f"to {longer} with rows and columns of zeros, which are neither read nor stored"
     if plan.source.decoding:
         yield "decoded", f"from {plan.source.decoding} (by its attributes; decode=False takes the numbers stored)"
+    if plan.source.weights:
+        yield "weighted", f"{plan.source.weights}; errors are those of the weighted matrix"
     yield "orderings", plan.orderings.describe()
     yield (
         "chain",

@@ -17,6 +17,7 @@ from ..errors import DButterflyError, NonFiniteError, SourceError
 from ..kernels.backend import tile_memory
 from ..structure.axes import Axis, Edges, Part, Tile
 from ..structure.padding import Paddings
+from ..structure.weights import Weights
 from .info import SourceInfo, work_dtype
 from .padded import find_within, has_gaps, scatter
 from .recognisable import Recognisable
@@ -46,6 +47,8 @@ class MatrixSource(Recognisable, ABC):
         Whether reading a tile copies it.
     reads_in_place : bool
         Whether a range is read straight into the buffer that it is for, so that reading it needs no other memory.
+    recopies_tiles : bool
+        Whether a tile is copied once more when it was read, to be changed.
     decode_bytes : int
         Most bytes held besides the tile and its parts while a range is read.
     decoding : str
@@ -64,6 +67,8 @@ class MatrixSource(Recognisable, ABC):
         Whether a range is computed by tasks of a Dask cluster, for which whoever reads it waits.
     steps : str or None
         How the matrix is computed, where that costs more than to read each of its inputs twice.
+    weights : Weights or None
+        Weights by which its rows and columns are multiplied; None where there are none.
     client : distributed.Client or None
         Client of that cluster; None where there is none, and in a copy on a worker until the worker gives it its own.
     """
@@ -74,6 +79,7 @@ class MatrixSource(Recognisable, ABC):
     shared = True
     edges: tuple[Edges, Edges] = (None, None)
     copies_tiles = True
+    recopies_tiles = False
     reads_in_place = False
     decode_bytes = 0
     decoding = ""
@@ -84,6 +90,7 @@ class MatrixSource(Recognisable, ABC):
     needs_cluster = False
     client: Any = None
     steps: str | None = None
+    weights: Weights | None = None
 
     @property
     def info(self) -> SourceInfo:
@@ -95,6 +102,7 @@ class MatrixSource(Recognisable, ABC):
             work_dtype=work.name,
             edges=self.edges,
             copies_tiles=self.copies_tiles,
+            recopies_tiles=self.recopies_tiles,
             decode_bytes=self.decode_bytes,
             decoding=self.decoding,
             chunk_count=self.chunk_count,
@@ -102,6 +110,7 @@ class MatrixSource(Recognisable, ABC):
             sampled=self.sampled,
             probed=self.probed,
             steps=self.steps,
+            weights="" if self.weights is None else str(self.weights),
         )
 
     def prepare(self, client: Any, workers: int) -> None:

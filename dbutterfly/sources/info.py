@@ -30,6 +30,8 @@ class SourceInfo:
         Chunk boundaries of both sides; None where any range costs what it holds.
     copies_tiles : bool
         Whether reading a tile copies it (False for arrays in memory, of which a tile is a view).
+    recopies_tiles : bool
+        Whether a tile is copied once more when it was read, to be changed.
     decode_bytes : int
         Bytes held besides its result while a range is read.
     decoding : str
@@ -42,6 +44,8 @@ class SourceInfo:
         Whether it is an operator, of which products are taken, and nothing is read.
     steps : str or None
         How it is computed, where that costs more than to read each of its inputs twice.
+    weights : str
+        By what its rows and columns are multiplied; empty where they are not.
     """
 
     shape: tuple[int, int]
@@ -49,6 +53,7 @@ class SourceInfo:
     work_dtype: str
     edges: tuple[Edges, Edges] = field(default=(None, None), repr=False)
     copies_tiles: bool = False
+    recopies_tiles: bool = False
     decode_bytes: int = 0
     decoding: str = ""
     chunk_count: int = 0
@@ -56,6 +61,7 @@ class SourceInfo:
     sampled: bool = False
     probed: bool = False
     steps: str | None = None
+    weights: str = ""
 
     @property
     def nbytes(self) -> int:

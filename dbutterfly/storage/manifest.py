@@ -62,6 +62,8 @@ class Manifest:
     matrix : dict
         ``shape`` and ``dtype`` of the matrix, the ``way`` in which it is looked at, and digests of the index arrays
         (``orderings``).
+    weights : dict
+        Digests of the weights of the ``rows`` and ``cols``, of each side that has some.
     identity : dict
         By what the matrix is known again: a ``sample`` of its entries, and the kind of its ``stamps``.
     passes : {1, 2}
@@ -99,6 +101,7 @@ class Manifest:
     tree: Any = None
     orderings: dict[str, str | None] = field(default_factory=dict)
     matrix: dict[str, Any] | None = None
+    weights: dict[str, str] = field(default_factory=dict)
     identity: dict[str, Any] | None = None
     passes: int | None = None
     tol: float | None = None
@@ -132,7 +135,8 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as format 2 has them."""
-        values = {name: value for name, value in vars(self).items() if value is not None and name != "others"}
+        left_out = ("others",) if self.weights else ("others", "weights")
+        values = {name: value for name, value in vars(self).items() if value is not None and name not in left_out}
         if self.layout is not None:
             values["layout"] = [self.layout[name] for name in LAYOUT]
         return {"format": FORMAT, **self.others, **values}

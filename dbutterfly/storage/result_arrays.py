@@ -1,7 +1,8 @@
-"""The arrays of a result: factors, orderings and trace, each in one chunk, read whole and proven to be what was stored.
+"""The arrays of a result: factors, orderings, weights and trace.
 
-Shape and dtype are compared with the manifest before anything is read. What is read is compared with the digest that
-the manifest of a complete run has of it, which tells apart arrays of other runs too; older manifests have none.
+Each is in one chunk, read whole and proven to be what was stored. Shape and dtype are compared with the manifest before
+anything is read. What is read is compared with the digest that the manifest of a complete run has of it, which tells
+apart arrays of other runs too; older manifests have none.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .places import retry_at
 from .present_store import expect_present, through
 from .retries import AbsentError, as_store_error, may_pass, reason
 
-__all__ = ["STAMPS", "digest_of", "read_factor", "read_side", "read_stamps", "read_trace"]
+__all__ = ["STAMPS", "digest_of", "read_factor", "read_side", "read_stamps", "read_trace", "read_weights"]
 
 STAMPS = "stamps"
 """Array of the stamps of the matrix."""
@@ -67,6 +68,20 @@ def read_side(group: zarr.Group, manifest: Manifest, name: str) -> NDArray[Any]:
     named = found[found != -1]  # at gaps, nothing belongs to a position
     if not named.size or not np.array_equal(np.sort(named), np.arange(named.size)):
         raise _damaged(group, manifest, f"orderings/{name}", "it is no permutation")
+    return found
+
+
+def read_weights(group: zarr.Group, manifest: Manifest, name: str, size: int) -> NDArray[Any]:
+    """Read the weights of the ``rows`` or ``cols``, of which there are so many.
+
+    Raises
+    ------
+    CheckpointError
+        If they are missing or damaged, or not those that the manifest has the digest of.
+    """
+    found = _read(group, manifest, f"weights/{name}", (size,), ("float64",))
+    if digest_of(found) != manifest.weights[name]:
+        raise _damaged(group, manifest, f"weights/{name}", "they are not those of the run")
     return found
 
 

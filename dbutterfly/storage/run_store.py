@@ -4,6 +4,7 @@
     /manifest                 the same again, from which a damaged one is restored
     /factors/0 .. J-1         ks_values, once the run is complete
     /orderings/rows,cols      index arrays, where a side has one
+    /weights/rows,cols        weights, where a side has some
     /stamps                   of the pieces of the matrix (:mod:`dbutterfly.sources.stamps`)
     /trace/tasks,residuals    what a report shows (see :mod:`dbutterfly.factorization.results.trace`)
     /lease                    who works on the run (see :mod:`dbutterfly.storage.lease`)
@@ -36,7 +37,7 @@ from .manifest import Manifest, Sides, index_arrays
 from .places import as_store, is_remote, retry_at
 from .present_store import expect_present
 from .replacing import settle
-from .result_arrays import STAMPS, digest_of, read_factor, read_side, read_stamps, read_trace
+from .result_arrays import STAMPS, digest_of, read_factor, read_side, read_stamps, read_trace, read_weights
 from .retries import as_store_error, shorten
 from .sealed_manifest import create_manifest, find_manifest, write_manifest
 from .workspace import Workspace, ZarrWorkspace
@@ -154,11 +155,13 @@ class RunStore:
         ks_values: Sequence[NDArray[Any]],
         sides: Sides,
         trace: dict[str, NDArray[Any]] | None = None,
+        weights: Sides | None = None,
         **final: Any,
     ) -> None:
-        """Store factors, orderings and trace, then declare the run complete and drop what it no longer needs."""
+        """Store what came out, then declare the run complete and drop what it no longer needs."""
         arrays = {f"factors/{index}": values for index, values in enumerate(ks_values)}
         arrays |= {f"trace/{name}": values for name, values in (trace or {}).items()}
+        arrays |= {f"weights/{name}": values for name, values in index_arrays(weights or {}).items()}
         for name, values in arrays.items():
             self._put(name, values)
         self.put_orderings(sides)
@@ -186,7 +189,7 @@ class RunStore:
 
     def restart(self, manifest: Manifest) -> None:
         """Forget the progress of a run that was not completed, or is to be computed anew."""
-        names = ["work", "factors", "orderings", "trace"]
+        names = ["work", "factors", "orderings", "trace", "weights"]
         if manifest.identity != self.manifest.identity:
             names.append(STAMPS)
         self._put_manifest(replace(manifest, epoch=_new_epoch()))
@@ -265,6 +268,10 @@ class RunStore:
     def side(self, name: str) -> NDArray[Any]:
         """Index array of the ``rows`` or ``cols``."""
         return read_side(self.group, self.manifest, name)
+
+    def weights(self, **sizes: int) -> dict[str, NDArray[Any]]:
+        """Weights of so many ``rows`` and ``cols``, where they have some; CheckpointError if they are damaged."""
+        return {name: read_weights(self.group, self.manifest, name, sizes[name]) for name in self.manifest.weights}
 
     def trace(self) -> dict[str, NDArray[Any]]:
         """Arrays of the trace of a complete run; none where it has left none, or they are damaged, which is logged."""

@@ -21,11 +21,11 @@ N = 4
 MATRIX = np.asarray(dbf.matrices.orthogonal_butterfly(N, seed=0))
 FOUND = dbf.factorize(MATRIX)
 FUNCTIONS = {
-    "factorize": (dbf.factorize, ("chain", "tree", "rank", "tol", "passes", "orderings", "points", "memory",
+    "factorize": (dbf.factorize, ("chain", "tree", "rank", "tol", "passes", "orderings", "points", "weights", "memory",
                                   "device_memory", "workers", "backend", "missing", "resume", "progress", "sweeps",
                                   "client")),
-    "plan": (dbf.plan, ("chain", "tree", "rank", "tol", "passes", "orderings", "points", "memory", "device_memory",
-                        "workers", "backend", "client")),
+    "plan": (dbf.plan, ("chain", "tree", "rank", "tol", "passes", "orderings", "points", "weights", "memory",
+                        "device_memory", "workers", "backend", "client")),
     "identify": (dbf.identify, ("chain", "method", "levels", "orderings", "rank", "client", "workers", "memory", "seed",
                                 "budget", "backend")),
     "verify": (dbf.verify, ("factorization", "samples", "seed", "client", "memory", "workers", "progress")),

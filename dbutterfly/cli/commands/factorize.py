@@ -27,6 +27,7 @@ from ..options import (
     ClusterOptions,
     ClusterText,
     ColPoints,
+    ColWeights,
     DeviceMemory,
     LogJson,
     Memory,
@@ -38,6 +39,7 @@ from ..options import (
     Rank,
     ReportFile,
     RowPoints,
+    RowWeights,
     Source,
     Store,
     Target,
@@ -47,7 +49,7 @@ from ..options import (
     one_of,
 )
 from ..printing import factorization_json, factorization_lines, print_json, print_lines, verified_json
-from ..values import absolute_place, open_cluster, parse_job
+from ..values import absolute_place, load_weights, open_cluster, parse_job
 
 __all__ = ["factorize"]
 
@@ -62,6 +64,8 @@ def factorize(
     orderings: OrderingsText = None,
     row_points: RowPoints = None,
     col_points: ColPoints = None,
+    row_weights: RowWeights = None,
+    col_weights: ColWeights = None,
     memory: Memory = None,
     workers: Workers = None,
     cluster: ClusterText = None,
@@ -93,6 +97,7 @@ def factorize(
     _check_places(matrix, place, report)
     target = tol if chain is None and rank is None else None
     job = parse_job(matrix, chain, tree, rank, target, passes, orderings, (row_points, col_points))
+    job["weights"] = load_weights(row_weights, col_weights)
     bars = not quiet and not log_json
     with show_log(quiet, log_json), open_cluster(cluster, cluster_option, tls, workers) as where:
         resources: dict[str, Any] = {"cluster": where, "memory": memory}

@@ -18,6 +18,7 @@ from ..options import (
     ClusterOptions,
     ClusterText,
     ColPoints,
+    ColWeights,
     DeviceMemory,
     Memory,
     NoDecode,
@@ -25,6 +26,7 @@ from ..options import (
     Passes,
     Rank,
     RowPoints,
+    RowWeights,
     Source,
     TlsText,
     TreeText,
@@ -32,7 +34,7 @@ from ..options import (
 )
 from ..printing import print_json, print_lines
 from ..streams import show
-from ..values import absolute_place, choose_cluster, parse_bandwidth, parse_job
+from ..values import absolute_place, choose_cluster, load_weights, parse_bandwidth, parse_job
 
 __all__ = ["plan"]
 
@@ -49,6 +51,8 @@ def plan(
     orderings: OrderingsText = None,
     row_points: RowPoints = None,
     col_points: ColPoints = None,
+    row_weights: RowWeights = None,
+    col_weights: ColWeights = None,
     store: Annotated[
         str | None, typer.Option(help="The run's store, which has room for a copy in another order.")
     ] = None,
@@ -84,6 +88,7 @@ def plan(
     matrix = as_source(absolute_place(source), decode=not no_decode)
     points = row_points, col_points
     job = parse_job(matrix, chain, tree, rank, tol, passes, orderings, points)
+    job["weights"] = load_weights(row_weights, col_weights)
     kind = choose_cluster(cluster, cluster_option, tls, workers)
     planned = dbf.plan(
         matrix, **job, cluster=kind, memory=memory, device_memory=device_memory, backend="numpy", store=store

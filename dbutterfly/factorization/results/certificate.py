@@ -64,6 +64,9 @@ class Certificate:
     guarantee : float or None
         What is known before any matrix is seen: the error is at most this many times the least one of any product of
         this chain (:func:`guarantee_of`). None where not all entries are looked at.
+    weighted : bool
+        Whether rows or columns have weights: errors, bounds and norm are then those of ``D1 (Z - product) D2`` and
+        ``D1 Z D2``, with the weights as diagonals.
     """
 
     error_bound: float
@@ -72,6 +75,7 @@ class Certificate:
     norm: float
     deviation: float | None = None
     guarantee: float | None = None
+    weighted: bool = False
 
     @property
     def ratio(self) -> float:
@@ -102,13 +106,14 @@ class Certificate:
         return certificate_html(self)
 
     def __str__(self) -> str:
+        norm = f"relative {'weighted ' if self.weighted else ''}Frobenius norm"
         if self.deviation is not None:
-            return f"error {self.error_bound:.4g} +- {self.deviation:.2g}, estimated (relative Frobenius norm)"
+            return f"error {self.error_bound:.4g} +- {self.deviation:.2g}, estimated ({norm})"
         error = "error" if self.exact else "error bound"
         best = f"no product of this chain is below {self.lower_bound:.4g}"
         known = "" if self.guarantee is None else f" (a priori {self.guarantee:.3g})"
         ratio = f", ratio {self.ratio:.4f}{known}" if math.isfinite(self.ratio) else ""
-        return f"{error} {self.error_bound:.4g}, {best}{ratio} (relative Frobenius norm)"
+        return f"{error} {self.error_bound:.4g}, {best}{ratio} ({norm})"
 
 
 def guarantee_of(tree: Tree, passes: int) -> float:

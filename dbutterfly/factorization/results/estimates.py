@@ -38,12 +38,15 @@ class VerifiedError(float):
         Rows, or products, that were compared, None for all entries.
     compared : {"rows", "products"}
         What the samples are.
+    weighted : bool
+        Whether rows and columns count by their weights.
     """
 
     exact: bool
     deviation: float
     samples: int | None
     compared: str
+    weighted: bool = False
 
     def __new__(cls, value: float, deviation: float = 0.0, samples: int | None = None, compared: str = "rows") -> Self:
         """Make the float and attach how it was found."""
@@ -55,10 +58,10 @@ class VerifiedError(float):
         return f"<{type(self).__name__} {self}>"
 
     def __str__(self) -> str:
-        value = float(self)
+        value, weighted = float(self), ", weighted" if self.weighted else ""
         if self.exact:
-            return f"{value:.6g} (exact)"
-        return f"{value:.6g} +- {self.deviation:.2g} (estimated from {self.samples} {self.compared})"
+            return f"{value:.6g} (exact{weighted})"
+        return f"{value:.6g} +- {self.deviation:.2g} (estimated from {self.samples} {self.compared}{weighted})"
 
 
 def error_of_rows(factorization: Factorization, source: MatrixSource, samples: int | None, seed: int) -> VerifiedError:

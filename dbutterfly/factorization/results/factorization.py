@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,8 @@ from ...structure.arguments import show_value
 from ...structure.chain import Chain
 from ...structure.orderings import Orderings
 from ...structure.tree import Tree, split_tree
-from ..manifests import describe_factors
+from ...structure.weights import Weights
+from ..manifests import describe_factors, digest_weights
 from ..workspace_arrays import count_ended
 from .certificate import Certificate
 from .trace import Trace
@@ -56,6 +57,9 @@ class Factorization:
         (:mod:`dbutterfly.factorization.results.cut_errors`).
     trace : Trace, optional
         When its tasks ran, and where in the matrix the error lies.
+    weights : Weights, optional
+        ``rows`` and ``cols``, the weights by which errors count, each a vector or None. Factors and operator
+        approximate the matrix itself; the certificate, and errors in record and trace, are weighted.
     """
 
     ks_values: tuple[NDArray[Any], ...]
@@ -65,6 +69,7 @@ class Factorization:
     certificate: Certificate
     record: dict[str, Any] = field(default_factory=dict)
     trace: Trace | None = None
+    weights: Weights | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -119,6 +124,7 @@ class Factorization:
             If something is there that may not be replaced, or the place cannot be written.
         """
         manifest = describe_factors(self.chain, self.tree, self.orderings, self.dtype.name)
+        manifest = replace(manifest, weights=digest_weights(self.weights))
         trace = None if self.trace is None else self.trace.to_arrays()
         save_factors(
             store,
@@ -128,6 +134,7 @@ class Factorization:
             sources=places_read(self.ks_values),
             overwrite=overwrite,
             trace=trace,
+            weights=None if self.weights is None else self.weights.sides,
             certificate=self.certificate.to_json(),
             record=self.record,
         )
@@ -257,15 +264,18 @@ def load(run: RunStore) -> Factorization:
     manifest = run.manifest
     assert manifest.certificate is not None
     assert manifest.record is not None
-    chain = Chain(manifest.chain)
+    chain, orderings = Chain(manifest.chain), orderings_of(run)
+    rows, cols = orderings.shape(chain)
+    weights = run.weights(rows=rows, cols=cols)
     return Factorization(
         tuple(run.factors()),
         chain,
         split_tree(len(chain), manifest.tree),
-        orderings_of(run),
+        orderings,
         Certificate.from_json(manifest.certificate),
         manifest.record,
         Trace.from_arrays(manifest.record.get("stages", ()), run.trace()),
+        Weights(**weights) if weights else None,
     )
 
 

@@ -65,7 +65,8 @@ def draw_bounds(certificate: Certificate, width: float) -> Element | None:
         bars, says = _estimated_bars(error, min(spread, error), scale, ALARM if useless else ACCENT)
     axis = axis_below(0, HEIGHT + 6, width, [(tick / ticks[-1], f"{tick:.3g}") for tick in ticks])
     drawing = svg(width, HEIGHT + 26, *bars, *axis, label=str(certificate))
-    note = "Relative error of the product (Frobenius norm), from zero."
+    norm = f"{'weighted ' if certificate.weighted else ''}Frobenius norm"
+    note = f"Relative error of the product ({norm}), from zero."
     return element("div", explanation(note), element("div", drawing, style="padding:0 16px"), says)
 
 
@@ -109,6 +110,8 @@ def factorization_html(factorization: Factorization) -> str:
         ),
         ("orderings", factorization.orderings.describe()),
     ]
+    if factorization.weights is not None:
+        lines.append(("weights", str(factorization.weights)))
     seconds = sum(stage["seconds"] for stage in factorization.record.get("stages", {}).values())
     if seconds:
         lines.append(("time", f"{seconds:.2f} s in all stages"))

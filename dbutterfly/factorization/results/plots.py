@@ -49,7 +49,11 @@ def _plot_cuts(factorization: Factorization, ax: Any) -> Axes:
         axes.axhline(
             certificate.lower_bound, color="0.3", linestyle=":", label=f"lower bound {certificate.lower_bound:.3g}"
         )
-    axes.set(xlabel="cut after factor (root cut in orange)", ylabel="relative error", title="useless" if alarm else "")
+    axes.set(
+        xlabel="cut after factor (root cut in orange)",
+        ylabel=f"relative {'weighted ' if certificate.weighted else ''}error",
+        title="useless" if alarm else "",
+    )
     axes.set_xticks(range(1, len(errors) + 1))
     finite = [error for error in (certificate.error_bound, *errors) if math.isfinite(error)]
     axes.set_ylim(bottom=0, top=1.5 * max(finite, default=0.0) or None)  # room for the legend

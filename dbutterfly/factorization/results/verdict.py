@@ -28,17 +28,16 @@ class Verdict(NamedTuple):
 def verdict_on(certificate: Certificate) -> Verdict:
     """Judge a factorization by its certificate."""
     error, lower = certificate.error_bound, certificate.lower_bound
+    missed, least = (_part(part, certificate) for part in (error, lower))
     if certificate.norm == 0:
         return Verdict("The matrix is zero, and so is the product.", False)
     if lower > USELESS:
-        return Verdict(
-            f"Useless: no product of this chain comes closer to the matrix than {_part(lower)}. {REMEDY}.", True
-        )
+        return Verdict(f"Useless: no product of this chain comes closer to the matrix than {least}. {REMEDY}.", True)
     if not certificate.proven and error > USELESS:
-        return Verdict(f"Useless: the product misses the matrix by about {_part(error)}. {REMEDY}.", True)
+        return Verdict(f"Useless: the product misses the matrix by about {missed}. {REMEDY}.", True)
     if not error <= USELESS:
         return Verdict(
-            f"Useless as it is: the product may miss the matrix by {_part(error)}, and {_part(lower)} is the least "
+            f"Useless as it is: the product may miss the matrix by {missed}, and {least} is the least "
             "that can be proven of any product of this chain. With passes=2, the error itself is known.",
             True,
         )
@@ -48,15 +47,17 @@ def verdict_on(certificate: Certificate) -> Verdict:
 def _praise(certificate: Certificate) -> str:
     """Words for a product that is close to its matrix."""
     error, ratio = certificate.error_bound, certificate.ratio
+    missed = _part(error, certificate)
     if not certificate.proven:
-        return f"The product misses the matrix by about {_part(error)}. This is an estimate: not all was looked at."
-    words = f"The product misses the matrix by {'' if certificate.exact else 'at most '}{_part(error)}"
+        return f"The product misses the matrix by about {missed}. This is an estimate: not all was looked at."
+    words = f"The product misses the matrix by {'' if certificate.exact else 'at most '}{missed}"
     if error == 0 or not math.isfinite(ratio):
         return f"{words}."
     near = f"{100 * (ratio - 1):.2g} % more than" if ratio < 2 else f"{ratio:.3g} times"
     return f"{words}: that is at most {near} the least that any product of this chain can reach."
 
 
-def _part(error: float) -> str:
-    """Write a relative error: in percent where that is read well."""
-    return f"{100 * error:.3g} % of its norm" if 1e-4 <= error < math.inf else f"{error:.2g} of its norm"
+def _part(error: float, certificate: Certificate) -> str:
+    """Write a relative error of a certificate: in percent where that is read well."""
+    norm = "its weighted norm" if certificate.weighted else "its norm"
+    return f"{100 * error:.3g} % of {norm}" if 1e-4 <= error < math.inf else f"{error:.2g} of {norm}"

@@ -164,11 +164,12 @@ def _template() -> jinja2.Template:
 def _cards(subject: Subject) -> list[tuple[str, str]]:
     """Numbers that a reader looks for first: what they are called, and what they are."""
     certificate = subject.certificate
+    error = "weighted error" if certificate.weighted else "error"
     if certificate.deviation is not None:
-        first = [("error, estimated", f"{certificate.error_bound:.3g} ± {certificate.deviation:.1g}")]
+        first = [(f"{error}, estimated", f"{certificate.error_bound:.3g} ± {certificate.deviation:.1g}")]
     else:
         first = [
-            ("error" if certificate.exact else "error at most", f"{certificate.error_bound:.4g}"),
+            (error if certificate.exact else f"{error} at most", f"{certificate.error_bound:.4g}"),
             ("no product is below", f"{certificate.lower_bound:.4g}"),
             ("ratio", f"{certificate.ratio:.4f}" if math.isfinite(certificate.ratio) else "–"),
         ]

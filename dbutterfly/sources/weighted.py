@@ -1,0 +1,222 @@
+"""A matrix whose rows and columns have weights: every source gives the entries of ``D1 Z D2`` in place of those of Z.
+
+Whoever reads a source need not know of weights: tiles, samples of blocks, entries by which the matrix is known again,
+and products with vectors are all those of the weighted matrix. Its stamps, chunks and places are those of the matrix.
+
+An entry is ``(z * d1) * d2`` in the dtype of the computation, wherever it is read, so that it has the same bits each
+time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import NonFiniteError
+from ..kernels.backend import tile_memory
+from ..structure.axes import Axis, Tile
+from ..structure.weights import Weights
+from .base import MatrixSource
+from .entries import Entries, Index
+from .entries_source import EntriesSource
+from .info import work_dtype
+from .operators import OperatorSource
+from .samples import Place
+from .stamps import Stamps
+from .tile_grids import fold, unfold
+
+__all__ = ["weigh"]
+
+STRIP_BYTES = 1 << 18
+"""Bytes of a tile that are multiplied by the weights of the rows and of the columns in turn. Not tuned: they stay in
+the cache between the two."""
+
+
+def weigh(source: MatrixSource, weights: Weights | None) -> MatrixSource:
+    """Give rows and columns of a matrix their weights.
+
+    Parameters
+    ----------
+    source : MatrixSource
+        The matrix.
+    weights : Weights or None
+        Its weights; None leaves it as it is.
+
+    Raises
+    ------
+    InputError
+        If the weights are those of another shape, or span more than the dtype holds.
+    """
+    if weights is None:
+        return source
+    weights.validate(source.shape, work_dtype(source.dtype, source.name))
+    if isinstance(source, OperatorSource):
+        return _WeightedOperatorSource(source, weights)
+    if isinstance(source, EntriesSource):
+        return _WeightedEntriesSource(source.entries, weights)
+    return _WeightedSource(source, weights)
+
+
+class _WeightedSource(MatrixSource):
+    """A matrix that is read, with weights: tiles are multiplied by whoever reads them.
+
+    Where the matrix puts its tiles into memory of their own, in the dtype of the computation, they are multiplied in
+    place; else into a copy.
+    """
+
+    def __init__(self, source: MatrixSource, weights: Weights) -> None:
+        self._source, self.weights = source, weights
+        self.name, self.shape, self.edges = source.name, source.shape, source.edges
+        self.dtype = work_dtype(source.dtype, source.name)
+        self._factors = weights.scaled(self.dtype)
+        self._in_place = source.reads_in_place and source.dtype.newbyteorder("=") == self.dtype
+        self.recopies_tiles = not self._in_place
+        self.shared, self.needs_cluster, self.steps = source.shared, source.needs_cluster, source.steps
+        self.decode_bytes, self.decoding = source.decode_bytes, source.decoding
+        self.chunk_count, self.fill_value = source.chunk_count, source.fill_value
+        self.is_computed, self.tolerance, self.spare_bytes = source.is_computed, source.tolerance, source.spare_bytes
+
+    @property
+    def client(self) -> Any:
+        """Client of the matrix."""
+        return self._source.client
+
+    @client.setter
+    def client(self, client: Any) -> None:
+        self._source.client = client
+
+    def prepare(self, client: Any, workers: int) -> None:
+        """Compute once what many ranges need."""
+        self._source.prepare(client, workers)
+
+    @property
+    def lists_chunks(self) -> bool:
+        """Whether the storage tells which chunks it holds."""
+        return self._source.lists_chunks
+
+    @property
+    def missing_chunks(self) -> int:
+        """Number of chunks that the storage did not hold when they were first counted."""
+        return self._source.missing_chunks
+
+    def missing_keys(self, limit: int) -> list[str]:
+        """Names in the storage of the first ``limit`` missing chunks."""
+        return self._source.missing_keys(limit)
+
+    def recount(self) -> int:
+        """Number of chunks that the storage does not hold now."""
+        return self._source.recount()
+
+    def stamps(self) -> Stamps | None:
+        """Stamps of the matrix, of which a run keeps the weights besides."""
+        return self._source.stamps()
+
+    def choose_places(self, rng: np.random.Generator) -> tuple[Place, ...]:
+        """Choose places that cost what they do in the matrix."""
+        return self._source.choose_places(rng)
+
+    def non_finite_error(self, index: tuple[int, int]) -> NonFiniteError:
+        """Error for an entry, which weights of at most one leave finite where it is."""
+        return self._source.non_finite_error(index)
+
+    def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
+        """Read a range of rows and columns and multiply it."""
+        by_row, by_col = (None if w is None else w[at] for w, at in zip(self._factors, (rows, cols), strict=True))
+        return _multiply_block(self._source.read_range(rows, cols), by_row, by_col, self.dtype)
+
+    def read(self, rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
+        """Read one tile as a grid of blocks and multiply it; see :meth:`MatrixSource.read`."""
+        grid = self._source.read(rows, cols, tile)
+        by_row = _along(self._factors[0], rows, tile.r0, tile.r1)
+        by_col = _along(self._factors[1], cols, tile.c0, tile.c1)
+        values = fold(grid, rows, cols)
+        if self._in_place:
+            _multiply(values, by_row, by_col, values)
+            return grid
+        a, b, c, d = values.shape
+        buffer = tile_memory.empty((a * b, c * d), self.dtype)
+        _multiply(values, by_row, by_col, buffer.reshape(values.shape))
+        return unfold(buffer, rows, cols, tile)
+
+
+class _WeightedEntries(Entries):
+    """Entries of a matrix, multiplied by weights when they are evaluated."""
+
+    def __init__(self, entries: Entries, weights: Weights) -> None:
+        super().__init__(entries.f, entries.shape, entries.dtype, sampled=entries.sampled)
+        self._entries, self._factors = entries, weights.scaled(entries.dtype)
+
+    def __repr__(self) -> str:
+        return repr(self._entries)
+
+    def block(self, rows: Index, cols: Index) -> NDArray[Any]:
+        """Evaluate the block at the crossings of ``rows`` and ``cols``."""
+        block = self._entries.block(rows, cols)
+        by_row, by_col = (None if w is None else w[at] for w, at in zip(self._factors, (rows, cols), strict=True))
+        return _multiply_block(block, by_row, by_col, self.dtype)
+
+
+class _WeightedEntriesSource(EntriesSource):
+    """A matrix given by an entry function, with weights."""
+
+    def __init__(self, entries: Entries, weights: Weights) -> None:
+        super().__init__(_WeightedEntries(entries, weights))
+        self.weights = weights
+
+
+class _WeightedOperatorSource(OperatorSource):
+    """A linear operator between diagonals: a vector is multiplied by weights before and after it."""
+
+    def __init__(self, source: OperatorSource, weights: Weights) -> None:
+        super().__init__(source.operator, source.name)
+        self._source, self.weights, self._factors = source, weights, weights.scaled(self.dtype)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _WeightedOperatorSource, (self._source, self.weights)
+
+    def _product(self, method: str, multiply: Callable[[Any], Any], vectors: NDArray[Any], length: int) -> NDArray[Any]:
+        by_row, by_col = self._factors
+        before, after = (by_row, by_col) if method.startswith("rmat") else (by_col, by_row)
+        return _scale(super()._product(method, multiply, _scale(vectors, before), length), after)
+
+
+def _scale(vectors: NDArray[Any], weights: NDArray[Any] | None) -> NDArray[Any]:
+    """Vectors (n,) or (n, m), multiplied by n weights."""
+    if weights is None:
+        return vectors
+    with np.errstate(invalid="ignore"):
+        found: NDArray[Any] = (vectors.T * weights).T
+    return found
+
+
+def _along(weights: NDArray[Any] | None, axis: Axis, first: int, last: int) -> NDArray[Any] | None:
+    """Weights of the rows, or columns, of a tile as they lie in its buffer; of any at gaps, whose entries are zeros."""
+    return None if weights is None else weights[axis.rows(first, last)].reshape(axis.buffer_shape(first, last))
+
+
+def _multiply_block(
+    block: NDArray[Any], by_row: NDArray[Any] | None, by_col: NDArray[Any] | None, dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """Crossings of rows and columns, shape (m, n), times their weights: a new array."""
+    found = np.empty(block.shape, dtype)
+    _multiply(block, by_row, by_col, found)
+    return found
+
+
+def _multiply(
+    values: NDArray[Any], by_row: NDArray[Any] | None, by_col: NDArray[Any] | None, out: NDArray[Any]
+) -> None:
+    """Multiply by the weights of the rows, the leading half of the axes, and of the columns, the other half."""
+    step = max(1, STRIP_BYTES * len(out) // max(1, out.nbytes))
+    for first in range(0, len(out), step):
+        strip = slice(first, first + step)
+        given = values[strip]
+        with np.errstate(invalid="ignore"):  # non-finite entries are looked for, and named
+            if by_row is not None:
+                shape = (*by_row[strip].shape, *[1] * by_row.ndim)
+                given = np.multiply(given, by_row[strip].reshape(shape), out=out[strip])
+            if by_col is not None:
+                np.multiply(given, by_col, out=out[strip])

@@ -21,6 +21,7 @@ __all__ = [
     "NoDecode",
     "OrderingsText",
     "Passes",
+    "PeriodText",
     "Quiet",
     "Rank",
     "ReportFile",
@@ -96,6 +97,14 @@ RowPoints: TypeAlias = Annotated[
 ]
 ColPoints: TypeAlias = Annotated[
     str | None, typer.Option("--col-points", metavar="PLACE", help="Coordinates of the points of the columns.")
+]
+PeriodText: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--period",
+        metavar="LENGTH,...",
+        help="Length after which coordinates of points wrap: of all, such as 360, or of each, such as none,360.",
+    ),
 ]
 RowWeights: TypeAlias = Annotated[
     str | None,

@@ -41,6 +41,7 @@ __all__ = [
     "parse_levels",
     "parse_orderings",
     "parse_pair",
+    "parse_period",
     "parse_points",
     "parse_tree",
     "save_array",
@@ -141,7 +142,7 @@ def parse_job(
     tol: float | None,
     passes: int,
     orderings: str | None,
-    points: tuple[str | None, str | None],
+    points: tuple[str | None, str | None, str | None],
 ) -> dict[str, Any]:
     """Arguments that ``plan`` and ``factorize`` of the public interface share."""
     job = {
@@ -157,17 +158,42 @@ def parse_job(
     return job
 
 
-def parse_points(rows: str | None, cols: str | None) -> Points | None:
-    """Points whose coordinates lie at these places; None where none are given.
+def parse_points(rows: str | None, cols: str | None, period: str | None) -> Points | None:
+    """Points whose coordinates lie at these places, and wrap after a period; None where none are given.
 
     Raises
     ------
     InputError
-        If a place holds no coordinates.
+        If a place holds no coordinates, or there is a period of none.
     """
+    wraps = parse_period(period)
     if rows is None and cols is None:
+        if period is not None:
+            raise InputError(
+                f"--period {show_value(period)} is that of points; give their coordinates with --row-points, "
+                "--col-points, or both"
+            )
         return None
-    return Points(*(None if place is None else load_array(place) for place in (rows, cols)))
+    row_points, col_points = (None if place is None else load_array(place) for place in (rows, cols))
+    return Points(row_points, col_points, wraps)
+
+
+def parse_period(text: str | None) -> float | list[float | None] | None:
+    """Period of all coordinates from a text such as ``360``, or one for each from ``none,360``.
+
+    Raises
+    ------
+    InputError
+        If it is none of these.
+    """
+    try:
+        each = [None if part.strip() == "none" else float(part) for part in ([] if text is None else text.split(","))]
+    except ValueError:
+        raise InputError(
+            f"--period {show_value(text)} is no length; give one for all coordinates, such as 360, or one for each, "
+            "none where it does not wrap, such as none,360"
+        ) from None
+    return each if len(each) > 1 else next(iter(each), None)
 
 
 def load_weights(rows: str | None, cols: str | None) -> Weights | None:

@@ -124,6 +124,34 @@ def test_commands_take_places_of_points(squares, tmp_path, monkeypatch, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_commands_take_the_period_of_coordinates(tmp_path, monkeypatch, capsys):
+    u, v = np.random.default_rng(0).uniform(-0.1, 0.3, (2, 64, 2))
+    angles = np.mod(u, 1), np.mod(v + np.array([0.5, 0]), 1)
+    matrix = waves(*(np.hstack([np.cos(2 * np.pi * a), np.sin(2 * np.pi * a)]) for a in angles), 5.0)
+    monkeypatch.chdir(tmp_path)
+    np.save("z.npy", matrix)
+    for name, side in zip("xy", angles, strict=True):
+        np.save(name, side)
+    points = ["--row-points", "x.npy", "--col-points", "y.npy"]
+    for number, (given, period) in enumerate({"1": 1, "1,1": 1, "none,1": (None, 1.0), "none": None}.items()):
+        store = f"{number}.zarr"
+        assert main(["factorize", "z.npy", store, "--rank", "4", "--quiet", *points, "--period", given]) == 0
+        expected = dbf.factorize(matrix, rank=4, points=dbf.Points(*angles, period=period))
+        assert_same(dbf.open(store), expected)
+    torn, wrapped = dbf.open("3.zarr"), dbf.open("0.zarr")
+    assert wrapped.certificate.error_bound < torn.certificate.error_bound
+    assert main(["plan", "z.npy", *points, "--period", "1"]) == 0
+    capsys.readouterr()
+    for more, message in (
+        ([*points, "--period", "360,360,360"], "period=[360.0, 360.0, 360.0] has 3 entries"),
+        ([*points, "--period", "round"], "--period 'round' is no length; give one for all coordinates, such as 360"),
+        ([*points, "--period", "-1"], "period=-1.0 is none; give the positive length"),
+        (["--period", "360"], "--period '360' is that of points; give their coordinates with --row-points"),
+    ):
+        assert main(["factorize", "z.npy", "other.zarr", *more]) == 2
+        assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -35,6 +35,7 @@ from ..options import (
     NoDecode,
     OrderingsText,
     Passes,
+    PeriodText,
     Quiet,
     Rank,
     ReportFile,
@@ -64,6 +65,7 @@ def factorize(
     orderings: OrderingsText = None,
     row_points: RowPoints = None,
     col_points: ColPoints = None,
+    period: PeriodText = None,
     row_weights: RowWeights = None,
     col_weights: ColWeights = None,
     memory: Memory = None,
@@ -96,7 +98,7 @@ def factorize(
     matrix, place = as_source(absolute_place(source), decode=not no_decode), absolute_place(store)
     _check_places(matrix, place, report)
     target = tol if chain is None and rank is None else None
-    job = parse_job(matrix, chain, tree, rank, target, passes, orderings, (row_points, col_points))
+    job = parse_job(matrix, chain, tree, rank, target, passes, orderings, (row_points, col_points, period))
     job["weights"] = load_weights(row_weights, col_weights)
     bars = not quiet and not log_json
     with show_log(quiet, log_json), open_cluster(cluster, cluster_option, tls, workers) as where:

@@ -24,6 +24,7 @@ from ..options import (
     NoDecode,
     OrderingsText,
     Passes,
+    PeriodText,
     Rank,
     RowPoints,
     RowWeights,
@@ -51,6 +52,7 @@ def plan(
     orderings: OrderingsText = None,
     row_points: RowPoints = None,
     col_points: ColPoints = None,
+    period: PeriodText = None,
     row_weights: RowWeights = None,
     col_weights: ColWeights = None,
     store: Annotated[
@@ -86,7 +88,7 @@ def plan(
         read_bandwidth = "1GB/s"
     bandwidth = None if read_bandwidth is None else parse_bandwidth(read_bandwidth)
     matrix = as_source(absolute_place(source), decode=not no_decode)
-    points = row_points, col_points
+    points = row_points, col_points, period
     job = parse_job(matrix, chain, tree, rank, tol, passes, orderings, points)
     job["weights"] = load_weights(row_weights, col_weights)
     kind = choose_cluster(cluster, cluster_option, tls, workers)

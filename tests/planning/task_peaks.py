@@ -21,9 +21,11 @@ from dbutterfly.planning.plan import Layout
 from dbutterfly.planning.search import make_plan
 from dbutterfly.planning.sides import RootCut, tile_side
 from dbutterfly.sources.dispatch import as_source
+from dbutterfly.sources.weighted import weigh
 from dbutterfly.storage.workspace import MemoryWorkspace
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.orderings import Orderings
+from dbutterfly.structure.weights import Weights
 
 TREES = {"tile": "balanced", "left": "right", "right": "left"}
 """Trees of which the task is a large one: what peels off single factors leaves the other half in one piece."""
@@ -36,7 +38,8 @@ def planned_job(path, kind, side, rank, dtype):
     if kind == "tile":
         for first in range(0, n, 512):
             array[first : first + 512] = rng.standard_normal((512, n)).astype(dtype)
-    source = as_source(path)
+    weights = Weights(1 + rng.random(n), None) if side == "weights" else None
+    source, side = weigh(as_source(path), weights), None if weights is not None else side
     orderings = Orderings(rng.permutation(n), rng.permutation(n)) if side == "index" else Orderings(side)
     job = {"chain": Chain.chainable((n, n), rank), "orderings": orderings, "tree": TREES[kind]}
     budget = Budget(1 << 40)

@@ -132,11 +132,27 @@ def odd_sizes(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
         ]
 
 
+def wide_blocks(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
+    """Times of the plain kernels, and how much faster they are than the compiled ones, by rank and columns."""
+    yield ["rank", "dtype", "columns", "compiled", "plain", "plain is faster", "chosen"]
+    for row in rows:
+        yield [
+            str(row["rank"]),
+            row["dtype"],
+            str(row["columns"]),
+            f"{1e3 * row['compiled']:.2f} ms",
+            f"{1e3 * row['plain']:.2f} ms",
+            f"{row['plain_is_faster']:.2f} times",
+            row["chosen"],
+        ]
+
+
 TABLES: dict[str, Callable[[list[dict[str, Any]]], Iterator[list[str]]]] = {
     "scaling": scaling,
     "scheduler": scheduler,
     "growth": growth,
     "odd_sizes": odd_sizes,
+    "wide_blocks": wide_blocks,
     "identification": identification,
 }
 

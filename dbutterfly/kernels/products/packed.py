@@ -48,7 +48,7 @@ class Packed(NamedTuple):
     Attributes
     ----------
     values : list of arrays, shapes (b, c, a*d)
-        Factors from left to right.
+        Factors from left to right; of large small matrices, each lies in one piece.
     sides : list of (int, int)
         Their ``(a, d)``.
     rows, cols : array of int or None
@@ -90,8 +90,11 @@ def pack(
         factor = fuse_factors([ks_values[index] for index in segment])
         xp = namespace(factor)
         a, b, c, d = factor.shape
-        slots = xp.reshape(xp.permute_dims(factor, (1, 2, 0, 3)), (b, c, a * d))
-        values.append(xp.astype(slots, dtype))
+        if b * c >= LARGE_MATRIX:  # each matrix in one piece, in a view that has the slots last all the same
+            in_pieces = xp.astype(xp.reshape(xp.permute_dims(factor, (0, 3, 1, 2)), (-1,)), dtype)
+            values.append(xp.permute_dims(xp.reshape(in_pieces, (a * d, b, c)), (1, 2, 0)))
+        else:
+            values.append(xp.astype(xp.reshape(xp.permute_dims(factor, (1, 2, 0, 3)), (b, c, a * d)), dtype))
         sides.append((a, d))
     return Packed(values, sides, _by_slot(rows, sides[0]), _by_slot(cols, sides[-1]))
 
@@ -198,7 +201,7 @@ def _multiply_columns(factors: Factors, x: Array, gather: Array | None, scatter:
     columns = x.shape[1]
     for k, (values, (a, d)) in enumerate(factors):
         b, c, _ = values.shape
-        matrices = xp.reshape(xp.permute_dims(values, (2, 0, 1)), (a, d, b, c))  # a copy, small beside many columns
+        matrices = xp.reshape(xp.permute_dims(values, (2, 0, 1)), (a, d, b, c))  # of small ones a copy, small beside x
         if k == 0 and gather is not None:
             x = xp.permute_dims(xp.reshape(xp.take(x, gather, axis=0), (c, a, d, columns)), (1, 2, 0, 3))
         else:

@@ -48,3 +48,8 @@ def test_switch_of_numba_is_heeded():
     subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "NUMBA_DISABLE_JIT": "1"}, check=True, timeout=PATIENCE
     )
+
+
+@pytest.mark.parametrize(("rank", "wide"), [(1, False), (4, False), (9, True), (24, True)])
+def test_blocks_of_high_ranks_are_wide(rank, wide):
+    assert choose.has_wide_blocks(Chain.chainable((4096, 4096), rank, balanced=True).patterns) == wide

@@ -32,14 +32,13 @@ settings.load_profile("tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have the kernels compiled, and leave the cores to the processes that share the tests.
+    """Where processes share the tests, compile the kernels for all of them, and leave them the cores.
 
-    Their BLAS threads would wait for each other.
+    Compiling takes half a minute, and BLAS threads of several processes would wait for each other.
     """
     if config.getoption("numprocesses", None):
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before they start
-    if not hasattr(config, "workerinput"):
-        compile_now()  # once for all processes, and not while tests run: that takes half a minute
+        compile_now()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 import canvas
 import drawings
 import measured
+import notebook_pages
 import reference_parts
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
 DRAWN = {**drawings.DRAWN, **measured.BARS}
 WORDS = {**drawings.WORDS, **measured.WORDS}
-PARTS: dict[str, Callable[[], str]] = {**reference_parts.PARTS, **measured.PARTS}
+PARTS: dict[str, Callable[[], str]] = {**reference_parts.PARTS, **measured.PARTS, **notebook_pages.PARTS}
 """Functions that return Markdown, by the names of their parts; ``drawing NAME`` is one too."""
 
 MARK = re.compile(r"<!-- generated: ([\w. -]+?) -->")

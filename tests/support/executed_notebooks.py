@@ -1,6 +1,6 @@
 """Run notebooks one after the other in one kernel, which forgets all names between them; run with ``-m``.
 
-The last line is JSON: for each notebook, the outputs of its cells.
+The last line is JSON: for each notebook, the outputs of its cells of code, by the names of these cells.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.support.patience import PATIENCE
 FORGET = "%reset -f"
 
 
-def executed(paths: list[Path]) -> list[list[dict[str, Any]]]:
+def executed(paths: list[Path]) -> list[dict[str, list[dict[str, Any]]]]:
     """Outputs of all cells of each notebook; an error of a cell is raised, and shows the cell."""
     given, cells = [nbformat.read(path, as_version=4) for path in paths], []
     for notebook in given:
@@ -28,7 +28,7 @@ def executed(paths: list[Path]) -> list[list[dict[str, Any]]]:
     found, at = [], 0
     for notebook in given:
         part = together.cells[at : at + len(notebook.cells)]
-        found.append([output for cell in part for output in cell.get("outputs", ())])
+        found.append({cell.id: cell.outputs for cell in part if cell.cell_type == "code"})
         at += len(notebook.cells) + 1
     return found
 

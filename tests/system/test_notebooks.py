@@ -13,15 +13,17 @@ from typing import Any
 import pytest
 
 from tests.support.parts import require
+from tests.support.recorded_examples import lines_that_differ
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
+RECORDED = ROOT / "docs" / "notebooks" / "recorded"
 NAMES = [path.stem for path in NOTEBOOKS]
 
 
 @pytest.fixture(scope="module")
-def outputs() -> dict[str, list[dict[str, Any]]]:
-    """Outputs of all cells, by notebook; one process and one kernel for all, since a kernel takes seconds to start."""
+def cells() -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Outputs of each cell, by notebook; one process and one kernel for all, since a kernel takes seconds to start."""
     require("nbclient", "test-notebooks")
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.executed_notebooks", *map(str, NOTEBOOKS)],
@@ -32,6 +34,12 @@ def outputs() -> dict[str, list[dict[str, Any]]]:
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return dict(zip(NAMES, json.loads(done.stdout.splitlines()[-1]), strict=True))
+
+
+@pytest.fixture(scope="module")
+def outputs(cells) -> dict[str, list[dict[str, Any]]]:
+    """Outputs of all cells, by notebook."""
+    return {name: [output for found in by_cell.values() for output in found] for name, by_cell in cells.items()}
 
 
 def shown(outputs: list[dict[str, Any]], kind: str) -> list[str]:
@@ -65,6 +73,20 @@ def test_progress_is_one_display_which_needs_no_widgets(outputs):
     stages = [re.match(r"(\w+)  (\d+)/(\d+)  .*\d:\d\d:\d\d", line).groups() for line in text.splitlines()]
     assert [name for name, *_ in stages] == ["tiles", "left", "right"]
     assert all(done == tasks for _, done, tasks in stages)
+
+
+def test_the_pages_of_the_site_show_what_the_cells_show(cells):
+    for name, by_cell in cells.items():
+        record = json.loads((RECORDED / f"{name}.json").read_text())
+        assert list(record) == list(by_cell), f"python docs/notebooks/record.py, since {name} has other cells"
+        for cell, found in by_cell.items():
+            data = [output["data"] for output in found]
+            assert [set(kept) for kept in record[cell]] == [set(one) for one in data], cell
+            for kept, one in zip(record[cell], data, strict=True):
+                if "<progress" not in "".join(one.get("text/html", "")):  # that has times
+                    printed = "".join(one["text/plain"]).splitlines()
+                    assert lines_that_differ(printed, kept["text/plain"].splitlines()) == [], cell
+            assert all((RECORDED / kept["image/png"]).exists() for kept in record[cell] if "image/png" in kept)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)

@@ -4,7 +4,6 @@ import dataclasses
 import os
 import platform
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -18,9 +17,9 @@ from dbutterfly.factorization.results.verdict import verdict_on
 from dbutterfly.planning.sizes import format_bytes
 from dbutterfly.structure.drawings import ALARM
 from dbutterfly.structure.tree import tree_leaves
+from tests.support.browsers import chromium
 from tests.support.comparisons import noisy_butterfly
 from tests.support.html_pages import assert_needs_nothing_else
-from tests.support.parts import require
 
 
 @pytest.fixture(scope="module")
@@ -158,13 +157,7 @@ def test_it_is_written_whole_or_not_at_all(fact, tmp_path):
 
 @pytest.fixture(scope="module")
 def browser():
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on this machine")
-    with require("playwright.sync_api", "test-browser").sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
+    yield from chromium()
 
 
 @pytest.mark.parametrize(("width", "scheme", "ground"), [(1200, "light", 246), (420, "dark", 20)])

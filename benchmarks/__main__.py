@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
+import time
+from types import ModuleType
 
 from . import (
     accuracy,
@@ -28,32 +31,53 @@ from . import (
     tables,
 )
 
-BENCHMARKS = {
-    "accuracy": accuracy,
-    "apply": apply,
-    "entry_function": entry_function,
-    "gpu": gpu,
-    "growth": growth,
-    "identification": identification,
-    "kills": kills,
-    "odd_sizes": odd_sizes,
-    "out_of_core": out_of_core,
-    "peers": peers,
-    "ranks": ranks,
-    "read_limit": read_limit,
-    "sampled": sampled,
-    "scaling": scaling,
-    "scheduler": scheduler,
-    "seed_method": seed_method,
-    "plots": plots,
-    "tables": tables,
+BENCHMARKS: dict[str, tuple[ModuleType, str]] = {
+    "accuracy": (accuracy, "5 min"),
+    "apply": (apply, "10 min"),
+    "entry_function": (entry_function, "3 min"),
+    "gpu": (gpu, "5 min"),
+    "growth": (growth, "1 min"),
+    "identification": (identification, "1 h"),
+    "kills": (kills, "15 min"),
+    "odd_sizes": (odd_sizes, "5 min"),
+    "out_of_core": (out_of_core, "10 min"),
+    "peers": (peers, "5 min"),
+    "ranks": (ranks, "5 min"),
+    "read_limit": (read_limit, "4 min"),
+    "sampled": (sampled, "6 min"),
+    "scaling": (scaling, "6 min"),
+    "scheduler": (scheduler, "2 min"),
+    "seed_method": (seed_method, "1 h"),
+    "plots": (plots, "1 s"),
+    "tables": (tables, "1 s"),
 }
+"""Each with the time that it takes on two cores: the sum of the times that it has recorded, and about as much again for
+making matrices and starting processes. accuracy, apply, gpu and seed_method record no such times: theirs are guesses.
+Whole runs were not measured; each says at its end how long it took."""
+
+
+def described() -> str:
+    """Each benchmark with its time, and what it measures: the first paragraph of its module."""
+    lines = ["benchmarks, with the time that each takes on two cores:"]
+    for name, (module, duration) in BENCHMARKS.items():
+        words = " ".join((module.__doc__ or "").partition("\n\n")[0].split()).replace("``", "")
+        lines.append(
+            textwrap.fill(words, 100, initial_indent=f"  {name:<15} {duration:<7} ", subsequent_indent=" " * 26)
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Parse the names and run."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(BENCHMARKS)}")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Run benchmarks by name; without a name, all of them, then draw and render what was recorded.",
+        epilog=described(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="of those below; plots and tables show what is recorded"
+    )
     parser.add_argument("--kills", type=int, default=100, help="kills of the benchmark kills")
     parser.add_argument("--sizes", type=int, nargs="+", default=seed_method.SIZES, help="sizes of seed_method")
     parser.add_argument("--instances", type=int, default=seed_method.INSTANCES, help="instances of seed_method")
@@ -66,16 +90,23 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown benchmark {', '.join(unknown)}; choose of {', '.join(BENCHMARKS)}")
     for name in names:
-        if name == "kills":
-            kills.main(arguments.kills)
-        elif name == "scaling":
-            scaling.main(arguments.n, directory=arguments.directory, scheduler=arguments.scheduler)
-        elif name == "gpu":
-            gpu.main(arguments.n, directory=arguments.directory)
-        elif name == "seed_method":
-            seed_method.main(arguments.sizes, arguments.instances)
-        else:
-            BENCHMARKS[name].main()
+        started = time.perf_counter()
+        run(name, arguments)
+        print(f"{name}: {time.perf_counter() - started:.0f} s")
+
+
+def run(name: str, arguments: argparse.Namespace) -> None:
+    """Run one benchmark with the arguments that it takes."""
+    if name == "kills":
+        kills.main(arguments.kills)
+    elif name == "scaling":
+        scaling.main(arguments.n, directory=arguments.directory, scheduler=arguments.scheduler)
+    elif name == "gpu":
+        gpu.main(arguments.n, directory=arguments.directory)
+    elif name == "seed_method":
+        seed_method.main(arguments.sizes, arguments.instances)
+    else:
+        BENCHMARKS[name][0].main()
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def _cells(task: Task) -> list[str]:
     remaining = "" if left is None or task.finished else f"{_clock(left)} left"
     return [
         task.description,
-        f"{task.completed:.0f}/{task.total or 0:.0f}",
+        f"{task.completed:.0f}/{'?' if task.total is None else format(task.total, '.0f')}",
         task.fields["rate"].strip(),
         _clock((task.finished_time if task.finished else task.elapsed) or 0.0),
         remaining,
@@ -95,5 +95,6 @@ def _cell(text: str) -> Any:
 
 
 def _bar(task: Task) -> Any:
-    drawn = element("progress", value=float(task.completed), max=float(task.total or 1), style="width:240px")
+    known = {} if task.total is None else {"value": float(task.completed), "max": float(task.total or 1)}
+    drawn = element("progress", **known, style="width:240px")
     return element("td", drawn, style=STYLE)

@@ -1,4 +1,4 @@
-"""Progress of a run: one bar per stage, with throughput and time left; tasks run under a bar.
+"""Progress of a run: one bar per stage, with throughput and time left; tasks run, and calls are made, under a bar.
 
 A terminal shows bars that move, a notebook those of :mod:`dbutterfly.execution.notebook_bars`. Where stderr is neither,
 as in the log of a job, each stage has a line now and then, unless the log of the package has it already, and its bar
@@ -7,13 +7,18 @@ when all is done.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from numpy.typing import NDArray
+
+from ..sources.base import MatrixSource
+from .calls import CallBacklog, Calls, CallsUnderWay
 from .engine import Engine, OnDone
 from .notebook_bars import NotebookBars, is_notebook
 from .task import JobT, Record, Task
@@ -21,7 +26,9 @@ from .task import JobT, Record, Task
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["SECONDS_BETWEEN_LINES", "ProgressBar", "run_under_bar"]
+__all__ = ["SECONDS_BETWEEN_LINES", "ProgressBar", "calls_under_bar", "run_under_bar"]
+
+Result = TypeVar("Result")
 
 SECONDS_BETWEEN_LINES = 30.0
 """Time after which a stage under way has another line, in the log or on a stderr that is no terminal. Not tuned."""
@@ -56,6 +63,9 @@ class ProgressBar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._progress is not None and kind is None:
+            for stage in self._progress.tasks:
+                self._progress.update(stage.id, total=stage.completed if stage.total is None else stage.total)
         if self._bars is not None:
             self._bars.update(now=True)
         elif self._progress is not None:
@@ -73,8 +83,11 @@ class ProgressBar:
         elif self._progress is not None:
             self._progress.console.print(line, highlight=False, soft_wrap=True)
 
-    def start(self, stage: str, tasks: int, finished: int) -> None:
-        """Open the bar of a stage, some of whose tasks an earlier run may have finished."""
+    def start(self, stage: str, tasks: int | None, finished: int) -> None:
+        """Open the bar of a stage, some of whose tasks an earlier run may have finished.
+
+        Where nobody knows how many tasks there will be, ``tasks`` is None; all are done when the block ends well.
+        """
         self._bytes_read, self._said = 0, time.monotonic()
         if self._progress is not None:
             self._stage = self._progress.add_task(stage, total=tasks, completed=finished, rate="")
@@ -100,7 +113,8 @@ class ProgressBar:
         if now - self._said >= SECONDS_BETWEEN_LINES and not _log.isEnabledFor(logging.INFO):
             self._said = now
             rate = f", {task.fields['rate'].strip()}" if task.fields["rate"] else ""
-            self.say(f"{task.description}: {task.completed:.0f} of {task.total or 0:.0f} tasks{rate}")
+            known = "" if task.total is None else f" of {task.total:.0f}"
+            self.say(f"{task.description}: {task.completed:.0f}{known} tasks{rate}")
 
 
 def _make_progress(in_notebook: bool) -> Progress:
@@ -180,3 +194,36 @@ def run_under_bar(
         engine.announce(show)
         engine.run(job, tasks, advance)
     return total
+
+
+@contextlib.contextmanager
+def calls_under_bar(
+    bar: ProgressBar, engine: Engine, matrix: NDArray[Any] | MatrixSource, name: str
+) -> Iterator[Calls]:
+    """Calls of functions of a matrix, as of :meth:`Engine.calls`, whose results a bar that is open counts."""
+    with engine.calls(matrix, name) as calls:
+        yield _CountedCalls(calls, name, bar, engine) if bar.is_shown else calls
+
+
+class _CountedCalls(Calls):
+    """Calls whose results advance a bar."""
+
+    def __init__(self, calls: Calls, name: str, bar: ProgressBar, engine: Engine) -> None:
+        super().__init__(name)
+        self._calls, self._bar, self._engine = calls, bar, engine
+
+    def in_order(
+        self, function: Callable[..., Result], arguments: Sequence[Any], *shared: NDArray[Any]
+    ) -> Generator[Result, None, None]:
+        """See :meth:`Calls.in_order`."""
+        with contextlib.closing(super().in_order(function, arguments, *shared)) as results:
+            for result in results:
+                self._engine.announce(self._bar.say)  # of a cluster that was started for these calls
+                self._bar.advance(0)
+                yield result
+
+    def begin(
+        self, backlog: CallBacklog, function: Callable[..., Any], shared: Sequence[NDArray[Any]]
+    ) -> CallsUnderWay:
+        """See :meth:`Calls.begin`."""
+        return self._calls.begin(backlog, function, shared)

@@ -235,7 +235,7 @@ def factorize(
         check_apart(store, places_read(matrix))
     engine, stored = choose_engine(client, workers, cluster), open_store(store)
     where: dict[str, Any] = {"client": client, "cluster": cluster, "memory": memory, "backend": backend}
-    search = partial(_identify, matrix, chain, orderings=orderings, rank=rank, **where)
+    search = partial(_identify, matrix, chain, orderings=orderings, rank=rank, progress=progress, **where)
     request = find_orderings(request, matrix, stored if resume else None, search)
     with open_run(request, matrix, engine, store=store, stored=stored, resume=resume) as run:
         return run.result or complete_run(run, engine, progress=progress)

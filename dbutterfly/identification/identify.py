@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,20 +15,21 @@ from ..errors import InputError
 from ..execution.arguments import read_arguments
 from ..execution.choose import check_backend, choose_engine
 from ..execution.clusters import on_cluster
+from ..execution.progress import ProgressBar
 from ..planning.search import check_request
 from ..sources.base import PaddedSource
 from ..sources.dispatch import as_source
 from ..structure.arguments import optional, read_choice, read_counts
-from ..structure.chain import Chain
+from ..structure.chain import Chain, Cut
 from ..structure.chain_names import chain_for
 from ..structure.orderings import Orderings
 from ..structure.padding import Paddings, place
 from .cuts import Index, cuts_of, from_standard, to_standard
 from .portfolio import METHODS
 from .result import IdentifiedOrderings, Trees
-from .search import MatrixSearch
+from .search import Known, MatrixSearch
 from .unknown_sides import IDENTIFY, read_orderings
-from .verdict import judge
+from .verdict import Solution, judge
 
 __all__ = ["identify"]
 
@@ -58,6 +59,7 @@ def identify(
     budget: float | None = None,
     backend: str = "auto",
     decode: bool = True,
+    progress: bool = False,
 ) -> IdentifiedOrderings:
     """Find orderings of rows and columns in which a matrix is butterfly.
 
@@ -98,6 +100,8 @@ def identify(
         Array library of the workers.
     decode : bool
         As for :func:`dbutterfly.factorize`.
+    progress : bool
+        Whether to show on stderr how many attempts, or panels, have ended. How many there will be is not known.
 
     Returns
     -------
@@ -145,16 +149,11 @@ def identify(
     wrapped.check_reproducible()
     engine = choose_engine(client, workers, cluster)
     padded = wrapped if paddings == (None, None) else PaddedSource(wrapped, paddings)
-    search = MatrixSearch(padded, engine, method, memory, seed, budget, backend)  # type: ignore[arg-type]  # it was read
-    solution = search.solve(known, cuts, chain if levels is None else None)
-    if levels is not None and solution.lost.max(initial=0) > CLEAR and method != "alternating":
-        # Some cuts, such as the middle one of a Fourier matrix, are easier to find by way of the others.
-        other = search.solve(known, cuts_of(chain), chain)
-        counts = np.isin(np.arange(1, len(chain)), list(asked))
-        solution = solution._replace(attempts=solution.attempts + other.attempts)
-        if other.lost[counts].sum() < solution.lost.sum():
-            solution = other._replace(lost=other.lost[counts], free=other.free[counts], attempts=solution.attempts)
-    solution, rounding = search.measure(solution, cuts)
+    with ProgressBar(progress) as bar:
+        bar.start("search", None, 0)
+        search = MatrixSearch(padded, engine, method, memory, seed, budget, backend, bar)  # type: ignore[arg-type]  # read
+        found = _solve(search, known, asked, chain, all_count=levels is None)
+        solution, rounding = search.measure(found, cuts)
     verdict = judge(solution, cuts, chain.shape, rounding)
     rows, cols = (
         order if padding is None else padding.rows(order)
@@ -173,6 +172,20 @@ def identify(
         attempts=solution.attempts,
         seconds=time.perf_counter() - started,
     )
+
+
+def _solve(search: MatrixSearch, known: Known, asked: Mapping[int, Cut], chain: Chain, *, all_count: bool) -> Solution:
+    """Find orders for the cuts that count, by themselves, or by way of all others where that leaves less."""
+    solution = search.solve(known, tuple(asked.values()), chain if all_count else None)
+    if all_count or solution.lost.max(initial=0) <= CLEAR or search.method == "alternating":
+        return solution
+    # Some cuts, such as the middle one of a Fourier matrix, are easier to find by way of the others.
+    other = search.solve(known, cuts_of(chain), chain)
+    attempts = solution.attempts + other.attempts
+    counts = np.isin(np.arange(1, len(chain)), list(asked))
+    if other.lost[counts].sum() < solution.lost.sum():
+        return other._replace(lost=other.lost[counts], free=other.free[counts], attempts=attempts)
+    return solution._replace(attempts=attempts)
 
 
 def _known_sides(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, MemoryBudgetError
 from ..execution.engine import Engine
+from ..execution.progress import ProgressBar, calls_under_bar
 from ..kernels.backend.stacks import STACK_BYTES
 from ..kernels.low_rank.grid import low_rank_grid
 from ..sources.base import MatrixSource
@@ -32,7 +33,7 @@ from .panels.trees import EXACT_IN_SINGLE, PanelProblem, client_bytes, is_settle
 from .portfolio import search_trees
 from .verdict import Solution, free_parts
 
-__all__ = ["MatrixSearch"]
+__all__ = ["Known", "MatrixSearch"]
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,8 @@ class MatrixSearch:
         Seconds after which no attempt is begun.
     backend : str
         Array library of the workers.
+    bar : ProgressBar
+        Its bar counts the attempts, or the panels, that have ended.
     """
 
     source: MatrixSource
@@ -115,6 +118,7 @@ class MatrixSearch:
     seed: int
     budget: float | None
     backend: str
+    bar: ProgressBar
 
     def solve(self, known: Known, cuts: Sequence[Cut], chain: Chain | None) -> Solution:
         """Find orders, in tree order, for these cuts; ``chain`` is that of all of them, None where some are left out.
@@ -213,7 +217,7 @@ class MatrixSearch:
         rows, cols = known
         dtype: np.dtype[Any] = np.dtype(np.complex64 if self._itemsize == 8 else np.float32)
         panel_bytes = min(TUNING.panel_bytes, self._allowed // TUNING.panels_in_memory)
-        with self.engine.calls(self.source, CALLS) as calls:
+        with calls_under_bar(self.bar, self.engine, self.source, CALLS) as calls:
             passes = Passes(calls, self.source.shape, self.source.edges, dtype, panel_bytes, self.backend)
             if rows is None:
                 wanted = PanelProblem(cuts, self.method, TUNING.flat, self._allowed, cols)
@@ -252,7 +256,7 @@ class MatrixSearch:
         working = scale_entries(matrix[:, order])
         energy = energy_of(working)
         single = np.finfo(working.dtype).eps > TUNING.exact_in_double
-        with self.engine.calls(working, CALLS) as calls:
+        with calls_under_bar(self.bar, self.engine, working, CALLS) as calls:
             found, attempts = search_trees(
                 calls,
                 dataclasses.replace(problem, cols_known=cols is not None),
@@ -272,7 +276,7 @@ class MatrixSearch:
             raise InputError('method="alternating" finds both sides; use another method where one is known')
         balanced_means()  # refuses, before long work, where the package is missing
         runs = runs_of(cuts, self.seed)
-        with self.engine.calls(scale_entries(self._matrix), CALLS) as calls:
+        with calls_under_bar(self.bar, self.engine, scale_entries(self._matrix), CALLS) as calls:
             partitions = best_partitions(runs, calls.in_order(alternating_run, runs))
         fused = fuse(partitions, tuple(cuts))
         shape = self.source.shape

@@ -47,6 +47,26 @@ def test_the_bar_is_closed_when_the_run_fails(capfd):
     assert "0/1" in capfd.readouterr().err
 
 
+def test_a_search_shows_how_much_it_has_done_and_that_nobody_knows_how_much_is_left(capfd, engine, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    matrix = np.asarray(dbf.matrices.dft(16))
+    found = dbf.identify(matrix, progress=True, **engine)
+    shown = re.search(r"search .*?(\d+)/(\d+)", capfd.readouterr().err)
+    assert int(shown[1]) == int(shown[2]) >= found.attempts >= 1
+    dbf.factorize(matrix, orderings="identify", progress=True, **engine)
+    assert re.fullmatch(r"(?s)search .*tiles .*", capfd.readouterr().err.strip())
+
+
+def test_a_stage_of_unknown_length_is_finished_by_a_block_that_ends_well(capfd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    with pytest.raises(ZeroDivisionError), ProgressBar(True) as bar:  # noqa: PT012
+        bar.start("search", None, 0)
+        bar.advance(0)
+        bar.advance(1 // 0)
+    assert re.search(r"search: 1 tasks\n.*search .* 1/\?", capfd.readouterr().err, re.S)
+
+
 def test_advancing_before_a_stage_does_nothing(capfd):
     with ProgressBar(False) as bar:
         bar.advance(10)

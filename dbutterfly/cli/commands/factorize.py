@@ -105,7 +105,7 @@ def factorize(
         resources: dict[str, Any] = {"cluster": where, "memory": memory}
         if is_unknown(job["orderings"]):
             asked = {name: job[name] for name in ("chain", "rank", "orderings")}
-            job["orderings"] = dbf.identify(matrix, **asked, **resources, backend=backend)
+            job["orderings"] = dbf.identify(matrix, **asked, **resources, backend=backend, progress=bars)
             if bars:
                 print(job["orderings"], file=sys.stderr)
         on_device: dict[str, Any] = {"backend": backend, "device_memory": device_memory}

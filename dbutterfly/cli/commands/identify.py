@@ -22,6 +22,7 @@ from ..options import (
     ClusterText,
     Memory,
     NoDecode,
+    Quiet,
     Rank,
     Source,
     TlsText,
@@ -71,6 +72,7 @@ def identify(
     tls: TlsText = None,
     no_decode: NoDecode = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace .npy files that are there.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Find orderings in which a matrix is butterfly.
@@ -101,6 +103,7 @@ def identify(
             memory=memory,
             seed=seed,
             budget=budget,
+            progress=not quiet,
         )
     for file, name in files:
         save_array(file, getattr(found, name), read, overwrite=overwrite)

@@ -129,6 +129,7 @@ def test_a_tolerance_out_of_reach_is_said_before_the_run():
         dbf.factorize(noisy_butterfly((128, 128), eps=0.1), tol=1e-5)
 
 
+@pytest.mark.slow
 def test_high_ranks_are_not_judged_by_samples_for_low_ones():
     """Of 64 x 64 entries of a block, rank 44 leaves little, whatever the block is."""
 

@@ -70,6 +70,7 @@ def test_results_on_a_cluster_are_read_there(kind, where, matrix, certificate, o
     assert fact.certificate == certificate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["threads", "the cluster"])
 def test_all_calls_read_results_on_a_cluster_of_processes(where, matrix, certificate, client, tmp_path):
     x = persisted(client, matrix)

@@ -10,6 +10,8 @@ import dbutterfly as dbf
 from tests.support.browsers import chromium, grave_findings
 from tests.support.comparisons import noisy_butterfly
 
+pytestmark = pytest.mark.slow
+
 SITE = Path(__file__).parents[2] / "docs" / "_build"
 PAGES = (
     "index",

@@ -21,6 +21,9 @@ RECORDED = ROOT / "docs" / "notebooks" / "recorded"
 NAMES = [path.stem for path in NOTEBOOKS]
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def cells() -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Outputs of each cell, by notebook; one process and one kernel for all, since a kernel takes seconds to start."""

@@ -13,14 +13,7 @@ from tests.support.comparisons import noisy_butterfly
 pytestmark = pytest.mark.slow
 
 SITE = Path(__file__).parents[2] / "docs" / "_build"
-PAGES = (
-    "index",
-    "howto/tolerance",
-    "explanation/certificate",
-    "gallery/helmholtz",
-    "notebooks/quickstart",
-    "benchmarks",
-)
+PAGES = ("index", "start", "howto/tolerance", "explanation/certificate", "gallery/helmholtz", "notebooks/quickstart")
 """One page of each kind: cards, sessions, drawings, plots, outputs of a notebook, tables."""
 
 

@@ -63,6 +63,7 @@ def test_groups_of_closed_curves_begin_at_the_same_places():
     assert lost(matrix[found_rows][:, found_cols], chain) <= 1.3 * lost(matrix[rows][:, cols], chain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("geometry", ["segments", "circles", "squares"])
 def test_verified_error_under_noise(geometry):
     clean, chain, rows, cols = shuffled_points(256, 4, 1, geometry=geometry, points="random")
@@ -74,6 +75,7 @@ def test_verified_error_under_noise(geometry):
     assert errors[0] <= 1.05 * errors[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.complex64, np.float32, np.float64])
 def test_single_precision_and_real_parts_of_points_on_a_line(dtype):
     matrix, chain, rows, cols = shuffled_points(256, 8 if np.dtype(dtype).kind == "f" else 4, 2, points="random")

@@ -29,6 +29,7 @@ from . import (
     scheduler,
     seed_method,
     tables,
+    wide_blocks,
 )
 
 BENCHMARKS: dict[str, tuple[ModuleType, str]] = {
@@ -48,12 +49,13 @@ BENCHMARKS: dict[str, tuple[ModuleType, str]] = {
     "scaling": (scaling, "6 min"),
     "scheduler": (scheduler, "2 min"),
     "seed_method": (seed_method, "1 h"),
+    "wide_blocks": (wide_blocks, "3 min"),
     "plots": (plots, "1 s"),
     "tables": (tables, "1 s"),
 }
 """Each with the time that it takes on two cores: the sum of the times that it has recorded, and about as much again for
-making matrices and starting processes. accuracy, apply, gpu and seed_method record no such times: theirs are guesses.
-Whole runs were not measured; each says at its end how long it took."""
+making matrices and starting processes. accuracy, apply, gpu, seed_method and wide_blocks have recorded no such times:
+theirs are guesses. Whole runs were not measured; each says at its end how long it took."""
 
 
 def described() -> str:

@@ -1,4 +1,8 @@
-"""When and how the rank of a run is raised."""
+"""When and how the ranks of a run are raised.
+
+Each cut of a chain has its own rank. What the tiles were split for, and what the workspace keeps apart, is the rank of
+the root cut; the ranks of all cuts are raised by as much as that of the root cut.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +43,9 @@ def next_rank(job: FactorizationJob, error_bound: float, tol: float) -> int | No
     Returns
     -------
     int or None
-        The least rank that the energies beyond each rank at the root cut let expect to do, extrapolated where it is
-        beyond those for which the tiles were split; None if the tolerance is reached, or seems out of reach.
+        The least rank of the root cut that the energies beyond each rank at this cut let expect to do, extrapolated
+        where it is beyond those for which the tiles were split; None if the tolerance is reached, or seems out of
+        reach.
     """
     if error_bound <= tol or job.plan.split is None:
         return None
@@ -48,14 +53,18 @@ def next_rank(job: FactorizationJob, error_bound: float, tol: float) -> int | No
     ranks = job.plan.ranks
     left = np.sqrt(stats.discarded.sum(axis=(0, 1)))
     now = ranks.index(job.rank)
-    if left[now] == 0:
-        return None
+    if left[now] == 0:  # the root cut has all of its blocks in full, and another one is short
+        return _worth(job, job.rank + 1)
     expected = error_bound * left / left[now]
     fitting = [rank for rank, error in zip(ranks, expected, strict=True) if rank > job.rank and error <= tol]
     rank = fitting[0] if fitting else _extrapolate(ranks, expected, tol)
-    if rank is None or rank > LARGEST_RANK or job.plan.chain.of_rank(rank).nnz >= math.prod(job.plan.source.shape):
-        return None
-    return rank
+    return None if rank is None else _worth(job, rank)
+
+
+def _worth(job: FactorizationJob, rank: int) -> int | None:
+    """A rank of the root cut, if the chain with it is smaller than the matrix; else None."""
+    values = job.plan.chain.raised(rank - job.rank).nnz
+    return None if rank > LARGEST_RANK or values >= math.prod(job.plan.source.shape) else rank
 
 
 def _extrapolate(ranks: tuple[int, ...], expected: NDArray[np.float64], tol: float) -> int | None:
@@ -68,10 +77,11 @@ def _extrapolate(ranks: tuple[int, ...], expected: NDArray[np.float64], tol: flo
 
 
 def with_rank(job: FactorizationJob, rank: int) -> FactorizationJob:
-    """Continue a job with a rank for which its tiles are split already."""
+    """Continue a job with a rank of the root cut for which its tiles are split already; the others rise as much."""
     assert job.plan.split is not None
     assert isinstance(job.workspace, RankWorkspace)
-    chain, split = job.plan.chain.of_rank(rank), job.plan.split._replace(rank=rank)
+    chain = job.plan.chain.raised(rank - job.rank)
+    split = chain.cut(job.root)[0]
     return dataclasses.replace(
         job,
         plan=dataclasses.replace(job.plan, chain=chain, split=split),

@@ -150,6 +150,6 @@ class Request:
             return self.found_chain, ()
         orderings.validate(source.shape)
         found = chain_for_tolerance(source, self.tol, orderings)
-        return found.chain, (
-            f"rank {found.chain.rank} for tol={self.tol:g}: {found.blocks} sampled blocks predict {found.error:.2g}",
-        )
+        ranks = found.chain.ranks or (1,)
+        shown = f"rank {ranks[0]}" if len(set(ranks)) == 1 else f"ranks {', '.join(map(str, ranks))}"
+        return found.chain, (f"{shown} for tol={self.tol:g}: {found.blocks} sampled blocks predict {found.error:.2g}",)

@@ -65,12 +65,12 @@ def _reach_tolerance(run: Run, engine: Engine, progress: bool) -> Factorization:
         rank = None if tol is None else next_rank(run.job, certified.error_bound, tol)
         if rank is None:
             return result
-        _log.info("the error bound of rank %d is above tol=%g: on with rank %d", run.job.rank, tol, rank)
+        _log.info("the error bound for rank %d of the root cut is above tol=%g: on with %d", run.job.rank, tol, rank)
         plan = run.job.plan
         if rank <= plan.ranks[-1]:
             run.raise_rank(rank)
         else:
-            run.restart(run.request.with_chain(plan.chain.of_rank(rank)).plan(run.job.source, engine))
+            run.restart(run.request.with_chain(plan.chain.raised(rank - run.job.rank)).plan(run.job.source, engine))
 
 
 def _run_once(run: Run, engine: Engine, progress: bool) -> Factorization:

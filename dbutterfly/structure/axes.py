@@ -226,10 +226,9 @@ def _as_slice(positions: Index) -> slice | Index:
     return positions
 
 
-def axis_of_entries(length: int, chosen: Index, edges: Edges, padding: Padding | None = None) -> Axis:
-    """Side of which every entry is a group of its own, the chosen ones first: a tile of these reads them alone."""
-    rest = np.setdiff1d(np.arange(length, dtype=np.int64), chosen, assume_unique=True)
-    return Axis(length, length, False, index=np.concatenate([chosen, rest]), edges=edges, padding=padding)
+def axis_of_entries(chosen: Index, edges: Edges, padding: Padding | None = None) -> Axis:
+    """Side of some storage positions alone, each a group of its own."""
+    return Axis(chosen.size, chosen.size, False, index=chosen, edges=edges, padding=padding)
 
 
 def axes_of_whole(chain: Chain, placed: Placement, edges: tuple[Edges, Edges]) -> tuple[Axis, Axis]:

@@ -320,6 +320,34 @@ class Chain:
 
         return plot_chain(self, ax)
 
+    @classmethod
+    def of_digits(cls, row_digits: Sequence[int], col_digits: Sequence[int], ranks: Sequence[int]) -> Chain:
+        """Build a chain from its digits and the ranks of its junctions.
+
+        Parameters
+        ----------
+        row_digits, col_digits : sequences of int
+            Digits of a row index and of a column index, most significant first, as many of each.
+        ranks : sequence of int
+            Rank of each junction, one fewer than digits.
+
+        Returns
+        -------
+        Chain
+            Pattern ``l`` is ``(n_1...n_(l-1), m_l*r_(l-1), n_l*r_l, m_(l+1)...m_J)``, without ranks at the outer ends.
+
+        Raises
+        ------
+        ChainError
+            If the digits or ranks are not positive, or not as many as they must be.
+        """
+        if not len(row_digits) == len(col_digits) == len(ranks) + 1:
+            raise ChainError(
+                f"row_digits={show_value(row_digits)}, col_digits={show_value(col_digits)} and "
+                f"ranks={show_value(ranks)} do not go together; give as many digits of both, and one rank fewer"
+            )
+        return cls(patterns_of_digits(row_digits, col_digits, ranks))
+
     def of_rank(self, rank: int) -> Chain:
         """Build the chain with the same digits whose junctions all have another rank.
 
@@ -334,7 +362,52 @@ class Chain:
             Chain of the same shape.
         """
         rank = read_count("rank", rank, remedy="the smallest rank is 1", error=ChainError)
-        return Chain(patterns_of_digits(self.row_radices, self.col_radices, rank))
+        return self._of_ranks([rank] * (len(self) - 1))
+
+    def with_ranks(self, ranks: Sequence[int]) -> Chain:
+        """Build the chain with the same digits whose junctions have other ranks, each its own.
+
+        Parameters
+        ----------
+        ranks : sequence of int
+            Rank of each junction, from left to right; at least 1.
+
+        Returns
+        -------
+        Chain
+            Chain of the same shape.
+
+        Raises
+        ------
+        ChainError
+            If there are not as many ranks as junctions, or one of them is not positive.
+        """
+        junctions = len(self) - 1
+        if isinstance(ranks, (str, bytes)) or not isinstance(ranks, Sequence) or len(ranks) != junctions:
+            raise ChainError(
+                f"ranks={show_value(ranks)} are not the ranks of {junctions} junctions, one between neighbouring "
+                f"factors each; give a list of {junctions}"
+            )
+        remedy = "the smallest rank is 1"
+        return self._of_ranks([read_count("ranks", rank, remedy=remedy, error=ChainError) for rank in ranks])
+
+    def raised(self, by: int) -> Chain:
+        """Build the chain with the same digits whose junctions all have a higher rank.
+
+        Parameters
+        ----------
+        by : int
+            What is added to each rank. Above the digits at an end, some of it is redundant.
+
+        Returns
+        -------
+        Chain
+            Chain of the same shape.
+        """
+        return self._of_ranks([rank + by for rank in self._junction_ranks()])
+
+    def _of_ranks(self, ranks: Sequence[int]) -> Chain:
+        return Chain(patterns_of_digits(self.row_radices, self.col_radices, ranks))
 
     def _junction_ranks(self) -> tuple[int, ...]:
         if self.ranks is None:
@@ -436,7 +509,7 @@ class Chain:
         lemma 4.25).
         """
         m, n = chainable_digits(shape, rank, leaf, balanced=balanced, longer=longer)
-        return cls(patterns_of_digits(m, n, rank))
+        return cls(patterns_of_digits(m, n, [rank] * (len(m) - 1)))
 
 
 def read_chain(name: str, value: Any) -> Chain:

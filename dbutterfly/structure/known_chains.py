@@ -154,7 +154,7 @@ def _weigh_values(digits: Digits, rank: int, leaf: int) -> float:
     usual = 2 * max(rank, leaf) * math.sqrt(math.prod(m) * math.prod(n))
     areas = [math.prod(m[:cut]) * math.prod(n[cut:]) for cut in range(1, len(m))]
     growth = [1.0, *(max(1.0, area / usual) for area in areas), 1.0]
-    values = map(math.prod, patterns_of_digits(m, n, rank))
+    values = map(math.prod, patterns_of_digits(m, n, [rank] * (len(m) - 1)))
     return sum(count * left * right for count, left, right in zip(values, growth[:-1], growth[1:], strict=True))
 
 
@@ -171,17 +171,18 @@ def _digits_of_sides(sides: tuple[int, int], leaf: int, balanced: bool) -> Digit
     return tuple(merge_digits(row_primes, count)), tuple(merge_digits(col_primes, count))
 
 
-def patterns_of_digits(m: Sequence[int], n: Sequence[int], rank: int) -> list[tuple[int, int, int, int]]:
-    """Patterns of the chain with row digits ``m``, column digits ``n`` and one rank (arXiv 2411.04506, lemma 4.25).
+def patterns_of_digits(m: Sequence[int], n: Sequence[int], ranks: Sequence[int]) -> list[tuple[int, int, int, int]]:
+    """Patterns of the chain with row digits ``m``, column digits ``n`` and a rank for each of its junctions.
 
-    Pattern ``l`` is ``(n_1...n_(l-1), m_l*r, n_l*r, m_(l+1)...m_J)``, without the ``r`` at the two outer ends.
+    Pattern ``l`` is ``(n_1...n_(l-1), m_l*r_(l-1), n_l*r_l, m_(l+1)...m_J)``, where the outer ends have no ranks:
+    ``r_0 = r_J = 1`` (arXiv 2411.04506, lemma 4.25).
     """
-    last = len(m) - 1
+    padded = (1, *ranks, 1)
     return [
         (
             math.prod(n[:level]),
-            m[level] * (1 if level == 0 else rank),
-            n[level] * (1 if level == last else rank),
+            m[level] * padded[level],
+            n[level] * padded[level + 1],
             math.prod(m[level + 1 :]),
         )
         for level in range(len(m))

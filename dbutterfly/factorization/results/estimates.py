@@ -116,8 +116,8 @@ def _row_energies(
     factorization: Factorization, source: MatrixSource, chosen: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Squared norms of the chosen rows of Z and of their residuals."""
-    rows, cols = source.shape
-    row_axis = axis_of_entries(rows, chosen, source.edges[0])
+    cols = source.shape[1]
+    row_axis = axis_of_entries(chosen, source.edges[0])
     col_axis = Axis(cols, 1, False, edges=source.edges[1])
     positions, order = factorization.orderings.permutations(factorization.chain)
     standard = chosen if positions is None else inverse_order(positions)[chosen]

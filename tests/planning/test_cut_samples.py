@@ -36,7 +36,7 @@ def test_all_blocks_of_a_matrix_with_gaps():
 
 
 def test_parts_of_blocks_of_a_larger_one():
-    matrix, chain = random_matrix((256, 256)), Chain.monarch((256, 256), 64, 2)
+    matrix, chain = random_matrix((512, 256)), Chain.monarch((512, 256), 128, 2)
     source = as_source(matrix)
     found = sample_cut(source, Orderings(), chain, 1, side=32, entries=1 << 12)
     assert not found.is_whole
@@ -50,7 +50,7 @@ def test_parts_of_blocks_of_a_larger_one():
 
 
 def test_whole_blocks_are_judged_for_all_ranks():
-    found = sample_cut(as_source(random_matrix((256, 256))), Orderings(), Chain.monarch((256, 256), 16, 16), 1, side=32)
+    found = sample_cut(as_source(random_matrix((512, 256))), Orderings(), Chain.monarch((512, 256), 16, 16), 1, side=32)
     assert found.is_complete
     assert not found.is_whole
     assert (found.tails.size, found.tails[-1]) == (17, 0)
@@ -59,8 +59,8 @@ def test_whole_blocks_are_judged_for_all_ranks():
 @pytest.mark.parametrize("entries", [1 << 20, 1 << 12])
 @pytest.mark.parametrize("ordering", [None, "bitreversal"])
 def test_an_entry_that_is_not_finite_is_named(tmp_path, entries, ordering):
-    matrix = random_matrix((128, 128))
+    matrix = random_matrix((512, 256))
     matrix[:, 77] = np.nan
     source = as_source(zarr.create_array(tmp_path / "z", data=matrix, chunks=(64, 64)))
     with pytest.raises(NonFiniteError, match=r"at index \(\d+, 77\)"):
-        sample_cut(source, Orderings(None, ordering), Chain.monarch((128, 128), 16, 1), 1, side=128, entries=entries)
+        sample_cut(source, Orderings(None, ordering), Chain.monarch((512, 256), 16, 1), 1, side=256, entries=entries)

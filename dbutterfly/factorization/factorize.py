@@ -115,8 +115,8 @@ def factorize(
         float64, complex64 and complex128 stay what they are; integers and booleans are taken as float64. Sampled entry
         functions and operators are not looked at in full, and their certificate is an estimate.
     chain : Chain, list of patterns, lazylinop chain, or name, optional
-        Patterns of the factors; by default (``"chainable"``) ``Chain.chainable((M, N), rank)``, which is
-        ``Chain.square_dyadic(N)`` for a power of two. Other names are ``"dyadic"``, ``"monarch"`` and
+        Patterns of the factors; by default (``"chainable"``) ``Chain.chainable((M, N), rank, balanced=rank > 1)``, for
+        rank one and a power of two ``Chain.square_dyadic(N)``. Other names are ``"dyadic"``, ``"monarch"`` and
         ``"monarch:p,q"``, of :meth:`Chain.monarch`.
     tree : {"balanced", "left", "right"} or nested pairs
         Where the chain is cut (see :func:`dbutterfly.structure.tree.split_tree`).

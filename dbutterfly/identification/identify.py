@@ -70,7 +70,7 @@ def identify(
         read panel by panel, in about twenty passes. Entry functions are evaluated in full in each.
     chain : Chain, list of patterns, lazylinop chain, or name, optional
         As for :func:`dbutterfly.factorize`: chain of which ``Z[rows][:, cols]`` should be a product; by default
-        ``Chain.chainable((M, N), rank)``.
+        ``Chain.chainable((M, N), rank, balanced=rank > 1)``.
     method : {"portfolio", "middle", "pairing", "bisection", "alternating"}
         How to look: "middle" clusters rows and columns by turns at the middle cut and goes on inside its blocks;
         "pairing" builds trees from proportional pairs of columns, or rows; "bisection" cuts affinity graphs, for

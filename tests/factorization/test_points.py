@@ -32,10 +32,9 @@ def squares():
 
 def test_shuffled_points_do_as_well_as_the_order_of_a_known_matrix(squares):
     known, points, matrix = squares
-    own = dbf.factorize(np.asarray(known), tol=1e-4, orderings=known.orderings)
-    found = dbf.factorize(matrix, tol=1e-4, points=points)
+    found = dbf.factorize(matrix, rank=5, points=points)
+    own = dbf.factorize(np.asarray(known), rank=5, orderings=known.orderings)
     assert dense_error(found, matrix) <= found.certificate.error_bound <= own.certificate.error_bound <= 1e-4
-    assert found.compression >= own.compression
     assert found.operator @ np.ones(1024) == pytest.approx(matrix @ np.ones(1024), rel=1e-2)
 
 
@@ -69,7 +68,7 @@ def test_points_on_a_torus_are_near_where_it_wraps():
 def test_points_of_space():
     x, y = np.random.default_rng(0).random((2, 512, 3))
     y[:, 0] += 2
-    matrix = waves(x, y, 16.0)
+    matrix = waves(x, y, 40.0)
     found = dbf.factorize(matrix, tol=1e-2, points=(x, y))
     assert dense_error(found, matrix) <= 1e-2
     assert found.compression > 4

@@ -109,10 +109,9 @@ def test_the_result_does_not_depend_on_engine_store_or_budget(engine, tmp_path):
     matrix, orderings = oscillatory(512), ("bitreversal", None)
     array = zarr.create_array(tmp_path / "z", data=matrix, chunks=(64, 64))
     tree = (((0, 1), 2), ((3, 4), (5, (6, 7))))
-    plain = dbf.factorize(matrix, rank=3, orderings=orderings, tree=tree)
-    run = dbf.factorize(
-        array, rank=3, orderings=orderings, tree=tree, store=tmp_path / "run", memory="13 MiB", **engine
-    )
+    chain = Chain.chainable((512, 512), rank=3)
+    plain = dbf.factorize(matrix, chain, orderings=orderings, tree=tree)
+    run = dbf.factorize(array, chain, orderings=orderings, tree=tree, store=tmp_path / "run", memory="13 MiB", **engine)
     assert run.record["plan"]["tasks"]["tiles"] > 1
     assert_same(plain, run)
     assert float(dbf.verify(run, array, **engine)) == pytest.approx(dense_error(plain, matrix), rel=1e-6)

@@ -96,7 +96,8 @@ def test_a_second_read_is_refused(make):
 
 def test_an_operator_takes_few_products(engine):
     operator = helmholtz_operator(1024)
-    fact = dbf.factorize(operator, rank=4, orderings=ORDERINGS, **engine)
+    chain = dbf.Chain.chainable((1024, 1024), rank=4)
+    fact = dbf.factorize(operator, chain, orderings=ORDERINGS, **engine)
     assert fact.record["evaluated"]["products"] < 640
     assert not fact.certificate.proven
     matrix = np.asarray(dbf.matrices.helmholtz(1024))

@@ -18,7 +18,8 @@ Each message names the argument, the value received and the remedy. The errors f
         TaskError, also a RuntimeError           a task failed
 
 Code written for NumPy thus catches errors about an argument as ``ValueError``, and errors about memory as
-``MemoryError``. :class:`MissingChunksWarning` and :class:`ToleranceWarning` are the two warnings.
+``MemoryError``. The warnings are :class:`MissingChunksWarning`, :class:`OrderingsWarning` and
+:class:`ToleranceWarning`.
 """
 
 import contextlib
@@ -39,6 +40,7 @@ __all__ = [
     "MissingChunksError",
     "MissingChunksWarning",
     "NonFiniteError",
+    "OrderingsWarning",
     "SingularFactorError",
     "SourceError",
     "StoreBusyError",
@@ -225,6 +227,10 @@ class MissingChunksWarning(UserWarning):
 
     Zarr need not store a chunk that holds nothing but the fill value, so this may be right; or files were lost.
     """
+
+
+class OrderingsWarning(UserWarning):
+    """Orderings were to be identified and were not found. The certificate is that of the best that were met."""
 
 
 class ToleranceWarning(UserWarning):

@@ -26,12 +26,15 @@ from .task import JobT, Record, Task
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-__all__ = ["SECONDS_BETWEEN_LINES", "ProgressBar", "calls_under_bar", "run_under_bar"]
+__all__ = ["SECONDS_BETWEEN_LINES", "ProgressBar", "calls_under_bar", "late_bar", "run_under_bar"]
 
 Result = TypeVar("Result")
 
 SECONDS_BETWEEN_LINES = 30.0
 """Time after which a stage under way has another line, in the log or on a stderr that is no terminal. Not tuned."""
+
+SECONDS_BEFORE_BAR = 3.0
+"""Time after which work that is mostly short has a bar. Not tuned."""
 
 _log = logging.getLogger("dbutterfly")
 
@@ -141,6 +144,38 @@ def _make_progress(in_notebook: bool) -> Progress:
         TimeRemainingColumn(),
         console=shown,
     )
+
+
+@contextlib.contextmanager
+def late_bar(enabled: bool, stage: str) -> Iterator[Callable[[int], None]]:
+    """Show a bar for work of unknown length, once it has taken a few seconds.
+
+    Parameters
+    ----------
+    enabled : bool
+        Whether to show anything.
+    stage : str
+        Name of the bar.
+
+    Yields
+    ------
+    callable
+        To be called with the bytes that each piece of the work has read.
+    """
+    began, finished = time.monotonic(), 0
+    with contextlib.ExitStack() as shown:
+        bar: ProgressBar | None = None
+
+        def advance(bytes_read: int) -> None:
+            nonlocal bar, finished
+            if bar is None and enabled and time.monotonic() - began >= SECONDS_BEFORE_BAR:
+                bar = shown.enter_context(ProgressBar(True))
+                bar.start(stage, None, finished)
+            if bar is not None:
+                bar.advance(bytes_read)
+            finished += 1
+
+        yield advance
 
 
 def run_under_bar(

@@ -17,8 +17,9 @@ from ..sources.weighted import weigh
 from ..storage.destinations import check_apart
 from .request import Request
 from .results.factorization import Factorization
-from .resume import find_orderings, open_run, open_store
+from .resume import check_store, open_run, open_store
 from .run import complete_run
+from .unknown_orderings import find_orderings
 
 __all__ = ["factorize", "plan"]
 
@@ -132,7 +133,8 @@ def factorize(
     orderings : None, Orderings, pair (rows, cols), or "identify"
         Orderings that bring Z to the standard order of the chain: each None, ``"bitreversal"``, an index array, or
         ``"identify"`` to find it (:func:`dbutterfly.identify`, which says how it went; the certificate is that of the
-        orderings found). The discrete Fourier transform needs ``(None, "bitreversal")``.
+        orderings found, and an OrderingsWarning says if they were not). With a tolerance, they are looked for at ranks
+        one and 4. The discrete Fourier transform needs ``(None, "bitreversal")``.
     points : Points or pair (rows, cols), optional
         Coordinates of the points to which rows and columns belong, shapes (M, d) and (N, d), in place of the orderings
         of these sides: the groups of the chain are parts of space then (:meth:`dbutterfly.Orderings.from_points`). With
@@ -229,14 +231,16 @@ def factorize(
         missing=missing,
         sweeps=sweeps,
         has_store=store is not None,
+        progress=progress,
     )
     matrix = weigh(as_source(source, decode=decode), weights)
     if store is not None:
         check_apart(store, places_read(matrix))
     engine, stored = choose_engine(client, workers, cluster), open_store(store)
     where: dict[str, Any] = {"client": client, "cluster": cluster, "memory": memory, "backend": backend}
-    search = partial(_identify, matrix, chain, orderings=orderings, rank=rank, progress=progress, **where)
-    request = find_orderings(request, matrix, stored if resume else None, search)
+    check_store(request, matrix, stored)
+    search = partial(_identify, matrix, chain, orderings=orderings, progress=progress, **where)
+    request = find_orderings(request, matrix, stored if resume else None, lambda rank: search(rank=rank))
     with open_run(request, matrix, engine, store=store, stored=stored, resume=resume) as run:
         return run.result or complete_run(run, engine, progress=progress)
 

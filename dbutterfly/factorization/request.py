@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..execution.engine import Engine
+from ..execution.progress import late_bar
 from ..identification.result import IdentifiedOrderings
 from ..planning.budget import Budget
 from ..planning.plan import Plan
@@ -44,6 +45,8 @@ class Request:
         Whether there is a store, which has room for a copy of the matrix in another order.
     found_chain : Chain or None
         Chain to which the tolerance has led, which need not be looked for again.
+    progress : bool
+        Whether to show how far the sampling for a tolerance has come.
     """
 
     chain: Chain | str | None = None
@@ -61,6 +64,7 @@ class Request:
     sweeps: int = 0
     has_store: bool = False
     found_chain: Chain | None = None
+    progress: bool = False
 
     def __post_init__(self) -> None:
         check_unordered(self.points, self.orderings)
@@ -92,7 +96,8 @@ class Request:
         InputError
             If the arguments do not fit the matrix, or each other.
         """
-        chain, _ = self._find_chain(source, Orderings())
+        self._check_chain_is_open()
+        chain = chain_for(self.chain, source.shape, self.rank)
         check_request(source.info, chain, self.tree, self.passes)
         if self.sweeps:
             check_entries_known(source)
@@ -139,17 +144,28 @@ class Request:
 
     def _find_chain(self, source: MatrixSource, orderings: Orderings | PointOrderings) -> tuple[Chain, tuple[str, ...]]:
         """Chain that is asked for, with a note where a tolerance has led to it."""
+        self._check_chain_is_open()
         if self.tol is None:
-            if self.chain is not None and self.rank != 1:
-                raise InputError(f"rank={self.rank} goes with the default chain; the chain given has its own rank")
             return chain_for(self.chain, source.shape, self.rank), ()
-        if self.chain is not None or self.rank != 1:
-            given = "chain" if self.chain is not None else "rank"
-            raise InputError(f"tol={self.tol!r} finds chain and rank; leave {given} out")
         if self.found_chain is not None:
             return self.found_chain, ()
         orderings.validate(source.shape)
-        found = chain_for_tolerance(source, self.tol, orderings)
+        with late_bar(self.progress, "sampling") as watch:
+            found = chain_for_tolerance(source, self.tol, orderings, watch=watch)
         ranks = found.chain.ranks or (1,)
         shown = f"rank {ranks[0]}" if len(set(ranks)) == 1 else f"ranks {', '.join(map(str, ranks))}"
         return found.chain, (f"{shown} for tol={self.tol:g}: {found.blocks} sampled blocks predict {found.error:.2g}",)
+
+    def _check_chain_is_open(self) -> None:
+        """Refuse a chain or a rank that something else which was given decides.
+
+        Raises
+        ------
+        InputError
+            If that is so.
+        """
+        if self.tol is None and self.chain is not None and self.rank != 1:
+            raise InputError(f"rank={self.rank} goes with the default chain; the chain given has its own rank")
+        if self.tol is not None and (self.chain is not None or self.rank != 1):
+            given = "chain" if self.chain is not None else "rank"
+            raise InputError(f"tol={self.tol!r} finds chain and rank; leave {given} out")

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CheckpointError, InputError, StoreError, StoreMismatchError
+from ..errors import CheckpointError, StoreError, StoreMismatchError
 from ..execution.engine import Engine
-from ..identification.result import IdentifiedOrderings
-from ..identification.unknown_sides import are_unknown, is_unknown
+from ..identification.unknown_sides import is_unknown
 from ..planning.plan import Plan
 from ..sources.base import MatrixSource
 from ..sources.missing_chunks import check_missing
@@ -32,12 +31,15 @@ from .results.factorization import Factorization, load
 from .sweeps import check_sweeps
 from .workspace_arrays import open_workspace
 
-__all__ = ["find_orderings", "open_run", "open_store"]
+__all__ = ["check_store", "open_run", "open_store"]
 
 _log = logging.getLogger("dbutterfly")
 
 SAME_RUN = ("weights", "dtype", "chain", "tree", "orderings", "matrix", "passes", "tol", "sweeps")
 """Entries of the manifest in which a resumed run must agree with the stored one."""
+
+KNOWN_BEFOREHAND = ("dtype", "matrix", "passes", "tol", "sweeps")
+"""Those of them that are known before a chain and orderings are looked for."""
 
 
 def open_store(store: Any) -> RunStore | None:
@@ -45,45 +47,28 @@ def open_store(store: Any) -> RunStore | None:
     return None if store is None else RunStore.open(store, mode="r+")
 
 
-def find_orderings(
-    request: Request, source: MatrixSource, stored: RunStore | None, identify: Callable[[], IdentifiedOrderings]
-) -> Request:
-    """Find the orderings that are to be identified.
+def check_store(request: Request, source: MatrixSource, stored: RunStore | None) -> None:
+    """Refuse the store of another run before a chain or orderings are looked for, which may take long.
 
-    Parameters
-    ----------
-    request : Request
-        What is asked for.
-    source : MatrixSource
-        The matrix.
-    stored : RunStore or None
-        Run that may have kept what an earlier call has identified.
-    identify : callable
-        Identifies them.
+    Raises
+    ------
+    StoreMismatchError
+        If it holds the run of another matrix, tolerance, number of reads or sweeps; what else there may be is seen when
+        the run is planned.
     """
-    if not is_unknown(request.orderings):
-        return request
-    if request.tol is not None:
-        raise InputError(
-            f"tol={request.tol!r} finds the rank for orderings that are known; identify them first, for a rank"
-        )
-    request.check(source)
-    return request.with_orderings(_load_identified(stored, source, request.orderings) or identify())
-
-
-def _load_identified(stored: RunStore | None, source: MatrixSource, orderings: Any) -> IdentifiedOrderings | None:
-    """Orderings of both sides that an earlier call has identified for the run of the same matrix."""
-    if stored is None or not are_unknown(orderings):
-        return None
-    manifest = stored.manifest
-    if manifest.identified is None or manifest.identity is None or manifest.matrix is None:
-        return None
-    if any(manifest.matrix.get(name) != value for name, value in describe_matrix(source).items()):
-        return None  # another matrix: the store is refused once its plan is known
-    try:
-        return IdentifiedOrderings.from_json(manifest.identified, stored.side("rows"), stored.side("cols"))
-    except StoreError:  # the call was cut off before it had stored them
-        return None
+    if stored is None or (request.tol is None and not is_unknown(request.orderings)):
+        return
+    before = stored.manifest
+    names = [name for name in KNOWN_BEFOREHAND if name != "matrix" or before.identity is not None]
+    asked = replace(
+        before,
+        dtype=source.info.work_dtype,
+        matrix={**(before.matrix or {}), **describe_matrix(source)},
+        passes=request.passes,
+        tol=request.tol,
+        sweeps=request.sweeps or None,
+    )
+    stored.check_same(asked, names)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import pytest
 
 import dbutterfly as dbf
 from dbutterfly.execution import progress
-from dbutterfly.execution.progress import ProgressBar, run_under_bar
+from dbutterfly.execution.progress import ProgressBar, late_bar, run_under_bar
 from dbutterfly.execution.task import Record
 from tests.support.comparisons import noisy_butterfly
 
@@ -126,3 +126,18 @@ def test_a_plain_log_has_a_line_now_and_then_unless_the_log_of_the_package_is_se
     assert lines() == ["left: 2 of 3 tasks", "left: 3 of 3 tasks"]
     with caplog.at_level(logging.INFO, "dbutterfly"):
         assert lines() == []
+
+
+def test_short_work_has_no_bar(capfd):
+    with late_bar(True, "sampling") as advance:
+        advance(10)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_long_work_has_one(capfd, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_BEFORE_BAR", 0)
+    matrix = noisy_butterfly(64, eps=1e-3)
+    dbf.factorize(matrix, tol=1e-2, progress=True)
+    assert re.search(r"sampling .*\d+/\?", capfd.readouterr().err)
+    dbf.factorize(matrix, tol=1e-2)
+    assert capfd.readouterr() == ("", "")

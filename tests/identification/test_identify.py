@@ -7,7 +7,15 @@ import pytest
 
 import dbutterfly as dbf
 from dbutterfly import Chain
-from dbutterfly.errors import ChainError, InputError, MemoryBudgetError, NonFiniteError, SourceError, StoreMismatchError
+from dbutterfly.errors import (
+    ChainError,
+    InputError,
+    MemoryBudgetError,
+    NonFiniteError,
+    OrderingsWarning,
+    SourceError,
+    StoreMismatchError,
+)
 from dbutterfly.factorization import factorize
 from dbutterfly.identification import identify
 from tests.support.hidden_matrices import hidden
@@ -274,6 +282,23 @@ def test_a_matrix_that_cannot_be_read():
         dbf.identify(dbf.entries(broken, (8, 8), "float64"))
 
 
-def test_a_tolerance_needs_known_orderings():
-    with pytest.raises(InputError, match="identify them first"):
-        dbf.factorize(np.eye(8), orderings="identify", tol=1e-3)
+@pytest.mark.parametrize("known", [M.dft(64), M.helmholtz(128, tol=1e-3)], ids=["dft", "helmholtz"])
+def test_a_tolerance_chooses_the_ranks_for_orderings_that_are_found(known):
+    matrix = np.asarray(M.shuffled(known, seed=1))
+    own = dbf.factorize(np.asarray(known), tol=1e-2, orderings=known.orderings)
+    fact = dbf.factorize(matrix, tol=1e-2, orderings="identify")
+    assert fact.record["identified"]["found"]
+    assert fact.certificate.error_bound <= 1e-2
+    assert fact.chain.nnz <= 1.2 * own.chain.nnz
+
+
+def test_a_chain_beside_a_tolerance_is_refused_before_orderings_are_looked_for():
+    with pytest.raises(InputError, match="leave rank out"):
+        dbf.factorize(np.eye(8), orderings="identify", tol=1e-3, rank=2)
+
+
+def test_orderings_that_were_not_found_are_told():
+    with pytest.warns(OrderingsWarning, match="orderings were not found in which the matrix is a butterfly") as warned:
+        fact = dbf.factorize(np.random.default_rng(0).standard_normal((16, 16)), orderings="identify")
+    assert [warning.filename for warning in warned] == [__file__]
+    assert not fact.record["identified"]["found"]

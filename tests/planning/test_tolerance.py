@@ -229,3 +229,17 @@ def test_sampling_reads_a_bounded_part_of_a_chunked_matrix(tmp_path, monkeypatch
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert dbf.factorize(array, tol=1e-2, orderings=ORDERINGS).certificate.error_bound <= 1e-2
+
+
+@pytest.mark.parametrize("changed", [{"tol": 1e-4}, {"passes": 2}, {"sweeps": 1}, {"matrix": kernel(64)}])
+def test_the_store_of_another_run_is_refused_before_sampling(tmp_path, monkeypatch, changed):
+    arguments = {"matrix": kernel(128), "tol": 1e-2, "orderings": ORDERINGS, "store": tmp_path / "run"}
+
+    def factorize(matrix, **others):
+        return dbf.factorize(matrix, **others)
+
+    factorize(**arguments)
+    monkeypatch.setattr(request, "chain_for_tolerance", pytest.fail)
+    with pytest.raises(StoreMismatchError, match="nothing was changed"):
+        factorize(**arguments | changed)
+    factorize(**arguments)

@@ -8,7 +8,7 @@ Every matrix here is an entry function. A block costs what its entries cost, whe
 - Butterflies of a higher rank, to a tolerance: :func:`helmholtz`, :func:`nudft`, :func:`fourier_integral`,
   :func:`hankel`, :func:`legendre`, :func:`cauchy`. Each is in standard order once its rows are bit-reversed, and its
   ``chain`` has the rank that was measured for the ``tol`` asked for.
-- :func:`dct2`, of rank four under bit-reversed columns.
+- :func:`dct2`, of rank two in an order of its own.
 - Of any of them, :func:`noisy` and :func:`shuffled` versions.
 
 ``factorize(Z, Z.chain, orderings=Z.orderings)`` is the factorization that fits a known matrix ``Z``.

@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from ..errors import InputError
 from ..sources.entries import check_dtype
 from ..structure.chain import Chain
+from ..structure.digits import digit_reversal
 from ..structure.orderings import BITREVERSAL
 from .known import Indices, KnownMatrix, check_power, check_size, square_chain
 
@@ -88,17 +89,28 @@ def dct2(n: int, *, dtype: DTypeLike = np.float64) -> KnownMatrix:
     Returns
     -------
     KnownMatrix, shape (n, n)
-        ``Z[k, j] = sqrt(2/n) cos(pi (2j+1) k / (2n))``, row 0 divided by ``sqrt(2)``. Its chain is None: it is no
-        butterfly of rank one. (Bit-reversed columns make every block of every cut of rank 4: a cosine is two complex
-        exponentials, and each changes sign with the parity of its row or column.)
+        ``Z[k, j] = sqrt(2/n) cos(pi (2j+1) k / (2n))``, row 0 divided by ``sqrt(2)``. In its order, every block of
+        every cut has rank two.
 
     Raises
     ------
     InputError
         If ``n`` is not positive.
+
+    Notes
+    -----
+    With the even columns first, upwards, and the odd ones after them, downwards (Makhoul, "A fast cosine transform in
+    one and two dimensions", 1980), all columns are ``cos(2 pi (i + 1/4) k / n)``, i = 0 .. n - 1: real parts of a
+    Fourier matrix whose rows are multiplied by ``exp(i pi k / (2n))``. Its blocks have rank one, with columns in
+    bit-reversed order, and their real parts rank two.
     """
     n = check_size(n)
-    return KnownMatrix(_Cosine(n, check_dtype(dtype)), (n, n), dtype, norm=math.sqrt(n))
+    chain = Chain.chainable((n, n), min(2, n), balanced=True, longer=False)
+    upwards = np.arange(0, n, 2, dtype=np.int64)
+    downwards = np.arange(1, n, 2, dtype=np.int64)[::-1]
+    columns = np.concatenate([upwards, downwards])[digit_reversal(chain.col_radices)]
+    cosine = _Cosine(n, check_dtype(dtype))
+    return KnownMatrix(cosine, (n, n), dtype, norm=math.sqrt(n), chain=chain, orderings=(None, columns))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
+import dbutterfly as dbf
 from dbutterfly import matrices
 from dbutterfly.errors import InputError
 from dbutterfly.matrices import KnownMatrix
@@ -42,6 +43,23 @@ TARGETS = {
 def target(request):
     """Make a matrix whose blocks are of low rank to a tolerance only."""
     return TARGETS[request.param]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *TARGETS.values(),
+        matrices.dft,
+        matrices.hadamard,
+        matrices.dct2,
+        functools.partial(matrices.orthogonal_butterfly, seed=1),
+        functools.partial(matrices.gaussian_butterfly, seed=1),
+    ],
+)
+def test_every_matrix_is_factorized_by_its_own_chain_and_orderings(make):
+    known = make(128)
+    fact = dbf.factorize(np.asarray(known), known.chain, orderings=known.orderings)
+    assert fact.certificate.error_bound <= max(2 * known.tol, 1e-13)
 
 
 @pytest.mark.parametrize("tol", [1e-3, 1e-6, 1e-9])

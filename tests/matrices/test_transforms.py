@@ -3,10 +3,11 @@ import pytest
 import scipy.fft
 import scipy.linalg
 
+import dbutterfly as dbf
 from dbutterfly import matrices
 from dbutterfly.structure.chain import Chain
 from dbutterfly.structure.digits import digit_reversal
-from tests.support.matrix_references import DTYPES, eps, standard_order
+from tests.support.matrix_references import DTYPES, eps, excess_rank, standard_order
 
 SIZES = [1, 2, 3, 8, 12, 30, 31, 64]
 
@@ -63,7 +64,23 @@ def test_dct2(n, dtype):
     assert dense.dtype == dtype
     np.testing.assert_allclose(dense, scipy.fft.dct(np.eye(n), axis=0, norm="ortho"), atol=3 * eps(dtype), rtol=0)
     assert matrix.norm == pytest.approx(np.linalg.norm(dense), rel=1e-6)
-    assert matrix.chain is None
+    assert matrix.chain.shape == (n, n)
+    assert matrix.rank <= 2
+    assert standard_order(matrix).shape == (n, n)
+
+
+@pytest.mark.parametrize("n", [2, 12, 30, 64, 105, 256])
+def test_dct2_has_blocks_of_rank_two_in_its_own_order(n):
+    matrix = matrices.dct2(n)
+    assert excess_rank(standard_order(matrix), matrix.chain) < 1e-14
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dct2_is_factorized_exactly_by_its_own_chain(dtype):
+    matrix = matrices.dct2(256, dtype=dtype)
+    fact = dbf.factorize(np.asarray(matrix), matrix.chain, orderings=matrix.orderings)
+    assert fact.certificate.error_bound < 100 * eps(dtype)
+    assert fact.compression > 4
 
 
 def test_dct2_has_blocks_of_rank_four_under_bit_reversed_columns():

@@ -28,6 +28,7 @@ from . import (
     scaling,
     scheduler,
     seed_method,
+    smallest_chain,
     tables,
     wide_blocks,
 )
@@ -49,6 +50,7 @@ BENCHMARKS: dict[str, tuple[ModuleType, str]] = {
     "scaling": (scaling, "6 min"),
     "scheduler": (scheduler, "2 min"),
     "seed_method": (seed_method, "1 h"),
+    "smallest_chain": (smallest_chain, "1 min"),
     "wide_blocks": (wide_blocks, "3 min"),
     "plots": (plots, "1 s"),
     "tables": (tables, "1 s"),

@@ -147,11 +147,28 @@ def wide_blocks(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
         ]
 
 
+def smallest_chain(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
+    """Values of the chain of a tolerance beside those of the smallest one of an exhaustive search."""
+    yield ["kernel", "tolerance", "ranks", "bound", "values", "smallest", "ratio", "chains tried"]
+    for row in rows:
+        yield [
+            row["kernel"],
+            f"{row['tol']:g}",
+            ", ".join(map(str, row["ranks"])),
+            f"{row['bound']:.2g}",
+            str(row["values"]),
+            str(row["smallest"]),
+            f"{row['ratio']:.2f}",
+            str(row["tried"]),
+        ]
+
+
 TABLES: dict[str, Callable[[list[dict[str, Any]]], Iterator[list[str]]]] = {
     "scaling": scaling,
     "scheduler": scheduler,
     "growth": growth,
     "odd_sizes": odd_sizes,
+    "smallest_chain": smallest_chain,
     "wide_blocks": wide_blocks,
     "identification": identification,
 }

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse.linalg import eigs, gmres, lsqr, svds
 
+import dbutterfly as dbf
 from dbutterfly.errors import ChainError, InputError, SingularFactorError
 from dbutterfly.operator.butterfly import ButterflyOperator
 from dbutterfly.structure.chain import Chain
@@ -214,6 +215,16 @@ def test_pruned_operators_are_within_the_tolerance(tol):
         assert np.linalg.norm(pruned.to_dense() - matrix) <= tol * np.linalg.norm(matrix)
     assert op.prune(0.6).nnz < op.nnz
     assert op.prune(0.0) is op
+
+
+@pytest.mark.parametrize("tol", [1e-2, 1e-4])
+def test_pruning_takes_as_few_values_as_a_tolerance(tol):
+    matrix, orderings = np.asarray(dbf.matrices.helmholtz(256)), ("bitreversal", None)
+    least = dbf.factorize(matrix, tol=tol, orderings=orderings).chain
+    wide = dbf.factorize(matrix, least.of_rank(least.rank + 4), orderings=orderings).operator
+    pruned = wide.prune(tol)
+    assert pruned.nnz <= 1.05 * least.nnz < wide.nnz
+    assert np.linalg.norm(pruned.to_dense() - matrix) <= 1.001 * tol * np.linalg.norm(matrix)
 
 
 def test_what_cannot_be_pruned_is_refused():

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 
 from dbutterfly.structure.chain import Chain
-from dbutterfly.structure.rank_choice import growing_ranks
+from dbutterfly.structure.rank_choice import growing_ranks, least_ranks
 
 M, N = (4, 2, 2, 4), (4, 2, 2, 4)
 
@@ -40,3 +40,21 @@ def test_ranks_are_nearly_the_best_for_every_energy():
 def test_a_cut_that_leaves_nothing_stays():
     path = list(growing_ranks([[1.0, 0.0, 0.0], [1.0, 0.5, 0.0]], (2, 2, 2), (2, 2, 2)))
     assert path == [(1, 1), (1, 2)]
+
+
+def test_least_ranks_leave_what_is_allowed_with_few_values():
+    for seed, allowed in itertools.product(range(5), (0.5, 1e-1, 1e-2, 1e-4)):
+        tails = tails_of(seed)
+
+        def left(ranks, tails=tails):
+            return sum(tail[rank] for tail, rank in zip(tails, ranks, strict=True))
+
+        found = least_ranks(tails, M, N, allowed)
+        assert left(found) <= allowed
+        every = itertools.product(range(1, 9), repeat=3)
+        least = min(Chain.of_digits(M, N, ranks).nnz for ranks in every if left(ranks) <= allowed)
+        assert Chain.of_digits(M, N, found).nnz <= 1.1 * least
+
+
+def test_nothing_allowed_keeps_what_there_is():
+    assert least_ranks([[1.0, 0.25, 0.0], [1.0, 0.0, 0.0]], (2, 2, 2), (2, 2, 2), 0.0) == (2, 1)

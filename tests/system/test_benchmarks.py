@@ -68,3 +68,15 @@ def test_the_page_shows_what_is_recorded():
     )
     assert "identification:True" in (found := run("-c", code).split())
     assert all(entry.endswith(":True") for entry in found)
+
+
+def test_a_tolerance_finds_nearly_the_smallest_chain():
+    code = (
+        "from benchmarks import smallest_chain\n"
+        "smallest_chain.N = 64\n"
+        "rows = {kernel[0]: kernel for kernel in smallest_chain.kernels()}\n"
+        "for name in ('helmholtz, segments', 'helmholtz, circles', 'cauchy, interlaced', 'dct2'):\n"
+        "    row = smallest_chain.compare(*rows[name], 1e-2)\n"
+        "    print(row['bound'] <= 1e-2, row['smallest'] <= row['values'] <= 1.15 * row['smallest'])\n"
+    )
+    assert run("-c", code).split() == ["True"] * 8

@@ -20,18 +20,22 @@ decompositions, with rows ``ir`` and columns ``(n, jr)``, then show what each ju
 once:
 
     (4)  F = U S V^H,    F <- V_r^H,    the factor before <- it times U_r S_r
-    (5)  sum over blocks and i > r of s_i^2 <= energy that may be discarded
+    (5)  sum over junctions, blocks and i > r of s_i^2 <= energy that may be discarded
 
 (Oseledets, "Tensor-train decomposition", SIAM J. Sci. Comput. 33, 2011, algorithms 1 and 2, which have no digits id).
-The rank that one junction keeps is the shape of what the next one decomposes: the host waits once for each.
+The decompositions are done twice: what each junction needs, of what the others leave alone, is known after the first
+time, and the ranks that take the fewest values are chosen (:func:`dbutterfly.structure.rank_choice.least_ranks`). What
+is discarded the second time is no more.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
 from ...structure.chain import Chain
+from ...structure.rank_choice import least_ranks
 from ..backend import Array, host_array, namespace
 
 __all__ = ["product_norm", "round_product"]
@@ -70,19 +74,28 @@ def round_product(ks_values: Sequence[Array], chain: Chain, tol: float) -> tuple
         Relative Frobenius error: the discarded parts of junctions are orthogonal, so that their energies add up.
     """
     parts = _left_orthonormal(ks_values, chain)
-    xp, norm = namespace(parts[0]), _norm(parts[-1])
-    allowed, spent = (tol * norm) ** 2, 0.0
+    norm = _norm(parts[-1])
+    _, tails = _decompose(parts, [None] * (len(parts) - 1))
+    ranks = least_ranks(tails, chain.row_radices, chain.col_radices, (tol * norm) ** 2)  # (5)
+    kept, left = _decompose(parts, list(ranks))
+    spent = math.fsum(tail[min(rank, len(tail) - 1)] for tail, rank in zip(left, ranks, strict=True))
+    return [_join(part) for part in kept], math.sqrt(spent) / norm if norm else 0.0
+
+
+def _decompose(parts: list[Array], ranks: Sequence[int | None]) -> tuple[list[Array], list[list[float]]]:
+    """Lower the ranks of the junctions, from right to left, None keeping all; and what each leaves beyond each rank."""
+    xp, parts, tails = namespace(parts[0]), list(parts), []
     for level in range(len(parts) - 1, 0, -1):
         a, rank, m, n, after, d = parts[level].shape
         blocks = xp.reshape(xp.permute_dims(parts[level], (0, 2, 5, 1, 3, 4)), (a * m * d, rank, n * after))
         u, s, vh = xp.linalg.svd(blocks, full_matrices=False)  # (4)
-        kept, lost = _least_rank(s, (allowed - spent) / level)  # (5): what is left, shared by the junctions to come
-        spent += lost
+        tails.append(_tails(s))
+        kept = min(ranks[level - 1] or s.shape[1], s.shape[1])
         right = xp.reshape(vh[:, :kept, :], (a, m, d, kept, n, after))
         parts[level] = xp.permute_dims(right, (0, 3, 1, 4, 5, 2))
         scaled = u[:, :, :kept] * xp.astype(s[:, None, :kept], u.dtype)
         parts[level - 1] = _multiply_from_right(parts[level - 1], scaled)
-    return [_join(part) for part in parts], math.sqrt(spent) / norm if norm else 0.0
+    return parts, tails[::-1]
 
 
 def _left_orthonormal(ks_values: Sequence[Array], chain: Chain) -> list[Array]:
@@ -128,15 +141,11 @@ def _join(part: Array) -> Array:
     return namespace(part).reshape(part, (a, rank * m, n * after, d))
 
 
-def _least_rank(singular_values: Array, allowed: float) -> tuple[int, float]:
-    """Least rank, at least 1, for which the energy (5) discarded of all blocks is allowed; and that energy."""
+def _tails(singular_values: Array) -> list[float]:
+    """Energy of all blocks beyond rank 0, 1, ... of their singular values; the last is zero."""
     xp = namespace(singular_values)
     energies = host_array(xp.sum(xp.astype(singular_values, xp.float64) ** 2, axis=0)).tolist()
-    lost, kept = 0.0, len(energies)
-    while kept > 1 and lost + energies[kept - 1] <= allowed:
-        kept -= 1
-        lost += energies[kept]
-    return kept, lost
+    return [*itertools.accumulate(energies[::-1], initial=0.0)][::-1]
 
 
 def _norm(values: Array) -> float:

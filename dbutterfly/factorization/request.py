@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, MemoryBudgetError
 from ..execution.engine import Engine
 from ..execution.progress import late_bar
 from ..identification.result import IdentifiedOrderings
@@ -25,6 +26,10 @@ from .manifests import layout_of
 from .sweeps import check_entries_known
 
 __all__ = ["Request"]
+
+PARTS_OF_MEMORY = (1, 1 / 8, 1 / 64)
+"""Parts of the memory for whose sake blocks are kept small where a tolerance chooses the chain: the next one is tried
+where no plan fits, since chunks may ask for tiles of many blocks. Not tuned."""
 
 SPARE = 2
 """Ranks above that of the chain for which tiles are split where a tolerance may call for them. Not tuned: each
@@ -104,9 +109,17 @@ class Request:
 
     def plan(self, source: MatrixSource, engine: Engine, earlier: Manifest | None = None) -> Plan:
         """Plan the job; with an earlier run of it, by the choices that were made then."""
-        orderings = self._orderings(source)
-        chain, notes = self._find_chain(source, orderings)
         budget = self._budget(engine, earlier)  # refused, if need be, before the chunks of the matrix are listed
+        is_searched = self.tol is not None and self.found_chain is None
+        for part in PARTS_OF_MEMORY[:-1] if is_searched else ():
+            with contextlib.suppress(MemoryBudgetError):
+                return self._plan_with(source, budget, earlier, budget.memory * part)
+        return self._plan_with(source, budget, earlier, budget.memory * PARTS_OF_MEMORY[-1])
+
+    def _plan_with(self, source: MatrixSource, budget: Budget, earlier: Manifest | None, for_blocks: float) -> Plan:
+        """Plan the job with a chain whose blocks fit into so many bytes, where it is looked for."""
+        orderings = self._orderings(source)
+        chain, notes = self._find_chain(source, orderings, for_blocks)
         found = make_plan(
             source.info,
             chain,
@@ -142,7 +155,9 @@ class Request:
             budget = replace(budget, device_memory=max(budget.device_memory, needed))
         return budget
 
-    def _find_chain(self, source: MatrixSource, orderings: Orderings | PointOrderings) -> tuple[Chain, tuple[str, ...]]:
+    def _find_chain(
+        self, source: MatrixSource, orderings: Orderings | PointOrderings, memory: float
+    ) -> tuple[Chain, tuple[str, ...]]:
         """Chain that is asked for, with a note where a tolerance has led to it."""
         self._check_chain_is_open()
         if self.tol is None:
@@ -151,7 +166,7 @@ class Request:
             return self.found_chain, ()
         orderings.validate(source.shape)
         with late_bar(self.progress, "sampling") as watch:
-            found = chain_for_tolerance(source, self.tol, orderings, watch=watch)
+            found = chain_for_tolerance(source, self.tol, orderings, memory=memory, watch=watch)
         ranks = found.chain.ranks or (1,)
         shown = f"rank {ranks[0]}" if len(set(ranks)) == 1 else f"ranks {', '.join(map(str, ranks))}"
         return found.chain, (f"{shown} for tol={self.tol:g}: {found.blocks} sampled blocks predict {found.error:.2g}",)

@@ -90,6 +90,8 @@ class ChainSearch:
         Orderings that bring it to standard order.
     graph : CutGraph
         The cuts that a chain may have.
+    largest_block : float
+        Most entries of a block; cuts with larger ones are left out.
     seed : int
         Seed of the choice of blocks.
     watch : callable, optional
@@ -107,9 +109,11 @@ class ChainSearch:
         orderings: Orderings | PointOrderings,
         graph: CutGraph,
         *,
+        largest_block: float = math.inf,
         seed: int = 0,
         watch: Callable[[int], None] | None = None,
     ) -> None:
+        self._largest_block = largest_block
         self._source, self._orderings, self._graph, self._seed, self._watch = source, orderings, graph, seed, watch
         self._samples: dict[int, CutSample] = {}
         self._sides: dict[int, int] = {}
@@ -132,7 +136,7 @@ class ChainSearch:
             self._samples[cut] = self._sample(cut, SIDE)
         self._energy = float(np.mean([sample.energy for sample in self._samples.values()]))
         sampled = set(self._samples)
-        for cut in range(len(self._graph.cuts)):
+        for cut in self._in_turn():
             if (nearest := self._nearest(cut, sampled)) is not None:
                 self._samples[cut] = self._samples[nearest]
                 self._keep(cut)
@@ -212,7 +216,9 @@ class ChainSearch:
     def _in_turn(self) -> list[int]:
         """Cuts in the order in which they are sampled: the middle ones of each size of blocks, then the next ones."""
         turns: dict[int, list[int]] = {}
-        for cut in range(len(self._graph.cuts)):
+        areas = [self._graph.area(cut) for cut in range(len(self._graph.cuts))]
+        allowed = max(self._largest_block, min(areas))  # with one cut at least, the plan says what memory would do
+        for cut in (cut for cut, area in enumerate(areas) if area <= allowed):
             turns.setdefault(self._size_of_blocks(cut), []).append(cut)
         ranked = [
             (place, abs(size), cut)

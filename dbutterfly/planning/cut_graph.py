@@ -69,6 +69,11 @@ class CutGraph:
         """Chain of two factors with one of the cuts, of rank one."""
         return Chain.monarch(self.shape, *self.cuts[cut])
 
+    def area(self, cut: int) -> int:
+        """Entries of a block of a cut."""
+        p, q = self.cuts[cut]
+        return p * (self.shape[1] // q)
+
     def excess(self, cut: int) -> float:
         """Entries of a block, relative to those of a chain of rank one whose digits are alike along both sides."""
         return self._excess(*self.cuts[cut])

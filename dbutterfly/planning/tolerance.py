@@ -48,6 +48,10 @@ Six kernels at N = 256 and 512, tolerances 1e-1 to 1e-9: the certificate is .99 
 MARGIN_OF_PARTS = 1.3
 """The same where some blocks are looked at. Four kernels at N = 4096, tolerances 1e-2 and 1e-4: .99 to 1.4 times."""
 
+BLOCKS_IN_MEMORY = 4
+"""Blocks of which a worker's memory must hold so many: a tile of one block, what is computed of it, and the next one.
+Not tuned; the plan knows better."""
+
 MOST_LONGER = 1
 """Longer shapes whose cuts are sampled, for a matrix that is of another size. Not tuned: each takes as long."""
 
@@ -75,6 +79,7 @@ def chain_for_tolerance(
     tol: float,
     orderings: Orderings | PointOrderings,
     *,
+    memory: float = math.inf,
     seed: int = 0,
     watch: Callable[[int], None] | None = None,
 ) -> Estimate:
@@ -88,6 +93,8 @@ def chain_for_tolerance(
         Relative Frobenius error.
     orderings : Orderings or PointOrderings
         Orderings that bring it to standard order; those of points are others for each chain.
+    memory : float
+        Bytes that a worker may hold: a chain whose blocks are too large for them is no help.
     seed : int
         Seed of the choice of blocks.
     watch : callable, optional
@@ -102,9 +109,12 @@ def chain_for_tolerance(
     """
     allowed = _allowed_bytes(source)
     goal = tol / (MARGIN if math.prod(source.shape) <= THOROUGH else MARGIN_OF_PARTS)
+    largest_block = memory / BLOCKS_IN_MEMORY / np.dtype(source.info.work_dtype).itemsize
     searches = []
     for shape in _shapes(source.shape, orderings):
-        searches.append(ChainSearch(source, orderings, CutGraph(shape), seed=seed, watch=watch))
+        searches.append(
+            ChainSearch(source, orderings, CutGraph(shape), largest_block=largest_block, seed=seed, watch=watch)
+        )
         searches[-1].sample(allowed)
     while True:
         at, found = min(enumerate(search.find(goal) for search in searches), key=lambda pair: _by_size(pair[1]))

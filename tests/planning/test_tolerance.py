@@ -74,6 +74,14 @@ def test_low_rank_is_among_the_chains():
     assert dense_error(fact, matrix) <= fact.certificate.error_bound <= 1e-6
 
 
+def test_blocks_that_memory_does_not_hold_are_left_out(tmp_path):
+    array = zarr.create_array(tmp_path / "z", data=np.asarray(dbf.matrices.cauchy(1024)), chunks=(128, 128))
+    fact = dbf.factorize(array, tol=1e-4, orderings=ORDERINGS, memory="18 MiB", store=tmp_path / "run")
+    assert len(fact.chain) > 2
+    assert fact.certificate.error_bound <= 1e-4
+    assert dbf.factorize(array, tol=1e-4, orderings=ORDERINGS).chain.nnz < fact.chain.nnz
+
+
 def test_ranks_differ_from_cut_to_cut():
     matrix = kernel(256)
     fact = dbf.factorize(matrix, tol=1e-4, orderings=ORDERINGS)

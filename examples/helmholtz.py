@@ -6,13 +6,14 @@ Z with it: it stays near N / 11, so that a truncated SVD is five times smaller t
 neighbouring points x and N / p neighbouring points y have a rank that depends on the tolerance and not on N. That is
 what a chain of rank r asks for, with rows ``"bitreversal"``; ``factorize(tol=...)`` finds the chain.
 
-For each size and tolerance, the table has the largest rank of a cut, the number of factors and how many times smaller they are; the
-relative error measured against the matrix, between the certificate's lower bound (no product of this chain is below)
-and its upper bound, both proven from one read of the matrix; and the times: of the factorization, of a product of the
-operator with a vector and of the dense product, on one core. The last column is the number of products after which
-the factorization has paid for itself.
+For each size and tolerance, the table has the largest rank of a cut, the number of factors and how many times smaller
+they are; the relative error measured against the matrix, between the certificate's lower bound (no product of this
+chain is below) and its upper bound, both proven from one read of the matrix; and the times: of the factorization, of a
+product of the operator with a vector and of the dense product, on one core. The last column is the number of products
+after which the factorization has paid for itself.
 
-What to expect: the rank stays, so that compression and gain grow as N / log N, while a truncated SVD stays where it is.
+What to expect: the ranks of blocks of as many entries stay, so that compression and gain grow as N / log N, while a
+truncated SVD stays where it is.
 
 Run ``python examples/helmholtz.py --help``.
 """

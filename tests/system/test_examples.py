@@ -157,8 +157,8 @@ def test_helmholtz_keeps_its_promises(example, capsys):
         assert row.floor <= row.error <= row.bound < row.tol
         assert row.pays_after == math.inf or row.pays_after * (row.dense - row.apply) > 0.999 * row.factorize
     small, large = results[0], results[3]
-    assert small.rank == large.rank
-    assert small.compression < large.compression
+    assert abs(small.rank - large.rank) <= 1
+    assert 1.5 * small.compression < large.compression
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 1 + len(results)
     assert lines_that_differ(printed, recorded("helmholtz", "--n 128 256")) == []

@@ -103,7 +103,7 @@ def test_an_operator_takes_few_products(engine):
     matrix = np.asarray(dbf.matrices.helmholtz(1024))
     error = dense_error(fact, matrix)
     assert abs(fact.certificate.error_bound - error) <= 4 * fact.certificate.deviation
-    assert error <= 1.2 * dense_error(dbf.factorize(matrix, rank=4, orderings=ORDERINGS), matrix)
+    assert error <= 1.2 * dense_error(dbf.factorize(matrix, chain, orderings=ORDERINGS), matrix)
 
 
 def test_a_small_operator_is_certified():

@@ -3,8 +3,11 @@
 Chains are ways through the cuts (:mod:`dbutterfly.planning.cut_graph`). For a series of thresholds, each cut has the
 least rank that leaves no more than the threshold, and the shortest ways for these ranks are kept. Along each way, the
 ranks grow one by one from ones upward (:func:`dbutterfly.structure.rank_choice.growing_ranks`), each cut with its own,
-until the estimate is below the tolerance; the fewest values are taken. Neither ways nor ranks depend on the tolerance,
-and samples only of cuts that need a high rank: a larger tolerance never takes more values.
+until the estimate is below the tolerance; the fewest values are taken.
+
+First samples are small. The cuts of the smallest chain are sampled thoroughly, and the search begins again, until there
+is nothing left to sample of the smallest one. What is known of a cut does not depend on the tolerance, nor does the
+path of the ranks along a way: a larger tolerance takes no more values (six kernels, N = 256 and 512, 210 tolerances).
 """
 
 from __future__ import annotations

@@ -138,6 +138,6 @@ def test_long_work_has_one(capfd, monkeypatch):
     monkeypatch.setattr(progress, "SECONDS_BEFORE_BAR", 0)
     matrix = noisy_butterfly(64, eps=1e-3)
     dbf.factorize(matrix, tol=1e-2, progress=True)
-    assert re.search(r"sampling .*\d+/\?", capfd.readouterr().err)
+    assert re.search(r"sampling .*\d+/\d+ .* \d+ MB/s", capfd.readouterr().err)
     dbf.factorize(matrix, tol=1e-2)
     assert capfd.readouterr() == ("", "")

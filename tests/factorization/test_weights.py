@@ -143,7 +143,8 @@ def test_sampled_entries_and_operators_are_weighted():
     matrix, weights = kernel((512, 512), "float64"), log_normal((512, 512))
     sampled = dbf.entries(entries_of(matrix), matrix.shape, matrix.dtype, sampled=True)
     for source, counted in ((sampled, "entries"), (aslinearoperator(matrix), "products")):
-        fact = dbf.factorize(source, rank=4, orderings=BY_DISTANCE, weights=weights)
+        chain = dbf.Chain.chainable((512, 512), rank=4)
+        fact = dbf.factorize(source, chain, orderings=BY_DISTANCE, weights=weights)
         assert fact.record["evaluated"][counted] < (matrix.size if counted == "entries" else 512)
         error = weighted_error(fact, matrix, weights)
         assert not fact.certificate.proven

@@ -346,3 +346,25 @@ def test_from_any():
 def test_from_any_refuses(given_):
     with pytest.raises(ChainError, match="neither a Chain nor a list of patterns"):
         Chain.from_any(given_)
+
+
+def test_ranks_of_their_own_for_all_junctions():
+    chain = Chain.chainable((64, 48), rank=3)
+    ranks = tuple(range(1, len(chain)))
+    own = chain.with_ranks(list(ranks))
+    assert (own.shape, own.ranks) == ((64, 48), ranks)
+    assert (own.row_radices, own.col_radices) == (chain.row_radices, chain.col_radices)
+    assert own == Chain.of_digits(chain.row_radices, chain.col_radices, ranks)
+    assert own.raised(2).ranks == tuple(rank + 2 for rank in ranks)
+    assert chain.with_ranks([5] * len(ranks)) == chain.of_rank(5)
+
+
+def test_ranks_that_do_not_fit_the_junctions_are_refused():
+    chain = Chain.square_dyadic(8)
+    for ranks in ([1], "12", 2, [1, 2, 3]):
+        with pytest.raises(ChainError, match="are not the ranks of 2 junctions"):
+            chain.with_ranks(ranks)
+    with pytest.raises(ChainError, match="the smallest rank is 1"):
+        chain.with_ranks([1, 0])
+    with pytest.raises(ChainError, match="give as many digits of both, and one rank fewer"):
+        Chain.of_digits((2, 2), (2, 2), (1, 1))

@@ -12,6 +12,7 @@ from types import ModuleType
 
 from . import (
     accuracy,
+    advice,
     apply,
     entry_function,
     gpu,
@@ -35,6 +36,7 @@ from . import (
 
 BENCHMARKS: dict[str, tuple[ModuleType, str]] = {
     "accuracy": (accuracy, "5 min"),
+    "advice": (advice, "3 min"),
     "apply": (apply, "10 min"),
     "entry_function": (entry_function, "3 min"),
     "gpu": (gpu, "5 min"),

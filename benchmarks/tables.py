@@ -163,7 +163,25 @@ def smallest_chain(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
         ]
 
 
+def advice(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
+    """Orderings and errors that were advised, beside those of runs."""
+    yield ["matrix", "orderings", "rank", "times smaller", "predicted error", "bound of the run", "processor time"]
+    for row in rows:
+        if "bound" not in row:
+            continue
+        yield [
+            row["matrix"],
+            row["orderings"] + ("" if row["right"] else " (wrong)"),
+            str(row["rank"]),
+            f"{row['times_smaller']:.1f}",
+            f"{row['predicted']:.2g}",
+            f"{row['bound']:.2g}",
+            f"{row['seconds']:.2f} s",
+        ]
+
+
 TABLES: dict[str, Callable[[list[dict[str, Any]]], Iterator[list[str]]]] = {
+    "advice": advice,
     "scaling": scaling,
     "scheduler": scheduler,
     "growth": growth,

@@ -2,7 +2,8 @@
 
 ``factorize`` is the main job: a matrix in, factors and a certificate out, on threads or on a Dask cluster. ``plan``
 says beforehand what it will cost, ``verify`` measures the result against the matrix, and ``open`` brings a stored
-result back. ``identify`` finds the orderings of rows and columns where nobody knows them.
+result back. ``advise`` says beforehand which orderings and rank fit, if any, and ``identify`` finds the orderings of
+rows and columns where nobody knows them.
 
 The data goes one way::
 
@@ -32,6 +33,8 @@ from .execution import early_interrupts  # noqa: F401  # before all others
 if TYPE_CHECKING:
     from . import errors, matrices
     from .execution import clusters
+    from .factorization.advice.advise import advise
+    from .factorization.advice.result import Advice
     from .factorization.factorize import factorize, plan
     from .factorization.results.certificate import Certificate
     from .factorization.results.estimates import VerifiedError
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Advice",
     "ButterflyOperator",
     "Certificate",
     "Chain",
@@ -64,6 +68,7 @@ __all__ = [
     "StreamedProduct",
     "VerifiedError",
     "__version__",
+    "advise",
     "clusters",
     "entries",
     "errors",
@@ -77,6 +82,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "Advice": "factorization.advice.result:Advice",
     "ButterflyOperator": "operator.butterfly:ButterflyOperator",
     "Certificate": "factorization.results.certificate:Certificate",
     "Chain": "structure.chain:Chain",
@@ -89,6 +95,7 @@ _PLACES = {
     "Points": "structure.points:Points",
     "StreamedProduct": "operator.streaming:StreamedProduct",
     "VerifiedError": "factorization.results.estimates:VerifiedError",
+    "advise": "factorization.advice.advise:advise",
     "clusters": "execution.clusters",
     "entries": "sources.entries:entries",
     "errors": "errors",

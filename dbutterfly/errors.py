@@ -18,7 +18,7 @@ Each message names the argument, the value received and the remedy. The errors f
         TaskError, also a RuntimeError           a task failed
 
 Code written for NumPy thus catches errors about an argument as ``ValueError``, and errors about memory as
-``MemoryError``. The warnings are :class:`MissingChunksWarning`, :class:`OrderingsWarning` and
+``MemoryError``. The warnings are :class:`MissingChunksWarning`, :class:`FitWarning`, :class:`OrderingsWarning` and
 :class:`ToleranceWarning`.
 """
 
@@ -35,6 +35,7 @@ __all__ = [
     "CheckpointError",
     "ClusterError",
     "DButterflyError",
+    "FitWarning",
     "InputError",
     "MemoryBudgetError",
     "MissingChunksError",
@@ -231,6 +232,10 @@ class MissingChunksWarning(UserWarning):
 
 class OrderingsWarning(UserWarning):
     """Orderings were to be identified and were not found. The certificate is that of the best that were met."""
+
+
+class FitWarning(UserWarning):
+    """A few blocks of the matrix, looked at before the work, promise nothing of it, or much more in other orderings."""
 
 
 class ToleranceWarning(UserWarning):

@@ -11,6 +11,7 @@ EXAMPLES = {
         "dbutterfly generate gaussian g.zarr --shape 96,360 --dtype float32",
         "dbutterfly generate orthogonal s.zarr --n 64 --noise 0.1",
     ],
+    "advise": ["dbutterfly advise z.zarr", "dbutterfly advise z.zarr --tol 0.02 --read 16MiB --json"],
     "plan": [
         "dbutterfly plan z.zarr --orderings none,bitreversal --memory 64MiB --read-bandwidth 500MB/s",
         "dbutterfly plan g.zarr --chain monarch:8,12 --json",
@@ -46,6 +47,7 @@ EXAMPLES = {
 
 
 ABOVE = {
+    "advise": "3 no butterfly of these orderings fits",
     "factorize": "3 the verified error is above --tol",
     "identify": "3 no orderings were found that hold up",
     "verify": "3 the error is above --tol",

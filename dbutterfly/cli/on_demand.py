@@ -18,6 +18,7 @@ __all__ = ["COMMANDS", "CommandsOnDemand", "load_command", "new_program", "stand
 COMMANDS = {
     "demo": "Show it all on a noisy Fourier matrix.",
     "generate": "Write a known matrix into a new Zarr array.",
+    "advise": "Say which orderings and rank fit a matrix, if any.",
     "plan": "Predict what a factorization will cost.",
     "factorize": "Factorize a matrix into a store.",
     "identify": "Find orderings in which a matrix is butterfly.",

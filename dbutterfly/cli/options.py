@@ -83,8 +83,9 @@ OrderingsText: TypeAlias = Annotated[
     typer.Option(
         "--orderings",
         metavar="ROWS,COLS",
-        autocompletion=one_of("none,bitreversal", "bitreversal,none", "identify"),
-        help="Each none, bitreversal, identify, or a .npy file of indices; none,bitreversal for a Fourier matrix.",
+        autocompletion=one_of("none,bitreversal", "bitreversal,none", "auto", "identify"),
+        help="Each none, bitreversal, identify, or a .npy file of indices; none,bitreversal for a Fourier matrix; auto "
+        "takes the pair that fits best.",
     ),
 ]
 RowPoints: TypeAlias = Annotated[

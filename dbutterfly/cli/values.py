@@ -24,6 +24,7 @@ from ..storage.local_paths import is_url, local_path
 from ..structure.arguments import show_value
 from ..structure.chain import Chain
 from ..structure.chain_names import chain_for, is_chain_name
+from ..structure.orderings import AUTO
 from ..structure.point_orderings import check_unordered
 from ..structure.points import Points
 from ..structure.weights import Weights
@@ -92,10 +93,10 @@ def parse_tree(text: str) -> Any:
         ) from None
 
 
-def parse_orderings(text: str | None) -> tuple[Any, Any] | None:
-    """Pair of orderings, each None, a name, or the index array of a ``.npy`` file."""
-    if text is None:
-        return None
+def parse_orderings(text: str | None) -> Any:
+    """Pair of orderings, or auto: each None, a name, or the index array of a ``.npy`` file."""
+    if text is None or text == AUTO:
+        return text
     sides = ["identify"] * 2 if text == "identify" else text.split(",")
     if len(sides) != 2:
         raise InputError(

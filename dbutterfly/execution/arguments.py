@@ -88,6 +88,7 @@ READERS: dict[str, Reader] = {
         )
     ),
     "chain": optional(read_chain_or_name),
+    "check_fit": optional(read_flag),
     "client": optional(read_client),
     "decode": read_flag,
     "device_memory": optional(read_memory),
@@ -101,6 +102,7 @@ READERS: dict[str, Reader] = {
     "passes": read_passes,
     "points": read_points,
     "progress": read_flag,
+    "read": read_memory,
     "rank": partial(read_count, remedy="the smallest rank is 1"),
     "resume": read_flag,
     "samples": optional(partial(read_count, remedy="give a number of rows, or leave it out to compare all of them")),

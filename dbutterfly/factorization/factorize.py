@@ -9,12 +9,13 @@ from ..execution.arguments import read_arguments
 from ..execution.choose import check_backend, choose_engine
 from ..execution.clusters import for_cluster, on_cluster
 from ..identification.result import IdentifiedOrderings
-from ..identification.unknown_sides import read_orderings
 from ..planning.plan import Plan
 from ..sources.dispatch import as_source
 from ..sources.places_read import places_read
 from ..sources.weighted import weigh
 from ..storage.destinations import check_apart
+from .advice.check_fit import check_fit as look_before
+from .advice.choose import choose_orderings, read_orderings_or_auto
 from .request import Request
 from .results.factorization import Factorization
 from .resume import check_store, open_run, open_store
@@ -24,7 +25,7 @@ from .unknown_orderings import find_orderings
 __all__ = ["factorize", "plan"]
 
 
-@read_arguments(orderings=read_orderings)
+@read_arguments(orderings=read_orderings_or_auto)
 @for_cluster
 def plan(
     source: Any,
@@ -78,10 +79,11 @@ def plan(
         backend=backend,
         has_store=store is not None,
     )
-    return request.plan(weigh(as_source(source, decode=decode), weights), choose_engine(client, workers, cluster))
+    matrix, engine = weigh(as_source(source, decode=decode), weights), choose_engine(client, workers, cluster)
+    return choose_orderings(request, matrix, engine).plan(matrix, engine)
 
 
-@read_arguments(orderings=read_orderings)
+@read_arguments(orderings=read_orderings_or_auto)
 @on_cluster
 def factorize(
     source: Any,
@@ -106,6 +108,7 @@ def factorize(
     resume: bool = True,
     progress: bool = False,
     sweeps: int = 0,
+    check_fit: bool | None = None,
 ) -> Factorization:
     """Factorize a matrix into Kronecker-sparse factors, with a certificate.
 
@@ -130,11 +133,12 @@ def factorize(
         either, the matrix is read again for a higher rank. A ToleranceWarning says if it is not reached in the end.
     passes : {1, 2}
         Times that Z is read. The second read fits the right factors to Z itself and makes the certificate exact.
-    orderings : None, Orderings, pair (rows, cols), or "identify"
+    orderings : None, Orderings, pair (rows, cols), "auto", or "identify"
         Orderings that bring Z to the standard order of the chain: each None, ``"bitreversal"``, an index array, or
         ``"identify"`` to find it (:func:`dbutterfly.identify`, which says how it went; the certificate is that of the
         orderings found, and an OrderingsWarning says if they were not). With a tolerance, they are looked for at ranks
-        one and 4. The discrete Fourier transform needs ``(None, "bitreversal")``.
+        one and 4. ``"auto"`` takes those of None, ``"bitreversal"`` and the points that fit some blocks best
+        (:func:`dbutterfly.advise`). The discrete Fourier transform needs ``(None, "bitreversal")``.
     points : Points or pair (rows, cols), optional
         Coordinates of the points to which rows and columns belong, shapes (M, d) and (N, d), in place of the orderings
         of these sides: the groups of the chain are parts of space then (:meth:`dbutterfly.Orderings.from_points`). With
@@ -178,6 +182,9 @@ def factorize(
     sweeps : int
         Most sweeps over the factors after the run, for a matrix that fits in memory: each factor is fitted anew, the
         others being what they are, which never raises the error; the certificate is exact then.
+    check_fit : bool, optional
+        Whether to look at some blocks before a new run, and warn (:class:`~dbutterfly.errors.FitWarning`) if they
+        promise nothing of it, or much more in other orderings. By default where that takes little beside the run.
 
     Returns
     -------
@@ -240,8 +247,11 @@ def factorize(
     where: dict[str, Any] = {"client": client, "cluster": cluster, "memory": memory, "backend": backend}
     check_store(request, matrix, stored)
     search = partial(_identify, matrix, chain, orderings=orderings, progress=progress, **where)
+    request = choose_orderings(request, matrix, engine, stored if resume else None)
     request = find_orderings(request, matrix, stored if resume else None, lambda rank: search(rank=rank))
     with open_run(request, matrix, engine, store=store, stored=stored, resume=resume) as run:
+        if run.result is None and (stored is None or not resume):
+            look_before(matrix, run.job.plan, tol, check_fit)
         return run.result or complete_run(run, engine, progress=progress)
 
 

@@ -68,6 +68,11 @@ class ArraySource(MatrixSource):
         grid = unfold(array, rows, cols, whole)
         return grid[tile.r0 - whole.r0 : tile.r1 - whole.r0, tile.c0 - whole.c0 : tile.c1 - whole.c0]
 
+    def take(self, rows: Index, cols: Index) -> NDArray[Any]:
+        """Copy the entries at the crossings of some rows and columns."""
+        self._check_map()
+        return self.array[np.ix_(rows, cols)]
+
     def _take(self, rows: Index, cols: Index) -> NDArray[Any]:
         """Crossings of some rows and columns, of which a range is copied first where they lie in one."""
         first, last = int(cols.min()), int(cols.max()) + 1

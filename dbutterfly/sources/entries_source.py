@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SourceError
-from ..structure.axes import Axis, Tile
+from ..structure.axes import Axis, Index, Tile
 from .base import MatrixSource
 from .entries import Entries
 from .padded import scatter_crossings
@@ -42,15 +42,16 @@ class EntriesSource(MatrixSource):
         rows, cols = (spread_indices(0, size, SAMPLED, rng) for size in self.shape)
         return (Place(rows, cols),)
 
-    def _crossings(self, place: Place) -> NDArray[Any]:
-        return self.entries.block(place.rows, place.cols)
-
     def check_reproducible(self) -> None:
         """Evaluate some entries again, in other requests."""
         check_reproducible(self.entries)
 
     def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
         """Evaluate a range of rows and columns."""
+        return self.entries.block(rows, cols)
+
+    def take(self, rows: Index, cols: Index) -> NDArray[Any]:
+        """Evaluate the entries at the crossings of some rows and columns."""
         return self.entries.block(rows, cols)
 
     def read(self, rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:

@@ -112,14 +112,14 @@ class OperatorSource(MatrixSource):
 
     def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
         """Multiply by unit vectors: a product for every row or for every column, whichever are fewer."""
-        return self.block(*(np.arange(s.start, s.stop, dtype=np.int64) for s in (rows, cols)))
+        return self.take(*(np.arange(s.start, s.stop, dtype=np.int64) for s in (rows, cols)))
 
     def read(self, rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
         """Multiply by unit vectors, wherever the rows and columns of a tile lie."""
         at = rows.rows(tile.r0, tile.r1), cols.rows(tile.c0, tile.c1)
-        return unfold(scatter_crossings(*at, self.dtype, self.block), rows, cols, tile)
+        return unfold(scatter_crossings(*at, self.dtype, self.take), rows, cols, tile)
 
-    def block(self, rows: Index, cols: Index) -> NDArray[Any]:
+    def take(self, rows: Index, cols: Index) -> NDArray[Any]:
         """Entries at the crossings of rows and columns."""
         block = np.empty((rows.size, cols.size), self.dtype)
         if cols.size <= rows.size:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SourceError
-from ..structure.axes import Edges
+from ..structure.axes import Edges, Index
 from .info import work_dtype
 from .samples import PLACES, Place, Sample, choose_places, count_places, join_values
 from .stamps import Stamps
@@ -69,7 +69,7 @@ class Recognisable:
 
     def sample(self, places: Sequence[Place]) -> NDArray[Any]:
         """Entries at some places, one place after the other, in the dtype in which the matrix is computed."""
-        return join_values([self._crossings(place) for place in places], work_dtype(self.dtype, self.name))
+        return join_values([self.take(*place) for place in places], work_dtype(self.dtype, self.name))
 
     def draw_sample(self) -> Sample:
         """Look at the matrix at random places, other ones in each call; a place that cannot be read is left out.
@@ -87,7 +87,7 @@ class Recognisable:
 
     def _can_read(self, place: Place) -> bool:
         try:
-            self._crossings(place)
+            self.take(*place)
         except SourceError:
             return False
         return True
@@ -101,7 +101,7 @@ class Recognisable:
         nbytes = math.prod(self.shape) * self.dtype.itemsize
         return count_places((rows.size - 1) * (cols.size - 1), nbytes, chunk, self.spare_bytes)
 
-    def _crossings(self, place: Place) -> NDArray[Any]:
-        """Entries at the crossings of some rows and columns within one chunk."""
-        (r0, r1), (c0, c1) = ((int(side[0]), int(side[-1]) + 1) for side in place)
-        return self.read_range(slice(r0, r1), slice(c0, c1))[np.ix_(place.rows - r0, place.cols - c0)]
+    def take(self, rows: Index, cols: Index) -> NDArray[Any]:
+        """Entries at the crossings of some ascending rows and columns; the range about them may be read for it."""
+        (r0, r1), (c0, c1) = ((int(side[0]), int(side[-1]) + 1) for side in (rows, cols))
+        return self.read_range(slice(r0, r1), slice(c0, c1))[np.ix_(rows - r0, cols - c0)]

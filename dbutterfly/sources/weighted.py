@@ -127,6 +127,11 @@ class _WeightedSource(MatrixSource):
         by_row, by_col = (None if w is None else w[at] for w, at in zip(self._factors, (rows, cols), strict=True))
         return _multiply_block(self._source.read_range(rows, cols), by_row, by_col, self.dtype)
 
+    def take(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[Any]:
+        """Take entries at the crossings of some rows and columns and multiply them."""
+        by_row, by_col = (None if w is None else w[at] for w, at in zip(self._factors, (rows, cols), strict=True))
+        return _multiply_block(self._source.take(rows, cols), by_row, by_col, self.dtype)
+
     def read(self, rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
         """Read one tile as a grid of blocks and multiply it; see :meth:`MatrixSource.read`."""
         grid = self._source.read(rows, cols, tile)

@@ -29,9 +29,12 @@ from .graphs import Graph
 from .plain_arrays import as_plain_array
 from .points import Points
 
-__all__ = ["BITREVERSAL", "GAP", "Orderings", "Side", "orderings_of_parts"]
+__all__ = ["AUTO", "BITREVERSAL", "GAP", "Orderings", "Side", "orderings_of_parts"]
 
 BITREVERSAL = "bitreversal"
+
+AUTO = "auto"
+"""In place of orderings: those that fit best, by a sample of the matrix."""
 
 MOST_INDICES_SHOWN = 8
 """Longest index array that a representation shows whole. Not tuned: some thirty letters."""

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import InputError
 from .arguments import show_value
 from .chain import Chain
-from .orderings import BITREVERSAL, Orderings, orderings_of_parts
+from .orderings import AUTO, BITREVERSAL, Orderings, orderings_of_parts
 from .points import Points
 
 __all__ = ["PointOrderings", "check_unordered"]
@@ -56,7 +56,7 @@ def check_unordered(points: Points | None, orderings: Any) -> None:
     InputError
         If a side has both, or is still to be found.
     """
-    if points is None or orderings is None:
+    if points is None or orderings is None or (isinstance(orderings, str) and orderings == AUTO):
         return
     if isinstance(orderings, Orderings):
         orderings = orderings.rows, orderings.cols

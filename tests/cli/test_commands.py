@@ -26,6 +26,7 @@ from tests.support.patience import PATIENCE, wait_until
 COMMANDS = [
     "demo",
     "generate",
+    "advise",
     "plan",
     "factorize",
     "identify",
@@ -405,6 +406,43 @@ def test_a_useless_result_says_so(done, tmp_path):
     np.save(tmp_path / "fourier.npy", np.fft.fft(np.eye(64)))
     assert "verdict       Useless: no product of this chain comes closer" in done("factorize noise.npy run.zarr")
     assert "verdict" not in done("factorize fourier.npy other.zarr --orderings none,bitreversal")
+
+
+def test_advise(done, run):
+    done("generate dft z.zarr --n 128 --noise 0.01 --seed 1")
+    text = done("advise z.zarr")
+    command = re.search(
+        r"^call +(dbutterfly factorize z.zarr run.zarr --orderings none,bitreversal)$", text, re.MULTILINE
+    )
+    assert command is not None
+    assert re.search(r"^none,bitreversal +1 .*\*$", text, re.MULTILINE)
+    found = done("advise z.zarr --tol 0.02 --json")
+    assert (found["fits"], found["best"]["rank"], found["bytes_allowed"]) == (True, 1, 1 << 26)
+    assert found["command"] == "dbutterfly factorize z.zarr run.zarr --orderings none,bitreversal --tol 0.02"
+    done(command[1].removeprefix("dbutterfly "))
+    taken = done("factorize z.zarr auto.zarr --orderings auto --tol 0.02 --no-check --json")
+    assert taken["orderings"] == "rows standard, columns bitreversal"
+    refused(run("advise z.zarr --read 1KiB"), "less than a chunk .*; allow 8192 bytes at least")
+
+
+def test_advise_with_points_and_for_a_chain(done):
+    rng = np.random.default_rng(0)
+    x, y = rng.random((2, 128))
+    distance = np.sqrt(1 + (x[:, None] - y) ** 2)
+    np.save("z.npy", np.exp(80j * distance) / distance)
+    np.save("x.npy", x)
+    np.save("y.npy", y)
+    command = done("advise z.npy --row-points x.npy --col-points y.npy --json")["command"]
+    assert "--row-points x.npy --col-points y.npy" in command
+    done(command.removeprefix("dbutterfly "))
+
+
+def test_advise_says_that_nothing_fits(run):
+    np.save("z.npy", np.random.default_rng(0).standard_normal((128, 128)))
+    code, out, err = run("advise z.npy")
+    assert (code, err) == (3, "")
+    assert "No butterfly of these orderings fits" in out
+    assert "dbutterfly factorize" not in out
 
 
 def test_factorize_apply_verify_info(done, run):

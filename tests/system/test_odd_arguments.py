@@ -23,7 +23,8 @@ FOUND = dbf.factorize(MATRIX)
 FUNCTIONS = {
     "factorize": (dbf.factorize, ("chain", "tree", "rank", "tol", "passes", "orderings", "points", "weights", "memory",
                                   "device_memory", "workers", "backend", "missing", "resume", "progress", "sweeps",
-                                  "client")),
+                                  "check_fit", "client")),
+    "advise": (dbf.advise, ("points", "weights", "tol", "read", "seed", "workers", "decode")),
     "plan": (dbf.plan, ("chain", "tree", "rank", "tol", "passes", "orderings", "points", "weights", "memory",
                         "device_memory", "workers", "backend", "client")),
     "identify": (dbf.identify, ("chain", "method", "levels", "orderings", "rank", "client", "workers", "memory", "seed",
@@ -194,6 +195,7 @@ def places(tmp_path_factory):
 
 
 COMMANDS = {
+    "advise z.npy": ("tol", "read", "seed", "workers"),
     "plan z.npy": ("chain", "tree", "rank", "tol", "passes", "orderings", "memory", "workers", "read-bandwidth",
                    "backend", "device", "device-memory", "cluster-option"),
     "factorize z.npy new": ("chain", "tree", "rank", "tol", "passes", "orderings", "memory", "workers", "backend",

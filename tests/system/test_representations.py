@@ -48,6 +48,7 @@ def public_objects() -> list[Any]:
         dbf.ButterflyOperator(factors, found),
         dbf.StreamedProduct((N, 1 << 20), np.dtype("float32"), 512, 2048, 1 << 40),
         dbf.entries(functools.partial(hilbert, np.arange(N)), (N, N), "float64"),
+        dbf.advise(np.broadcast_to(np.float32(1), (N, N))),
         dbf.plan(np.broadcast_to(np.float32(1), (N, N)), orderings=found, memory="256 MiB"),
         dbf.matrices.noisy(dbf.matrices.gaussian_butterfly(N), 0.1),
         *(dbf.clusters.choose(kind) for kind in ("threads", "local", "slurm", "kubernetes", "tcp://10.0.0.1:8786")),
@@ -74,7 +75,15 @@ def test_every_public_object_is_shown_in_few_lines():
 def test_what_a_notebook_shows_needs_nothing_else():
     """No page about it gives it styles or names, and its lines take the colour of the texts about them."""
     shown = {type(each).__name__: each._repr_html_() for each in public_objects() if hasattr(each, "_repr_html_")}
-    assert {"Plan", "Certificate", "Chain", "Factorization", "Orderings", "IdentifiedOrderings"} <= shown.keys()
+    assert {
+        "Advice",
+        "Plan",
+        "Certificate",
+        "Chain",
+        "Factorization",
+        "Orderings",
+        "IdentifiedOrderings",
+    } <= shown.keys()
     for text in shown.values():
         seen = assert_needs_nothing_else(text)
         assert seen.tags.isdisjoint({"style", "html", "body"})

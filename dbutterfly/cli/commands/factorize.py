@@ -83,6 +83,10 @@ def factorize(
         int, typer.Option(help="Sweeps over the factors of a matrix in memory, after the run: they lower the error.")
     ] = 0,
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Compute anew what the store holds.")] = False,
+    no_check: Annotated[
+        bool,
+        typer.Option("--no-check", help="Go without the look at some blocks that warns of a run that will not do."),
+    ] = False,
     tol: Target = None,
     verify: Annotated[bool, typer.Option("--verify", help="Measure the error afterwards, as --tol does.")] = False,
     report: ReportFile = None,
@@ -125,6 +129,7 @@ def factorize(
                 missing=missing,
                 sweeps=sweeps,
                 resume=not no_resume,
+                check_fit=False if no_check else None,
                 progress=bars,
             )
         except KeyboardInterrupt:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from .certificate import Certificate
 
-__all__ = ["USELESS", "Verdict", "verdict_on"]
+__all__ = ["USELESS", "Verdict", "part_of_norm", "verdict_on"]
 
 USELESS = 0.5
 """Relative error above which a product tells less of a matrix than it leaves out. Not tuned.
@@ -58,6 +58,10 @@ def _praise(certificate: Certificate) -> str:
 
 
 def _part(error: float, certificate: Certificate) -> str:
-    """Write a relative error of a certificate: in percent where that is read well."""
-    norm = "its weighted norm" if certificate.weighted else "its norm"
+    """Write a relative error of a certificate."""
+    return part_of_norm(error, "its weighted norm" if certificate.weighted else "its norm")
+
+
+def part_of_norm(error: float, norm: str = "its norm") -> str:
+    """Write a relative error: in percent where that is read well."""
     return f"{100 * error:.3g} % of {norm}" if 1e-4 <= error < math.inf else f"{error:.2g} of {norm}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +15,11 @@ from ...planning.fitting_chains import find_fitting_chains, rounding_of
 from ...planning.plan import Plan
 from ...sources.base import MatrixSource
 from ...sources.windows import open_window
+from ...structure.orderings import Orderings
 from ..results.verdict import REMEDY, USELESS, part_of_norm
 from .advise import BANDWIDTH, READ
 from .choose import predict_pairs
-from .pairs import OrderingPair, list_pairs
+from .pairs import STANDARD, OrderingPair, list_pairs
 
 __all__ = ["check_fit"]
 
@@ -30,7 +32,7 @@ SHARE = 0.02
 PART_READ = 50
 """Of so many bytes of the matrix, one is read."""
 
-FEW_TIMES = 4
+FEW_TIMES = 8
 """Times that a matrix is smaller for a tolerance from which on other orderings are not looked at. Not tuned."""
 
 LARGE = 1 << 20
@@ -103,25 +105,31 @@ def _compare_errors(sampler: FitSampler, plan: Plan) -> None:
 
 
 def _compare_values(sampler: FitSampler, plan: Plan, tol: float) -> None:
-    """Look for orderings that reach the tolerance with several times fewer values."""
+    """Look for orderings that reach the tolerance with several times fewer values, both with chains of one rank."""
     entries = math.prod(plan.source.shape)
+    pairs = {(pair.rows, pair.cols): pair for pair in list_pairs(None)}
     with single_threaded_blas():
-        fewest = {pair: _fewest_values(sampler, pair, tol, plan.chain.nnz / SEVERAL) for pair in list_pairs(None)}
-    best = min(fewest, key=lambda pair: fewest[pair])
-    if math.isfinite(fewest[best]):
+        fewest = {name: _fewest_values(sampler, pair, tol) for name, pair in pairs.items()}
+    now = fewest.get(_names(plan.orderings), plan.chain.nnz)
+    best = min(fewest, key=lambda name: fewest[name])
+    if SEVERAL * fewest[best] <= min(now, entries) and fewest[best] < plan.chain.nnz:
         smaller = f"{entries / plan.chain.nnz:.3g} times smaller than the matrix"
-        better = f"orderings {best.arguments.get('orderings')} promise {entries / fewest[best]:.3g} times"
+        better = (
+            f"orderings {pairs[best].arguments.get('orderings')} promise {entries / fewest[best]:.3g} times or more"
+        )
         _warn(f"the factors for tol={tol:g} will be {smaller}", better)
 
 
-def _fewest_values(sampler: FitSampler, pair: OrderingPair, tol: float, most: float) -> float:
-    """Fewest values that reach the tolerance in some orderings, infinite if they are more than so many."""
-    for chain, error in find_fitting_chains(sampler, pair.orderings):
-        if chain.nnz > most:
-            break
-        if error <= tol:
-            return chain.nnz
-    return math.inf
+def _names(orderings: Orderings) -> tuple[Any, Any]:
+    """Names of orderings that have some, as pairs of orderings have them."""
+    rows, cols = (STANDARD if side is None else side for side in orderings.sides.values())
+    return (rows, cols) if isinstance(rows, str) and isinstance(cols, str) else (None, None)
+
+
+def _fewest_values(sampler: FitSampler, pair: OrderingPair, tol: float) -> float:
+    """Fewest values that reach the tolerance in some orderings with a chain of one rank; infinite if none does."""
+    found = (chain.nnz for chain, error in find_fitting_chains(sampler, pair.orderings) if error <= tol)
+    return next(found, math.inf)
 
 
 def _warn(what: str, better: str) -> None:

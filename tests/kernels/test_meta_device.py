@@ -28,6 +28,7 @@ DTYPES = ["float32", "float64", "complex64", "complex128"]
 NO_KERNELS = {
     "backend": "the array namespace itself, the device, and the ways in which a kernel may wait; no arithmetic",
     "products.choose": "chooses between modules; takes no array",
+    "products.compilation": "says when kernels are compiled; takes no array",
     "products.jit": "compiled by Numba, for NumPy's arrays only",
     "low_rank.subspace.fixed_sketch": "makes an array of NumPy; takes none",
 }

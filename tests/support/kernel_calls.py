@@ -417,7 +417,7 @@ PRODUCTS = [
         rounding.round_product,
         lambda on: (on.factors(one_junction(2 * on.many)), one_junction(2 * on.many), 1e-3),
         "",
-        2,
+        3,
     ),
     Call(ksmm.apply_chain, lambda on: (on.factors(CHAINS["rank 2"]), on.entries(32, 2 * on.many))),
     Call(ksmm.apply_factor, lambda on: (on.entries(2, 3, 4, 5), on.entries(40, 1)), "one column"),

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ...execution.task import Inputs, Output, Task
 from ...kernels.backend import Array, Backend, namespace
-from ...kernels.factors.hierarchy import (
-    factor_stack,
-    insert_top,
-    left_matrices,
-    left_rows,
-    orthonormal_columns,
-    right_matrices,
-    right_rows,
-)
-from ...kernels.linalg import adjoint, squared_norms
-from ...kernels.orthonormal import orthonormalizers
+from ...kernels.factors.halves import fit_left_halves, fit_right_halves
 from ...storage.workspace import Selection
 from ...structure.axes import Index
 from ...structure.tree import Tree
@@ -50,22 +40,16 @@ class LeftTask(Task[FactorizationJob]):
         """Factorize; X and the scales are what the right parts need."""
         backend = job.computing
         parts = _reorder(backend.to_device(inputs["A"]), job.plan.cols.group_order, backend)
-        xp = namespace(parts)
         chain, tree = job.halves[0], job.trees[0]
-        left = factor_stack(left_matrices(parts), chain, tree, stack_bytes=backend.stack_bytes)
-        left = orthonormal_columns(left, job.rank)
-        basis = left_rows(left.product, job.rank)
-        scale = xp.matmul(xp.conj(basis), xp.matrix_transpose(parts))
-        error = xp.sum(squared_norms(parts - xp.matmul(xp.matrix_transpose(scale), basis)), axis=-1)
-        errors = xp.concat((error[:, :, None], _squared_sines(basis, parts, scale)), axis=-1)
+        left = fit_left_halves(parts, chain, tree, job.rank, stack_bytes=backend.stack_bytes)
         span = (slice(self.first, self.last),)
         back = inverse_order(job.plan.cols.group_order)
         return [
             *(Output(f"left/{index}", span, backend.to_host(f)) for index, f in enumerate(left.factors)),
-            Output("X", span, take_in_order(backend.to_host(basis), back, axis=1)),
-            Output("scale", span, take_in_order(backend.to_host(scale), back, axis=1)),
-            Output("left_error", span, take_in_order(backend.to_host(errors), back, axis=1)),
-            *_residual_outputs("left", span, left.residuals, xp.sum(error, axis=-1), tree, backend),
+            Output("X", span, take_in_order(backend.to_host(left.basis), back, axis=1)),
+            Output("scale", span, take_in_order(backend.to_host(left.scale), back, axis=1)),
+            Output("left_error", span, take_in_order(backend.to_host(left.errors), back, axis=1)),
+            *_missed_outputs("left", span, left.missed, tree, backend),
         ]
 
 
@@ -99,39 +83,19 @@ class RightTask(Task[FactorizationJob]):
             device = xp.matmul(xp.permute_dims(backend.to_device(inputs["scale"]), (1, 0, 2, 3)), device)
         device = _reorder(device, job.plan.rows.group_order, backend)
         chain, tree = job.halves[1], job.trees[1]
-        fitted = factor_stack(right_matrices(device[None, ...]), chain, tree, stack_bytes=backend.stack_bytes)
-        error = squared_norms(device - right_rows(fitted.product, device.shape[0], job.rank)[0, ...])
+        fitted = fit_right_halves(device[None, ...], chain, tree, stack_bytes=backend.stack_bytes)
         span = (slice(self.first, self.last),)
+        errors, back = backend.to_host(fitted.errors)[0], inverse_order(job.plan.rows.group_order)
         return [
             *(Output(f"right/{index}", span, backend.to_host(f)) for index, f in enumerate(fitted.factors)),
-            Output(
-                "right_error",
-                span,
-                take_in_order(backend.to_host(error), inverse_order(job.plan.rows.group_order), axis=1),
-            ),
-            *_residual_outputs("right", span, fitted.residuals, xp.sum(error, axis=(1, 2)), tree, backend),
+            Output("right_error", span, take_in_order(errors, back, axis=1)),
+            *_missed_outputs("right", span, fitted.missed, tree, backend),
         ]
 
 
-def _residual_outputs(side: str, span: Selection, below: Any, top: Any, tree: Tree, backend: Backend) -> list[Output]:
-    """Energies that the nodes of a half miss, below its top node and at it; no output for a half of one factor."""
-    if isinstance(tree, int):
-        return []
-    return [Output(f"{side}_missed", span, backend.to_host(insert_top(below, top, tree)))]
-
-
-def _squared_sines(basis: Any, parts: Any, scale: Any) -> Any:
-    """Squared sines (U, q, r) between orthonormal columns X, as rows (U, q, r, p), and the range of others, A.
-
-    ``scale`` is ``X^H A``. The columns ``C = A T`` are orthonormal, and ``C C^H X = A T T^H A^H X``.
-    """
-    xp = namespace(basis)
-    columns = xp.matrix_transpose(parts)
-    t = orthonormalizers(xp.reshape(columns, (-1, *columns.shape[2:])))
-    t = xp.reshape(t, (*parts.shape[:2], *t.shape[1:]))
-    inside = xp.matmul(t, xp.matmul(adjoint(t), adjoint(scale)))
-    beyond = basis - xp.matmul(xp.matrix_transpose(inside), parts)
-    return squared_norms(beyond)
+def _missed_outputs(side: str, span: Selection, missed: Array, tree: Tree, backend: Backend) -> list[Output]:
+    """Energies that the nodes of a half miss; no output for a half of one factor."""
+    return [] if isinstance(tree, int) else [Output(f"{side}_missed", span, backend.to_host(missed))]
 
 
 def _reorder(array: Array, order: Index | None, backend: Backend) -> Array:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from ...errors import SourceError
 from ...execution.task import Inputs, Output
-from ...kernels.backend import Array, Backend, namespace
+from ...kernels.backend import Array, namespace
 from ...kernels.linalg import residual_energy, squared_norms
 from ..block_stats import BlockStats
 from ..job import FactorizationJob
 from .tiles import TileReader, inverse_order, take_in_order
 
-__all__ = ["ProjectTask", "stacks_of_blocks"]
+__all__ = ["ProjectTask", "project_blocks", "stacks_of_blocks"]
 
 SAME_ENERGY = 1e4
 """Rounding units by which the squared norm of a block may differ between two reads, relative to itself.
@@ -45,17 +45,18 @@ class ProjectTask(TileReader):
         backend = job.computing
         basis = backend.to_device(take_in_order(inputs["X"], inverse_order(rows.member_order), axis=3))
         grid = backend.to_device(inputs["grid"])
-        right, residual = (backend.to_host(found) for found in _project(grid, basis, job, backend))
+        found = project_blocks(grid, basis, job.plan.source.work_dtype, backend.stack_bytes)
+        right, residual = map(backend.to_host, found)
         _check_same_energy(job, self.label, BlockStats.from_array(inputs["stats"]).energy, right, residual)
         r, c = self.groups
         right = take_in_order(right, cols.member_order, axis=3)
         return [Output("B", (c, r), right.swapaxes(0, 1)), Output("second", (r, c), residual[:, :, None])]
 
 
-def _project(grid: Array, basis: Array, job: FactorizationJob, backend: Backend) -> tuple[Array, Array]:
-    """``X^H Z`` (G, H, r, v) and ``||Z - X X^H Z||^2`` (G, H)."""
+def project_blocks(grid: Array, basis: Array, dtype: str, stack_bytes: int) -> tuple[Array, Array]:
+    """``X^H Z`` (G, H, r, v) and ``||Z - X X^H Z||^2`` (G, H) of a grid (G, H, p, v), for X as rows (G, H, r, p)."""
     xp, right, residual = namespace(grid), [], []
-    for g, h, blocks in stacks_of_blocks(grid, job, backend):
+    for g, h, blocks in stacks_of_blocks(grid, dtype, stack_bytes):
         columns = basis[g, h : h + blocks.shape[0], :, :]
         part = xp.matmul(xp.conj(columns), blocks)
         right.append(part)
@@ -84,14 +85,13 @@ def _check_same_energy(
         )
 
 
-def stacks_of_blocks(grid: Any, job: FactorizationJob, backend: Backend) -> Iterator[tuple[int, int, Any]]:
+def stacks_of_blocks(grid: Any, dtype: str, stack_bytes: int) -> Iterator[tuple[int, int, Any]]:
     """Cache-sized stacks of blocks of a grid, each of one row group: (row group, first column group, blocks)."""
     xp = namespace(grid)
-    work = job.plan.source.work_dtype
     groups, peers, p, v = grid.shape
-    step = max(1, backend.stack_bytes // (p * v * np.dtype(work).itemsize))
+    step = max(1, stack_bytes // (p * v * np.dtype(dtype).itemsize))
     for g in range(groups):
         for h in range(0, peers, step):
             stack = grid[g, h : min(h + step, peers), :, :]
             stack = xp.reshape(xp.reshape(stack, (-1,)), (-1, p, v))  # contiguous
-            yield g, h, xp.astype(stack, getattr(xp, work), copy=False)
+            yield g, h, xp.astype(stack, getattr(xp, dtype), copy=False)

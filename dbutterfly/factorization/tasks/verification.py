@@ -37,7 +37,8 @@ class VerifyTask(TileReader):
         wide = xp.result_type(left.dtype, getattr(xp, job.plan.source.work_dtype))
         left, right = (xp.astype(factor, wide, copy=False) for factor in (left, right))
         found = []
-        for g, h, blocks in stacks_of_blocks(backend.to_device(inputs["grid"]), job, backend):
+        grid = backend.to_device(inputs["grid"])
+        for g, h, blocks in stacks_of_blocks(grid, job.plan.source.work_dtype, backend.stack_bytes):
             x, b = (part[g, h : h + blocks.shape[0], :, :] for part in (left, right))
             energies = xp.sum(squared_norms(blocks), axis=-1), residual_energy(blocks, xp.matrix_transpose(x), b)
             found.append(xp.stack(energies, axis=-1))

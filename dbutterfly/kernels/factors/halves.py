@@ -1,0 +1,132 @@
+"""Fit the factors of the left halves, and of the right halves, of matrices whose blocks have been approximated.
+
+A left half is fitted to the left parts A of the blocks of a row group, and leaves orthonormal columns X. A right half
+is fitted to ``X^H Z``, or after a single read to ``X^H A V^H`` (:mod:`dbutterfly.kernels.factors.hierarchy`). What each
+misses is measured beside it, for the certificate.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...structure.chain import Chain
+from ...structure.tree import Tree
+from ..backend import Array, namespace
+from ..linalg import adjoint, squared_norms
+from ..orthonormal import orthonormalizers
+from .hierarchy import (
+    factor_stack,
+    insert_top,
+    left_matrices,
+    left_rows,
+    orthonormal_columns,
+    right_matrices,
+    right_rows,
+)
+
+__all__ = ["LeftHalves", "RightHalves", "fit_left_halves", "fit_right_halves"]
+
+
+class LeftHalves(NamedTuple):
+    """Factors of the left halves of U row groups, and what the right halves and the certificate need of them.
+
+    Attributes
+    ----------
+    factors : list of array, shape (U, a, b, c, d)
+        One array per pattern of the left chain.
+    basis : array, shape (U, q, r, p)
+        Orthonormal columns X, as rows.
+    scale : array, shape (U, q, r, r)
+        ``X^H A``.
+    errors : array of float64, shape (U, q, 1 + r)
+        ``||A - X X^H A||^2`` of each block, and the squared sines of the columns of X to the range of A.
+    missed : array of float64, shape (U, cuts)
+        ``||given - product||^2`` of every node of the left tree, by its cut; no cuts where it is one factor.
+    """
+
+    factors: list[Array]
+    basis: Array
+    scale: Array
+    errors: Array
+    missed: Array
+
+
+class RightHalves(NamedTuple):
+    """Factors of the right halves of K*q column groups, and what they miss.
+
+    Attributes
+    ----------
+    factors : list of array, shape (K*q, a, b, c, d)
+        One array per pattern of the right chain.
+    errors : array of float64, shape (K, q, u, r)
+        ``||b - b'||^2`` of each row of what was given and of the product.
+    missed : array of float64, shape (K*q, cuts)
+        As for :class:`LeftHalves`.
+    """
+
+    factors: list[Array]
+    errors: Array
+    missed: Array
+
+
+def fit_left_halves(parts: Array, chain: Chain, tree: Tree, rank: int, *, stack_bytes: int) -> LeftHalves:
+    """Factorize the left parts of row groups, and scale the products to unit columns.
+
+    Parameters
+    ----------
+    parts : array, shape (U, q, r, p)
+        Left parts A of the blocks, as rows.
+    chain, tree : Chain, Tree
+        Left half of the chain, and where it is cut.
+    rank : int
+        Rank r of the blocks.
+    stack_bytes : int
+        Bytes of blocks that a kernel works on at a time.
+    """
+    xp = namespace(parts)
+    left = factor_stack(left_matrices(parts), chain, tree, stack_bytes=stack_bytes)
+    left = orthonormal_columns(left, rank)
+    basis = left_rows(left.product, rank)
+    scale = xp.matmul(xp.conj(basis), xp.matrix_transpose(parts))
+    error = xp.sum(squared_norms(parts - xp.matmul(xp.matrix_transpose(scale), basis)), axis=-1)
+    errors = xp.concat((error[:, :, None], _squared_sines(basis, parts, scale)), axis=-1)
+    return LeftHalves(left.factors, basis, scale, errors, _with_top(left.residuals, xp.sum(error, axis=-1), tree))
+
+
+def fit_right_halves(parts: Array, chain: Chain, tree: Tree, *, stack_bytes: int) -> RightHalves:
+    """Factorize ``X^H Z``.
+
+    Parameters
+    ----------
+    parts : array, shape (K, q, u, r, v)
+        Right parts of the blocks of K matrices, or of one whose column groups are taken in part.
+    chain, tree : Chain, Tree
+        Right half of the chain, and where it is cut.
+    stack_bytes : int
+        Bytes of blocks that a kernel works on at a time.
+    """
+    xp = namespace(parts)
+    count, q, _, rank, _ = parts.shape
+    fitted = factor_stack(right_matrices(parts), chain, tree, stack_bytes=stack_bytes)
+    errors = squared_norms(parts - right_rows(fitted.product, q, rank))
+    top = xp.reshape(xp.sum(errors, axis=(2, 3)), (count * q,))
+    return RightHalves(fitted.factors, errors, _with_top(fitted.residuals, top, tree))
+
+
+def _with_top(below: Array, top: Array, tree: Tree) -> Array:
+    """Energies that the nodes of a half miss, below its top node and at it; a half of one factor has none."""
+    return below if isinstance(tree, int) else insert_top(below, top, tree)
+
+
+def _squared_sines(basis: Array, parts: Array, scale: Array) -> Array:
+    """Squared sines (U, q, r) between orthonormal columns X, as rows (U, q, r, p), and the range of others, A.
+
+    ``scale`` is ``X^H A``. The columns ``C = A T`` are orthonormal, and ``C C^H X = A T T^H A^H X``.
+    """
+    xp = namespace(basis)
+    columns = xp.matrix_transpose(parts)
+    t = orthonormalizers(xp.reshape(columns, (-1, *columns.shape[2:])))
+    t = xp.reshape(t, (*parts.shape[:2], *t.shape[1:]))
+    inside = xp.matmul(t, xp.matmul(adjoint(t), adjoint(scale)))
+    beyond = basis - xp.matmul(xp.matrix_transpose(inside), parts)
+    return squared_norms(beyond)

@@ -30,6 +30,7 @@ from . import (
     scheduler,
     seed_method,
     smallest_chain,
+    stacks,
     tables,
     wide_blocks,
 )
@@ -53,6 +54,7 @@ BENCHMARKS: dict[str, tuple[ModuleType, str]] = {
     "scheduler": (scheduler, "2 min"),
     "seed_method": (seed_method, "1 h"),
     "smallest_chain": (smallest_chain, "1 min"),
+    "stacks": (stacks, "15 min"),
     "wide_blocks": (wide_blocks, "3 min"),
     "plots": (plots, "1 s"),
     "tables": (tables, "1 s"),

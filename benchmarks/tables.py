@@ -180,6 +180,30 @@ def advice(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
         ]
 
 
+def stacks(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
+    """Stacks against reading once, against single calls, against dense products, and under kills."""
+    yield ["part", "matrices", "against", "result"]
+    for row in rows:
+        sizes = f"{row['matrices']} of {row['n']} x {row['n']}, {row['what']}" if "n" in row else row["what"]
+        if row["part"] == "reading":
+            limit = row["mb_per_s_per_worker"]
+            where = "from the page cache" if limit is None else f"at {limit:.0f} MB/s per worker"
+            yield [
+                "reading",
+                sizes,
+                f"reading once {where}, {row['workers']} workers",
+                f"{row['ratio']:.2f} times as long",
+            ]
+        elif row["part"] == "loop":
+            yield ["loop", sizes, "a call for each, one core", f"{row['times_faster']:.1f} times faster"]
+        elif row["part"] == "product":
+            result = f"{row['times_faster']:.1f} times faster, {row['times_smaller']:.1f} times smaller"
+            yield ["product", sizes, "dense matrices, one core", result]
+        else:
+            result = f"{row['equal']} of {row['kills']} equal to the bit, {row['read_in_vain']} tasks read in vain"
+            yield ["kills", sizes, "an undisturbed run", result]
+
+
 TABLES: dict[str, Callable[[list[dict[str, Any]]], Iterator[list[str]]]] = {
     "advice": advice,
     "scaling": scaling,
@@ -188,6 +212,7 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], Iterator[list[str]]]] = {
     "odd_sizes": odd_sizes,
     "smallest_chain": smallest_chain,
     "wide_blocks": wide_blocks,
+    "stacks": stacks,
     "identification": identification,
 }
 

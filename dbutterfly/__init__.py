@@ -39,13 +39,16 @@ if TYPE_CHECKING:
     from .factorization.results.certificate import Certificate
     from .factorization.results.estimates import VerifiedError
     from .factorization.results.factorization import Factorization
-    from .factorization.results.factorization import open_factorization as open
+    from .factorization.results.opening import open_result as open
+    from .factorization.results.stacked import StackedFactorization
     from .factorization.verify import verify
     from .identification.identify import identify
     from .identification.result import IdentifiedOrderings
     from .operator.butterfly import ButterflyOperator
+    from .operator.stacked import StackedOperator
     from .operator.streaming import StreamedProduct, stream_product
     from .planning.plan import Plan
+    from .planning.stacked_plan import StackedPlan
     from .sources.entries import Entries, entries
     from .structure.chain import Chain, Pattern
     from .structure.orderings import Orderings
@@ -65,6 +68,9 @@ __all__ = [
     "Pattern",
     "Plan",
     "Points",
+    "StackedFactorization",
+    "StackedOperator",
+    "StackedPlan",
     "StreamedProduct",
     "VerifiedError",
     "__version__",
@@ -93,6 +99,9 @@ _PLACES = {
     "Pattern": "structure.chain:Pattern",
     "Plan": "planning.plan:Plan",
     "Points": "structure.points:Points",
+    "StackedFactorization": "factorization.results.stacked:StackedFactorization",
+    "StackedOperator": "operator.stacked:StackedOperator",
+    "StackedPlan": "planning.stacked_plan:StackedPlan",
     "StreamedProduct": "operator.streaming:StreamedProduct",
     "VerifiedError": "factorization.results.estimates:VerifiedError",
     "advise": "factorization.advice.advise:advise",
@@ -102,7 +111,7 @@ _PLACES = {
     "factorize": "factorization.factorize:factorize",
     "identify": "identification.identify:identify",
     "matrices": "matrices",
-    "open": "factorization.results.factorization:open_factorization",
+    "open": "factorization.results.opening:open_result",
     "plan": "factorization.factorize:plan",
     "stream_product": "operator.streaming:stream_product",
     "verify": "factorization.verify:verify",

@@ -6,6 +6,7 @@ Each message names the argument, the value received and the remedy. The errors f
         InputError, also a ValueError            an argument cannot be used
             ChainError                             the chain
             NonFiniteError                         the entries of the matrix
+            NoSuchMatrixError, also an IndexError  the number of a matrix of a stack
             SingularFactorError                    the factors that are to be inverted
             SourceError                            the matrix cannot be read
                 MissingChunksError                   chunks of it are not stored
@@ -18,8 +19,8 @@ Each message names the argument, the value received and the remedy. The errors f
         TaskError, also a RuntimeError           a task failed
 
 Code written for NumPy thus catches errors about an argument as ``ValueError``, and errors about memory as
-``MemoryError``. The warnings are :class:`MissingChunksWarning`, :class:`FitWarning`, :class:`OrderingsWarning` and
-:class:`ToleranceWarning`.
+``MemoryError``. The warnings are :class:`FailedMatricesWarning`, :class:`FitWarning`, :class:`MissingChunksWarning`,
+:class:`OrderingsWarning` and :class:`ToleranceWarning`.
 """
 
 import contextlib
@@ -35,11 +36,13 @@ __all__ = [
     "CheckpointError",
     "ClusterError",
     "DButterflyError",
+    "FailedMatricesWarning",
     "FitWarning",
     "InputError",
     "MemoryBudgetError",
     "MissingChunksError",
     "MissingChunksWarning",
+    "NoSuchMatrixError",
     "NonFiniteError",
     "OrderingsWarning",
     "SingularFactorError",
@@ -156,6 +159,10 @@ class NonFiniteError(InputError):
         return cls(f"{name} holds a NaN or an infinity at index {index}; mask or replace such entries first", index)
 
 
+class NoSuchMatrixError(InputError, IndexError):
+    """A stack has no matrix of this number or name. The message says which it has."""
+
+
 class SingularFactorError(InputError):
     """A factor has no inverse. The message names the factor."""
 
@@ -240,3 +247,7 @@ class FitWarning(UserWarning):
 
 class ToleranceWarning(UserWarning):
     """A tolerance was not reached. The factorization is returned, and its certificate says what was reached."""
+
+
+class FailedMatricesWarning(UserWarning):
+    """Something is wrong with the entries of some matrices of a stack. The result has the others, and names these."""

@@ -74,6 +74,7 @@ def demonstrate(n: int, noise: float, directory: Path, *, progress: bool = False
     found = factorize(
         source, orderings=orderings, memory=planned.budget.memory, store=directory / "run.zarr", progress=progress
     )
+    assert isinstance(found, Factorization)
     yield _factorization_step(found, time.perf_counter() - started)
     verified = verify(found, source, progress=progress)
     yield Step(f"verified      error {verified}", {"verified_error": float(verified)})

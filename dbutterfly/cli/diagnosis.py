@@ -66,6 +66,7 @@ EXTRAS = {
     "kubernetes": Extra(("dask_kubernetes",), "workers in pods (--cluster kubernetes)"),
     "tls": Extra(("cryptography",), "temporary credentials (--tls temporary)"),
     "alternating": Extra(("k_means_constrained",), 'identify(method="alternating")'),
+    "safetensors": Extra(("safetensors",), "weights of models in .safetensors files, as stacks"),
     "plot": Extra(("matplotlib",), ".plot() of chains, plans, factorizations and orderings"),
     "examples": Extra(("pygsp", "safetensors", "matplotlib"), "the scripts in examples/, and their plots"),
 }

@@ -10,8 +10,9 @@ from .messages import show_error
 
 if TYPE_CHECKING:
     from ..factorization.results.estimates import VerifiedError
+    from ..factorization.results.stacked import StackedFactorization
 
-__all__ = ["ABOVE_TOLERANCE", "BAD_INPUT", "FAILED", "INTERRUPTED", "check_tolerance"]
+__all__ = ["ABOVE_TOLERANCE", "BAD_INPUT", "FAILED", "INTERRUPTED", "check_certificates", "check_tolerance"]
 
 FAILED: Final = 1
 """The program failed, or was interrupted."""
@@ -31,4 +32,16 @@ def check_tolerance(verified: VerifiedError | None, tol: float | None, log_json:
     if verified is None or tol is None or verified <= tol:
         return
     show_error(f"the verified error {float(verified):.4g} is above --tol {tol:g}", log_json)
+    raise typer.Exit(ABOVE_TOLERANCE)
+
+
+def check_certificates(found: StackedFactorization, tol: float | None, log_json: bool = False) -> None:
+    """End the program with :data:`ABOVE_TOLERANCE` where matrices of a stack failed, or miss the tolerance."""
+    bounds = [certificate.error_bound for certificate in found.certificates if certificate is not None]
+    above = [] if tol is None else [bound for bound in bounds if bound > tol]
+    if not above and not found.failed:
+        return
+    failed = f"{len(found.failed)} of {len(found)} matrices have no factors" if found.failed else ""
+    missed = f"{len(above)} of {len(found)} error bounds are above --tol {tol:g}" if above else ""
+    show_error("; ".join(filter(None, (failed, missed))), log_json)
     raise typer.Exit(ABOVE_TOLERANCE)

@@ -11,6 +11,7 @@ from .logs import log_to_stderr
 
 if TYPE_CHECKING:
     from ..planning.plan import Plan
+    from ..planning.stacked_plan import StackedPlan
 
 __all__ = ["Interrupted", "show_error", "show_log", "show_plan"]
 
@@ -26,7 +27,7 @@ def show_log(quiet: bool, log_json: bool) -> contextlib.AbstractContextManager[N
     return log_to_stderr(logging.CRITICAL if quiet else logging.INFO, as_json=log_json)
 
 
-def show_plan(planned: Plan, quiet: bool, log_json: bool) -> None:
+def show_plan(planned: Plan | StackedPlan, quiet: bool, log_json: bool) -> None:
     """Show a plan on stderr, or log it."""
     if log_json:
         _log.info("plan", extra={"fields": {"event": "plan", "plan": planned.to_json()}})

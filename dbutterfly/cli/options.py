@@ -27,6 +27,7 @@ __all__ = [
     "ReportFile",
     "RowPoints",
     "RowWeights",
+    "Shared",
     "Source",
     "Store",
     "Target",
@@ -47,7 +48,16 @@ def one_of(*names: str) -> Callable[[str], list[str]]:
     return complete
 
 
-Source: TypeAlias = Annotated[str, typer.Argument(help="The matrix: a Zarr array, its URL, or a .npy file.")]
+Source: TypeAlias = Annotated[
+    str, typer.Argument(help="The matrix, or stack of matrices: a Zarr array, its URL, or a .npy file.")
+]
+Shared: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--shared/--own",
+        help="Of a stack: one chain for all matrices, or one for each; by default one where they are alike.",
+    ),
+]
 Store: TypeAlias = Annotated[str, typer.Argument(help="The Zarr group of the factorization, local or a URL.")]
 ChainText: TypeAlias = Annotated[
     str | None,

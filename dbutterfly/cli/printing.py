@@ -11,6 +11,7 @@ from typing import Any
 from ..factorization.results.certificate import Certificate
 from ..factorization.results.estimates import VerifiedError
 from ..factorization.results.factorization import Factorization
+from ..factorization.results.stacked import StackedFactorization
 from ..factorization.results.verdict import verdict_on
 from ..planning.sizes import format_bytes
 from .streams import show
@@ -21,6 +22,7 @@ __all__ = [
     "factorization_lines",
     "print_json",
     "print_lines",
+    "print_result",
     "verified_json",
 ]
 
@@ -78,6 +80,28 @@ def factorization_json(factorization: Factorization) -> dict[str, Any]:
         "compression": factorization.compression,
         "certificate": certificate_json(factorization.certificate),
         "record": factorization.record,
+    }
+
+
+def print_result(found: Factorization | StackedFactorization, as_json: bool, **more: Any) -> None:
+    """Print a factorization and its run, or the table of a stack; ``more`` goes to the JSON."""
+    if as_json:
+        values = stack_json(found) if isinstance(found, StackedFactorization) else factorization_json(found)
+        print_json({**more, **values})
+    elif isinstance(found, StackedFactorization):
+        show(str(found))
+    else:
+        print_lines(factorization_lines(found))
+
+
+def stack_json(found: StackedFactorization) -> dict[str, Any]:
+    """Plain values that describe the factorization of a stack and its run."""
+    return {
+        "matrices": found.table(),
+        "failed": {str(number): text for number, text in found.failed.items()},
+        "nbytes": found.nbytes,
+        "compression": found.compression,
+        "record": found.record,
     }
 
 

@@ -17,6 +17,7 @@ from ..execution.clusters.options import parse_options
 from ..planning.sizes import parse_memory
 from ..sources.base import MatrixSource
 from ..sources.packing import find_packing
+from ..sources.stacks.base import StackSource
 from ..storage.arrays import open_array, read_array
 from ..storage.destinations import Place
 from ..storage.files import FileKind, check_file, write_whole
@@ -146,8 +147,9 @@ def parse_job(
     points: tuple[str | None, str | None, str | None],
 ) -> dict[str, Any]:
     """Arguments that ``plan`` and ``factorize`` of the public interface share."""
+    shape = source.shapes[0] if isinstance(source, StackSource) else source.shape
     job = {
-        "chain": parse_chain(chain, source.shape),
+        "chain": parse_chain(chain, shape),
         "tree": parse_tree(tree),
         "rank": 1 if rank is None else rank,
         "tol": tol,

@@ -107,6 +107,7 @@ READERS: dict[str, Reader] = {
     "resume": read_flag,
     "samples": optional(partial(read_count, remedy="give a number of rows, or leave it out to compare all of them")),
     "seed": read_seed,
+    "shared": optional(read_flag),
     "sweeps": partial(read_count, least=0, remedy="use 0 for none"),
     "tol": optional(read_tolerance),
     "tree": read_tree,

@@ -10,16 +10,21 @@ from ..execution.choose import check_backend, choose_engine
 from ..execution.clusters import for_cluster, on_cluster
 from ..identification.result import IdentifiedOrderings
 from ..planning.plan import Plan
-from ..sources.dispatch import as_source
+from ..planning.stacked_plan import StackedPlan
 from ..sources.places_read import places_read
+from ..sources.stacks.base import StackSource
+from ..sources.stacks.dispatch import open_matrices
 from ..sources.weighted import weigh
 from ..storage.destinations import check_apart
 from .advice.check_fit import check_fit as look_before
 from .advice.choose import choose_orderings, read_orderings_or_auto
 from .request import Request
 from .results.factorization import Factorization
+from .results.stacked import StackedFactorization
 from .resume import check_store, open_run, open_store
 from .run import complete_run
+from .stacked.factorize import factorize_stack
+from .stacked.planning import check_unweighted, plan_stack
 from .unknown_orderings import find_orderings
 
 __all__ = ["factorize", "plan"]
@@ -46,14 +51,15 @@ def plan(
     workers: int | None = None,
     backend: str = "auto",
     decode: bool = True,
-) -> Plan:
+    shared: bool | None = None,
+) -> Plan | StackedPlan:
     """Plan a factorization without reading the matrix (or, with ``tol``, reading some of its blocks).
 
     Parameters
     ----------
     source, chain, tree, rank, tol, passes, orderings, points, weights
         As for :func:`factorize`.
-    store, client, cluster, memory, device_memory, workers, backend, decode
+    store, client, cluster, memory, device_memory, workers, backend, decode, shared
         As for :func:`factorize`. No cluster is started, a scheduler that runs is asked for its workers; of ``"cuda"``
         it must be known how many there are. If ``device_memory`` is given, it is that of GPUs which need not be here.
         Of ``store``, only whether there is one matters: it has room for a copy of the matrix in another order, which
@@ -61,8 +67,9 @@ def plan(
 
     Returns
     -------
-    Plan
-        ``print(plan)`` shows root cut, tiles, tasks, bytes read and written, amplification, peak memory and time.
+    Plan or StackedPlan
+        ``print(plan)`` shows root cut, tiles, tasks, bytes read and written, amplification, peak memory and time; of a
+        stack, what its matrices share and how many a task takes.
     """
     check_backend(backend, client or cluster)
     request = Request(
@@ -79,7 +86,11 @@ def plan(
         backend=backend,
         has_store=store is not None,
     )
-    matrix, engine = weigh(as_source(source, decode=decode), weights), choose_engine(client, workers, cluster)
+    found, engine = open_matrices(source, decode=decode), choose_engine(client, workers, cluster)
+    if isinstance(found, StackSource):
+        check_unweighted(weights)
+        return plan_stack(request, found, engine, shared=shared)
+    matrix = weigh(found, weights)
     return choose_orderings(request, matrix, engine).plan(matrix, engine)
 
 
@@ -109,15 +120,18 @@ def factorize(
     progress: bool = False,
     sweeps: int = 0,
     check_fit: bool | None = None,
-) -> Factorization:
-    """Factorize a matrix into Kronecker-sparse factors, with a certificate.
+    shared: bool | None = None,
+) -> Factorization | StackedFactorization:
+    """Factorize a matrix, or each matrix of a stack, into Kronecker-sparse factors, with a certificate.
 
     Parameters
     ----------
     source : array_like, memmap, zarr.Array, dask.array.Array, Entries, LinearOperator, sparse matrix, str or path
         Matrix Z of shape (M, N): anything in memory, a Zarr array or its path or URL, a ``.npy`` file. float32,
         float64, complex64 and complex128 stay what they are; integers and booleans are taken as float64. Sampled entry
-        functions and operators are not looked at in full, and their certificate is an estimate.
+        functions and operators are not looked at in full, and their certificate is an estimate. Of a stack, several
+        matrices: an array of shape (K, M, N), a list of any of these, a Zarr group of two-dimensional arrays, or a
+        ``.safetensors`` file.
     chain : Chain, list of patterns, lazylinop chain, or name, optional
         Patterns of the factors; by default (``"chainable"``) ``Chain.chainable((M, N), rank, balanced=rank > 1)``, for
         rank one and a power of two ``Chain.square_dyadic(N)``. Other names are ``"dyadic"``, ``"monarch"`` and
@@ -185,11 +199,16 @@ def factorize(
     check_fit : bool, optional
         Whether to look at some blocks before a new run, and warn (:class:`~dbutterfly.errors.FitWarning`) if they
         promise nothing of it, or much more in other orderings. By default where that takes little beside the run.
+    shared : bool, optional
+        Whether all matrices of a stack get one chain and one pair of orderings, which are looked for once. By default
+        they do where they have one shape and dtype; False looks for those of each matrix. Where the certificate of a
+        matrix does not confirm a tolerance, it gets a larger chain in either case.
 
     Returns
     -------
-    Factorization
-        Factors, operator, certificate and record.
+    Factorization or StackedFactorization
+        Factors, operator, certificate and record; of a stack, those of each matrix. A matrix of a stack that cannot be
+        factorized, such as one with a NaN, is named, by a FailedMatricesWarning too, and left out.
 
     Raises
     ------
@@ -240,15 +259,22 @@ def factorize(
         has_store=store is not None,
         progress=progress,
     )
-    matrix = weigh(as_source(source, decode=decode), weights)
+    found = open_matrices(source, decode=decode)
+    matrix = found if isinstance(found, StackSource) else weigh(found, weights)
     if store is not None:
         check_apart(store, places_read(matrix))
-    engine, stored = choose_engine(client, workers, cluster), open_store(store)
     where: dict[str, Any] = {"client": client, "cluster": cluster, "memory": memory, "backend": backend}
+    search = partial(_identify, chain=chain, orderings=orderings, progress=progress, **where)
+    engine = choose_engine(client, workers, cluster)
+    if isinstance(matrix, StackSource):
+        check_unweighted(weights)
+        kept: dict[str, Any] = {"store": store, "resume": resume, "progress": progress}
+        return factorize_stack(request, matrix, engine, shared=shared, search=search, **kept)
+    stored = open_store(store)
     check_store(request, matrix, stored)
-    search = partial(_identify, matrix, chain, orderings=orderings, progress=progress, **where)
     request = choose_orderings(request, matrix, engine, stored if resume else None)
-    request = find_orderings(request, matrix, stored if resume else None, lambda rank: search(rank=rank))
+    identify = partial(search, matrix)
+    request = find_orderings(request, matrix, stored if resume else None, lambda rank: identify(rank=rank))
     with open_run(request, matrix, engine, store=store, stored=stored, resume=resume) as run:
         if run.result is None and (stored is None or not resume):
             look_before(matrix, run.job.plan, tol, check_fit)

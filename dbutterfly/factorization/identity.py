@@ -38,7 +38,16 @@ from .job import FactorizationJob
 from .results.factorization import Factorization
 from .workspace_arrays import read_ended
 
-__all__ = ["Identity", "Recognition", "digests_of_result", "digests_of_run", "recognise"]
+__all__ = [
+    "DIGEST",
+    "READ_AGAIN",
+    "Identity",
+    "Recognition",
+    "are_alike",
+    "digests_of_result",
+    "digests_of_run",
+    "recognise",
+]
 
 READ_AGAIN = 8
 """Tiles that are read again at most where the pieces below them have other stamps.
@@ -148,7 +157,7 @@ def recognise(
     identity = stored.manifest.identity
     assert identity is not None
     stamps, before, text = source.stamps(), stored.stamps(), None
-    if stamps is not None and before is not None and _are_alike(stamps, identity["stamps"], before):
+    if stamps is not None and before is not None and are_alike(stamps, identity["stamps"], before):
         changed = stamps.values != before
         lost = np.argwhere((stamps.values == ABSENT) & (before != ABSENT))
         if lost.size:
@@ -184,7 +193,7 @@ def _compare_sample(source: MatrixSource, stored: RunStore) -> str:
     return f"known again by {known.values.size} sampled entries"
 
 
-def _are_alike(stamps: Stamps, kind: str | None, before: NDArray[np.uint64]) -> bool:
+def are_alike(stamps: Stamps, kind: str | None, before: NDArray[np.uint64]) -> bool:
     """Whether stamps can be compared with those of a run."""
     return stamps.kind == kind and stamps.values.shape == before.shape
 

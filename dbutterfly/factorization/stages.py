@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,23 +27,56 @@ from .tasks.projection import ProjectTask
 from .tasks.sampled_tiles import SampledTileTask
 from .tasks.tiles import TileTask, WholeTask
 
-__all__ = ["run_stages", "stage_tasks"]
+__all__ = ["RunUnderWay", "run_stages", "run_tasks", "stage_tasks"]
 
 _log = logging.getLogger("dbutterfly")
+
+
+class RunUnderWay(Protocol):
+    """What running the tasks of stages needs of a run, of one matrix or of a stack."""
+
+    @property
+    def job(self) -> Any:
+        """What the tasks share."""
+
+    @property
+    def stages(self) -> dict[str, Any]:
+        """Summaries of the stages that have ended in earlier sittings."""
+
+    def record_stages(self, stages: dict[str, Any]) -> None:
+        """Keep the summaries of the stages that have ended."""
+
+    def check_right(self) -> None:
+        """Refuse to go on where another process has taken over the run."""
 
 
 def run_stages(
     run: Run, engine: Engine, *, later_arrays: Future[None], progress: bool
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
+    """Run what is left to do of every stage of a run; see :func:`run_tasks`."""
+    stages = stage_tasks(run.job.plan, _tile_task(run.job.source))
+    return run_tasks(run, engine, stages, later_arrays=later_arrays, progress=progress)
+
+
+def run_tasks(
+    run: RunUnderWay,
+    engine: Engine,
+    stages: Mapping[str, Sequence[Task[Any]]],
+    *,
+    later_arrays: Future[None] | None = None,
+    progress: bool,
+) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
     """Run what is left to do of every stage.
 
     Parameters
     ----------
-    run : Run
+    run : RunUnderWay
         The run.
     engine : Engine
         Where its tasks run.
-    later_arrays : Future
+    stages : mapping of sequence
+        Tasks of each stage, in the order of the stages.
+    later_arrays : Future, optional
         Ends when the arrays of the stages after the first one are there.
     progress : bool
         Whether to show a bar for every stage.
@@ -57,8 +90,8 @@ def run_stages(
     """
     job, found, records = run.job, run.stages, {}
     with ProgressBar(progress) as bar:
-        for number, (stage, tasks) in enumerate(stage_tasks(job.plan, _tile_task(job.source)).items()):
-            if number == 1:
+        for number, (stage, tasks) in enumerate(stages.items()):
+            if number == 1 and later_arrays is not None:
                 later_arrays.result()
             rows = records[stage] = job.workspace.read_rows(done_name(stage))
             todo = [(index, task) for index, task in enumerate(tasks) if np.isnan(rows[index]).any()]
@@ -80,11 +113,11 @@ def _tile_task(source: MatrixSource) -> Callable[[Tile], Task[FactorizationJob]]
 
 
 def _run_stage(
-    run: Run,
+    run: RunUnderWay,
     engine: Engine,
     bar: ProgressBar,
     stage: str,
-    todo: list[tuple[int, Task[FactorizationJob]]],
+    todo: list[tuple[int, Task[Any]]],
     rows: NDArray[np.float64],
 ) -> None:
     """Run the tasks of a stage that have not ended, and keep their records in ``rows``."""

@@ -14,7 +14,7 @@ from ..sources.places_read import places_read
 from ..storage import saving
 from ..storage.files import FileKind, check_file, write_whole
 from ..storage.local_paths import local_path
-from ..storage.manifest import FORMAT, OPERATOR, Manifest, index_arrays, name_sides
+from ..storage.manifest import FORMAT, OPERATOR, STACK, Manifest, index_arrays, name_sides
 from ..storage.run_store import RunStore
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
@@ -56,6 +56,10 @@ def load_factors(place: Any) -> tuple[list[NDArray[Any]], Orderings]:
         raise StoreError(f"place={place!r} holds no dbutterfly factorization or operator")
     if not run.is_complete:
         raise StoreError(f"place={place!r} holds a run that has not ended; call factorize as before to resume it")
+    if run.manifest.kind == STACK:
+        raise StoreError(
+            f"place={place!r} holds a stack of matrices; dbutterfly.open(place)[k].operator is that of one of them"
+        )
     return run.factors(), orderings_of(run)
 
 

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from ..errors import InputError
-from ..structure.arguments import show_value
+from ..structure.arguments import read_count, show_value
 from ..structure.chain import Pattern
 from ..structure.digits import digit_reversal
 from ..structure.orderings import Orderings
 from ..structure.padding import inverse_order
 from .checks import Index
 
-__all__ = ["from_lazylinop", "lazylinop_of", "pylops_of", "sparse_factors"]
+__all__ = ["from_lazylinop", "lazylinop_of", "pylops_of", "pylops_of_stack", "sparse_factors"]
 
 
 def sparse_factors(ks_values: Sequence[NDArray[Any]], rows: Index | None, cols: Index | None) -> list[sparse.csr_array]:
@@ -83,6 +83,25 @@ def from_lazylinop(operator: Any) -> tuple[list[NDArray[Any]], Orderings]:
 def pylops_of(operator: Any) -> Any:
     """Operator of PyLops; see :meth:`dbutterfly.ButterflyOperator.to_pylops`."""
     return _import("pylops", "pylops").aslinearoperator(operator)
+
+
+def pylops_of_stack(operator: Any, columns: int) -> Any:
+    """Operator of PyLops for a stack; see :meth:`dbutterfly.StackedOperator.to_pylops`."""
+    pylops = _import("pylops", "pylops")
+    count, rows, cols = operator.shape
+    wide = read_count("columns", columns)
+    adjoint, base = operator.H, pylops.LinearOperator
+
+    class Stacked(base):  # type: ignore[misc, valid-type]  # PyLops has no types
+        """A stack of matrices, in the place of Fredholm1."""
+
+        def _matvec(self, x: NDArray[Any]) -> NDArray[Any]:
+            return (operator @ x.reshape(self.dims)).reshape(-1)  # type: ignore[no-any-return]
+
+        def _rmatvec(self, x: NDArray[Any]) -> NDArray[Any]:
+            return (adjoint @ x.reshape(self.dimsd)).reshape(-1)  # type: ignore[no-any-return]
+
+    return Stacked(dtype=operator.dtype, dims=(count, cols, wide), dimsd=(count, rows, wide))
 
 
 def _import(name: str, install: str) -> Any:

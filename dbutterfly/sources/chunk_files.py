@@ -5,6 +5,8 @@ A shard counts as one chunk here, since it is what a store holds.
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import stat
 import warnings
@@ -53,15 +55,14 @@ class ChunkFault(Exception):
         return f"chunk {self.key} {self.reason}"
 
 
-def chunk_shape(array: zarr.Array[Any]) -> tuple[int, int]:
+def chunk_shape(array: zarr.Array[Any]) -> tuple[int, ...]:
     """Shape of what the store holds under one key: a shard, or a chunk."""
-    rows, cols = array.shards or array.chunks
-    return rows, cols
+    return tuple(array.shards or array.chunks)
 
 
-def chunk_key(array: zarr.Array[Any], row: int, col: int) -> str:
+def chunk_key(array: zarr.Array[Any], *at: int) -> str:
     """Key of a chunk below that of its array, such as ``c/3/17``, or ``3.17`` in version 2."""
-    return str(array.metadata.encode_chunk_key((row, col)))
+    return str(array.metadata.encode_chunk_key(at))
 
 
 def chunk_keys(array: zarr.Array[Any]) -> Iterator[str]:
@@ -70,24 +71,24 @@ def chunk_keys(array: zarr.Array[Any]) -> Iterator[str]:
     They are made of the key of one chunk, where numbers stand for the others: a call of Zarr's for each takes longer
     than to look at its file.
     """
-    rows, cols = (-(-size // chunk) for size, chunk in zip(array.shape, chunk_shape(array), strict=True))
-    first, last = str(1 << 61), str(1 << 62)
-    start, row_sign, rest = chunk_key(array, int(first), int(last)).partition(first)
-    between, col_sign, end = rest.partition(last)
-    assert row_sign
-    assert col_sign
-    for row in range(rows):
-        line = f"{start}{row}{between}"
-        for col in range(cols):
-            yield f"{line}{col}{end}"
+    sizes = [-(-size // chunk) for size, chunk in zip(array.shape, chunk_shape(array), strict=True)]
+    signs = [str((1 << 61) + axis) for axis in range(len(sizes))]
+    rest, parts = chunk_key(array, *map(int, signs)), []
+    for sign in signs:
+        part, found, rest = rest.partition(sign)
+        assert found
+        parts.append(part)
+    *outer, last = parts
+    for at in itertools.product(*map(range, sizes[:-1])):
+        line = "".join(f"{part}{index}" for part, index in zip(outer, at, strict=True)) + last
+        for index in range(sizes[-1]):
+            yield f"{line}{index}{rest}"
 
 
-def chunks_of(array: zarr.Array[Any], rows: slice, cols: slice) -> Iterator[tuple[int, int]]:
+def chunks_of(array: zarr.Array[Any], *ranges: slice) -> Iterator[tuple[int, ...]]:
     """Grid positions of the chunks that hold a range, in row-major order."""
-    height, width = chunk_shape(array)
-    for row in range(rows.start // height, -(-rows.stop // height)):
-        for col in range(cols.start // width, -(-cols.stop // width)):
-            yield row, col
+    sides = zip(ranges, chunk_shape(array), strict=True)
+    return itertools.product(*(range(side.start // chunk, -(-side.stop // chunk)) for side, chunk in sides))
 
 
 def codec_names(array: zarr.Array[Any]) -> list[str]:
@@ -214,7 +215,7 @@ class ChunkFiles:
         self.directory = Path(array.store.root) / array.path
         self.size = _stored_size(array)
 
-    def check(self, chunks: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    def check(self, chunks: Iterable[tuple[int, ...]]) -> list[tuple[int, ...]]:
         """Return the grid positions of the chunks that are not there.
 
         Raises
@@ -223,12 +224,12 @@ class ChunkFiles:
             If a chunk is no file, cannot be reached, is empty, or is uncompressed and has not the length it must have.
         """
         absent = []
-        for row, col in chunks:
-            key = chunk_key(self.array, row, col)
+        for at in chunks:
+            key = chunk_key(self.array, *at)
             try:
                 found = (self.directory / key).stat()
             except (FileNotFoundError, NotADirectoryError):
-                absent.append((row, col))
+                absent.append(at)
                 continue
             except OSError as error:
                 raise ChunkFault(key, f"cannot be reached: {type(error).__name__}: {error}") from error
@@ -246,5 +247,4 @@ def _stored_size(array: zarr.Array[Any]) -> int | None:
     checksums = names.count("crc32c")
     if not set(names) <= UNCOMPRESSED | {"crc32c"}:
         return None
-    height, width = chunk_shape(array)
-    return height * width * np.dtype(array.dtype).itemsize + 4 * checksums
+    return math.prod(chunk_shape(array)) * np.dtype(array.dtype).itemsize + 4 * checksums

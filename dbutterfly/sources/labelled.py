@@ -20,7 +20,7 @@ def is_labelled(source: Any) -> bool:
     return _kind(source) is not None
 
 
-def unlabelled(source: Any, *, decode: bool) -> Any:
+def unlabelled(source: Any, *, decode: bool, ndim: int = 2) -> Any:
     """The array inside a labelled one: a Dask array if it is not in memory, so that tiles are read one by one.
 
     Parameters
@@ -29,6 +29,8 @@ def unlabelled(source: Any, *, decode: bool) -> Any:
         One with a single two-dimensional variable, if it has variables.
     decode : bool
         Whether attributes that say that stored numbers are no entries are refused.
+    ndim : int
+        Dimensions that it must have.
 
     Raises
     ------
@@ -38,7 +40,7 @@ def unlabelled(source: Any, *, decode: bool) -> Any:
     if _kind(source) in ("Dataset", "DataTree"):
         source = _only_matrix(source)
     sizes = dict(zip(source.dims, source.shape, strict=True))
-    if len(sizes) != 2:
+    if len(sizes) != ndim:
         raise SourceError(
             f"source has {len(sizes)} dimensions, {sizes}; a matrix has two: take some apart, as in "
             "source.isel(time=0), or join some by source.stack"

@@ -20,7 +20,7 @@ from ..storage.replacing import settle
 from ..storage.retries import reason, retry
 from .no_matrix import MAGIC_NPY, refuse_file
 
-__all__ = ["is_store_in_dict", "list_arrays", "open_dict", "open_path", "open_zarr_array"]
+__all__ = ["is_store_in_dict", "list_arrays", "open_dict", "open_node", "open_path", "open_zarr_array"]
 
 METADATA = ("zarr.json", ".zarray", ".zgroup")
 """Keys of a Zarr store."""
@@ -69,12 +69,22 @@ def open_zarr_array(place: Any) -> zarr.Array[Any]:
     SourceError
         If there is none; for a group, the message lists its arrays.
     """
+    return _array_of(open_node(place), place)
+
+
+def open_node(place: Any) -> Any:
+    """Open a Zarr array or group for reading.
+
+    Raises
+    ------
+    SourceError
+        If there is none.
+    """
     store = as_store(place, read_only=True, argument="source")  # absolute: workers elsewhere and later runs know it
     try:
-        node = retry(lambda: _open_quietly(store), describe=f"open source={place!r}", remote=is_remote(store))
+        return retry(lambda: _open_quietly(store), describe=f"open source={place!r}", remote=is_remote(store))
     except Exception as error:
         raise SourceError(f"source={place!r} cannot be opened as a Zarr array: {reason(error)}") from error
-    return _array_of(node, place)
 
 
 def is_store_in_dict(source: Any) -> bool:

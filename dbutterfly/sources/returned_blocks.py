@@ -78,7 +78,7 @@ def with_checked_blocks(array: Any, name: str) -> Any:
     Dask joins blocks into an array of the first one's dtype, and broadcasts those that are too small.
     """
     check = functools.partial(_check_dask_block, called=name, chunks=array.chunks, declared=array.dtype)
-    return array.map_blocks(check, dtype=array.dtype, meta=np.empty((0, 0), array.dtype))
+    return array.map_blocks(check, dtype=array.dtype, meta=np.empty((0,) * array.ndim, array.dtype))
 
 
 def _check_dask_block(

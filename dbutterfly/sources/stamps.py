@@ -35,7 +35,7 @@ from ..structure.axes import Index, chunk_edges
 from .chunk_files import chunk_keys, chunk_shape
 from .mapped_files import find_memmap, mapped_file
 
-__all__ = ["ABSENT", "Stamps", "stamp_array", "stamp_sparse", "stamp_zarr"]
+__all__ = ["ABSENT", "Stamps", "fold_stamps", "stamp_array", "stamp_chunks", "stamp_path", "stamp_sparse", "stamp_zarr"]
 
 BANDS = 64
 """Bands of an array in memory, of which the changed ones are named. Not tuned."""
@@ -99,7 +99,7 @@ def stamp_array(array: NDArray[Any]) -> Stamps:
     start = array.__array_interface__["data"][0] - mapped.__array_interface__["data"][0] + int(mapped.offset)
     whole = (np.array([0, array.shape[0]]), np.array([0, array.shape[1]]))
     kind = f"files/{array.dtype.str} from byte {start} by {array.strides}"
-    return Stamps(kind, np.array([[_stamp_path(file.path)]], np.uint64), whole)
+    return Stamps(kind, np.array([[stamp_path(file.path)]], np.uint64), whole)
 
 
 def stamp_sparse(matrix: Any) -> Stamps:
@@ -117,13 +117,27 @@ def stamp_zarr(array: zarr.Array[Any]) -> Stamps | None:
     """Stamps of the chunks of a Zarr array; None where its store tells nothing of them, or cannot be reached."""
     edges = tuple(chunk_edges(size, chunk) for size, chunk in zip(array.shape, chunk_shape(array), strict=True))
     shape = (edges[0].size - 1, edges[1].size - 1)
+    found = stamp_chunks(array)
+    if found is None:
+        return None
+    kind, values = found
+    return Stamps(kind, values.reshape(shape), (edges[0], edges[1]))
+
+
+def stamp_chunks(array: zarr.Array[Any]) -> tuple[str, NDArray[np.uint64]] | None:
+    """Kind and stamps of the chunks of a Zarr array, in row-major order; None where its store tells nothing of them."""
     found = _stamp_keys(array)
     if found is None:
         return None
     kind, stamps = found
     kind = f"{kind}/{_hash_text(_describe_layout(array)):016x}"
-    values = np.fromiter(map(stamps, chunk_keys(array)), np.uint64)
-    return Stamps(kind, values.reshape(shape), (edges[0], edges[1]))
+    return kind, np.fromiter(map(stamps, chunk_keys(array)), np.uint64)
+
+
+def fold_stamps(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """One stamp for each row of stamps; that of pieces which are all absent is absent too."""
+    hashes = (xxhash.xxh3_64_intdigest(np.ascontiguousarray(row).view(np.uint8).data) for row in values)
+    return np.where(values.any(axis=1), np.fromiter(hashes, np.uint64), np.uint64(ABSENT))
 
 
 def _describe_layout(array: zarr.Array[Any]) -> str:
@@ -155,13 +169,13 @@ def _stamp_keys(array: zarr.Array[Any]) -> tuple[str, Callable[[str], int]] | No
     """Kind and stamp by key of what the store of an array holds below it."""
     directory, store = directory_of(array), innermost_store(array)
     if directory is not None:
-        return "files", lambda key: _stamp_path(f"{directory}/{key}")
+        return "files", lambda key: stamp_path(f"{directory}/{key}")
     if isinstance(store, zarr.storage.MemoryStore):
         start = f"{array.path}/" if array.path else ""
         held = store._store_dict
         return "chunks", lambda key: _stamp_bytes(held.get(start + key))
     if isinstance(store, zarr.storage.ZipStore):
-        stamp = _stamp_path(Path(store.path))
+        stamp = stamp_path(Path(store.path))
         return "files", lambda _: stamp
     if isinstance(store, zarr.storage.ObjectStore) and store.supports_listing:
         what = f"list {array.store_path}"
@@ -199,7 +213,8 @@ def _list_objects(store: zarr.storage.ObjectStore[Any], path: str) -> Iterator[t
             yield str(found["path"]).removeprefix(start), _hash_text(repr(said))
 
 
-def _stamp_path(path: str | Path) -> int:
+def stamp_path(path: str | Path) -> int:
+    """Stamp of a file, :data:`ABSENT` where there is none."""
     try:
         return _stamp_file(os.stat(path))
     except OSError:

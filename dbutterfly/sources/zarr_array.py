@@ -45,7 +45,7 @@ from .stored_chunks import StoredChunks
 from .tile_parts import is_kept_whole, place_part, restrict_part
 from .zarr_requests import Requests
 
-__all__ = ["ZarrSource"]
+__all__ = ["SPARE_BYTES", "ZarrSource", "open_array_again"]
 
 SPARE_BYTES = 1 << 23
 """Bytes of chunks that may be read to know a matrix again, however small it is. Not tuned: some milliseconds."""
@@ -73,7 +73,8 @@ class ZarrSource(MatrixSource):
         self.name = f"Zarr array {array.store_path}"
         self.shared = is_shared(array)
         self.fill_value = array.fill_value
-        self.chunks = chunk_shape(array)
+        height, width = chunk_shape(array)
+        self.chunks = height, width
         rows, cols = (chunk_edges(size, chunk) for size, chunk in zip(self.shape, self.chunks, strict=True))
         self.edges = (rows, cols)
         self.chunk_count = (rows.size - 1) * (cols.size - 1)
@@ -241,7 +242,7 @@ class ZarrSource(MatrixSource):
     def _check_present(self) -> None:
         """Raise unless the array is still there: the chunks of an array that is gone read as missing ones."""
         try:
-            again = _open_again(self.array.store, self.array.path)
+            again = open_array_again(self.array.store, self.array.path)
         except Exception as error:
             raise SourceError(
                 f"{self.name} has vanished or become unreachable while it was read: {reason(error)}; restore it and "
@@ -277,14 +278,14 @@ def _open(store: Any, path: str) -> zarr.Array[Any]:
         return zarr.open_array(store, path=path, mode="r")
 
 
-def _open_again(store: Any, path: str) -> zarr.Array[Any]:
+def open_array_again(store: Any, path: str) -> zarr.Array[Any]:
     """Open an array that has been opened before, again where its storage does not find it now and then."""
     call: Callable[[], zarr.Array[Any]] = partial(_open, store, path)
     return retry(expect_present(call), describe=f"open {path or 'array'} of {store}", remote=is_remote(store))
 
 
 def _reopen(store: Any, path: str, packed: bytes | None) -> ZarrSource:
-    return ZarrSource(_open_again(store, path), packed)
+    return ZarrSource(open_array_again(store, path), packed)
 
 
 def _read_selection(array: zarr.Array[Any], rows: slice, cols: slice, out: NDArray[Any]) -> None:

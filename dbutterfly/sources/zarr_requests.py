@@ -2,7 +2,7 @@
 
 Two pipelines decode chunks: the compiled one (zarrs) in the calling thread, straight into its destination, and
 zarr-python's own, whose requests overlap. The compiled one takes arrays in local directories, with the exceptions that
-:func:`_choose_routes` gives. What is held besides the destination is bounded: a request that is decoded
+:func:`choose_routes` gives. What is held besides the destination is bounded: a request that is decoded
 somewhere else first asks for few chunks.
 """
 
@@ -20,7 +20,7 @@ import zarr.storage
 from ..storage.codecs import compiled_codecs
 from .chunk_files import UNCOMPRESSED, chunk_shape, codec_names
 
-__all__ = ["Requests", "Route"]
+__all__ = ["Requests", "Route", "choose_routes", "cut_into_chunks", "open_compiled"]
 
 CHECKSUMS = frozenset(
     name
@@ -81,11 +81,12 @@ class Requests:
     """
 
     def __init__(self, array: zarr.Array[Any]) -> None:
-        self._chunks = chunk_shape(array)
+        height, width = chunk_shape(array)
+        self._chunks = height, width
         self._itemsize = np.dtype(array.dtype).itemsize
         chunk_bytes = self._chunks[0] * self._chunks[1] * self._itemsize
         count = math.prod(-(-size // chunk) for size, chunk in zip(array.shape, self._chunks, strict=True))
-        self.whole, self.partial = _choose_routes(array, _open_compiled(array), chunk_bytes, count)
+        self.whole, self.partial = choose_routes(array, open_compiled(array), chunk_bytes, count)
         spare = min(max(1, PIECE_BYTES // chunk_bytes), count) if self.whole.compiled else 0
         self.held_bytes = (max(self.whole.held, self.partial.held) + spare) * chunk_bytes
 
@@ -111,7 +112,7 @@ class Requests:
             limit = route.at_once
             if not limit and not (contiguous and c == cols):  # decoded into a spare array, which shall stay small
                 limit = self._chunks_of_piece(r, c)
-            for piece in _cut_into_chunks(r, c, self._chunks, limit) if limit else [(r, c)]:
+            for piece in cut_into_chunks(r, c, self._chunks, limit) if limit else [(r, c)]:
                 yield route, *piece
 
     def cut_small(self, rows: slice, cols: slice, held: int = 0) -> Iterator[tuple[slice, slice]]:
@@ -120,7 +121,7 @@ class Requests:
         ``held`` bytes are held for an entry of a piece, by default those of the entry.
         """
         limit = self._chunks_at_once(held) or self._chunks_of_piece(rows, cols, held)
-        return _cut_into_chunks(rows, cols, self._chunks, limit)
+        return cut_into_chunks(rows, cols, self._chunks, limit)
 
     def piece_bytes(self, held: int) -> int:
         """Most bytes held for a piece of :meth:`cut_small` if ``held`` bytes are held for each of its entries."""
@@ -139,7 +140,7 @@ class Requests:
         return max(1, PIECE_BYTES // int(height * width * (held or self._itemsize)))
 
 
-def _choose_routes(
+def choose_routes(
     array: zarr.Array[Any], compiled: zarr.Array[Any] | None, chunk_bytes: int, chunk_count: int
 ) -> tuple[Route, Route]:
     """Choose the pipelines for chunks that are wanted whole and for those that are wanted in part."""
@@ -158,7 +159,7 @@ def _choose_routes(
     return in_place, Route(compiled, True, few, min(few, chunk_count) + 4)
 
 
-def _open_compiled(array: zarr.Array[Any]) -> zarr.Array[Any] | None:
+def open_compiled(array: zarr.Array[Any]) -> zarr.Array[Any] | None:
     """Open an array again with the compiled codec pipeline, where that knows its codecs and its store.
 
     It reads uncompressed chunks about twice as fast as zarr-python's own, and each call runs in one thread, so
@@ -185,7 +186,7 @@ def _whole_chunks(wanted: slice, chunk: int) -> Iterator[tuple[slice, bool]]:
             yield slice(start, stop), whole
 
 
-def _cut_into_chunks(rows: slice, cols: slice, chunks: tuple[int, int], limit: int) -> Iterator[tuple[slice, slice]]:
+def cut_into_chunks(rows: slice, cols: slice, chunks: tuple[int, int], limit: int) -> Iterator[tuple[slice, slice]]:
     """Cut a range into pieces of at most ``limit`` chunks, whole rows of chunks if they fit."""
     across = min(limit, -(-cols.stop // chunks[1]) - cols.start // chunks[1])
     for r in _steps(rows, chunks[0], max(1, limit // across)):

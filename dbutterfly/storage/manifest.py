@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .manifest_checks import check_entries
 
-__all__ = ["FACTORIZATION", "FORMAT", "KEY", "OPERATOR", "Manifest", "Sides", "index_arrays", "name_sides"]
+__all__ = ["FACTORIZATION", "FORMAT", "KEY", "OPERATOR", "STACK", "Manifest", "Sides", "index_arrays", "name_sides"]
 
 KEY = "dbutterfly"
 """Attribute of a Zarr group that holds the manifest of a run, or of an operator."""
@@ -29,6 +29,9 @@ FACTORIZATION: Final = "factorization"
 
 OPERATOR: Final = "operator"
 """Kind of a store that holds factors without a certificate."""
+
+STACK: Final = "stack"
+"""Kind of a store that holds a run for a stack of matrices."""
 
 LAYOUT = ("root", "tile_rows", "tile_cols", "left_groups", "right_groups", "prefetch", "copy")
 """Names of the choices of a plan, in the order of the list that the JSON has."""
@@ -44,7 +47,7 @@ class Manifest:
     Attributes
     ----------
     kind : str
-        :data:`FACTORIZATION` or :data:`OPERATOR`.
+        :data:`FACTORIZATION`, :data:`OPERATOR` or :data:`STACK`.
     status : {"running", "complete"}
         Whether the factors are there.
     epoch : str
@@ -86,6 +89,9 @@ class Manifest:
         What came out.
     checksums : dict
         Digest of every array of the result, by its path.
+    stack : dict
+        Of a run for a stack: what was ``asked``, the ``rounds`` that have begun, each a list of batches of matrices
+        that share a chain, and of one that has ended the ``result``.
     damaged : str
         Array of the result that was found damaged and told: the next call computes everything again.
     others : dict
@@ -114,6 +120,7 @@ class Manifest:
     certificate: dict[str, Any] | None = None
     record: dict[str, Any] | None = None
     checksums: dict[str, str] | None = None
+    stack: dict[str, Any] | None = None
     damaged: str | None = None
     others: dict[str, Any] = field(default_factory=dict)
 
@@ -121,6 +128,11 @@ class Manifest:
     def is_complete(self) -> bool:
         """Whether the run has ended and its factors are there."""
         return self.status == "complete"
+
+    @property
+    def asked(self) -> dict[str, Any] | None:
+        """What was asked of a run for a stack; None of any other."""
+        return None if self.stack is None else dict(self.stack["asked"])
 
     @property
     def tasks(self) -> dict[str, int]:

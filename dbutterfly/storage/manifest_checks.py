@@ -7,13 +7,13 @@ Entries of dictionaries that are not named here are handed on: another version m
 from __future__ import annotations
 
 import base64
-import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from .chain_checks import MOST_FACTORS, check_chain, check_tree, leaves_of, shape_of
 from .json_checks import (
     LARGEST,
     Check,
@@ -21,7 +21,6 @@ from .json_checks import (
     dict_of,
     dict_with,
     integer,
-    is_integer,
     list_of,
     matching,
     number,
@@ -31,14 +30,9 @@ from .json_checks import (
     truth,
     tuple_of,
 )  # fmt: skip
+from .stack_checks import DTYPES, SIDES, check_stack
 
 __all__ = ["DTYPES", "MOST_TASKS", "check_entries"]
-
-MOST_FACTORS = 4096
-"""Most patterns of a chain. Not tuned: a butterfly of 2^64 rows has 64."""
-
-DEEPEST = 256
-"""Most nodes above another one in a tree. Not tuned: Python's own limit of nested calls is 1000."""
 
 MOST_TASKS = 10**7
 """Most tasks of a stage: their rows are read at once. Not tuned."""
@@ -46,55 +40,8 @@ MOST_TASKS = 10**7
 MOST_PLACES, MOST_SIDE = 64, 64
 """Most places of a sample, and most rows or columns of one. Not tuned: there are 16, and 32."""
 
-DTYPES = ("float32", "float64", "complex64", "complex128")
-"""Dtypes that factors may have."""
-
 
 # ---------------------------------------------------------------- entries
-
-
-def _chain(value: Any, name: str) -> None:
-    list_of(tuple_of(*[integer(1)] * 4), MOST_FACTORS)(value, name)
-    for index, pattern in enumerate(value):
-        a, b, c, d = pattern
-        if max(a * b * d, a * c * d, a * b * c * d) > LARGEST:
-            raise ManifestError(f"{name}[{index}]", pattern, f"a pattern of at most {LARGEST} values")
-    for index, ((a1, _, c1, d1), (a2, b2, _, d2)) in enumerate(itertools.pairwise(value)):
-        if a1 * c1 * d1 != a2 * b2 * d2:
-            raise ManifestError(f"{name}[{index + 1}]", value[index + 1], "a pattern that can follow the one before it")
-
-
-def _shape_of(chain: list[list[int]]) -> list[int]:
-    (a, b, _, d), (a2, _, c2, d2) = chain[0], chain[-1]
-    return [a * b * d, a2 * c2 * d2]
-
-
-def _leaves_of(tree: Any, name: str = "tree") -> list[int]:
-    """Leaves of nested pairs, left to right, without nested calls.
-
-    Raises
-    ------
-    ManifestError
-        If it is no tree, or too deep.
-    """
-    leaves, open_nodes = [], [(tree, 0)]
-    while open_nodes:
-        node, depth = open_nodes.pop()
-        if is_integer(node):
-            leaves.append(node)
-        elif isinstance(node, list) and len(node) == 2 and depth < DEEPEST:
-            open_nodes += [(node[1], depth + 1), (node[0], depth + 1)]
-        else:
-            wanted = f"nested pairs of the numbers of factors, to a depth of {DEEPEST}"
-            raise ManifestError(name, node if depth < DEEPEST else "nested too deep", wanted)
-        if len(leaves) + len(open_nodes) > MOST_FACTORS:
-            raise ManifestError(name, "too many nodes", f"a tree of at most {MOST_FACTORS} factors")
-    return leaves
-
-
-def _tree(value: Any, name: str) -> None:
-    _leaves_of(value, name)
-
 
 _count, _amount = integer(0), number(0)
 _stage_name = matching(r"[a-z][a-z_]{0,31}", "the name of a stage")
@@ -200,18 +147,17 @@ def _identity(value: Any, name: str) -> None:
         raise ManifestError(f"{name}.sample.values", sample["values"], wanted)
 
 
-_side = or_none(one_of("array", "bitreversal"))
 _shape = tuple_of(integer(1), integer(1))
 
 _CHECKS: Mapping[str, Check] = {
-    "kind": one_of("factorization", "operator"),
+    "kind": one_of("factorization", "operator", "stack"),
     "status": one_of("running", "complete"),
     "epoch": matching(r"[0-9A-Za-z_-]{1,64}", "a name of letters and digits"),
     "version": text,
     "dtype": one_of(*DTYPES),
-    "chain": _chain,
-    "tree": _tree,
-    "orderings": dict_with({"rows": _side, "cols": _side}),
+    "chain": check_chain,
+    "tree": check_tree,
+    "orderings": SIDES,
     "matrix": dict_with({"shape": _shape, "dtype": text, "orderings": dict_of(text, text)}),
     "weights": dict_of(one_of("rows", "cols"), text),
     "identity": _identity,
@@ -225,6 +171,7 @@ _CHECKS: Mapping[str, Check] = {
     "identified": _identified,
     "certificate": _certificate,
     "record": _record,
+    "stack": check_stack,
     "damaged": text,
     "checksums": dict_of(text, text),
 }
@@ -251,14 +198,14 @@ def check_entries(values: Mapping[str, Any]) -> None:
     if not chain:
         return
     shape = given.get("matrix", {}).get("shape")
-    fits = shape is None or all(size <= length < 2 * size for size, length in zip(shape, _shape_of(chain), strict=True))
+    fits = shape is None or all(size <= length < 2 * size for size, length in zip(shape, shape_of(chain), strict=True))
     if not fits:
-        raise ManifestError("matrix.shape", shape, f"{_shape_of(chain)}, which is that of the chain, or little less")
+        raise ManifestError("matrix.shape", shape, f"{shape_of(chain)}, which is that of the chain, or little less")
     errors = given.get("record", {}).get("errors_by_cut", ())
     if len(errors) not in (0, len(chain) - 1):
         raise ManifestError("record.errors_by_cut", errors, f"a list of {len(chain) - 1} errors")
     tree = given.get("tree")
-    if tree is not None and _leaves_of(tree) != list(range(len(chain))):
+    if tree is not None and leaves_of(tree) != list(range(len(chain))):
         raise ManifestError("tree", tree, f"a tree of the factors 0 to {len(chain) - 1}")
     layout = given.get("layout")
     if layout is not None and (layout[0] >= len(chain) or (len(chain) > 1 and 0 in (layout[0], *layout[3:5]))):

@@ -19,14 +19,24 @@ import zarr
 from numpy.typing import NDArray
 
 from ..errors import CheckpointError, StoreError
-from .codecs import own_codecs
-from .manifest import FACTORIZATION, Manifest
+from .codecs import CHECKSUM, FORMAT_3, own_codecs
+from .manifest import OPERATOR, Manifest
 from .manifest_checks import DTYPES, MOST_TASKS
 from .places import retry_at
 from .present_store import expect_present, through
 from .retries import AbsentError, as_store_error, may_pass, reason
 
-__all__ = ["STAMPS", "digest_of", "read_factor", "read_side", "read_stamps", "read_trace", "read_weights"]
+__all__ = [
+    "STAMPS",
+    "digest_of",
+    "read_array",
+    "read_factor",
+    "read_side",
+    "read_stamps",
+    "read_trace",
+    "read_weights",
+    "write_array",
+]
 
 STAMPS = "stamps"
 """Array of the stamps of the matrix."""
@@ -34,12 +44,54 @@ STAMPS = "stamps"
 MOST_CELLS = 1 << 20
 """Most cells of a map of residuals. Not tuned: it has 64 x 64."""
 
+DIMENSIONS = {
+    "rows": ["row"],
+    "cols": ["col"],
+    "stamps": ["row_piece", "col_piece"],
+    "certificates": ["matrix", "measure"],
+    "cuts": ["matrix", "cut"],
+    "tasks": ["task", "measure"],
+    "residuals": ["row_part", "col_part"],
+}
+"""Names of the dimensions of the arrays that are no factors; those of a factor are its own, as factors differ."""
+
 _log = logging.getLogger("dbutterfly")
 
 
 def digest_of(values: NDArray[Any]) -> str:
     """Digest of the entries of an array."""
     return hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=16).hexdigest()
+
+
+def write_array(group: zarr.Group, name: str, values: NDArray[Any]) -> None:
+    """Write an array, in one chunk; whatever has its place is replaced."""
+    last = name.rpartition("/")[2]
+    array = zarr.create_array(
+        group.store,
+        name=f"{group.path}/{name}".lstrip("/"),
+        shape=values.shape,
+        chunks=values.shape,
+        dtype=values.dtype,
+        compressors=CHECKSUM,
+        dimension_names=DIMENSIONS.get(last, [f"{axis}_{last}" for axis in "abcd"]),
+        fill_value=0,
+        overwrite=True,
+        **FORMAT_3 | {"config": {"order": "C", "write_empty_chunks": True}},
+    )
+    array[...] = values.copy()  # a store in memory keeps what it is given
+
+
+def read_array(
+    group: zarr.Group, manifest: Manifest, name: str, shape: tuple[int, ...], dtypes: tuple[str, ...]
+) -> NDArray[Any]:
+    """Read an array of a shape, and of one of some dtypes.
+
+    Raises
+    ------
+    CheckpointError
+        If it is missing or damaged.
+    """
+    return _read(group, manifest, name, shape, dtypes)
 
 
 def read_factor(group: zarr.Group, manifest: Manifest, index: int) -> NDArray[Any]:
@@ -171,6 +223,6 @@ def _as_damage(group: zarr.Group, manifest: Manifest, name: str) -> Iterator[Non
 
 def _damaged(group: zarr.Group, manifest: Manifest, name: str, why: str) -> CheckpointError:
     remedy = "call factorize with the matrix as before, which computes it again, or restore it from a backup"
-    if manifest.kind != FACTORIZATION:
+    if manifest.kind == OPERATOR:
         remedy = "restore it from a backup, or save the operator anew"
     return CheckpointError(f"store={group.store_path}: {name} is missing or damaged: {why}; {remedy}", name, ())

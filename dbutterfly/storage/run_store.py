@@ -8,6 +8,9 @@
     /stamps                   of the pieces of the matrix (:mod:`dbutterfly.sources.stamps`)
     /trace/tasks,residuals    what a report shows (see :mod:`dbutterfly.factorization.results.trace`)
     /lease                    who works on the run (see :mod:`dbutterfly.storage.lease`)
+    /batches/B/...            of a stack: factors, certificates and orderings of the matrices that share a chain
+    /rounds/R/B/rows,cols     of a stack: index arrays of the batches of a round
+    /alone/K                  of a stack: the run of a matrix by itself
     /work/EPOCH/...           halves A and B, energies and factors by group, of a run under way
     /work/EPOCH/done/STAGE    one row per finished task, written by the task after all else
 
@@ -20,38 +23,41 @@ from __future__ import annotations
 import contextlib
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import zarr
 from numpy.typing import NDArray
+from zarr.storage import StorePath
 
 from ..errors import StoreError, StoreMismatchError
 from .arrays import occupant
-from .codecs import CHECKSUM, FORMAT_3, check_groups_open
+from .codecs import check_groups_open
+from .differences import differences, shorten_value
 from .guarded_store import guard
 from .lease import Lease
 from .manifest import Manifest, Sides, index_arrays
 from .places import as_store, is_remote, retry_at
 from .present_store import expect_present
 from .replacing import settle
-from .result_arrays import STAMPS, digest_of, read_factor, read_side, read_stamps, read_trace, read_weights
+from .result_arrays import (
+    STAMPS,
+    digest_of,
+    read_array,
+    read_factor,
+    read_side,
+    read_stamps,
+    read_trace,
+    read_weights,
+    write_array,
+)
 from .retries import as_store_error, shorten
 from .sealed_manifest import create_manifest, find_manifest, write_manifest
 from .workspace import Workspace, ZarrWorkspace
 
 __all__ = ["RunStore"]
-
-DIMENSIONS = {
-    "rows": ["row"],
-    "cols": ["col"],
-    "stamps": ["row_piece", "col_piece"],
-    "tasks": ["task", "measure"],
-    "residuals": ["row_part", "col_part"],
-}
-"""Names of the dimensions of the arrays that are no factors; those of a factor are its own, as factors differ."""
 
 _log = logging.getLogger("dbutterfly")
 
@@ -74,7 +80,12 @@ class RunStore:
     @property
     def workspace(self) -> Workspace:
         """Intermediate arrays of the run, of all ranks."""
-        return ZarrWorkspace(self.group.store, _join(self.group.path, f"work/{self.manifest.epoch}"))
+        return self.workspace_below("")
+
+    def workspace_below(self, name: str) -> Workspace:
+        """Intermediate arrays of a part of the run."""
+        place = f"work/{self.manifest.epoch}/{name}".rstrip("/")
+        return ZarrWorkspace(self.group.store, _join(self.group.path, place))
 
     def lease(self) -> Lease:
         """Take the right to write into this store, until it is released."""
@@ -128,10 +139,12 @@ class RunStore:
         differing = [
             difference
             for key in keys
-            for difference in _differences(key, getattr(self.manifest, key), getattr(manifest, key))
+            for difference in differences(key, getattr(self.manifest, key), getattr(manifest, key))
         ]
         if differing:
-            details = "; ".join(f"{name} is {_short(here)}, not {_short(there)}" for name, here, there in differing)
+            details = "; ".join(
+                f"{name} is {shorten_value(here)}, not {shorten_value(there)}" for name, here, there in differing
+            )
             raise StoreMismatchError(
                 f"store={self.group.store_path} holds the run of another matrix or of other settings ({details}); "
                 "nothing was changed: choose another store, or give the same arguments as the first time"
@@ -162,13 +175,28 @@ class RunStore:
         arrays = {f"factors/{index}": values for index, values in enumerate(ks_values)}
         arrays |= {f"trace/{name}": values for name, values in (trace or {}).items()}
         arrays |= {f"weights/{name}": values for name, values in index_arrays(weights or {}).items()}
-        for name, values in arrays.items():
-            self._put(name, values)
-        self.put_orderings(sides)
         arrays |= {f"orderings/{name}": side for name, side in index_arrays(sides).items()}
+        self.put_result(arrays, **final)
+
+    def put_result(self, arrays: Mapping[str, NDArray[Any]], **final: Any) -> None:
+        """Store the arrays of a result, then declare the run complete and drop what it no longer needs."""
+        self.put_arrays(arrays)
         digests = {name: digest_of(values) for name, values in arrays.items()}
         self.update(status="complete", checksums=digests, **final)
         self.clean()
+
+    def put_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Store arrays by their names."""
+        for name, values in arrays.items():
+            self._put(name, values)
+
+    def read_array(self, name: str, shape: tuple[int, ...], *dtypes: str) -> NDArray[Any]:
+        """Read an array of a shape, and of one of some dtypes, or raise CheckpointError."""
+        return read_array(self.group, self.manifest, name, shape, dtypes)
+
+    def place(self, name: str) -> StorePath:
+        """Place of something below this group, such as another run."""
+        return StorePath(self.group.store, _join(self.group.path, name))
 
     def put_stamps(self, stamps: NDArray[Any]) -> None:
         """Store the stamps of the matrix."""
@@ -189,7 +217,7 @@ class RunStore:
 
     def restart(self, manifest: Manifest) -> None:
         """Forget the progress of a run that was not completed, or is to be computed anew."""
-        names = ["work", "factors", "orderings", "trace", "weights"]
+        names = ["work", "factors", "orderings", "trace", "weights", "batches", "rounds", "alone"]
         if manifest.identity != self.manifest.identity:
             names.append(STAMPS)
         self._put_manifest(replace(manifest, epoch=_new_epoch()))
@@ -224,24 +252,7 @@ class RunStore:
         self.manifest = manifest
 
     def _put(self, name: str, values: NDArray[Any]) -> None:
-        last = name.rpartition("/")[2]
-
-        def put() -> None:
-            array = zarr.create_array(
-                self.group.store,
-                name=_join(self.group.path, name),
-                shape=values.shape,
-                chunks=values.shape,
-                dtype=values.dtype,
-                compressors=CHECKSUM,
-                dimension_names=DIMENSIONS.get(last, [f"{axis}_{last}" for axis in "abcd"]),
-                fill_value=0,
-                overwrite=True,
-                **FORMAT_3 | {"config": {"order": "C", "write_empty_chunks": True}},
-            )
-            array[...] = values.copy()  # a store in memory keeps what it is given
-
-        self._write(f"write {name} of", put)
+        self._write(f"write {name} of", lambda: write_array(self.group, name, values))
 
     def factors(self) -> list[NDArray[Any]]:
         """``ks_values`` of a complete run.
@@ -284,17 +295,3 @@ def _new_epoch() -> str:
 
 def _join(path: str, name: str) -> str:
     return f"{path}/{name}" if path else name
-
-
-def _differences(name: str, here: Any, there: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Entries in which two values of a manifest differ, by their names."""
-    if isinstance(here, dict) and isinstance(there, dict):
-        for key in sorted(here.keys() | there.keys()):
-            yield from _differences(f"{name}.{key}", here.get(key), there.get(key))
-    elif here != there:
-        yield name, here, there
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -10,11 +11,11 @@ from numpy.typing import NDArray
 from ..errors import StoreError
 from .arrays import occupant
 from .destinations import Place, check_apart
-from .manifest import OPERATOR, Manifest, Sides
+from .manifest import OPERATOR, STACK, Manifest, Sides
 from .replacing import new_place
 from .run_store import RunStore
 
-__all__ = ["save_factors"]
+__all__ = ["save_arrays", "save_factors"]
 
 
 def save_factors(
@@ -50,12 +51,33 @@ def save_factors(
         If something is there that may not be replaced, or the place cannot be written. StoreBusyError if a run that is
         there is at work.
     """
+    with _new_run(store, manifest, sources, overwrite) as run:
+        run.put_factors(ks_values, sides, **final)
+
+
+def save_arrays(
+    store: Any,
+    manifest: Manifest,
+    arrays: Mapping[str, NDArray[Any]],
+    *,
+    sources: Iterable[Place] = (),
+    overwrite: bool = False,
+    **final: Any,
+) -> None:
+    """Store the arrays of a result, as :func:`save_factors` does factors."""
+    with _new_run(store, manifest, sources, overwrite) as run:
+        run.put_result(arrays, **final)
+
+
+@contextlib.contextmanager
+def _new_run(store: Any, manifest: Manifest, sources: Iterable[Place], overwrite: bool) -> Iterator[RunStore]:
+    """A run at a place, where what was there stays until the block ends."""
     check_apart(store, sources)
     is_occupied = occupant(store) is not None
     if is_occupied:
         _check_replaceable(store, overwrite)
     with new_place(store, is_occupied=is_occupied) as place:
-        RunStore.create(place, manifest).put_factors(ks_values, sides, **final)
+        yield RunStore.create(place, manifest)
 
 
 def _check_replaceable(store: Any, overwrite: bool) -> None:
@@ -76,4 +98,6 @@ def _describe(found: RunStore | None) -> str:
         return "something that is no dbutterfly run"
     if found.manifest.kind == OPERATOR:
         return "a dbutterfly operator"
+    if found.manifest.kind == STACK:
+        return "a dbutterfly stack" if found.is_complete else "a dbutterfly run for a stack that has not ended"
     return "a dbutterfly factorization" if found.is_complete else "a dbutterfly run that has not ended"

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from dbutterfly.storage.json_checks import ManifestError
 from dbutterfly.storage.manifest import FORMAT, LAYOUT, OPERATOR, Manifest, index_arrays, name_sides
 
 SUMMARY = {
@@ -19,6 +20,10 @@ SUMMARY = {
     "peak_bytes": 200,
     "peak_beyond_idle": 100,
 }
+BATCH = {"numbers": [[0, 3], [5, 1]], "chain": [[1, 2, 2, 1]], "tree": 0, "orderings": {"rows": None, "cols": "array"}}
+PLANNED = BATCH | {"per_task": 2, "peak_bytes": 1000}
+FOUND = BATCH | {"dtype": "float32", "guarantee": 1.5}
+RESULT = {"batches": [FOUND], "alone": [3], "failed": {"4": "NaN"}, "names": None, "shapes": [[2, 2, 6]]}
 FULL = Manifest(
     status="complete",
     epoch="0123abcd",
@@ -55,6 +60,7 @@ FULL = Manifest(
     certificate={"error_bound": 0.5, "lower_bound": 0.25, "exact": False, "norm": 3.0},
     record={"engine": "ThreadEngine"},
     checksums={"factors/0": "00ff"},
+    stack={"asked": {"rank": 1}, "rounds": [[PLANNED]]},
     damaged="factors/0",
 )
 
@@ -68,6 +74,25 @@ def test_every_entry_that_is_set_is_kept():
     names = {field.name for field in dataclasses.fields(Manifest)} - {"others"}
     assert FULL.to_json().keys() == names | {"format"}
     assert FULL.to_json()["format"] == FORMAT
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"rounds": [[PLANNED]]},
+        {"asked": {}, "rounds": [[BATCH]]},
+        {"asked": {}, "rounds": [[PLANNED | {"numbers": [[0, 10**18]]}]]},
+        {"asked": {}, "rounds": [[PLANNED | {"chain": [[1, 2, 2, 0]]}]]},
+        {"asked": {}, "rounds": [], "result": RESULT | {"batches": [BATCH]}},
+        {"asked": {}, "rounds": [], "result": RESULT | {"failed": {"x": "NaN"}}},
+        {"asked": {}, "rounds": [], "result": RESULT | {"shapes": [[2, 2, 10**18]]}},
+    ],
+)
+def test_a_stack_is_checked(damaged):
+    whole = FULL.to_json() | {"kind": "stack", "stack": {"asked": {}, "rounds": [[PLANNED]], "result": RESULT}}
+    assert Manifest.from_json(whole).asked == {}
+    with pytest.raises(ManifestError, match="stack"):
+        Manifest.from_json(whole | {"stack": damaged})
 
 
 def test_the_layout_is_the_list_of_the_format():

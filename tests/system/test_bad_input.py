@@ -93,12 +93,12 @@ def test_a_mended_matrix_continues_the_run(tmp_path):
         (np.full((4, 4), "text"), "dtype <U4; use float32"),
         (np.zeros((4, 4), "M8[s]"), "dtype datetime64"),
         (np.zeros((4, 4), np.longdouble), "dtype float128|dtype longdouble"),
-        (np.zeros((2, 2, 2)), r"array has 3 dimensions, shape \(2, 2, 2\); a matrix has two"),
+        (np.zeros((2, 2, 2, 2)), r"array has 4 dimensions, shape \(2, 2, 2, 2\); a matrix has two"),
         (np.zeros(4), "array has 1 dimensions"),
         (3.0, "array has 0 dimensions"),
         (np.zeros((0, 4)), r"array is empty, shape \(0, 4\)"),
         (np.zeros((4, 0)), r"array is empty, shape \(4, 0\)"),
-        (da.zeros((2, 2, 2)), "Dask array has 3 dimensions"),
+        (da.zeros((2, 2, 2, 2)), "array has 4 dimensions"),
         (da.zeros((4, 4), dtype=object, chunks=(2, 2)), "dtype object"),
         ([[1, 2], [3]], "no array"),
         ({"a": 1}, "dtype object|no array|0 dimensions"),
@@ -113,18 +113,18 @@ def test_paths_that_lead_nowhere(tmp_path):
     (tmp_path / "text.npy").write_text("no numbers")
     (tmp_path / "text.txt").write_text("no numbers")
     np.save(tmp_path / "object.npy", np.array([[None]]), allow_pickle=True)
-    np.save(tmp_path / "cube.npy", np.zeros((2, 2, 2)))
-    zarr.create_group(tmp_path / "group").create_array("inside", shape=(4, 4), dtype="f8")
-    zarr.create_array(tmp_path / "cube.zarr", shape=(2, 2, 2), dtype="f8")
+    np.save(tmp_path / "cube.npy", np.zeros((2, 2, 2, 2)))
+    zarr.create_group(tmp_path / "group").create_array("inside", shape=(4,), dtype="f8")
+    zarr.create_array(tmp_path / "cube.zarr", shape=(2, 2, 2, 2), dtype="f8")
     zarr.create_array(tmp_path / "text.zarr", shape=(2, 2), dtype="<U4", zarr_format=2)
     for name, message in {
         "missing": "does not exist; give a Zarr array, its URL, or a .npy file",
         "text.npy": "is no readable .npy file of numbers",
         "object.npy": "is no readable .npy file of numbers",
         "text.txt": "cannot be opened as a Zarr array",
-        "cube.npy": "has 3 dimensions",
+        "cube.npy": "has 4 dimensions",
         "group": "is a Zarr group; name one of its arrays: inside",
-        "cube.zarr": "has 3 dimensions",
+        "cube.zarr": "has 4 dimensions",
         "text.zarr": "dtype .*; use float32",
     }.items():
         with pytest.raises(InputError, match=message):

@@ -35,6 +35,7 @@ def public_objects() -> list[Any]:
     )  # fmt: skip
     certificate = dbf.Certificate(0.125, 0.1, False, 64.0, guarantee=4.08)
     factors = tuple(np.ones(pattern) for pattern in chain)
+    stack = dbf.factorize(np.ones((3, 64, 64)))
     trace = Trace(("tiles",), np.ones((4000, 10)), np.ones((64, 64)))
     return [
         chain,
@@ -43,6 +44,9 @@ def public_objects() -> list[Any]:
         dbf.Orderings(shuffled, "bitreversal"),
         dbf.Points(np.ones((N, 2)), np.ones(N)),
         dbf.Factorization(factors, chain, tree, dbf.Orderings(shuffled), certificate, {}, trace),
+        stack,
+        stack.operator,
+        dbf.plan(np.ones((3, 64, 64))),
         certificate,
         dbf.VerifiedError(0.125, 0.01, 64),
         dbf.ButterflyOperator(factors, found),

@@ -11,15 +11,17 @@ import typer
 
 import dbutterfly as dbf
 
+from ...errors import InputError
 from ...execution.arguments import read_named
 from ...factorization.results.report.page import check_report
 from ...identification.unknown_sides import is_unknown
 from ...sources.base import MatrixSource
-from ...sources.dispatch import as_source
 from ...sources.places_read import places_read
+from ...sources.stacks.base import StackSource
+from ...sources.stacks.dispatch import open_matrices
 from ...storage.codecs import check_groups_open
 from ...storage.destinations import check_apart, place_of
-from ..exit_codes import check_tolerance
+from ..exit_codes import check_certificates, check_tolerance
 from ..messages import Interrupted, show_log, show_plan
 from ..options import (
     AsJson,
@@ -41,6 +43,7 @@ from ..options import (
     ReportFile,
     RowPoints,
     RowWeights,
+    Shared,
     Source,
     Store,
     Target,
@@ -49,7 +52,7 @@ from ..options import (
     Workers,
     one_of,
 )
-from ..printing import factorization_json, factorization_lines, print_json, print_lines, verified_json
+from ..printing import factorization_json, factorization_lines, print_json, print_lines, print_result, verified_json
 from ..values import absolute_place, load_weights, open_cluster, parse_job
 
 __all__ = ["factorize"]
@@ -79,6 +82,7 @@ def factorize(
     device_memory: DeviceMemory = None,
     missing: Missing = "fill",
     no_decode: NoDecode = False,
+    shared: Shared = None,
     sweeps: Annotated[
         int, typer.Option(help="Sweeps over the factors of a matrix in memory, after the run: they lower the error.")
     ] = 0,
@@ -94,30 +98,29 @@ def factorize(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Factorize a matrix into a store.
+    """Factorize a matrix, or a stack of matrices, into a store.
 
-    A run that was cut off is continued by the same command. The plan goes to stderr.
+    A run that was cut off is continued by the same command. The plan goes to stderr. Of a stack, a table is printed.
     """
     read_named(tol=tol, missing=missing, sweeps=sweeps, backend=backend, memory=memory, device_memory=device_memory)
-    matrix, place = as_source(absolute_place(source), decode=not no_decode), absolute_place(store)
-    _check_places(matrix, place, report)
+    matrix, place = open_matrices(absolute_place(source), decode=not no_decode), absolute_place(store)
+    _check_places(matrix, place, report, verify)
     target = tol if chain is None and rank is None else None
     job = parse_job(matrix, chain, tree, rank, target, passes, orderings, (row_points, col_points, period))
     job["weights"] = load_weights(row_weights, col_weights)
     bars = not quiet and not log_json
     with show_log(quiet, log_json), open_cluster(cluster, cluster_option, tls, workers) as where:
         resources: dict[str, Any] = {"cluster": where, "memory": memory}
-        if is_unknown(job["orderings"]):
-            asked = {name: job[name] for name in ("chain", "rank", "orderings")}
-            job["orderings"] = dbf.identify(matrix, **asked, **resources, backend=backend, progress=bars)
-            if bars:
-                print(job["orderings"], file=sys.stderr)
+        if not isinstance(matrix, StackSource):
+            _identify(matrix, job, bars, **resources, backend=backend)
         on_device: dict[str, Any] = {"backend": backend, "device_memory": device_memory}
-        planned = dbf.plan(matrix, **job, **resources, **on_device, store=place)
-        # Free memory may change until the run; the plan that was shown must not.
-        resources["memory"] = planned.budget.memory
-        on_device["device_memory"] = planned.budget.device_memory
-        show_plan(planned, quiet, log_json)
+        is_searched = job["tol"] is not None or is_unknown(job["orderings"])
+        if not (isinstance(matrix, StackSource) and is_searched):  # a run for a stack that goes on searches no more
+            planned = dbf.plan(matrix, **job, **resources, **on_device, store=place, shared=shared)
+            # Free memory may change until the run; the plan that was shown must not.
+            resources["memory"] = planned.budget.memory
+            on_device["device_memory"] = planned.budget.device_memory
+            show_plan(planned, quiet, log_json)
         started = time.perf_counter()
         try:
             found = dbf.factorize(
@@ -131,16 +134,34 @@ def factorize(
                 resume=not no_resume,
                 check_fit=False if no_check else None,
                 progress=bars,
+                shared=shared,
             )
         except KeyboardInterrupt:
             same = "the same command without --no-resume" if no_resume else "the same command"
             raise Interrupted(f"interrupted; finished tasks are kept in {store}, and {same} resumes") from None
         seconds = time.perf_counter() - started
+        if isinstance(found, dbf.StackedFactorization):
+            return _show_stack(found, tol, as_json, log_json, store=store, seconds=seconds)
         verified = dbf.verify(found, matrix, **resources, progress=bars) if verify or tol is not None else None
     if report is not None:
         found.report(report)
     _show_result(found, verified, as_json, store=store, seconds=seconds)
-    check_tolerance(verified, tol, log_json)
+    return check_tolerance(verified, tol, log_json)
+
+
+def _identify(matrix: MatrixSource, job: dict[str, Any], is_shown: bool, **where: Any) -> None:
+    """Find orderings that are not known."""
+    if is_unknown(job["orderings"]):
+        asked = {name: job[name] for name in ("chain", "rank", "orderings")}
+        job["orderings"] = dbf.identify(matrix, **asked, **where, progress=is_shown)
+        if is_shown:
+            print(job["orderings"], file=sys.stderr)
+
+
+def _show_stack(found: dbf.StackedFactorization, tol: float | None, as_json: bool, log_json: bool, **more: Any) -> None:
+    """Print the table of a stack, and end with an error where matrices failed or miss the tolerance."""
+    print_result(found, as_json, **more)
+    check_certificates(found, tol, log_json)
 
 
 def _show_result(found: dbf.Factorization, verified: dbf.VerifiedError | None, as_json: bool, **more: Any) -> None:
@@ -153,11 +174,13 @@ def _show_result(found: dbf.Factorization, verified: dbf.VerifiedError | None, a
         print_lines([] if verified is None else [("verified", f"error {verified}")])
 
 
-def _check_places(matrix: MatrixSource, store: str, report: str | None) -> None:
-    """Refuse places that cannot be written, before anything is read.
+def _check_places(matrix: MatrixSource, store: str, report: str | None, verify: bool) -> None:
+    """Refuse places that cannot be written, and what is done for one matrix only, before anything is read.
 
     A report may lie in the store, as it may in any directory, but not be in its place.
     """
+    if isinstance(matrix, StackSource) and (verify or report is not None):
+        raise InputError("--verify and --report are for one matrix; leave them out for a stack")
     check_groups_open()
     read = places_read(matrix)
     check_apart(store, read)

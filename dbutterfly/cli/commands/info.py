@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import dbutterfly as dbf
 
-from ...factorization.results.factorization import Factorization
 from ..options import AsJson, Store
-from ..printing import factorization_json, factorization_lines, print_json, print_lines
+from ..printing import print_result
 
 __all__ = ["info"]
 
 
 def info(store: Store, as_json: AsJson = False) -> None:
-    """Show factors, certificate and record of a run."""
-    found: Factorization = dbf.open(store)
-    if as_json:
-        print_json(factorization_json(found))
-    else:
-        print_lines(factorization_lines(found))
+    """Show factors, certificate and record of a run, or the table of a stack."""
+    print_result(dbf.open(store), as_json)

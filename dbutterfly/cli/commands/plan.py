@@ -11,7 +11,7 @@ import dbutterfly as dbf
 from ...errors import InputError
 from ...kernels.backend import SHARE_OF_DEVICE
 from ...planning.predicted_time import device_named
-from ...sources.dispatch import as_source
+from ...sources.stacks.dispatch import open_matrices
 from ..options import (
     AsJson,
     ChainText,
@@ -28,6 +28,7 @@ from ..options import (
     Rank,
     RowPoints,
     RowWeights,
+    Shared,
     Source,
     TlsText,
     TreeText,
@@ -72,6 +73,7 @@ def plan(
     ] = "a100",
     device_memory: DeviceMemory = None,
     no_decode: NoDecode = False,
+    shared: Shared = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict what a factorization will cost.
@@ -87,15 +89,24 @@ def plan(
     if read_bandwidth is None and gpu is not None:
         read_bandwidth = "1GB/s"
     bandwidth = None if read_bandwidth is None else parse_bandwidth(read_bandwidth)
-    matrix = as_source(absolute_place(source), decode=not no_decode)
+    matrix = open_matrices(absolute_place(source), decode=not no_decode)
     points = row_points, col_points, period
     job = parse_job(matrix, chain, tree, rank, tol, passes, orderings, points)
     job["weights"] = load_weights(row_weights, col_weights)
     kind = choose_cluster(cluster, cluster_option, tls, workers)
     planned = dbf.plan(
-        matrix, **job, cluster=kind, memory=memory, device_memory=device_memory, backend="numpy", store=store
+        matrix,
+        **job,
+        cluster=kind,
+        memory=memory,
+        device_memory=device_memory,
+        backend="numpy",
+        store=store,
+        shared=shared,
     )
-    stages = {} if bandwidth is None else planned.stage_seconds(bandwidth, gpu)
+    if bandwidth is not None and isinstance(planned, dbf.StackedPlan):
+        raise InputError("--read-bandwidth predicts the time of one matrix; leave it out for a stack")
+    stages = {} if bandwidth is None or isinstance(planned, dbf.StackedPlan) else planned.stage_seconds(bandwidth, gpu)
     if as_json:
         predicted = {"read_bandwidth": bandwidth, "seconds": sum(stages.values()), "stage_seconds": stages}
         if gpu is not None:

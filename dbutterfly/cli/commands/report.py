@@ -8,6 +8,7 @@ import typer
 
 import dbutterfly as dbf
 
+from ...errors import InputError
 from ..options import Store
 from ..streams import show
 from ..values import absolute_place
@@ -24,5 +25,11 @@ def report(
     It has plan, certificate, timeline of the workers and map of the residuals. It is one HTML file that needs neither
     other files nor a network.
     """
-    dbf.open(absolute_place(store)).report(file)
+    found = dbf.open(absolute_place(store))
+    if isinstance(found, dbf.StackedFactorization):
+        raise InputError(
+            f"store={store!r} holds a stack of {len(found)} matrices; a report is of one: "
+            "dbutterfly.open(store)[k].report(file)"
+        )
+    found.report(file)
     show(f"written: {file}")

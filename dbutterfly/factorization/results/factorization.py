@@ -14,7 +14,7 @@ from ...errors import InputError, StoreError
 from ...operator.butterfly import ButterflyOperator
 from ...operator.files import orderings_of
 from ...sources.places_read import places_read
-from ...storage.manifest import OPERATOR
+from ...storage.manifest import OPERATOR, STACK
 from ...storage.places import is_store
 from ...storage.run_store import RunStore
 from ...storage.saving import save_factors
@@ -31,7 +31,7 @@ from .trace import Trace
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Factorization", "load", "open_factorization", "read_factorization"]
+__all__ = ["Factorization", "load", "open_complete_run", "read_factorization"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,23 +196,13 @@ class Factorization:
         return f"<Factorization of a {rows} x {cols} {self.dtype.name} matrix: {factors}; {self.certificate}>"
 
 
-def open_factorization(store: Any) -> Factorization:
-    """Open a factorization that a run or :meth:`Factorization.save` left in a store.
-
-    Parameters
-    ----------
-    store : str, path, or Zarr store
-        Where it is.
-
-    Returns
-    -------
-    Factorization
-        With its factors in memory.
+def open_complete_run(store: Any) -> RunStore:
+    """Open a run that has ended, of one matrix or of a stack.
 
     Raises
     ------
     StoreError
-        If there is none, it is damaged, or its run has not ended yet.
+        If there is none, or its run has not ended yet.
     """
     run = RunStore.open(store)
     if run is None:
@@ -227,7 +217,7 @@ def open_factorization(store: Any) -> Factorization:
             f"store={_show_place(store)} holds a run that has not ended ({done or 'nothing'} done); call factorize as "
             "before to resume it"
         )
-    return load(run)
+    return run
 
 
 def read_factorization(name: str, value: Any) -> Factorization:
@@ -243,7 +233,12 @@ def read_factorization(name: str, value: Any) -> Factorization:
     if isinstance(value, Factorization):
         return value
     if isinstance(value, (str, os.PathLike)) or is_store(value):
-        return open_factorization(value)
+        run = open_complete_run(value)
+        if run.manifest.kind == STACK:
+            raise StoreError(
+                f"{name}={_show_place(value)} holds a stack of matrices; pass one of them, as dbutterfly.open(...)[k]"
+            )
+        return load(run)
     raise InputError(
         f"{name}={show_value(value)} is a {type(value).__name__}; pass what factorize or dbutterfly.open returns, or "
         "the place of a run"

@@ -1,0 +1,262 @@
+"""Factorize several matrices of one shape, whole and together, by the same chain.
+
+The steps are those of the tasks of one matrix (:mod:`dbutterfly.factorization.stages`): the blocks of the root cut are
+approximated, then the left halves are fitted, then the right halves, and what each step misses makes the certificate.
+Here every step serves all matrices in one call of its kernel. The matrices are at hand, so that the second read of
+``passes=2`` reads nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...kernels.backend import Array, Backend, namespace
+from ...kernels.factors.halves import LeftHalves, RightHalves, fit_left_halves, fit_right_halves
+from ...kernels.factors.hierarchy import join_left, join_right
+from ...kernels.linalg import squared_norms
+from ...kernels.low_rank.grid import low_rank_grid
+from ...planning.plan import Plan
+from ...sources.arrays import ArraySource
+from ...structure.axes import Index, Tile
+from ..assemble import SMALLEST_ENTRIES
+from ..block_stats import BlockStats
+from ..results.certificate import certify, guarantee_of
+from ..results.cut_errors import error_of_each_cut
+from ..tasks.checks import first_bad_entry, mark_nonzero
+from ..tasks.projection import project_blocks
+from ..tasks.tiles import inverse_order
+from .outcomes import NON_FINITE, OUT_OF_RANGE, SOUND, TOO_LARGE, Outcome
+
+__all__ = ["Fitted", "fit_matrices"]
+
+
+class Fitted(NamedTuple):
+    """Factors of n matrices, and what is known of each.
+
+    Attributes
+    ----------
+    factors : list of array, shape (n, a, b, c, d)
+        One array per pattern of the chain; zeros where something is wrong with the matrix.
+    outcomes : array of float64, shape (n, fields)
+        Rows :class:`~dbutterfly.factorization.stacked.outcomes.Outcome`.
+    cuts : array of float64, shape (n, J - 1)
+        Error of every cut, relative to the norm of the matrix.
+    """
+
+    factors: list[NDArray[Any]]
+    outcomes: NDArray[np.float64]
+    cuts: NDArray[np.float64]
+
+
+class _Blocks(NamedTuple):
+    """Approximations of the blocks of n matrices, in standard order: the parts on the device, energies on the host."""
+
+    left: Array  # (n, u, q, r, p)
+    right: Array  # (n, u, q, r, v)
+    energy: NDArray[np.float64]  # (n, u, q)
+    discarded: NDArray[np.float64]  # (n, u, q)
+    slack: NDArray[np.float64]  # (n, u, q)
+
+
+def fit_matrices(matrices: NDArray[Any], plan: Plan, backend: Backend) -> Fitted:
+    """Factorize several matrices.
+
+    Parameters
+    ----------
+    matrices : array, shape (n, M, N)
+        As stored, of any numeric dtype.
+    plan : Plan
+        Plan for one of them.
+    backend : Backend
+        Array library.
+    """
+    grids = [_grid(matrix, plan) for matrix in matrices]
+    if plan.split is None:
+        return _take_whole(grids, plan)
+    blocks, faults = _split_blocks(grids, plan, backend)
+    count, stack_bytes = len(grids), backend.stack_bytes
+    (_, u, q, _, rank), xp = plan.split, namespace(blocks.left)
+    _, left_chain, right_chain = plan.chain.cut(plan.layout.root)
+    assert isinstance(plan.tree, tuple)
+    parts = xp.reshape(blocks.left, (count * u, *blocks.left.shape[2:]))
+    left = fit_left_halves(parts, left_chain, plan.tree[0], rank, stack_bytes=stack_bytes)
+    right_parts, second = _right_parts(grids, left, blocks, plan, backend)
+    right = fit_right_halves(
+        xp.permute_dims(right_parts, (0, 2, 1, 3, 4)), right_chain, plan.tree[1], stack_bytes=stack_bytes
+    )
+    outcomes, cuts = _certify(blocks, left, right, second, plan, backend)
+    outcomes = [fault or _check_range(found, plan) for fault, found in zip(faults, outcomes, strict=True)]
+    joined = [join_left(factor, u) for factor in left.factors] + [join_right(factor, q) for factor in right.factors]
+    factors = [np.ascontiguousarray(backend.to_host(factor)) for factor in joined]
+    return _without_faults(factors, outcomes, np.array(cuts).reshape(count, -1), plan)
+
+
+def _grid(matrix: NDArray[Any], plan: Plan) -> NDArray[Any]:
+    """Blocks (u, q, p, v) of a matrix, numbered as they lie in storage: a view, or a copy where a side is scattered."""
+    return ArraySource(matrix).read(plan.rows, plan.cols, _whole(plan))
+
+
+def _whole(plan: Plan) -> Tile:
+    return Tile(0, plan.rows.groups, 0, plan.cols.groups)
+
+
+def _take_whole(grids: list[NDArray[Any]], plan: Plan) -> Fitted:
+    """Matrices themselves as the factors of a chain of one pattern."""
+    values = np.stack([grid[0, 0] for grid in grids]).astype(plan.source.work_dtype)
+    with np.errstate(all="ignore"):
+        energies = np.sum(squared_norms(values), axis=-1).reshape(-1, 1, 1)
+    faults = [_find_fault(grid, energy, plan) for grid, energy in zip(grids, energies, strict=True)]
+    eps, nothing = float(np.finfo(values.dtype).eps), np.zeros((1, 1, 2))
+    outcomes = []
+    for grid, energy, fault in zip(grids, energies, faults, strict=True):
+        mark_nonzero(grid, energy)
+        stats = BlockStats(energy, np.zeros((1, 1)), np.zeros((1, 1)))
+        found = fault or Outcome.of(certify(stats, nothing, nothing, nothing[..., :1], factors=1, eps=eps))
+        outcomes.append(fault or _check_range(found, plan))
+    factors = [values.reshape(-1, *plan.chain.patterns[0])]
+    return _without_faults(factors, outcomes, np.zeros((len(grids), 0)), plan)
+
+
+def _split_blocks(grids: list[NDArray[Any]], plan: Plan, backend: Backend) -> tuple[_Blocks, list[Outcome | None]]:
+    """Approximate the blocks of all matrices; what is wrong with a matrix, whose parts are zeros then."""
+    step = max(1, backend.stack_bytes // max(1, grids[0].nbytes))
+    found = [_split_some(grids[first : first + step], plan, backend) for first in range(0, len(grids), step)]
+    xp = namespace(found[0][0])
+    left, right, energy, discarded, slack = (xp.concat(parts) for parts in zip(*found, strict=True))
+    energies, *others = (np.array(backend.to_host(part)) for part in (energy, discarded, slack))
+    faults = []
+    for number, grid in enumerate(grids):
+        fault = _find_fault(grid, energies[number], plan)
+        if fault is None:
+            mark_nonzero(grid, energies[number])
+        else:  # nothing but zeros goes on
+            left[number, ...], right[number, ...] = 0, 0
+            energies[number], others[0][number], others[1][number] = 0, 0, 0
+        faults.append(fault)
+    left = _in_order(left, plan.rows.member_order, 4, backend)
+    right = _in_order(right, plan.cols.member_order, 4, backend)
+    parts = (_in_standard_groups(part, plan, backend) for part in (left, right))
+    numbers = (_in_standard_groups(part, plan, None) for part in (energies, *others))
+    return _Blocks(*parts, *numbers), faults
+
+
+def _split_some(grids: list[NDArray[Any]], plan: Plan, backend: Backend) -> tuple[Array, ...]:
+    """Approximate the blocks of some matrices in one call: parts and energies with leading axes (n, u, q)."""
+    assert plan.split is not None
+    grid = grids[0] if len(grids) == 1 else np.concatenate(grids)
+    device = backend.to_device(grid)
+    xp = namespace(device)
+    dtype = getattr(xp, plan.source.work_dtype)
+    found = low_rank_grid(device, (plan.split.rank,), dtype=dtype, stack_bytes=backend.stack_bytes)
+    groups = (len(grids), plan.split.u, plan.split.q)
+    parts = [xp.reshape(part, (*groups, *part.shape[2:])) for part in (found.left, found.right)]
+    return *parts, *(xp.reshape(part, groups) for part in (found.energy, found.discarded, found.slack))
+
+
+def _find_fault(grid: NDArray[Any], energies: NDArray[np.float64], plan: Plan) -> Outcome | None:
+    """What is wrong with a matrix whose energies are not finite."""
+    if np.isfinite(energies).all():
+        return None
+    bad = first_bad_entry(grid, plan.rows, plan.cols, _whole(plan))
+    if bad is not None:
+        return Outcome(NON_FINITE, row=bad[0], col=bad[1])
+    return Outcome(TOO_LARGE, amount=float(np.max(np.abs(grid))))
+
+
+def _right_parts(
+    grids: list[NDArray[Any]], left: LeftHalves, blocks: _Blocks, plan: Plan, backend: Backend
+) -> tuple[Array, NDArray[np.float64] | None]:
+    """What the right halves are fitted to, (n, u, q, r, v), and after a second pass what that leaves, (n, u, q, 1)."""
+    xp = namespace(left.basis)
+    if plan.passes == 1:
+        shape = blocks.right.shape
+        flat = xp.reshape(blocks.right, (-1, *shape[2:]))
+        return xp.reshape(xp.matmul(left.scale, flat), shape), None
+    basis = xp.reshape(left.basis, blocks.left.shape)
+    for order, axis in ((plan.rows.group_order, 1), (plan.cols.group_order, 2), (plan.rows.member_order, 4)):
+        basis = _in_order(basis, inverse_order(order), axis, backend)
+    found = [
+        project_blocks(backend.to_device(grid), basis[number, ...], plan.source.work_dtype, backend.stack_bytes)
+        for number, grid in enumerate(grids)
+    ]
+    right, residual = (xp.stack(part) for part in zip(*found, strict=True))
+    right = _in_order(right, plan.cols.member_order, 4, backend)
+    second = _in_standard_groups(backend.to_host(residual), plan, None)
+    return _in_standard_groups(right, plan, backend), second[..., None]
+
+
+def _certify(
+    blocks: _Blocks,
+    left: LeftHalves,
+    right: RightHalves,
+    second: NDArray[np.float64] | None,
+    plan: Plan,
+    backend: Backend,
+) -> tuple[list[Outcome], list[list[float]]]:
+    """Certificate of each matrix, and the error of each of its cuts."""
+    assert plan.split is not None
+    (_, u, q, _, rank), count = plan.split, blocks.energy.shape[0]
+    eps = float(np.finfo(plan.source.work_dtype).eps)
+    left_errors = backend.to_host(left.errors).reshape(count, u, q, 1 + rank)
+    right_errors = backend.to_host(right.errors)
+    left_missed = backend.to_host(left.missed).reshape(count, u, -1)
+    right_missed = backend.to_host(right.missed).reshape(count, q, -1)
+    guarantee = guarantee_of(plan.tree, plan.passes)
+    outcomes, cuts = [], []
+    for k in range(count):
+        stats = BlockStats(blocks.energy[k], blocks.discarded[k], blocks.slack[k])
+        seen = None if second is None else second[k]
+        certificate = certify(
+            stats,
+            left_errors[k],
+            right_errors[k],
+            seen,
+            factors=len(plan.chain),
+            eps=eps,
+            rank=plan.chain.rank,
+            guarantee=guarantee,
+        )
+        outcomes.append(Outcome.of(certificate))
+        cuts.append(error_of_each_cut(plan.tree, stats, left_missed[k], right_missed[k], seen, eps=eps))
+    return outcomes, cuts
+
+
+def _check_range(outcome: Outcome, plan: Plan) -> Outcome:
+    """The outcome, unless squares of entries, or of their rounding errors, have left the range."""
+    mean = outcome.norm / math.sqrt(math.prod(plan.source.shape))
+    if math.isfinite(outcome.error_bound) and (mean == 0 or mean >= SMALLEST_ENTRIES[plan.source.work_dtype]):
+        return outcome
+    return Outcome(OUT_OF_RANGE, amount=mean)
+
+
+def _without_faults(
+    factors: list[NDArray[Any]], outcomes: list[Outcome], cuts: NDArray[np.float64], plan: Plan
+) -> Fitted:
+    """Results with zeros where something is wrong with a matrix."""
+    for k, outcome in enumerate(outcomes):
+        if outcome.kind == SOUND and not all(np.isfinite(factor[k]).all() for factor in factors):
+            outcomes[k] = Outcome(OUT_OF_RANGE, amount=outcome.norm / math.sqrt(math.prod(plan.source.shape)))
+        if outcomes[k].kind != SOUND:
+            cuts[k] = 0
+            for factor in factors:
+                factor[k] = 0
+    return Fitted(factors, np.array(outcomes, np.float64), cuts)
+
+
+def _in_standard_groups(part: Any, plan: Plan, backend: Backend | None) -> Any:
+    """Put both group axes, 1 and 2, in standard order."""
+    part = _in_order(part, plan.rows.group_order, 1, backend)
+    return _in_order(part, plan.cols.group_order, 2, backend)
+
+
+def _in_order(array: Any, order: Index | None, axis: int, backend: Backend | None) -> Any:
+    """Put an axis in an order, of an array on the host or, with a backend, on its device; None leaves it as it is."""
+    if order is None:
+        return array
+    if backend is None:
+        return np.take(array, order, axis=axis)
+    return namespace(array).take(array, backend.to_device(order), axis=axis)

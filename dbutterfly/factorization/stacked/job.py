@@ -1,0 +1,103 @@
+"""What all tasks of a stack share: the matrices, the plan, the workspace and the backend; and the arrays they fill.
+
+array          shape              what
+B/factors/l    (n, a, b, c, d)    factors of the matrices of batch B
+B/outcomes     (n, 8)             certificate of each, or why it has none (:mod:`.outcomes`)
+B/cuts         (n, J - 1)         errors of the cuts of each
+done/matrices  (tasks, 9)         that a task has ended: the fields of its ``Record``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...errors import InputError
+from ...execution.task import Job, Output, Record, done_name
+from ...kernels.backend import Backend, Lane, resolve_backend
+from ...kernels.backend.tile_memory import Allocate
+from ...planning.stacked_plan import StackedPlan
+from ...sources.samples import Sample
+from ...sources.stacks.base import StackSource
+from ...storage.workspace import Workspace
+from .outcomes import Outcome
+
+__all__ = ["STAGE", "StackJob", "stack_arrays"]
+
+STAGE = "matrices"
+"""Name of the stage of the tasks that take matrices whole."""
+
+
+@dataclass(frozen=True, eq=False)
+class StackJob(Job):
+    """Matrices, plan, workspace and backend of a run, which all of its tasks share.
+
+    Attributes
+    ----------
+    source : StackSource
+        The matrices.
+    plan : StackedPlan
+        What tasks take of them.
+    workspace : Workspace
+        Where the outputs go.
+    backend : str
+        Array library of the workers; resolved in each worker's process.
+    sample : Sample or None
+        Entries of the matrices when the run began, with which they are compared.
+    keeps_digests : bool
+        Whether tasks leave digests of what they have read.
+    """
+
+    source: StackSource
+    plan: StackedPlan
+    workspace: Workspace
+    backend: str = "auto"
+    sample: Sample | None = None
+    keeps_digests: bool = False
+
+    @property
+    def prefetch(self) -> bool:
+        """Whether a worker reads for the next task while it computes one."""
+        return self.plan.prefetch
+
+    @property
+    def computing(self) -> Backend:
+        """Array library and device of this process, with as much of the device as the plan allows."""
+        return resolve_backend(self.backend, self.plan.budget.device_memory)
+
+    @property
+    def host_memory(self) -> Allocate | None:
+        """Memory that the device reaches, where there is one."""
+        return self.computing.host_memory
+
+    def lane(self, tasks: int) -> Lane:
+        """Way of a task over the device, where there is one."""
+        return self.computing.lane(tasks)
+
+    def check(self, output: Output) -> None:
+        """Refuse an output with a NaN, which in the workspace means that nothing was written."""
+        if np.isnan(output.values).any():
+            raise InputError(f"{self.source.name}: {output.name} cannot be computed; scale the matrices")
+
+
+def stack_arrays(plan: StackedPlan) -> Iterator[tuple[str, tuple[int, ...], tuple[int, ...], Any]]:
+    """Arrays of the workspace: name, shape, chunks and dtype. A task writes whole chunks."""
+    fields, tasks = len(Record._fields), plan.tasks.get(STAGE, 0)
+    if tasks:
+        yield done_name(STAGE), (tasks, fields), (1, fields), np.float64
+    for number, batch in plan.together:
+        count, per_task, chain = int(batch.numbers.size), batch.per_task, batch.plan.chain
+        for index, pattern in enumerate(chain):
+            yield (
+                f"{number}/factors/{index}",
+                (count, *pattern),
+                (per_task, *pattern),
+                np.dtype(batch.plan.source.work_dtype),
+            )
+        width = len(Outcome._fields)
+        yield f"{number}/outcomes", (count, width), (per_task, width), np.float64
+        if len(chain) > 1:
+            yield f"{number}/cuts", (count, len(chain) - 1), (per_task, len(chain) - 1), np.float64

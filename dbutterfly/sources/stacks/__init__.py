@@ -1,0 +1,1 @@
+"""Several matrices as one source: arrays with three axes, lists, groups and files of tensors."""

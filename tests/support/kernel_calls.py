@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from dbutterfly.kernels import linalg, orthonormal
-from dbutterfly.kernels.factors import hierarchy, product_rows, rounding, sweeps
+from dbutterfly.kernels.factors import halves, hierarchy, product_rows, rounding, sweeps
 from dbutterfly.kernels.grouping import groups, pairs, panels, similarity
 from dbutterfly.kernels.low_rank import cross, nystrom, pivots, ranges, rank_one, rank_one_grid, subspace
 from dbutterfly.kernels.low_rank import grid as blocks
 from dbutterfly.kernels.products import fusion, ksmm, packed
 from dbutterfly.structure.chain import Chain
-from dbutterfly.structure.tree import split_tree
+from dbutterfly.structure.tree import split_tree, tree_leaves
 
 ANSWERS = ("none", "ends", "all")
 """Which entries of a mask are true, as a device may answer: none, the first and the last one, or all."""
@@ -363,9 +363,36 @@ HIERARCHIES = [
     ),
     Call(hierarchy.insert_top, lambda on: (on.energies(3 * on.many, 2), on.energies(3 * on.many), ((0, 1), (2, 3)))),
 ]
+WAITS_OF_LEFT, WAITS_OF_RIGHT = {"rank 1": 1, "rank 2": 2}, {"rank 1": 1, "rank 2": 3}
+"""Of the node of a half of two factors; of rank 2, the left half is one factor, whose columns are made orthonormal."""
+
 for name, chain in CHAINS.items():
     rank, tree = chain.rank, split_tree(len(chain))
+    cut, left, right = chain.cut(len(tree_leaves(tree[0])))
     HIERARCHIES += [
+        Call(
+            halves.fit_left_halves,
+            lambda on, cut=cut, left=left, tree=tree[0]: (
+                on.entries(cut.u * on.many, cut.q, cut.rank, cut.p),
+                left,
+                tree,
+                cut.rank,
+                {"stack_bytes": MUCH},
+            ),
+            name,
+            WAITS_OF_LEFT[name],
+        ),
+        Call(
+            halves.fit_right_halves,
+            lambda on, cut=cut, right=right, tree=tree[1]: (
+                on.entries(2 * on.many, cut.q, cut.u, cut.rank, cut.v),
+                right,
+                tree,
+                {"stack_bytes": MUCH},
+            ),
+            name,
+            WAITS_OF_RIGHT[name],
+        ),
         Call(
             hierarchy.factor_stack,
             lambda on, chain=chain, tree=tree: (

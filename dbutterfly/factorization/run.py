@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 
-from ..errors import CheckpointError, OrderingsWarning, SourceError, ToleranceWarning, warn_caller
+from ..errors import CheckpointError, SourceError, ToleranceWarning, warn_caller
 from ..execution.engine import Engine
 from .arrays import create_arrays, create_first_arrays
 from .assemble import assemble
@@ -40,13 +40,6 @@ def complete_run(run: Run, engine: Engine, *, progress: bool = False) -> Factori
         Whether to show a bar for every stage.
     """
     request = run.request
-    if request.identified is not None and not request.identified.found:
-        warn_caller(
-            "orderings were not found in which the matrix is a butterfly: the factors are for the best that were met, "
-            "and the certificate says how far they are from the matrix; give the points of its rows and columns "
-            "(points=), if there are some, or another rank",
-            OrderingsWarning,
-        )
     result = _reach_tolerance(run, engine, progress)
     if request.sweeps:
         result = run_sweeps(result, run.job, request.sweeps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..errors import StoreError
+from ..errors import OrderingsWarning, StoreError, warn_caller
 from ..identification.result import IdentifiedOrderings
 from ..identification.unknown_sides import are_unknown, is_unknown
 from ..sources.base import MatrixSource
@@ -35,6 +35,11 @@ def find_orderings(
         Run that may have kept what an earlier call has identified.
     identify : callable
         Identifies them for the chain of a rank.
+
+    Warns
+    -----
+    OrderingsWarning
+        If they were not found.
     """
     if not is_unknown(request.orderings):
         return request
@@ -42,6 +47,13 @@ def find_orderings(
     found = _load_identified(stored, source, request.orderings)
     if found is None:
         found = _identify_for_ranks((request.rank,) if request.tol is None else RANKS_TRIED, identify)
+    if not found.found:
+        warn_caller(
+            f"orderings were not found in which {source.name} is a butterfly: the factors are for the best that were "
+            "met, and the certificate says how far they are from the matrix; give the points of its rows and columns "
+            "(points=), if there are some, or another rank",
+            OrderingsWarning,
+        )
     return request.with_orderings(found)
 
 

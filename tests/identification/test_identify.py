@@ -298,7 +298,7 @@ def test_a_chain_beside_a_tolerance_is_refused_before_orderings_are_looked_for()
 
 
 def test_orderings_that_were_not_found_are_told():
-    with pytest.warns(OrderingsWarning, match="orderings were not found in which the matrix is a butterfly") as warned:
+    with pytest.warns(OrderingsWarning, match="orderings were not found in which .* is a butterfly") as warned:
         fact = dbf.factorize(np.random.default_rng(0).standard_normal((16, 16)), orderings="identify")
     assert [warning.filename for warning in warned] == [__file__]
     assert not fact.record["identified"]["found"]

@@ -87,9 +87,14 @@ def test_the_pages_of_the_site_show_what_the_cells_show(cells):
             assert [set(kept) for kept in record[cell]] == [set(one) for one in data], cell
             for kept, one in zip(record[cell], data, strict=True):
                 if "<progress" not in "".join(one.get("text/html", "")):  # that has times
-                    texts = ("".join(one["text/plain"]), kept["text/plain"])
-                    assert lines_that_differ(*(text.replace("=", " ").splitlines() for text in texts)) == [], cell
+                    texts = (_comparable("".join(one["text/plain"])), _comparable(kept["text/plain"]))
+                    assert lines_that_differ(*(text.splitlines() for text in texts)) == [], cell
             assert all((RECORDED / kept["image/png"]).exists() for kept in record[cell] if "image/png" in kept)
+
+
+def _comparable(text: str) -> str:
+    """Text with its numbers apart, without the number of attempts of a search, which depends on the load."""
+    return re.sub(r"\d+ attempts?", "some attempts", text.replace("=", " "))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)

@@ -11,5 +11,5 @@ __all__ = ["info"]
 
 
 def info(store: Store, as_json: AsJson = False) -> None:
-    """Show factors, certificate and record of a run, or the table of a stack."""
+    """Show factors, certificate and record of a run or stack."""
     print_result(dbf.open(store), as_json)

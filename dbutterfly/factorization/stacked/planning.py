@@ -14,8 +14,6 @@ from ...errors import (
     InputError,
     MemoryBudgetError,
     NonFiniteError,
-    OrderingsWarning,
-    warn_caller,
 )
 from ...execution.engine import Engine
 from ...identification.unknown_sides import is_unknown
@@ -133,14 +131,7 @@ def _plan_shared(
 def _find_orderings(request: Request, matrix: MatrixSource, search: Search | None) -> Request:
     if search is None:
         raise InputError(f"orderings={show_value(request.orderings)} are not known yet; identify them first")
-    found = find_orderings(request, matrix, None, lambda rank: search(matrix, rank=rank))
-    if found.identified is not None and not found.identified.found:
-        warn_caller(
-            f"orderings were not found in which {matrix.name} is a butterfly: the factors are for the best that were "
-            "met, and the certificate says how far they are from the matrix",
-            OrderingsWarning,
-        )
-    return found
+    return find_orderings(request, matrix, None, lambda rank: search(matrix, rank=rank))
 
 
 def _find_hardest(request: Request, stack: StackSource, engine: Engine) -> tuple[Request, tuple[str, ...]]:

@@ -33,9 +33,9 @@ WIDE = 16
 """Least rows and columns of small matrices of a factor that BLAS multiplies faster than the compiled kernels.
 
 Measured at N = 4096 on one core of an AMD EPYC (benchmark ``wide_blocks``): processor time of the compiled kernels over
-that of the plain ones, which call BLAS, for one and for 64 columns. Rank 4 (8 x 8): float32 .7 and 3.7, float64 .6 and
-1.1, complex128 1.3 and 1.1. Rank 9 (18 x 18): .9 and 3.7, 1.4 and 1.6, 1.3 and 1.6. Rank 16 (32 x 32): 1.9 and 6.7, 1.7
-and 5.6, 1.5 and 4.6.
+that of the plain ones, which call BLAS, for one and for 64 columns. Rank 4 (8 x 8): float32 .5 and 1.2, float64 .7 and
+1.0, complex128 1.2 and .9. Rank 9 (18 x 18): .8 and 2.5, 1.4 and 1.8, 1.3 and 1.7. Rank 16 (32 x 32): 1.6 and 5.9, 1.5
+and 4.6, 1.6 and 4.3.
 """
 
 

@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, SourceError
-from ..execution.task import Job, Output
-from ..kernels.backend import Backend, Lane, resolve_backend
-from ..kernels.backend.tile_memory import Allocate
+from ..execution.task import Output
 from ..planning.plan import Plan
 from ..sources.base import MatrixSource
 from ..sources.samples import Sample, digest_tile
@@ -19,12 +17,13 @@ from ..storage.workspace import Workspace
 from ..structure.axes import Axis, Tile
 from ..structure.chain import Chain
 from ..structure.tree import Tree
+from .device_job import DeviceJob
 
 __all__ = ["CopySource", "FactorizationJob"]
 
 
 @dataclass(frozen=True, eq=False)
-class FactorizationJob(Job):
+class FactorizationJob(DeviceJob):
     """Matrix, plan, workspace and backend of a run, which all of its tasks share.
 
     Attributes
@@ -54,20 +53,6 @@ class FactorizationJob(Job):
     def prefetch(self) -> bool:
         """Whether a worker reads for the next task while it computes one, as the plan says."""
         return self.plan.layout.prefetch
-
-    @property
-    def computing(self) -> Backend:
-        """Array library and device of this process, with as much of the device as the plan allows."""
-        return resolve_backend(self.backend, self.plan.budget.device_memory)
-
-    @property
-    def host_memory(self) -> Allocate | None:
-        """Memory that the device reaches, where there is one."""
-        return self.computing.host_memory
-
-    def lane(self, tasks: int) -> Lane:
-        """Way of a task over the device, where there is one."""
-        return self.computing.lane(tasks)
 
     def check(self, output: Output) -> None:
         """Refuse an output with a NaN, which in the workspace means that nothing was written."""

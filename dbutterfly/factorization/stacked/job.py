@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from ...execution.task import Job, Output, Record, done_name
-from ...kernels.backend import Backend, Lane, resolve_backend
-from ...kernels.backend.tile_memory import Allocate
+from ...execution.task import Output, Record, done_name
 from ...planning.stacked_plan import StackedPlan
 from ...sources.samples import Sample
 from ...sources.stacks.base import StackSource
 from ...storage.workspace import Workspace
+from ..device_job import DeviceJob
 from .outcomes import Outcome
 
 __all__ = ["STAGE", "StackJob", "stack_arrays"]
@@ -32,7 +31,7 @@ STAGE = "matrices"
 
 
 @dataclass(frozen=True, eq=False)
-class StackJob(Job):
+class StackJob(DeviceJob):
     """Matrices, plan, workspace and backend of a run, which all of its tasks share.
 
     Attributes
@@ -62,20 +61,6 @@ class StackJob(Job):
     def prefetch(self) -> bool:
         """Whether a worker reads for the next task while it computes one."""
         return self.plan.prefetch
-
-    @property
-    def computing(self) -> Backend:
-        """Array library and device of this process, with as much of the device as the plan allows."""
-        return resolve_backend(self.backend, self.plan.budget.device_memory)
-
-    @property
-    def host_memory(self) -> Allocate | None:
-        """Memory that the device reaches, where there is one."""
-        return self.computing.host_memory
-
-    def lane(self, tasks: int) -> Lane:
-        """Way of a task over the device, where there is one."""
-        return self.computing.lane(tasks)
 
     def check(self, output: Output) -> None:
         """Refuse an output with a NaN, which in the workspace means that nothing was written."""

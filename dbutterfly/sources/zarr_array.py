@@ -39,7 +39,8 @@ from ..storage.present_store import expect_present, through
 from ..storage.retries import AbsentError, reason, retry
 from ..structure.axes import Axis, Index, Part, Tile, chunk_edges
 from .base import MatrixSource
-from .chunk_files import ChunkFault, ChunkFiles, absent_chunks, chunk_key, chunk_shape, chunks_of
+from .chunk_files import ChunkFault, ChunkFiles, chunk_key, chunk_shape, chunks_of
+from .counted_chunks import CountedChunks
 from .stamps import Stamps, stamp_zarr
 from .stored_chunks import StoredChunks
 from .tile_parts import is_kept_whole, place_part, restrict_part
@@ -51,7 +52,7 @@ SPARE_BYTES = 1 << 23
 """Bytes of chunks that may be read to know a matrix again, however small it is. Not tuned: some milliseconds."""
 
 
-class ZarrSource(MatrixSource):
+class ZarrSource(CountedChunks, MatrixSource):
     """A two-dimensional Zarr array.
 
     Parameters
@@ -94,33 +95,12 @@ class ZarrSource(MatrixSource):
 
     # ------------------------------------------------------------ missing chunks
 
-    @cached_property
-    def _absent(self) -> Index | None:
-        """Row-major numbers of the chunks that the store did not hold when it was first listed."""
-        return absent_chunks(self.array)
-
-    @property
-    def lists_chunks(self) -> bool:
-        """Whether the store can be listed."""
-        return self._absent is not None
-
-    @property
-    def missing_chunks(self) -> int:
-        """Number of chunks that the store did not hold when it was first listed, which is now if it was not."""
-        absent = self._absent
-        return 0 if absent is None else int(absent.size)
-
     def missing_keys(self, limit: int) -> list[str]:
         """Keys of the first ``limit`` missing chunks below that of the array, in row-major order."""
         absent = self._absent
         first: list[int] = [] if absent is None else absent[:limit].tolist()
         across = -(-self.shape[1] // self.chunks[1])
         return [chunk_key(self.array, *divmod(number, across)) for number in first]
-
-    def recount(self) -> int:
-        """Number of chunks that the store does not hold now."""
-        absent = absent_chunks(self.array)
-        return 0 if absent is None else int(absent.size)
 
     # ------------------------------------------------------------ reading
 

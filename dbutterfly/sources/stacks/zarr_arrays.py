@@ -27,7 +27,8 @@ from ...storage.present_store import through
 from ...storage.retries import AbsentError, reason, retry
 from ...structure.axes import Index, chunk_edges
 from ..base import MatrixSource
-from ..chunk_files import ChunkFault, ChunkFiles, absent_chunks, chunk_key, chunk_shape, chunks_of
+from ..chunk_files import ChunkFault, ChunkFiles, chunk_key, chunk_shape, chunks_of
+from ..counted_chunks import CountedChunks
 from ..packing import Packing
 from ..stamps import Stamps, fold_stamps, stamp_chunks
 from ..stored_chunks import StoredChunks
@@ -38,7 +39,7 @@ from .base import PartOfStack, StackSource, check_not_empty
 __all__ = ["ZarrStack"]
 
 
-class ZarrStack(StackSource):
+class ZarrStack(CountedChunks, StackSource):
     """A Zarr array of shape (K, M, N).
 
     Parameters
@@ -92,30 +93,10 @@ class ZarrStack(StackSource):
 
     # ------------------------------------------------------------ missing chunks
 
-    @cached_property
-    def _absent(self) -> Index | None:
-        """Row-major numbers of the chunks that the store did not hold when it was first listed."""
-        return absent_chunks(self.array)
-
-    @property
-    def lists_chunks(self) -> bool:
-        """Whether the store can be listed."""
-        return self._absent is not None
-
-    @property
-    def missing_chunks(self) -> int:
-        """Number of chunks that the store did not hold when it was first listed."""
-        return 0 if self._absent is None else int(self._absent.size)
-
     def missing_keys(self, limit: int) -> list[str]:
         """Keys of the first ``limit`` missing chunks, in row-major order."""
         first: list[int] = [] if self._absent is None else self._absent[:limit].tolist()
         return [chunk_key(self.array, *map(int, np.unravel_index(number, self._grid))) for number in first]
-
-    def recount(self) -> int:
-        """Number of chunks that the store does not hold now."""
-        absent = absent_chunks(self.array)
-        return 0 if absent is None else int(absent.size)
 
     @property
     def _stored(self) -> StoredChunks | None:

@@ -11,14 +11,11 @@ from typing import Any
 
 import dask.threaded
 import numpy as np
-from dask.array.utils import meta_from_array
 from numpy.typing import NDArray
 
-from ..errors import SourceError
 from ..structure.axes import Index
-from ..structure.plain_arrays import is_masked
 from .base import MatrixSource
-from .dask_graphs import client_of, describe_steps, find_futures, keep_shared, shared_layers
+from .dask_graphs import check_readable, client_of, describe_steps, find_futures, keep_shared, shared_layers
 from .info import work_dtype
 from .returned_blocks import with_checked_blocks
 from .samples import PLACES, ROUNDING
@@ -36,10 +33,7 @@ class DaskSource(MatrixSource):
     is_computed = True
 
     def __init__(self, array: Any) -> None:
-        if any(np.isnan(size) for sizes in array.chunks for size in sizes):
-            raise SourceError("the Dask array has chunks of unknown size; call compute_chunk_sizes() on it first")
-        if is_masked(meta_from_array(array)):
-            raise SourceError("the Dask array is masked; pass dask.array.ma.filled(source, value)")
+        check_readable(array)
         self.array = array
         self.shape = (int(array.shape[0]), int(array.shape[1]))
         self.dtype = np.dtype(array.dtype)

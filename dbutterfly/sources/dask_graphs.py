@@ -7,12 +7,37 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
+import numpy as np
+from dask.array.utils import meta_from_array
 from dask.core import get_dependencies
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from ..errors import SourceError
+from ..structure.plain_arrays import is_masked
 
-__all__ = ["client_of", "count_inputs", "describe_steps", "find_futures", "keep_shared", "shared_layers"]
+__all__ = [
+    "check_readable",
+    "client_of",
+    "count_inputs",
+    "describe_steps",
+    "find_futures",
+    "keep_shared",
+    "shared_layers",
+]
+
+
+def check_readable(array: Any) -> None:
+    """Refuse a Dask array whose blocks cannot be placed, or have no values in places.
+
+    Raises
+    ------
+    SourceError
+        If it has chunks of unknown size, or is masked.
+    """
+    if any(np.isnan(size) for sizes in array.chunks for size in sizes):
+        raise SourceError("the Dask array has chunks of unknown size; call compute_chunk_sizes() on it first")
+    if is_masked(meta_from_array(array)):
+        raise SourceError("the Dask array is masked; pass dask.array.ma.filled(source, value)")
 
 
 def find_futures(array: Any) -> list[Any]:

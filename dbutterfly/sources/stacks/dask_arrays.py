@@ -9,14 +9,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from dask.array.utils import meta_from_array
 from numpy.typing import NDArray
 
 from ...errors import SourceError
 from ...structure.axes import Index
-from ...structure.plain_arrays import is_masked
 from ..base import MatrixSource
-from ..dask_graphs import client_of, find_futures
+from ..dask_graphs import check_readable, client_of, find_futures
 from ..info import work_dtype
 from ..returned_blocks import check_block, with_checked_blocks
 from ..samples import ROUNDING
@@ -35,10 +33,7 @@ class DaskStack(StackSource):
     is_computed = True
 
     def __init__(self, array: Any) -> None:
-        if any(np.isnan(size) for sizes in array.chunks for size in sizes):
-            raise SourceError("the Dask array has chunks of unknown size; call compute_chunk_sizes() on it first")
-        if is_masked(meta_from_array(array)):
-            raise SourceError("the Dask array is masked; pass dask.array.ma.filled(source, value)")
+        check_readable(array)
         name = f"dask array {array.name}"
         check_not_empty(array.shape, name)
         count, rows, cols = map(int, array.shape)

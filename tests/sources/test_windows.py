@@ -66,6 +66,21 @@ def test_an_array_is_held_where_it_is_small_and_looked_at_where_it_is_not():
     assert not looked_at.has_room(64 * 64, 1)
 
 
+@pytest.mark.parametrize(("size", "expected"), [(64, [(64, 64)]), (2048, [(2, 3), (2, 3)])])
+def test_a_small_entry_function_is_evaluated_once_and_a_large_one_where_it_is_looked_at(size, expected):
+    requests = []
+
+    def product(rows, cols):
+        requests.append((rows.size, cols.size))
+        return np.multiply.outer(rows, cols)
+
+    window = window_of(dbf.entries(product, (size, size), "f8"), 1 << 30)
+    rows, cols = np.array([3, 9]), np.array([1, 2, 50])
+    for _ in range(2):
+        assert np.array_equal(window.read(rows, cols), np.outer(rows, cols))
+    assert requests == expected
+
+
 def test_columns_of_an_operator_are_multiplied_out_once():
     matrix = scipy.sparse.random(60, 40, 0.2, random_state=0)
     window = window_of(matrix, 1 << 20)

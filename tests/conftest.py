@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from dbutterfly.kernels.backend import cuda
 from dbutterfly.kernels.products.compilation import compile_now
-from tests.support import cuda_simulation
+from tests.support import cuda_simulation, quick
 from tests.support.devices import has_device
 from tests.support.parts import require
 from tests.support.s3_server import ObjectServer, find_weed, serving
@@ -41,10 +41,43 @@ def pytest_configure(config: pytest.Config) -> None:
         compile_now()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put modules with many slow tests first: modules are handed out in order, and short ones fill up the end."""
+    """Put modules with many slow tests first: modules are handed out in order, and short ones fill up the end.
+
+    Then leave combinations of parameters to the whole: of a test with several, the quick tests meet each value of each.
+    """
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+    cases = defaultdict(list)
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and not item.get_closest_marker("slow"):
+            cases[item.path, item.originalname].append(item)
+    for same in cases.values():
+        chosen = quick.choose_cases([quick.list_values(item) for item in same])
+        for number, item in enumerate(same):
+            if number not in chosen:
+                item.add_marker("slow")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Take down the processor time of a test without its fixtures, which it may share."""
+    begun = quick.processor_seconds()
+    try:
+        return (yield)
+    finally:
+        item.user_properties.append((quick.PROPERTY, quick.processor_seconds() - begun))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Tell which of the quick tests took long, so that they are made shorter or marked; times are no failures."""
+    if config.option.markexpr == "not slow":
+        reports = [report for report in terminalreporter.getreports("passed") if report.when == "call"]
+        if long := quick.list_long(reports):
+            terminalreporter.section(f"quick tests of {quick.LONG:g} s of processor time and more, not marked slow")
+            for line in long:
+                terminalreporter.line(line)
 
 
 @dataclass(frozen=True)
@@ -74,6 +107,14 @@ class Namespace:
 
 
 ON_DEVICE = [pytest.param("cupy", marks=pytest.mark.gpu)] if has_device() else []
+
+
+@pytest.fixture(autouse=True)
+def recursion_limit() -> Iterator[None]:
+    """Put back the limit, which lazylinop raises when it is imported, beyond what the stack of the process holds."""
+    limit = sys.getrecursionlimit()
+    yield
+    sys.setrecursionlimit(limit)
 
 
 @pytest.fixture(params=["numpy", "array_api_strict", *ON_DEVICE])
@@ -118,7 +159,7 @@ def client() -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture(params=["threads", "dask"])
+@pytest.fixture(params=["threads", pytest.param("dask", marks=pytest.mark.slow)])
 def engine(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Keyword arguments that make ``factorize`` run on threads, or on a Dask cluster."""
     return {"workers": 2} if request.param == "threads" else {"client": request.getfixturevalue("client")}

@@ -401,6 +401,7 @@ def test_plan_refuses(run, options, message):
 # ---- factorize, apply, verify, info
 
 
+@pytest.mark.slow
 def test_a_useless_result_says_so(done, tmp_path):
     np.save(tmp_path / "noise.npy", np.random.default_rng(0).standard_normal((64, 64)))
     np.save(tmp_path / "fourier.npy", np.fft.fft(np.eye(64)))
@@ -408,6 +409,7 @@ def test_a_useless_result_says_so(done, tmp_path):
     assert "verdict" not in done("factorize fourier.npy other.zarr --orderings none,bitreversal")
 
 
+@pytest.mark.slow
 def test_advise(done, run):
     done("generate dft z.zarr --n 128 --noise 0.01 --seed 1")
     text = done("advise z.zarr")
@@ -425,6 +427,7 @@ def test_advise(done, run):
     refused(run("advise z.zarr --read 1KiB"), "less than a chunk .*; allow 8192 bytes at least")
 
 
+@pytest.mark.slow
 def test_advise_with_points_and_for_a_chain(done):
     rng = np.random.default_rng(0)
     x, y = rng.random((2, 128))
@@ -505,6 +508,7 @@ def test_apply_to_a_zarr_vector_under_exactly_the_name_given(done, tmp_path):
     assert not list(tmp_path.glob("*unfinished*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -551,6 +555,7 @@ def test_an_error_above_the_tolerance(run, done, samples):
     assert done(f"verify run.zarr z.npy --tol 1 --quiet {samples}").startswith("verified")
 
 
+@pytest.mark.slow
 def test_a_finished_store_is_returned_unless_it_is_not_to_be_resumed(done):
     np.save("z.npy", np.eye(16))
     first = done("factorize z.npy run.zarr --quiet --json")["record"]
@@ -651,6 +656,7 @@ def test_a_run_that_is_ended_keeps_finished_tasks_and_the_same_command_resumes(d
     assert done("verify run.zarr z.zarr --quiet --json")["error"] < 1e-13
 
 
+@pytest.mark.slow
 def test_missing_chunks_are_said_or_refused(run, done, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done("generate orthogonal z.zarr --n 64 --chunks 16,16 --quiet")
@@ -702,6 +708,7 @@ def test_orderings_that_are_not_there(run):
 # ---------------------------------------------------------------- watching a run
 
 
+@pytest.mark.slow
 def test_a_report_is_saved_at_once_or_later(run, done):
     done("generate orthogonal z.zarr --n 64 --noise 0.1")
     assert run("factorize z.zarr run.zarr --quiet --report first.html")[0] == 0
@@ -736,6 +743,7 @@ def test_people_read_a_line_for_each_stage(run, done):
 # ---------------------------------------------------------------- what is read and what is written
 
 
+@pytest.mark.slow
 def test_what_is_read_is_never_written_over(done, run, tmp_path):
     done("generate orthogonal z.zarr --n 16 --quiet")
     done("factorize z.zarr run --quiet")

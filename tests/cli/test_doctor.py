@@ -80,6 +80,7 @@ def test_it_describes_the_device(doctor, device, monkeypatch):
     assert "CuPy does not work: ImportError: libcudart" in doctor()[1]
 
 
+@pytest.mark.slow
 def test_it_compares_versions_with_those_of_a_cluster(doctor, client):
     address = client.scheduler.address
     assert f"{address}: all versions are the same" in doctor("--cluster", address)[1]

@@ -34,18 +34,21 @@ def matrix(tmp_path):
     return "z.npy"
 
 
+@pytest.mark.slow
 def test_a_run_ends_well_with_all_streams_closed(matrix, tmp_path):
     ended = run(tmp_path, "<&- >&- 2>&-", "factorize", matrix, "run")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
     assert dbf.open(tmp_path / "run").certificate.error_bound < 1e-12
 
 
+@pytest.mark.slow
 def test_what_goes_to_a_closed_stderr_does_not_go_to_stdout(matrix, tmp_path):
     ended = run(tmp_path, "2>&-", "factorize", matrix, "run", "--json")
     assert ended.returncode == 0
     assert ended.stdout.startswith("{")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
 def test_results_that_cannot_be_written_are_told(matrix, tmp_path):
     ended = run(tmp_path, ">/dev/full", "factorize", matrix, "run", "--quiet")
@@ -104,6 +107,7 @@ def test_ctrl_c_during_imports_ends_the_program_in_one_line(tmp_path):
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "error: interrupted\n")
 
 
+@pytest.mark.slow
 def test_ctrl_c_during_imports_of_another_program_is_its_own(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(INTERRUPT)
     path = os.pathsep.join([str(tmp_path), surroundings()["PYTHONPATH"]])

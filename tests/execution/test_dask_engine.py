@@ -60,6 +60,7 @@ def test_a_client_whose_scheduler_has_ended_is_refused(tmp_path, monkeypatch):
                 call()
 
 
+@pytest.mark.slow
 def test_the_program_ends_when_an_address_cannot_be_one(tmp_path):
     """Dask would wait for a minute at its end; less is allowed here."""
     np.save(tmp_path / "z.npy", MATRIX)

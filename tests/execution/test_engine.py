@@ -57,6 +57,7 @@ def sources(matrix, directory):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tree", [TREE, "right"])
 @pytest.mark.parametrize("orderings", [None, (None, "bitreversal"), "permuted"])
 def test_every_source_gives_the_same_on_threads(matrix, tree, orderings, tmp_path):
@@ -85,12 +86,14 @@ def test_threads_and_cluster_agree_for_every_layout(tree, orderings, client):
     assert_same(dbf.factorize(matrix, tree=tree, orderings=orderings, client=client), expected)
 
 
+@pytest.mark.slow
 def test_many_tiles_on_a_cluster_do_not_mix(matrix, client):
     fact = dbf.factorize(matrix, tree=TREE, client=client, memory=memory_for(64, matrix, tree=TREE))
     assert fact.record["stages"]["tiles"]["tasks"] > 16
     assert_same(fact, dbf.factorize(matrix, tree=TREE))
 
 
+@pytest.mark.slow
 def test_runs_at_the_same_time_do_not_mix(matrix, client):
     others = [random_matrix((64, 64), seed=seed) for seed in range(4)]
     found = {}
@@ -158,6 +161,7 @@ def trying(matrix, engine, tmp_path):
     return attempt
 
 
+@pytest.mark.slow
 def test_a_task_that_fails_each_time_is_reported_when_the_others_have_ended(trying, matrix, engine, tmp_path, caplog):
     error, read = trying(Failing, row=0, col=255)
     where = r" \(on worker tcp://[\d.:]+\)" if "client" in engine else ""
@@ -176,6 +180,7 @@ def test_a_task_that_fails_each_time_is_reported_when_the_others_have_ended(tryi
     assert_same(fact, dbf.factorize(matrix, tree=TREE))
 
 
+@pytest.mark.slow
 def test_of_several_failing_tasks_the_first_is_named_and_the_others_counted(trying, matrix, tmp_path):
     error, read = trying(Failing, row=200, col=10, more=((0, 255), (100, 100)))
     assert isinstance(error, SourceError)
@@ -187,6 +192,7 @@ def test_of_several_failing_tasks_the_first_is_named_and_the_others_counted(tryi
     assert_same(fact, dbf.factorize(matrix, tree=TREE))
 
 
+@pytest.mark.slow
 def test_a_failure_that_passes_is_only_logged(trying, matrix, caplog):
     fact, read = trying(Failing, row=200, col=10, times=ATTEMPTS - 1)
     assert read == 64 + ATTEMPTS - 1
@@ -223,6 +229,7 @@ def test_what_no_task_would_escape_ends_a_stage_at_once(matrix, engine, tmp_path
     assert ended(tmp_path / "run", "tiles").sum() < len(blocks(log)) - 1
 
 
+@pytest.mark.slow
 def test_the_record_of_a_stage_tells_of_all_its_tasks(trying, matrix, engine, tmp_path):
     """Those of the run that was cut off, too."""
     trying(Failing, row=0, col=255)
@@ -273,6 +280,7 @@ def test_no_more_tasks_are_in_flight_than_workers_take(tmp_path):
     assert most == 2
 
 
+@pytest.mark.slow
 def test_a_cluster_is_sent_a_bounded_number_of_tasks(client, matrix, monkeypatch):
     most = 0
     submit = DaskStage._submit

@@ -48,6 +48,7 @@ def test_run_in_memory_gets_its_results_sent(store, client):
     np.testing.assert_array_equal(dbf.open(store).operator.to_dense(), first.operator.to_dense())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", ["logged"], indirect=True)
 def test_product_in_memory_gets_its_blocks_sent(store, client):
     dbf.stream_product(dbf.factorize(Z).operator, np.eye(16), store, client=client)

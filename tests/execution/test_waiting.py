@@ -44,6 +44,7 @@ def test_a_call_in_a_task_that_takes_the_only_thread_ends(call, one_thread, boun
     assert one_thread.submit(call, pure=False).result(timeout=PATIENCE) == bound
 
 
+@pytest.mark.slow
 def test_calls_in_as_many_tasks_as_there_are_threads_end(client, bound):
     futures = client.map(factorize, range(6), pure=False)
     assert client.gather(futures) == [bound] * 6

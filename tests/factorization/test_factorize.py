@@ -40,6 +40,7 @@ def test_a_butterfly_is_recovered(kind, n):
     assert dense_error(recovered(known), known) <= TOLERANCE[known.dtype.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1024, 2048, 4096])
 def test_a_large_butterfly_is_recovered(n):
     known = dbf.matrices.dft(n)
@@ -176,6 +177,7 @@ def test_a_second_read_does_not_harm():
         assert dense_error(twice, matrix) < dense_error(once, matrix)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("passes", [1, 2])
 def test_results_do_not_depend_on_tiles_and_workers(passes):
     matrix = noisy_butterfly(512, "float32")

@@ -134,6 +134,7 @@ def test_runs_in_a_store_are_continued_opened_and_recognised(tmp_path):
         dbf.factorize(place, store=store, **arguments)
 
 
+@pytest.mark.slow
 def test_scattered_sides_are_copied_with_their_gaps(tmp_path):
     matrix = kernel((509, 509), "float32")
     rng = np.random.default_rng(0)

@@ -30,6 +30,7 @@ def squares():
     return known, points, np.asarray(known)[np.ix_(rows, cols)]
 
 
+@pytest.mark.slow
 def test_shuffled_points_do_as_well_as_the_order_of_a_known_matrix(squares):
     known, points, matrix = squares
     found = dbf.factorize(matrix, rank=5, points=points)
@@ -65,6 +66,7 @@ def test_points_on_a_torus_are_near_where_it_wraps():
     assert np.array_equal(found.orderings.rows, other.rows)
 
 
+@pytest.mark.slow
 def test_points_of_space():
     x, y = np.random.default_rng(0).random((2, 512, 3))
     y[:, 0] += 2
@@ -123,6 +125,7 @@ def test_commands_take_places_of_points(squares, tmp_path, monkeypatch, capsys):
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_commands_take_the_period_of_coordinates(tmp_path, monkeypatch, capsys):
     u, v = np.random.default_rng(0).uniform(-0.1, 0.3, (2, 64, 2))
     angles = np.mod(u, 1), np.mod(v + np.array([0.5, 0]), 1)

@@ -105,6 +105,7 @@ def test_an_oscillatory_kernel_is_compressed(dtype, passes):
         assert errors[6] < (1e-6 if dtype == "complex128" else 4e-6)
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_engine_store_or_budget(engine, tmp_path):
     matrix, orderings = oscillatory(512), ("bitreversal", None)
     array = zarr.create_array(tmp_path / "z", data=matrix, chunks=(64, 64))

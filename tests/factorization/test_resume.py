@@ -73,6 +73,7 @@ def is_busy(dask_worker):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("passes", [1, 2])
 def test_ctrl_c_keeps_what_is_finished(matrix, expected, many_tiles, passes, engine, tmp_path):
     store, log = tmp_path / "run", tmp_path / "log"
@@ -92,6 +93,7 @@ def test_ctrl_c_keeps_what_is_finished(matrix, expected, many_tiles, passes, eng
     assert_same(fact, expected[passes])
 
 
+@pytest.mark.slow
 def test_an_interrupted_second_read_does_not_repeat_the_first(matrix, expected, many_tiles, engine, tmp_path):
     store, log = tmp_path / "run", tmp_path / "log"
     arguments = many_tiles | {"passes": 2} | engine
@@ -169,6 +171,7 @@ def test_a_run_that_is_killed_at_any_moment_ends_the_same(matrix, expected, many
     assert_same(fact, expected[passes])
 
 
+@pytest.mark.slow
 def test_a_second_call_is_refused_while_the_first_one_works(matrix, expected, many_tiles, tmp_path):
     source, gate = entries(Counted, matrix, tmp_path / "mine"), tmp_path / "gate"
     gate.touch()
@@ -199,6 +202,7 @@ def test_of_calls_at_the_same_moment_one_works(matrix, expected, many_tiles, tmp
     assert_same(fact, expected[1])
 
 
+@pytest.mark.slow
 def test_calls_in_two_threads_take_turns_or_are_refused(matrix, expected, many_tiles, tmp_path):
     def call(number):
         source = entries(Counted, matrix, tmp_path / f"log{number}", seconds=0.002)
@@ -230,6 +234,7 @@ def test_a_run_may_be_continued_elsewhere(matrix, expected, many_tiles, client, 
     assert_same(fact, expected[1])
 
 
+@pytest.mark.slow
 def test_a_free_root_cut_is_kept_when_a_run_is_continued(tmp_path):
     matrix = noisy_butterfly((1024, 1024), "float32")
     slow = entries(Signalling, matrix, tmp_path / "log", seconds=0.002, signal=signal.SIGINT, after=1)
@@ -244,6 +249,7 @@ def test_a_free_root_cut_is_kept_when_a_run_is_continued(tmp_path):
 # ---------------------------------------------------------------- complete runs
 
 
+@pytest.mark.slow
 def test_a_complete_run_is_not_run_again(matrix, expected, many_tiles, engine, tmp_path):
     store = tmp_path / "run"
     assert_same(dbf.factorize(entries(Counted, matrix, os.devnull), store=store, **many_tiles, **engine), expected[1])
@@ -254,6 +260,7 @@ def test_a_complete_run_is_not_run_again(matrix, expected, many_tiles, engine, t
     assert snapshot(store) == before
 
 
+@pytest.mark.slow
 def test_a_complete_run_is_opened_without_its_matrix_and_not_returned_for_what_is_left_of_it(matrix, tmp_path):
     dbf.matrices.write(matrix, tmp_path / "z.zarr", chunks=(64, 64))
     source = zarr.open_array(tmp_path / "z.zarr", mode="r")
@@ -269,6 +276,7 @@ def test_a_complete_run_needs_no_memory(matrix, tmp_path):
     assert_same(dbf.factorize(matrix, store=tmp_path / "run", workers=5), fact)
 
 
+@pytest.mark.slow
 def test_it_can_be_computed_anew(matrix, expected, many_tiles, tmp_path):
     store = tmp_path / "run"
     resumed(matrix, store, tmp_path / "first", **many_tiles)
@@ -278,6 +286,7 @@ def test_it_can_be_computed_anew(matrix, expected, many_tiles, tmp_path):
     assert_same(dbf.open(store), fact)
 
 
+@pytest.mark.slow
 def test_a_run_anew_may_be_laid_out_otherwise(matrix, expected, many_tiles, tmp_path):
     store = tmp_path / "run"
     failing = entries(Failing, matrix, tmp_path / "log", row=0, col=255)
@@ -287,6 +296,7 @@ def test_a_run_anew_may_be_laid_out_otherwise(matrix, expected, many_tiles, tmp_
     assert_same(dbf.factorize(source, tree=TREE, store=store, resume=False), expected[1])
 
 
+@pytest.mark.slow
 def test_a_damaged_result_is_told_and_computed_anew(matrix, expected, tmp_path):
     dbf.factorize(matrix, tree=TREE, store=tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "factors" / "2")
@@ -325,6 +335,7 @@ def test_another_run_is_not_mixed_with_the_stored_one(matrix, what, complete, re
     assert snapshot(store) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stored", ["left", "right", TREE])
 def test_a_default_tree_does_not_stand_for_another(matrix, stored, tmp_path):
     dbf.factorize(matrix, tree=stored, store=tmp_path / "run")

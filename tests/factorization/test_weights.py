@@ -164,6 +164,7 @@ def test_hidden_orderings_are_found_in_a_weighted_matrix():
     assert weighted_error(fact, matrix, weights) <= fact.certificate.error_bound < 1e-12
 
 
+@pytest.mark.slow
 def test_tiles_are_weighted_out_of_core(engine, tmp_path):
     shape = 127, 125
     matrix, weights = kernel(shape, "complex64"), log_normal(shape)
@@ -200,6 +201,7 @@ class Failing:
         return self.matrix[np.ix_(rows, cols)]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_goes_on_with_the_same_weights_only(tmp_path):
     matrix, weights = kernel((256, 256)), log_normal((256, 256))
     entry_function = Failing(matrix, 1)
@@ -250,6 +252,7 @@ def test_a_changed_matrix_is_recognised_under_weights(tmp_path):
         dbf.factorize(place, **arguments)
 
 
+@pytest.mark.slow
 def test_weights_are_kept_with_the_factors(tmp_path):
     matrix, (rows, cols) = kernel((61, 64)), log_normal((61, 64))
     for name, weights in {"both": (rows, cols), "rows": (rows, None), "cols": (None, cols)}.items():

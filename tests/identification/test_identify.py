@@ -105,6 +105,7 @@ def test_one_side_is_known(known):
     assert is_as_good(z, found, truth)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["dft", "orthogonal"])
 def test_one_level_is_a_monarch_ordering(target):
     z, truth = hidden(TARGETS[target](64), 0.1)
@@ -115,6 +116,7 @@ def test_one_level_is_a_monarch_ordering(target):
     assert is_as_good(z, found, truth, chain)
 
 
+@pytest.mark.slow
 def test_trees_are_nested_groups():
     z, _ = hidden(M.dft(16), 0.1)
     found = dbf.identify(z)
@@ -153,6 +155,7 @@ def test_factorize_identifies(engine, tmp_path):
     assert one_side.certificate.error_bound <= 1.001 * best.certificate.error_bound
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_orderings_that_were_identified(tmp_path, monkeypatch):
     z, _ = hidden(M.orthogonal_butterfly(32, seed=3), 0)
     store = tmp_path / "run.zarr"
@@ -221,6 +224,7 @@ def test_sizes_without_cuts():
         assert found.trees.rows == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["middle", "pairing"])
 def test_single_methods(method):
     z, truth = hidden(TARGETS["dft" if method == "pairing" else "orthogonal"](64), 0.03)
@@ -282,6 +286,7 @@ def test_a_matrix_that_cannot_be_read():
         dbf.identify(dbf.entries(broken, (8, 8), "float64"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [M.dft(64), M.helmholtz(128, tol=1e-3)], ids=["dft", "helmholtz"])
 def test_a_tolerance_chooses_the_ranks_for_orderings_that_are_found(known):
     matrix = np.asarray(M.shuffled(known, seed=1))
@@ -297,6 +302,7 @@ def test_a_chain_beside_a_tolerance_is_refused_before_orderings_are_looked_for()
         dbf.factorize(np.eye(8), orderings="identify", tol=1e-3, rank=2)
 
 
+@pytest.mark.slow
 def test_orderings_that_were_not_found_are_told():
     with pytest.warns(OrderingsWarning, match="orderings were not found in which .* is a butterfly") as warned:
         fact = dbf.factorize(np.random.default_rng(0).standard_normal((16, 16)), orderings="identify")

@@ -185,6 +185,7 @@ def test_pipes_are_not_waited_for(tmp_path):
         ButterflyOperator.load(tmp_path / "op.npz")
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.floats(0, 1), content=st.binary(max_size=4), cut=st.booleans())
 def test_damaged_files_are_refused_or_read(tmp_path, at, content, cut):

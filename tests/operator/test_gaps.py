@@ -61,6 +61,7 @@ def test_products_are_those_of_the_matrix(dtype):
             assert np.allclose(given.apply(x, workers=2), expected, atol=tol * abs(expected).max())
 
 
+@pytest.mark.slow
 def test_other_libraries_multiply_it():
     operator, matrix = random_operator()
     x = np.random.default_rng(0).standard_normal((21, 4)) + 0j
@@ -77,6 +78,7 @@ def test_other_libraries_multiply_it():
     assert np.allclose(back, np.arange(13), atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["lazylinop", "pylops"])
 @pytest.mark.filterwarnings("ignore")
 def test_other_packages_take_it(package):

@@ -114,6 +114,7 @@ def test_failures_name_the_columns(tmp_path):
         stream_product(operator(), source, tmp_path / "y.zarr")
 
 
+@pytest.mark.slow
 def test_memory_beyond_the_idle_size_is_bounded(tmp_path):
     op = operator("float64", shape=(2048, 2048))
     source = zarr.create_array(

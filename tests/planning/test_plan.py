@@ -130,6 +130,7 @@ def test_bytes_read_are_those_of_the_chunks_touched(job, workers):
     assert plan.amplification >= 1
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(jobs(), st.integers(1, 8), st.integers(0, 1 << 26))
 def test_peak_is_within_the_budget_or_the_least_budget_is_named(job, workers, memory):
@@ -212,6 +213,7 @@ def plans_with_copies(draw):
     return source, plan
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(plans_with_copies())
 def test_panels_cover_the_matrix_once_and_write_whole_chunks(found):
@@ -240,6 +242,7 @@ def test_panels_cover_the_matrix_once_and_write_whole_chunks(found):
     assert read == copy.bytes_read
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(plans_with_copies())
 def test_tiles_of_a_copy_cover_it_once_and_are_read_as_they_were_written(found):

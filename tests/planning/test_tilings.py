@@ -53,6 +53,7 @@ def every_tiling(space):
     return [tiling for tree in trees for tiling in enumerate_tilings(space, tree)]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(spaces())
 def test_the_plan_is_the_cheapest_of_all_tilings_that_fit(space):
@@ -79,6 +80,7 @@ def test_the_plan_is_the_cheapest_of_all_tilings_that_fit(space):
     assert plan.peak_bytes <= space.budget.memory
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(spaces())
 def test_every_tiling_reads_the_matrix_at_least_once(space):

@@ -74,6 +74,7 @@ def test_low_rank_is_among_the_chains():
     assert dense_error(fact, matrix) <= fact.certificate.error_bound <= 1e-6
 
 
+@pytest.mark.slow
 def test_blocks_that_memory_does_not_hold_are_left_out(tmp_path):
     array = zarr.create_array(tmp_path / "z", data=np.asarray(dbf.matrices.cauchy(1024)), chunks=(128, 128))
     fact = dbf.factorize(array, tol=1e-4, orderings=ORDERINGS, memory="18 MiB", store=tmp_path / "run")
@@ -137,6 +138,7 @@ def test_a_rank_that_was_too_small_is_raised_without_reading_again(low_guess, en
     assert dense_error(fact, matrix) <= 1.1 * dense_error(plain, matrix)
 
 
+@pytest.mark.slow
 def test_a_rank_beyond_what_was_kept_reads_again(low_guess, tmp_path):
     matrix = kernel()
     for store in (None, tmp_path / "run"):
@@ -146,6 +148,7 @@ def test_a_rank_beyond_what_was_kept_reads_again(low_guess, tmp_path):
         assert dense_error(fact, matrix) <= fact.certificate.error_bound <= 1e-11
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["left", "right"])
 def test_a_run_cut_off_after_it_was_raised_goes_on_there(low_guess, monkeypatch, tmp_path, stage):
     matrix = kernel(256)
@@ -239,6 +242,7 @@ def test_sampling_reads_a_bounded_part_of_a_chunked_matrix(tmp_path, monkeypatch
         assert dbf.factorize(array, tol=1e-2, orderings=ORDERINGS).certificate.error_bound <= 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", [{"tol": 1e-4}, {"passes": 2}, {"sweeps": 1}, {"matrix": kernel(64)}])
 def test_the_store_of_another_run_is_refused_before_sampling(tmp_path, monkeypatch, changed):
     arguments = {"matrix": kernel(128), "tol": 1e-2, "orderings": ORDERINGS, "store": tmp_path / "run"}

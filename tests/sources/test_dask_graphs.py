@@ -192,6 +192,7 @@ def test_results_that_are_too_large_are_not_kept(matrix):
     assert set(source.array.dask.layers) == set(x.dask.layers)
 
 
+@pytest.mark.slow
 def test_shared_results_are_computed_by_the_workers_of_a_client(matrix, client):
     x = SHARED["row means"](da.from_array(matrix, chunks=16))
     source = as_source(x)

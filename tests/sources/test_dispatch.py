@@ -244,6 +244,7 @@ def test_pickled_sources_read_the_same(tmp_path, make):
         assert len(pickle.dumps(source)) < matrix().nbytes
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(
     chunks=st.tuples(st.integers(1, 50), st.integers(1, 62)),

@@ -61,6 +61,7 @@ def test_entries_are_what_xarray_reads(tmp_path, dtype, zarr_format):
         assert np.isnan(found).any() == bool(kind), (attributes, kind)
 
 
+@pytest.mark.slow
 def test_tiles_in_other_orders_and_copies_in_other_processes_are_decoded(tmp_path):
     values = np.random.default_rng(1).integers(-99, 99, (9, 14)).astype("i2")
     place = write(tmp_path / "z.zarr", values, SCALES[-1], fill_value=np.int16(-100))
@@ -75,6 +76,7 @@ def test_tiles_in_other_orders_and_copies_in_other_processes_are_decoded(tmp_pat
         np.testing.assert_array_equal(grid, expected[at[0][:, None, :, None], at[1][None, :, None, :]])
 
 
+@pytest.mark.slow
 def test_packed_matrix_is_factorized_as_decoded_and_the_plan_says_so(tmp_path):
     z = 300 + 10 * np.asarray(dbf.matrices.orthogonal_butterfly(64, seed=0))
     packed = {"dtype": "int16", "scale_factor": 1e-3, "add_offset": 300.0}
@@ -164,6 +166,7 @@ def test_truth_values_are_not_numbers():
     np.testing.assert_array_equal(packing.decode(np.array([[0, 1, 2, -1]], "i1")), [[0, 1, 1, 1]])
 
 
+@pytest.mark.slow
 def test_decoding_holds_no_more_than_is_said(tmp_path):
     values = np.ones((3000, 3000), "i1")
     array = zarr.create_array(tmp_path / "z", data=values, chunks=(100, 100), attributes={"scale_factor": 2.0})

@@ -167,6 +167,7 @@ def test_a_living_process_is_let_be_and_a_dead_one_is_not(tmp_path, quick, caplo
     assert held(store) is None
 
 
+@pytest.mark.slow
 def test_a_process_that_was_only_stopped_holds_it(tmp_path, quick):
     with holding(tmp_path) as other:
         other.send_signal(signal.SIGSTOP)

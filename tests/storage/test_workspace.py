@@ -110,6 +110,7 @@ def test_memory_is_not_shared_between_processes():
     assert not ZarrWorkspace(zarr.storage.MemoryStore(), "work").shared
 
 
+@pytest.mark.slow
 def test_threads_do_not_disturb_each_other(workspace):
     """Every chunk has one writer; neighbours, readers and the first opening of the array may coincide."""
     values = random_matrix((32, 64))

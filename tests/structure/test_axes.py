@@ -104,6 +104,7 @@ def test_parts_fill_the_buffer_once_and_share_no_chunk(case):
     np.testing.assert_array_equal(buffer, wanted)
 
 
+@pytest.mark.slow
 @given(axes_with_range())
 def test_scattered_parts_keep_to_one_chunk(case):
     axis, first, last = case

@@ -14,6 +14,7 @@ CHAIN = Chain.chainable((16, 24))
 SHAPE = (13, 21)
 
 
+@pytest.mark.slow
 @given(st.integers(1, 200), st.integers(0, 200), st.booleans())
 def test_rows_keep_their_order_on_a_longer_side(size, gaps, is_spread):
     padding = Padding(size, size + gaps, is_spread)

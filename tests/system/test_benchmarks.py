@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import dbutterfly as dbf
 from dbutterfly.errors import how_to_install
 from tests.support.comparisons import noisy_butterfly
@@ -30,6 +32,7 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_every_benchmark_is_described_with_the_time_that_it_takes():
     shown = run("-m", "benchmarks", "--help")
     described = re.findall(r"^  (\w+) +\d+ (?:s|min|h) +\S", shown, re.M)
@@ -39,11 +42,13 @@ def test_every_benchmark_is_described_with_the_time_that_it_takes():
     assert modules - {"__main__"} == set(described)
 
 
+@pytest.mark.slow
 def test_a_gpu_is_asked_for_where_there_is_none():
     found = run("-m", "benchmarks", "gpu")
     assert has_device() or f"no CUDA device, or no CuPy: {how_to_install('gpu')}" in found
 
 
+@pytest.mark.slow
 def test_a_gpu_is_measured(device, tmp_path):
     sys.path.insert(0, str(ROOT))
     try:
@@ -59,6 +64,7 @@ def test_a_gpu_is_measured(device, tmp_path):
     assert device.MemoryPool.made[0].held == 0
 
 
+@pytest.mark.slow
 def test_the_page_shows_what_is_recorded():
     code = (
         "from benchmarks import harness, tables\n"
@@ -70,6 +76,7 @@ def test_the_page_shows_what_is_recorded():
     assert all(entry.endswith(":True") for entry in found)
 
 
+@pytest.mark.slow
 def test_a_tolerance_finds_nearly_the_smallest_chain():
     code = (
         "from benchmarks import smallest_chain\n"

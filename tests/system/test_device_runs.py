@@ -49,6 +49,7 @@ def test_higher_ranks_and_rectangles(device, rank):
     assert_same(dbf.factorize(z, chain, backend="cupy"), dbf.factorize(z, chain, backend="numpy"))
 
 
+@pytest.mark.slow
 def test_orderings_tolerances_sweeps_and_checks(device):
     orderings = (np.random.default_rng(1).permutation(256), "bitreversal")
     z = noisy_butterfly(256, orderings=orderings, eps=1e-3)
@@ -131,6 +132,7 @@ def test_more_memory_than_there_is_is_refused(device, stored):
         dbf.factorize(stored, backend="cupy", device_memory="much")
 
 
+@pytest.mark.slow
 def test_a_run_is_continued_where_less_is_free_than_before(device, stored, tmp_path, monkeypatch):
     run = tmp_path / "run.zarr"
     job = {"backend": "cupy", "workers": 1, "store": run}
@@ -147,6 +149,7 @@ def test_a_run_is_continued_where_less_is_free_than_before(device, stored, tmp_p
     assert_same(found, dbf.factorize(stored, backend="numpy"))
 
 
+@pytest.mark.slow
 def test_on_the_threads_of_a_dask_worker(device, stored, tmp_path):
     with (
         LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0") as cluster,
@@ -159,6 +162,7 @@ def test_on_the_threads_of_a_dask_worker(device, stored, tmp_path):
     assert pool.held == 0
 
 
+@pytest.mark.slow
 def test_orderings_are_found_on_the_device(device):
     hidden = dbf.matrices.shuffled(dbf.matrices.orthogonal_butterfly(8, seed=5), seed=6)
     z = np.asarray(dbf.matrices.noisy(hidden, 0.01, seed=7))

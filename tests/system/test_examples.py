@@ -52,6 +52,7 @@ def model(path: Path, width: int = 48, layer: int = 0) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_help_says_what_it_takes(name):
     if name in NEEDS:
@@ -68,6 +69,7 @@ def test_readme_shows_every_example():
         assert f"python examples/{name}.py" in text
 
 
+@pytest.mark.slow
 @using("transformer_weights")
 def test_weights_beside_the_svd(example, tmp_path, capsys):
     rows = example.main(["--weights", str(model(tmp_path / "tiny.safetensors")), "--layer", "0"])
@@ -111,6 +113,7 @@ def test_weights_of_the_package(example):
     assert all(row.error < row.gaussian for row in rows)
 
 
+@pytest.mark.slow
 @using("graph_fourier")
 def test_graphs_in_every_order(example, capsys):
     results = example.main(["--n", "64"])
@@ -149,6 +152,7 @@ def test_sizes_that_are_no_power_of_four(example, capsys):
     assert "--n 144 is not a power of four" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @using("helmholtz")
 def test_helmholtz_keeps_its_promises(example, capsys):
     results = example.main(["--n", "128", "256"])
@@ -175,6 +179,7 @@ def test_one_pair_of_trees_is_exact(example, capsys):
     assert lines_that_differ(printed.splitlines(), recorded("butterfly_trees", "--n 4 --seed 1")) == []
 
 
+@pytest.mark.slow
 @using("unknown_orderings")
 def test_hidden_orderings_are_found_and_noise_is_not_taken_for_one(example, capsys):
     results = example.main(["--n", "64", "--seed", "1"])
@@ -204,6 +209,7 @@ def test_errors_of_a_stack_of_trees_are_those_of_single_factorizations(example):
     np.testing.assert_allclose(example.errors_of(matrices, chain), singly, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("example", "arguments"),
     [

@@ -73,6 +73,7 @@ def attempt(function, *args, **kwargs):
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_functions_that_compute(name, capsys):
     function, arguments = FUNCTIONS[name]
@@ -208,6 +209,7 @@ COMMANDS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_command_line(command, places, monkeypatch):
     monkeypatch.chdir(places)

@@ -36,6 +36,13 @@ def blocks(language: str) -> list[tuple[str, list[str]]]:
     return [(page, found) for page, text in PAGES.items() if (found := pattern.findall(text))]
 
 
+QUICK = ("README.md", "docs/start.md")
+"""Pages whose sessions are run by the quick tests."""
+
+SESSIONS = [
+    pytest.param(page, session, id=page, marks=[] if page in QUICK else pytest.mark.slow)
+    for page, session in blocks("python")
+]
 CONSOLE = [(page, block) for page, found in blocks("console") for block in found]
 
 
@@ -96,9 +103,7 @@ def test_pages_have_no_session_that_nobody_runs(page):
     ] == []
 
 
-@pytest.mark.parametrize(
-    ("page", "session"), blocks("python"), ids=lambda value: value if isinstance(value, str) else ""
-)
+@pytest.mark.parametrize(("page", "session"), SESSIONS)
 def test_session(page, session, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     test = doctest.DocTestParser().get_doctest("\n".join(session), {}, page, page, 0)

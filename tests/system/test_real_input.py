@@ -102,6 +102,7 @@ def test_shapes_that_are_no_powers_of_two(shape, engine):
     assert dense_error(fact, matrix) < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make", [lambda lz: lz.Chain.square_dyadic((64, 64)), lambda lz: lz.Chain.monarch((64, 64), p=4, q=8)]
 )

@@ -41,6 +41,7 @@ def some_matrix(dtype, shape=SHAPE):
     return random_matrix(shape, dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "chunks", "passes"),
     [
@@ -78,6 +79,7 @@ def test_rectangles_and_every_tree(tree, shape, eager, tmp_path):
     assert_same(fact, dbf.factorize(matrix, chain, tree=fact.tree, orderings=orderings))
 
 
+@pytest.mark.slow
 def test_a_large_matrix_is_copied_by_itself(tmp_path):
     """Where memory is short: every tile would read the whole matrix."""
     matrix, orderings = noisy_butterfly((2048, 2048), "float32"), scattered((2048, 2048))
@@ -115,6 +117,7 @@ def test_what_is_not_in_chunks_is_not_copied(eager, tmp_path):
     assert planned.copy is None
 
 
+@pytest.mark.slow
 def test_a_copy_on_a_cluster(client, eager, tmp_path):
     matrix, orderings = some_matrix("complex64"), scattered(SHAPE)
     place = stored(matrix, tmp_path, (31, 57))
@@ -177,6 +180,7 @@ def test_a_copy_that_was_cut_off_is_continued(half_done):
     assert_same(fact, expected)
 
 
+@pytest.mark.slow
 def test_a_copy_is_continued_as_it_was_planned(half_done, monkeypatch):
     """Also where a plan made today would copy nothing."""
     stop, arguments, plan, expected = half_done
@@ -188,6 +192,7 @@ def test_a_copy_is_continued_as_it_was_planned(half_done, monkeypatch):
     assert_same(fact, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["flip", "cut", "delete"])
 @pytest.mark.parametrize("which", [0, -1])
 def test_a_damaged_chunk_of_the_copy_is_made_again(half_done, damage, which):

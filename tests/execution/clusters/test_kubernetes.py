@@ -139,6 +139,7 @@ def test_jobs_and_clusters_fit_each_other():
         assert container["args"][container["args"].index("--cluster") + 1] == f"tcp://{selected}-scheduler:8786"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -200,6 +201,7 @@ def test_fewer_workers_than_the_most():
     assert clusters.choose("kubernetes", minimum=1).specification()["spec"]["worker"]["replicas"] == 1
 
 
+@pytest.mark.slow
 def test_a_machine_without_kubernetes(tmp_path):
     environment = {**os.environ, "KUBECONFIG": str(tmp_path / "none"), "HOME": str(tmp_path)}
     np.save(tmp_path / "z.npy", np.eye(8))

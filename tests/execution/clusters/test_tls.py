@@ -76,6 +76,7 @@ def secure(files, tmp_path_factory):
             process.kill()
 
 
+@pytest.mark.slow
 def test_a_scheduler_with_given_credentials(files, secure):
     matrix = np.asarray(dbf.matrices.dft(64))
     kind = clusters.choose(secure, tls=",".join(files))
@@ -102,6 +103,7 @@ def test_others_are_not_let_in(files, secure, tmp_path):
         wrapped.recv(1)
 
 
+@pytest.mark.slow
 def test_a_local_cluster_with_given_credentials(files):
     with clusters.opened("local", workers=1, tls=files) as cluster:
         client = cluster.client()

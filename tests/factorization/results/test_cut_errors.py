@@ -126,6 +126,7 @@ def test_a_resumed_run_has_them_all(factorized, tmp_path, monkeypatch):
     np.testing.assert_array_equal(factorized(matrix, store=tmp_path / "run")[1], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", [False, True])
 def test_a_rank_that_was_raised_has_its_own(factorized, tmp_path, store):
     kernel = dbf.matrices.helmholtz(256)

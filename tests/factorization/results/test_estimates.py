@@ -32,6 +32,7 @@ class Counter:
         return self.f(rows, cols)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [1, 3])
 def test_sampling_evaluates_few_entries_and_says_how_many(rank):
     known = dbf.matrices.helmholtz(1024)
@@ -94,6 +95,7 @@ def test_a_second_read_is_refused(make):
         dbf.factorize(make(), orderings=ORDERINGS, passes=2)
 
 
+@pytest.mark.slow
 def test_an_operator_takes_few_products(engine):
     operator = helmholtz_operator(1024)
     chain = dbf.Chain.chainable((1024, 1024), rank=4)

@@ -63,6 +63,7 @@ def test_the_trace_tells_every_task(engine, tmp_path):
     assert (again.residuals == fact.trace.residuals).all()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_traces_all_sittings(tmp_path, monkeypatch):
     matrix = noisy_butterfly(256)
     expected = dbf.factorize(matrix, store=tmp_path / "whole").trace

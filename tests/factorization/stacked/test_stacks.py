@@ -285,6 +285,7 @@ def test_a_tolerance_out_of_reach_is_said(monkeypatch):
     assert found[1].certificate.error_bound <= 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False])
 def test_the_best_orderings_are_chosen(shared):
     found = dbf.factorize(helmholtz(3), tol=1e-4, orderings="auto", shared=shared)
@@ -316,6 +317,7 @@ def test_tasks_take_whole_chunks_and_fit_the_memory(stack, expected, tmp_path):
     assert_same_stacks(dbf.factorize(place, memory=memory), expected)
 
 
+@pytest.mark.slow
 def test_a_large_matrix_is_a_run_by_itself(stack, expected, monkeypatch, tmp_path):
     monkeypatch.setattr(stacked_plan, "LARGEST_TOGETHER", stack[0].nbytes - 1)
     small = random_matrix((16, 16), "complex64")

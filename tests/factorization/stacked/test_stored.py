@@ -57,6 +57,7 @@ def test_no_kill_loses_anything(place, expected, tmp_path):
         assert len(reads) <= found.record["plan"]["tasks"]["matrices"] - ended
 
 
+@pytest.mark.slow
 def test_tasks_that_have_ended_are_not_done_again(place, stack, expected, tmp_path, monkeypatch):
     from dbutterfly.sources.stacks.zarr_arrays import ZarrStack
 
@@ -157,6 +158,7 @@ def test_what_is_damaged_is_computed_again(place, expected, tmp_path):
     assert_same_stacks(dbf.factorize(place, store=store), expected)
 
 
+@pytest.mark.slow
 def test_damage_of_a_run_under_way_costs_the_tasks_concerned(place, expected, tmp_path, monkeypatch):
     memory, store = memory_for_tasks(place, TASKS), tmp_path / "run"
 

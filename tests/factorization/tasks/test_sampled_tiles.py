@@ -248,6 +248,7 @@ def test_few_calls_are_made():
     assert len(asked.calls) <= 5 * 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rank", "work"), [(1, 1 << 19), (4, 1 << 20)])
 def test_memory_is_that_of_the_results_and_the_work(monkeypatch, rank, work):
     monkeypatch.setattr("dbutterfly.factorization.tasks.sampled_tiles.WORK_BYTES", work)

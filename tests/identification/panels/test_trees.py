@@ -64,6 +64,7 @@ def test_one_side_may_be_known(known):
     assert ratio(z, found, truth) <= 1.001
 
 
+@pytest.mark.slow
 def test_rectangular_matrices():
     chain = Chain.chainable((128, 512))
     z, truth = hidden(M.gaussian_butterfly(chain=chain, seed=2), 0.01)
@@ -89,6 +90,7 @@ def _groups(order, groups, side):
     return (order.reshape(-1, groups).T if side == "rows" else order.reshape(groups, -1)).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["middle", "pairing"])
 def test_each_kind_of_start(method):
     z, truth = hidden(M.hadamard(256) if method == "pairing" else M.orthogonal_butterfly(256, seed=5), 0.1)
@@ -113,6 +115,7 @@ def test_matrices_without_such_an_order():
     assert np.isfinite(dbf.identify(gaps, memory="1500 KiB").residuals).all()
 
 
+@pytest.mark.slow
 def test_a_budget_is_kept():
     z = np.random.default_rng(0).standard_normal((256, 256))
     assert dbf.identify(z, memory="1500 KiB", budget=1e-6).attempts == 1

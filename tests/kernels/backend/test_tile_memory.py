@@ -99,6 +99,7 @@ with tile_memory.keep() if sys.argv[1] == "kept" else contextlib.nullcontext():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the allocator of the GNU C library")
 def test_freed_memory_stays_while_tasks_are_under_way():
     """In an environment as that of Dask's workers, before, during and after tasks: a page is cleared for each fault."""

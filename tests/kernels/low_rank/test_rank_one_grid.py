@@ -65,6 +65,7 @@ def assert_claims(grid, found):
     np.testing.assert_allclose(np.sum(np.abs(found.right) ** 2, axis=-1), energy > 0, rtol=0, atol=20 * eps)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     dtype=st.sampled_from(DTYPES),

@@ -156,6 +156,7 @@ def test_leading_ranges_of_blocks_scaled_far_apart(xp):
     assert (np.linalg.norm(rest, axis=(1, 2)) <= 2e-5 * np.linalg.norm(blocks.astype("float64"), axis=(1, 2))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [1, 3])
 def test_the_cut_into_stacks_does_not_count(xp, rank):
     grid = random_array((5, 7, 12, 18), "complex64").transpose(1, 0, 2, 3)

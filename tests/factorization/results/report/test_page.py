@@ -160,6 +160,7 @@ def browser():
     yield from chromium()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme", "ground"), [(1200, "light", 246), (420, "dark", 20)])
 def test_a_browser_shows_it_without_a_network(fact, browser, tmp_path, width, scheme, ground):
     fact.report(tmp_path / "run.html")

@@ -59,7 +59,7 @@ def test_strong_noise(target):
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "complex64", "float64"])
 def test_gaussian_butterflies_of_any_dtype(dtype):
-    z, truth = hidden(M.gaussian_butterfly(32, dtype=dtype, seed=1), 0.01)
+    z, truth = hidden(M.gaussian_butterfly(16, dtype=dtype, seed=1), 0.01)
     found = dbf.identify(z)
     assert found.found
     assert is_as_good(z, found, truth)
@@ -129,7 +129,7 @@ def test_trees_are_nested_groups():
 
 @pytest.mark.slow
 def test_the_result_does_not_depend_on_where_it_is_computed(engine):
-    z, _ = hidden(M.orthogonal_butterfly(32, seed=3), 0.1)
+    z, _ = hidden(M.orthogonal_butterfly(16, seed=3), 0.1)
     found, again = dbf.identify(z, **engine, seed=5), dbf.identify(z, workers=1, seed=5)
     np.testing.assert_array_equal(found.rows, again.rows)
     np.testing.assert_array_equal(found.cols, again.cols)
@@ -145,7 +145,7 @@ def test_sources(source, tmp_path):
 
 @pytest.mark.slow
 def test_factorize_identifies(engine, tmp_path):
-    z, truth = hidden(M.orthogonal_butterfly(32, seed=3), 0.1)
+    z, truth = hidden(M.orthogonal_butterfly(16, seed=3), 0.1)
     best = dbf.factorize(z, orderings=truth)
     for _ in range(2):  # the second call finds the run ended
         fact = dbf.factorize(z, orderings="identify", store=tmp_path / "run.zarr", **engine)

@@ -37,12 +37,12 @@ def low_guess(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("tol", [1e-2, 1e-4, 1e-7, 1e-10])
 def test_the_tolerance_is_reached_with_fewer_values_than_by_one_rank(tol):
-    matrix = kernel()
+    matrix = kernel(256)
     fact = dbf.factorize(matrix, tol=tol, orderings=ORDERINGS)
     assert dense_error(fact, matrix) <= fact.certificate.error_bound <= tol
-    for rank in range(1, 20):
+    for rank in range(1, 17):
         for balanced in (False, True):
-            plain = Chain.chainable((512, 512), rank, balanced=balanced)
+            plain = Chain.chainable(matrix.shape, rank, balanced=balanced)
             if plain.nnz < fact.chain.nnz:
                 assert dbf.factorize(matrix, plain, orderings=ORDERINGS).certificate.error_bound > tol
 
@@ -96,12 +96,11 @@ def test_ranks_differ_from_cut_to_cut():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["nudft", "hankel", "fourier_integral", "legendre", "cauchy"])
 def test_the_estimate_is_near_the_error(name):
-    known = getattr(dbf.matrices, name)(512)
-    source, orderings = as_source(known), Orderings.from_any(ORDERINGS)
-    found = chain_for_tolerance(source, 1e-3, orderings)
-    error = dense_error(dbf.factorize(known, found.chain, orderings=ORDERINGS), known)
+    matrix = np.asarray(getattr(dbf.matrices, name)(512))
+    found = chain_for_tolerance(as_source(matrix), 1e-3, Orderings.from_any(ORDERINGS))
+    error = dense_error(dbf.factorize(matrix, found.chain, orderings=ORDERINGS), matrix)
     assert found.error / 1.3 <= error <= 1.3 * found.error
-    assert found.chain.nnz < known.shape[0] ** 2
+    assert found.chain.nnz < matrix.size
 
 
 def test_a_butterfly_needs_rank_one():

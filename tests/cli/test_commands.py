@@ -630,7 +630,7 @@ def test_a_scheduler_that_cannot_be_reached(run):
 @pytest.mark.slow
 @pytest.mark.parametrize(("end", "deaf"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
 def test_a_run_that_is_ended_keeps_finished_tasks_and_the_same_command_resumes(done, tmp_path, end, deaf):
-    done("generate dft z.zarr --n 512 --chunks 32,512 --quiet")
+    done("generate dft z.zarr --n 128 --chunks 8,128 --quiet")
     with pytest.raises(MemoryBudgetError) as refusal:
         dbf.plan("z.zarr", orderings=(None, "bitreversal"), memory=1, workers=1)
     least = int(re.search(r"the least that works is memory=(\d+)", str(refusal.value)).group(1))  # hence many tiles
@@ -680,12 +680,12 @@ def test_an_unfinished_run_says_how_far_it_is(run, done, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_orderings_are_identified_and_used(done, run, tmp_path):
-    hidden = dbf.matrices.shuffled(dbf.matrices.orthogonal_butterfly(32, seed=1), seed=2)
+    hidden = dbf.matrices.shuffled(dbf.matrices.orthogonal_butterfly(16, seed=1), seed=2)
     np.save("z.npy", np.asarray(dbf.matrices.noisy(hidden, 0.1, seed=3)))
     values = done("identify z.npy rows.npy cols.npy --workers 1 --json")
     assert values["found"]
-    assert values["levels"] == [1, 2, 3, 4]
-    assert sorted(np.load("rows.npy")) == list(range(32))
+    assert values["levels"] == [1, 2, 3]
+    assert sorted(np.load("rows.npy")) == list(range(16))
     refused(run("identify z.npy rows.npy cols.npy"), "already exists; pass --overwrite to replace it")
     lines = done("identify z.npy rows.npy cols.npy --workers 1 --overwrite")
     assert re.search(r"^cut 2 +residual 0\.0\d+, 0\.0\d+ if the noise were all$", lines, re.MULTILINE)

@@ -32,7 +32,7 @@ def check(document: dict[str, Any]) -> None:
     A DaskCluster is checked by its CRD, and its pods by the schemas of Kubernetes too.
     """
     if document["apiVersion"].startswith("kubernetes.dask.org/"):
-        jsonschema.validate(document, custom_schemas()[document["kind"]])
+        custom_validators()[document["kind"]].validate(document)
         for part in ("worker", "scheduler"):
             pod = {
                 "apiVersion": "v1",
@@ -54,9 +54,9 @@ def chart(*names: str) -> Path:
 
 
 @functools.cache
-def custom_schemas() -> dict[str, Any]:
-    """Strict schemas of the operator's custom resources, by kind."""
-    schemas = {}
+def custom_validators() -> dict[str, Any]:
+    """Strict validators of the operator's custom resources, by kind."""
+    validators = {}
     for path in sorted(chart("crds").glob("*.yaml")):
         for document in documents(path.read_text()):
             for version in document["spec"]["versions"]:
@@ -66,8 +66,10 @@ def custom_schemas() -> dict[str, Any]:
                     "apiVersion": {"type": "string"},
                     "kind": {"type": "string"},
                 }
-                schemas[document["spec"]["names"]["kind"]] = schema
-    return schemas
+                kind = jsonschema.validators.validator_for(schema)
+                kind.check_schema(schema)
+                validators[document["spec"]["names"]["kind"]] = kind(schema)
+    return validators
 
 
 def _strict(schema: Any) -> Any:

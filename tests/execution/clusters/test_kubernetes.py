@@ -15,7 +15,7 @@ import yaml
 from dbutterfly.cli.app import main
 from dbutterfly.errors import InputError
 from dbutterfly.execution import clusters
-from tests.support.kubernetes_schemas import chart, check, custom_schemas, documents, jsonschema, kubernetes_validate
+from tests.support.kubernetes_schemas import chart, check, custom_validators, documents, jsonschema, kubernetes_validate
 from tests.support.patience import PATIENCE
 
 DEPLOY = Path(__file__).parents[3] / "deploy" / "kubernetes"
@@ -80,7 +80,7 @@ def test_the_clusters_are_what_their_commands_print(command, capsys):
 
 def test_the_readme_names_what_is_there():
     """The programs are not here: what their commands name is looked up in the directory and the custom resources."""
-    kinds = {schema.lower() for schema in custom_schemas()}
+    kinds = {schema.lower() for schema in custom_validators()}
     for command in COMMANDS:
         program, *words = shlex.split(command)
         assert program in ("kubectl", "helm", "dbutterfly")

@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Compiling takes half a minute, and BLAS threads of several processes would wait for each other.
     """
-    if config.getoption("numprocesses", None):
+    if config.getoption("numprocesses", None) and not config.option.collectonly:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before they start
         compile_now()
 

@@ -21,9 +21,7 @@ def list_values(test: pytest.Function) -> set[tuple[Any, ...]]:
     """Values that the parameters of a test have, those together that one ``parametrize`` lists together."""
     given = test.callspec.params
     listed = [mark.args[0] for mark in test.iter_markers("parametrize")]
-    together = [
-        tuple(name.strip() for name in names.split(",")) if isinstance(names, str) else tuple(names) for names in listed
-    ]
+    together = [(names,) if isinstance(names, str) else tuple(names) for names in listed]
     of_fixtures = given.keys() - itertools.chain.from_iterable(together)
     return {(names, *(id(given[name]) for name in names)) for names in [*together, *((name,) for name in of_fixtures)]}
 

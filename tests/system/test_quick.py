@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.support.quick import LONG, PROPERTY, choose_cases, list_long
+from tests.support.quick import LONG, PROPERTY, choose_cases, list_long, list_values
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,40 +26,36 @@ def test_each_value_is_met_by_few_cases(sizes):
     assert chosen == choose_cases(cases)
 
 
-def test_rows_that_are_listed_are_all_met():
-    rows = [{("shape and rank", row), ("dtype", dtype)} for row in "abc" for dtype in "fc"]
-    assert {next(iter(rows[number] & {("shape and rank", row) for row in "abc"})) for number in choose_cases(rows)} == {
-        ("shape and rank", row) for row in "abc"
-    }
-
-
 def test_what_takes_long_is_named_the_longest_first():
     seconds = {"short": LONG / 2, "long": 2 * LONG, "longer": 3 * LONG}
     reports = [SimpleNamespace(nodeid=name, user_properties=[[PROPERTY, taken]]) for name, taken in seconds.items()]
-    assert [line.split()[-1] for line in list_long([*reports, SimpleNamespace(nodeid="x", user_properties=[])])] == [
-        "longer",
-        "long",
-    ]
+    reports.append(SimpleNamespace(nodeid="without", user_properties=[]))
+    assert [line.split()[-1] for line in list_long(reports)] == ["longer", "long"]
 
 
-def collect(*arguments: str) -> list[str]:
-    """Names of the tests that pytest finds."""
-    command = [sys.executable, "-m", "pytest", "-n0", "-q", "--collect-only", "-p", "no:cacheprovider", *arguments]
+def case(**values):
+    """A case of a test whose shapes and ranks are listed together."""
+    marks = [pytest.mark.parametrize(("shape", "rank"), []).mark, pytest.mark.parametrize("dtype", []).mark]
+    return SimpleNamespace(callspec=SimpleNamespace(params=values), iter_markers={"parametrize": marks}.get)
+
+
+def test_values_that_are_listed_together_stay_together():
+    given = {"shape": (4, 4), "dtype": "f4", "engine": "threads"}
+    one, other = (list_values(case(rank=rank, **given)) for rank in (2, 3))
+    assert {names for names, *_ in one} == {("shape", "rank"), ("dtype",), ("engine",)}
+    assert {names for names, *_ in one - other} == {("shape", "rank")}
+
+
+@pytest.mark.slow
+def test_combinations_are_left_to_the_whole():
+    module = "tests/kernels/factors/test_hierarchy.py"
+    command = [sys.executable, "-m", "pytest", "-n0", "-q", "--collect-only", "-m", "not slow", module]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    return [line for line in done.stdout.splitlines() if "::" in line]
-
-
-def test_combinations_are_left_to_the_whole():
-    module = "tests/kernels/factors/test_hierarchy.py"
-    everything, some = collect(module), collect(module, "-m", "not slow")
-    assert len(some) < len(everything) / 4
-    name = f"{module}::test_products_of_a_chain_are_recovered"
-    of_one = [test.partition("[")[2].rstrip("]") for test in some if test.startswith(name)]
-    for values in (
-        ("numpy", "array_api_strict"),
-        ("float32", "float64", "complex64", "complex128"),
-        ("balanced", "left"),
-    ):
-        assert all(any(value in test for test in of_one) for value in values)
+    found, everything = re.search(r"(\d+)/(\d+) tests collected", done.stdout).groups()
+    assert int(found) < int(everything) / 4
+    name = "::test_products_of_a_chain_are_recovered["
+    cases = [line.partition(name)[2] for line in done.stdout.splitlines() if name in line]
+    for value in ("numpy", "array_api_strict", "float32", "float64", "complex64", "complex128", "balanced", "right"):
+        assert any(value in case for case in cases)

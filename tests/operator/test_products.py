@@ -215,6 +215,7 @@ def test_columns_of_a_dask_array_stay_in_their_chunks(chunks):
     assert_close(vector.compute(scheduler="synchronous"), op.to_dense().T @ random_array((24,)), "float32")
 
 
+@pytest.mark.slow
 def test_products_with_dask_arrays_run_on_a_cluster(client):
     op, x = operator("complex128"), random_array((40, 20), "complex128")
     assert_close((op.T.H @ da.from_array(x, chunks=(10, 6))).compute(), op.to_dense().conj() @ x)

@@ -130,6 +130,7 @@ def grid(across, down):
     return sparse.csr_array(adjacency), np.stack(np.divmod(np.arange(across * down), down), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("down", [1, 3])
 def test_parts_of_a_graph_are_connected_and_short(down):
     adjacency, place = grid(320, down)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import resource
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Container, Iterable, Sequence, Set
 from typing import Any
 
 import pytest
@@ -15,6 +15,11 @@ LONG = 1.0
 
 PROPERTY = "processor seconds"
 """Name under which a report of a test has its processor time."""
+
+
+def mostly_slow(values: Iterable[Any], quick: Container[Any]) -> list[Any]:
+    """Values of a parameter, of which the quick tests have the named ones only."""
+    return [value if value in quick else pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 def list_values(test: pytest.Function) -> set[tuple[Any, ...]]:

@@ -208,6 +208,7 @@ def test_a_gpu_that_is_not_there_is_missed():
         dbf.factorize(MATRIX, backend="cupy")
 
 
+@pytest.mark.slow
 def test_a_gpu_that_workers_do_not_have_is_missed(client):
     with pytest.raises(InputError, match='backend="cupy"'):
         dbf.factorize(MATRIX, backend="cupy", client=client)

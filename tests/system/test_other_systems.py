@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.patience import PATIENCE
 
 PROGRAM = """
@@ -53,6 +55,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_everything_runs_without_what_only_linux_has(tmp_path):
     (tmp_path / "sitecustomize.py").write_text("from tests.support.other_systems import hide_linux\nhide_linux()\n")
     (tmp_path / "program.py").write_text(PROGRAM)

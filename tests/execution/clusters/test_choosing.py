@@ -59,6 +59,7 @@ def test_the_environment_counts():
     assert done.stdout.split() == ["night", "local"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("configured", "options", "profiled"),
     [

@@ -40,6 +40,7 @@ def test_the_best_orderings_are_taken(orderings, job):
     assert dbf.plan(matrix, orderings="auto", **job).orderings.sides == chosen.orderings.sides
 
 
+@pytest.mark.slow
 def test_points_are_taken_where_they_are_best():
     matrix, points = shuffled_kernel(N)
     fact = dbf.factorize(matrix, orderings="auto", points=points, tol=1e-3)
@@ -78,6 +79,7 @@ def test_a_hopeless_run_is_named_before_its_work(monkeypatch):
             dbf.factorize(matrix, check_fit=True)
 
 
+@pytest.mark.slow
 def test_better_orderings_are_named():
     matrix = np.asarray(dbf.matrices.dft(N))
     with pytest.warns(FitWarning, match=r"orderings \(None, 'bitreversal'\) promise .*e-\d\d of its norm\. dbutterfly"):

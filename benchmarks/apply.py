@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 import dbutterfly as dbf
-from dbutterfly.kernels.products.compilation import compile_now
+from dbutterfly.kernels.compilation import compile_now
 
 from . import harness
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from dbutterfly.kernels.compilation import compile_now, compiled_kernels
 from dbutterfly.kernels.products import packed
 from dbutterfly.kernels.products.choose import has_wide_blocks
-from dbutterfly.kernels.products.compilation import compile_now, compiled_kernels
 from dbutterfly.structure.chain import Chain
 
 from . import harness

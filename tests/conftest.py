@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 from dbutterfly.kernels.backend import cuda
-from dbutterfly.kernels.products.compilation import compile_now
+from dbutterfly.kernels.compilation import compile_now
 from tests.support import cuda_simulation, quick
 from tests.support.devices import has_device
 from tests.support.parts import require
@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if config.getoption("numprocesses", None) and not config.option.collectonly:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before they start
-        compile_now()
+        compile_now(rooms=("products",))
 
 
 @pytest.hookimpl(tryfirst=True)

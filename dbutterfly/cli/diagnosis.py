@@ -27,7 +27,7 @@ from ..execution.clusters.launched import memory_limit
 from ..execution.thread_engine import ThreadEngine
 from ..kernels.backend import cuda
 from ..kernels.backend.cores import available_cores
-from ..kernels.products.compilation import compiled_kernels, kept_dtypes
+from ..kernels.compilation import compiled_kernels, kept_dtypes
 
 __all__ = ["EXTRAS", "PACKAGES", "diagnose"]
 
@@ -140,7 +140,7 @@ def _kernels() -> dict[str, Any]:
         "compiled": True,
         "reason": None,
         "cache": cache,
-        "dtypes": [np.dtype(char).name for char in kept_dtypes(jit)],
+        "dtypes": [np.dtype(char).name for char in kept_dtypes()],
     }
 
 

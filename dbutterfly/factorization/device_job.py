@@ -31,6 +31,11 @@ class DeviceJob(Job):
         return resolve_backend(self.backend, self.plan.budget.device_memory)
 
     @property
+    def compiled(self) -> bool:
+        """Whether this process computes by the compiled kernels."""
+        return bool(self.plan.layout.compiled) and self.computing.name == "numpy"
+
+    @property
     def host_memory(self) -> Allocate | None:
         """Memory that the device reaches, where there is one."""
         return self.computing.host_memory

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 
 from ..errors import CheckpointError, SourceError, ToleranceWarning, warn_caller
 from ..execution.engine import Engine
+from ..execution.thread_engine import ThreadEngine
+from ..kernels.compilation import count_run
 from .arrays import create_arrays, create_first_arrays
 from .assemble import assemble
 from .current_run import Run
@@ -86,6 +91,9 @@ def _run_once(run: Run, engine: Engine, progress: bool) -> Factorization:
             stages, rows = run_stages(run, engine, later_arrays=later_arrays, progress=progress)
             later_arrays.result()
         _check_unchanged(job)
+        if isinstance(engine, ThreadEngine) and not job.compiled:
+            seconds = sum(stage["compute_seconds"] for stage in stages.values())
+            count_run(np.dtype(job.plan.source.work_dtype), math.prod(job.plan.source.shape), seconds)
         record = {
             "plan": job.plan.to_json(),
             "plan_text": str(job.plan),

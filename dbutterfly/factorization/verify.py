@@ -15,7 +15,8 @@ from ..execution.clusters import on_cluster
 from ..execution.engine import Engine
 from ..execution.progress import ProgressBar, run_under_bar
 from ..execution.task import Record, done_name
-from ..kernels.factors.hierarchy import left_rows, multiply_stack, part_left, part_right, right_rows
+from ..kernels.factors.hierarchy import multiply_stack, part_left, part_right
+from ..kernels.factors.nodes import left_rows, right_rows
 from ..planning.plan import Plan
 from ..planning.search import make_plan
 from ..sources.base import MatrixSource

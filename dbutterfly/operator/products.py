@@ -19,9 +19,9 @@ from ..execution.arguments import read_workers
 from ..kernels.backend import Array, namespace
 from ..kernels.backend.blas import single_threaded_blas
 from ..kernels.backend.cores import available_cores
+from ..kernels.compilation import compile_now, counting_seconds, is_compiled
 from ..kernels.products import packed as plain
 from ..kernels.products.choose import kernels_for
-from ..kernels.products.compilation import compile_now, counting_seconds, is_compiled
 from ..kernels.products.ksmm import apply_chain
 from ..structure.chain import Pattern
 from ..structure.orderings import GAP
@@ -34,7 +34,7 @@ __all__ = ["Products", "check_workers"]
 COLUMNS_PER_WORKER = 32
 """Least columns of a thread, so that columns are divided from 64 on.
 
-The compiled kernels take 32 columns through all factors together (``COLUMNS`` in ``kernels/products/jit/compiler.py``).
+The compiled kernels take 32 columns through all factors together (``COLUMNS`` in ``kernels/products/jit/sizes.py``).
 Not tuned beyond that: no benchmark varies it.
 """
 
@@ -185,13 +185,13 @@ class Products:
             kernels, packed = found
             return kernels.multiply(packed, x, out, **settings)
         kernels, packed = self._prepare(UNCOMPILED, self._pack_plain)
-        with counting_seconds(self.dtype):
+        with counting_seconds(self._kernels, self.dtype):
             return kernels.multiply(packed, x, out, **settings)
 
     def compile(self) -> None:
         """Have the kernels that suit, and the factors laid out for them, when this returns."""
         if self._kernels is not plain:
-            compile_now(self.dtype.char)
+            compile_now(self.dtype.char, rooms=("products",))
         self._prepare(None, self._pack)
 
     @property

@@ -43,7 +43,7 @@ WORK_COLUMNS = 64
 """Columns of which the kernels hold copies between two factors, besides operand and product.
 
 Twice the 32 columns that the compiled kernels take through all factors together (``COLUMNS`` in
-``kernels/products/jit/compiler.py``). ``test_memory_beyond_the_idle_size_is_bounded`` checks the budget that follows.
+``kernels/compiler.py``). ``test_memory_beyond_the_idle_size_is_bounded`` checks the budget that follows.
 """
 
 

@@ -55,6 +55,8 @@ class Layout(NamedTuple):
     prefetch: bool = True
     copy: tuple[int, int, int] | None = None
     """Side that is laid together, and groups and entries of the two sides that a panel takes."""
+    compiled: bool = False
+    """Whether workers on the host use the compiled kernels, whose last bits are not those of the plain ones."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,6 +48,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "ranks": list(plan.ranks),
         "tile_groups": [plan.layout.tile_rows, plan.layout.tile_cols],
         "prefetch": plan.layout.prefetch,
+        "compiled": plan.layout.compiled,
         "copy": None if plan.copy is None else {"chunks": list(plan.copy.chunks), "bytes_read": plan.copy.bytes_read},
         "chunks": {"count": plan.source.chunk_count, "missing": plan.source.missing_chunks},
         "tasks": plan.tasks,

@@ -141,13 +141,13 @@ def list_of(inner: Check, longest: int = LARGEST) -> Check:
     return check
 
 
-def tuple_of(*inner: Check) -> Check:
-    """Make the check of a list of as many items as checks."""
+def tuple_of(*inner: Check, optional: int = 0) -> Check:
+    """Make the check of a list of as many items as checks; the last ``optional`` of them may be missing."""
 
     def check(value: Any, name: str) -> None:
-        if not isinstance(value, list) or len(value) != len(inner):
+        if not isinstance(value, list) or not len(inner) - optional <= len(value) <= len(inner):
             raise ManifestError(name, value, f"a list of {len(inner)} items")
-        for index, (item, one) in enumerate(zip(value, inner, strict=True)):
+        for index, (item, one) in enumerate(zip(value, inner, strict=False)):
             one(item, f"{name}[{index}]")
 
     return check

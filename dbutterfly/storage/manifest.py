@@ -33,7 +33,7 @@ OPERATOR: Final = "operator"
 STACK: Final = "stack"
 """Kind of a store that holds a run for a stack of matrices."""
 
-LAYOUT = ("root", "tile_rows", "tile_cols", "left_groups", "right_groups", "prefetch", "copy")
+LAYOUT = ("root", "tile_rows", "tile_cols", "left_groups", "right_groups", "prefetch", "copy", "compiled")
 """Names of the choices of a plan, in the order of the list that the JSON has."""
 
 Sides: TypeAlias = Mapping[str, "NDArray[Any] | str | None"]
@@ -150,7 +150,7 @@ class Manifest:
         left_out = ("others",) if self.weights else ("others", "weights")
         values = {name: value for name, value in vars(self).items() if value is not None and name not in left_out}
         if self.layout is not None:
-            values["layout"] = [self.layout[name] for name in LAYOUT]
+            values["layout"] = [self.layout[name] for name in LAYOUT if name in self.layout]
         return {"format": FORMAT, **self.others, **values}
 
     @classmethod

@@ -88,6 +88,8 @@ _layout = tuple_of(
     *[_count] * 2,
     truth,
     or_none(tuple_of(integer(0, 1), integer(1), integer(1))),
+    truth,
+    optional=1,  # runs of versions that had no compiled kernels do not say so
 )
 _certificate = dict_with(
     {

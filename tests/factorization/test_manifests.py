@@ -35,6 +35,13 @@ def test_a_copy_in_the_layout_is_a_tuple_again():
     assert isinstance(layout_of(stored).copy, tuple)
 
 
+def test_a_run_of_a_version_without_compiled_kernels_is_continued_with_the_plain_ones():
+    given = Manifest(layout=Layout(3, 1, 2, 3, 4, True, None, compiled=True)._asdict()).to_json()
+    assert layout_of(Manifest.from_json(given)).compiled
+    given["layout"].pop()
+    assert not layout_of(Manifest.from_json(given)).compiled
+
+
 def test_factors_are_described_without_a_run():
     chain = dbf.Chain.square_dyadic(8)
     orderings = dbf.Orderings(np.arange(8)[::-1], "bitreversal")

@@ -28,9 +28,13 @@ DTYPES = ["float32", "float64", "complex64", "complex128"]
 NO_KERNELS = {
     "backend": "the array namespace itself, the device, and the ways in which a kernel may wait; no arithmetic",
     "products.choose": "chooses between modules; takes no array",
-    "products.compilation": "says when kernels are compiled; takes no array",
+    "compilation": "says when kernels are compiled; takes no array",
+    "compiler": "how Numba compiles; takes no array",
+    "low_rank.compiled": "calls the compiled loops, for NumPy's arrays only",
+    "low_rank.jit": "compiled by Numba, for NumPy's arrays only",
+    "factors.jit": "compiled by Numba, for NumPy's arrays only",
     "products.jit": "compiled by Numba, for NumPy's arrays only",
-    "low_rank.subspace.fixed_sketch": "makes an array of NumPy; takes none",
+    "low_rank.sketch.fixed_sketch": "makes an array of NumPy; takes none",
 }
 
 WAITING = [

@@ -47,6 +47,7 @@ FULL = Manifest(
         "right_groups": 2,
         "prefetch": True,
         "copy": [0, 2, 64],
+        "compiled": True,
     },
     plan={
         "tasks": {"tiles": 3},
@@ -96,7 +97,7 @@ def test_a_stack_is_checked(damaged):
 
 
 def test_the_layout_is_the_list_of_the_format():
-    assert FULL.to_json()["layout"] == [1, 2, 4, 1, 2, True, [0, 2, 64]]
+    assert FULL.to_json()["layout"] == [1, 2, 4, 1, 2, True, [0, 2, 64], True]
 
 
 def test_what_is_not_set_is_left_out():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dbutterfly.kernels import linalg, orthonormal
-from dbutterfly.kernels.factors import halves, hierarchy, product_rows, rounding, sweeps
+from dbutterfly.kernels.factors import halves, hierarchy, nodes, product_rows, rounding, sweeps
 from dbutterfly.kernels.grouping import groups, pairs, panels, similarity
 from dbutterfly.kernels.low_rank import cross, nystrom, pivots, ranges, rank_one, rank_one_grid, subspace
 from dbutterfly.kernels.low_rank import grid as blocks
@@ -342,9 +342,9 @@ ORDERINGS = [
 
 HIERARCHIES = [
     Call(hierarchy.left_matrices, lambda on: (on.entries(4, 3, 2, 5),)),
-    Call(hierarchy.left_rows, lambda on: (on.entries(4, 5, 6), 2)),
-    Call(hierarchy.right_matrices, lambda on: (on.entries(2, 3, 4, 2, 5),)),
-    Call(hierarchy.right_rows, lambda on: (on.entries(6, 8, 5), 3, 2)),
+    Call(nodes.left_rows, lambda on: (on.entries(4, 5, 6), 2)),
+    Call(nodes.right_matrices, lambda on: (on.entries(2, 3, 4, 2, 5),)),
+    Call(nodes.right_rows, lambda on: (on.entries(6, 8, 5), 3, 2)),
     Call(hierarchy.join_left, lambda on: (on.entries(6, 2, 3, 4, 5), 3)),
     Call(hierarchy.part_left, lambda on: (on.entries(2, 2, 3, 4, 15), 3)),
     Call(hierarchy.join_right, lambda on: (on.entries(6, 2, 3, 4, 5), 3)),

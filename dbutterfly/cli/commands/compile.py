@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from ...errors import InputError
-from ...kernels.products.compilation import CHARS, compile_now, compiled_kernels, kept_dtypes
+from ...kernels.compilation import CHARS, compile_now, compiled_kernels, kept_dtypes
 from ..diagnosis import why_not_compiled
 from ..options import AsJson
 from ..printing import print_json, print_lines
@@ -25,10 +25,10 @@ def compile(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compile the kernels of products beforehand.
+    """Compile the kernels beforehand.
 
     They are kept in Numba's cache for every later process on a machine with this kind of processor. Without this, a
-    process multiplies by slower kernels until it has compiled them itself. Compiling takes ten to twenty seconds for a
+    process works with slower kernels until it has compiled them itself. Compiling takes ten to thirty seconds for a
     dtype.
     """
     names = dtype or list(DTYPES)
@@ -38,7 +38,7 @@ def compile(
     jit = compiled_kernels()
     if jit is None:
         raise InputError(f"nothing can be compiled: {why_not_compiled()}")
-    kept, seconds = kept_dtypes(jit), dict[str, float]()
+    kept, seconds = kept_dtypes(), dict[str, float]()
     for name in names:
         started = time.perf_counter()
         compile_now(DTYPES[name])

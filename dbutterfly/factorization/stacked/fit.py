@@ -78,16 +78,18 @@ def fit_matrices(matrices: NDArray[Any], plan: Plan, backend: Backend) -> Fitted
     if plan.split is None:
         return _take_whole(grids, plan)
     blocks, faults = _split_blocks(grids, plan, backend)
-    count, stack_bytes = len(grids), backend.stack_bytes
+    count = len(grids)
+    way: dict[str, Any] = {
+        "stack_bytes": backend.stack_bytes,
+        "compiled": plan.layout.compiled and backend.name == "numpy",
+    }
     (_, u, q, _, rank), xp = plan.split, namespace(blocks.left)
     _, left_chain, right_chain = plan.chain.cut(plan.layout.root)
     assert isinstance(plan.tree, tuple)
     parts = xp.reshape(blocks.left, (count * u, *blocks.left.shape[2:]))
-    left = fit_left_halves(parts, left_chain, plan.tree[0], rank, stack_bytes=stack_bytes)
+    left = fit_left_halves(parts, left_chain, plan.tree[0], rank, **way)
     right_parts, second = _right_parts(grids, left, blocks, plan, backend)
-    right = fit_right_halves(
-        xp.permute_dims(right_parts, (0, 2, 1, 3, 4)), right_chain, plan.tree[1], stack_bytes=stack_bytes
-    )
+    right = fit_right_halves(xp.permute_dims(right_parts, (0, 2, 1, 3, 4)), right_chain, plan.tree[1], **way)
     outcomes, cuts = _certify(blocks, left, right, second, plan, backend)
     outcomes = [fault or _check_range(found, plan) for fault, found in zip(faults, outcomes, strict=True)]
     joined = [join_left(factor, u) for factor in left.factors] + [join_right(factor, q) for factor in right.factors]
@@ -151,7 +153,11 @@ def _split_some(grids: list[NDArray[Any]], plan: Plan, backend: Backend) -> tupl
     device = backend.to_device(grid)
     xp = namespace(device)
     dtype = getattr(xp, plan.source.work_dtype)
-    found = low_rank_grid(device, (plan.split.rank,), dtype=dtype, stack_bytes=backend.stack_bytes)
+    way: dict[str, Any] = {
+        "stack_bytes": backend.stack_bytes,
+        "compiled": plan.layout.compiled and backend.name == "numpy",
+    }
+    found = low_rank_grid(device, (plan.split.rank,), dtype=dtype, **way)
     groups = (len(grids), plan.split.u, plan.split.q)
     parts = [xp.reshape(part, (*groups, *part.shape[2:])) for part in (found.left, found.right)]
     return *parts, *(xp.reshape(part, groups) for part in (found.energy, found.discarded, found.slack))

@@ -75,6 +75,7 @@ def round_entry(plan: StackedPlan) -> list[dict[str, Any]]:
             batch.plan.orderings,
             per_task=batch.per_task,
             peak_bytes=batch.peak_bytes,
+            compiled=batch.plan.layout.compiled,
         )
         for batch in plan.batches
     ]
@@ -131,6 +132,7 @@ def restore_round(store: RunStore, number: int, stack: StackSource, request: Req
             budget=Budget(UNLIMITED, workers),
         )
         plan = plan if plan.split is None else replace(plan, ranks=(plan.split.rank,))
+        plan = replace(plan, layout=plan.layout._replace(compiled=entry.get("compiled", False)))
         batches.append(Batch(plan=plan, numbers=numbers, per_task=entry["per_task"], peak_bytes=entry["peak_bytes"]))
     notes = tuple(manifest.plan["notes"]) if number == 0 else ()
     return replace(plan_of_batches(batches, stack), notes=notes)

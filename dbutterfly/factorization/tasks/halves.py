@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ...execution.task import Inputs, Output, Task
 from ...kernels.backend import Array, Backend, namespace
@@ -41,7 +41,8 @@ class LeftTask(Task[FactorizationJob]):
         backend = job.computing
         parts = _reorder(backend.to_device(inputs["A"]), job.plan.cols.group_order, backend)
         chain, tree = job.halves[0], job.trees[0]
-        left = fit_left_halves(parts, chain, tree, job.rank, stack_bytes=backend.stack_bytes)
+        way: dict[str, Any] = {"stack_bytes": backend.stack_bytes, "compiled": job.compiled}
+        left = fit_left_halves(parts, chain, tree, job.rank, **way)
         span = (slice(self.first, self.last),)
         back = inverse_order(job.plan.cols.group_order)
         return [
@@ -83,7 +84,9 @@ class RightTask(Task[FactorizationJob]):
             device = xp.matmul(xp.permute_dims(backend.to_device(inputs["scale"]), (1, 0, 2, 3)), device)
         device = _reorder(device, job.plan.rows.group_order, backend)
         chain, tree = job.halves[1], job.trees[1]
-        fitted = fit_right_halves(device[None, ...], chain, tree, stack_bytes=backend.stack_bytes)
+        fitted = fit_right_halves(
+            device[None, ...], chain, tree, stack_bytes=backend.stack_bytes, compiled=job.compiled
+        )
         span = (slice(self.first, self.last),)
         errors, back = backend.to_host(fitted.errors)[0], inverse_order(job.plan.rows.group_order)
         return [

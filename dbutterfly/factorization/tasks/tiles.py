@@ -79,7 +79,9 @@ class TileTask(TileReader):
         device = backend.to_device(grid)
         xp = namespace(device)
         dtype = getattr(xp, job.plan.source.work_dtype)
-        found = low_rank_grid(device, job.plan.ranks, dtype=dtype, stack_bytes=backend.stack_bytes)
+        found = low_rank_grid(
+            device, job.plan.ranks, dtype=dtype, stack_bytes=backend.stack_bytes, compiled=job.compiled
+        )
         stats = np.array(backend.to_host(BlockStats(found.energy, found.discarded, found.slack).to_array()))
         check_finite(job, grid, self.tile, stats)
         mark_nonzero(grid, BlockStats.from_array(stats).energy)

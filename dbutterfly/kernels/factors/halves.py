@@ -14,15 +14,8 @@ from ...structure.tree import Tree
 from ..backend import Array, namespace
 from ..linalg import adjoint, squared_norms
 from ..orthonormal import orthonormalizers
-from .hierarchy import (
-    factor_stack,
-    insert_top,
-    left_matrices,
-    left_rows,
-    orthonormal_columns,
-    right_matrices,
-    right_rows,
-)
+from .hierarchy import factor_stack, insert_top, left_matrices, orthonormal_columns
+from .nodes import left_rows, right_matrices, right_rows
 
 __all__ = ["LeftHalves", "RightHalves", "fit_left_halves", "fit_right_halves"]
 
@@ -69,7 +62,9 @@ class RightHalves(NamedTuple):
     missed: Array
 
 
-def fit_left_halves(parts: Array, chain: Chain, tree: Tree, rank: int, *, stack_bytes: int) -> LeftHalves:
+def fit_left_halves(
+    parts: Array, chain: Chain, tree: Tree, rank: int, *, stack_bytes: int, compiled: bool = False
+) -> LeftHalves:
     """Factorize the left parts of row groups, and scale the products to unit columns.
 
     Parameters
@@ -82,9 +77,11 @@ def fit_left_halves(parts: Array, chain: Chain, tree: Tree, rank: int, *, stack_
         Rank r of the blocks.
     stack_bytes : int
         Bytes of blocks that a kernel works on at a time.
+    compiled : bool
+        Whether compiled loops approximate the blocks, which are those of a NumPy array then.
     """
     xp = namespace(parts)
-    left = factor_stack(left_matrices(parts), chain, tree, stack_bytes=stack_bytes)
+    left = factor_stack(left_matrices(parts), chain, tree, stack_bytes=stack_bytes, compiled=compiled)
     left = orthonormal_columns(left, rank)
     basis = left_rows(left.product, rank)
     scale = xp.matmul(xp.conj(basis), xp.matrix_transpose(parts))
@@ -93,7 +90,9 @@ def fit_left_halves(parts: Array, chain: Chain, tree: Tree, rank: int, *, stack_
     return LeftHalves(left.factors, basis, scale, errors, _with_top(left.residuals, xp.sum(error, axis=-1), tree))
 
 
-def fit_right_halves(parts: Array, chain: Chain, tree: Tree, *, stack_bytes: int) -> RightHalves:
+def fit_right_halves(
+    parts: Array, chain: Chain, tree: Tree, *, stack_bytes: int, compiled: bool = False
+) -> RightHalves:
     """Factorize ``X^H Z``.
 
     Parameters
@@ -104,10 +103,12 @@ def fit_right_halves(parts: Array, chain: Chain, tree: Tree, *, stack_bytes: int
         Right half of the chain, and where it is cut.
     stack_bytes : int
         Bytes of blocks that a kernel works on at a time.
+    compiled : bool
+        Whether compiled loops approximate the blocks, which are those of a NumPy array then.
     """
     xp = namespace(parts)
     count, q, _, rank, _ = parts.shape
-    fitted = factor_stack(right_matrices(parts), chain, tree, stack_bytes=stack_bytes)
+    fitted = factor_stack(right_matrices(parts), chain, tree, stack_bytes=stack_bytes, compiled=compiled)
     errors = squared_norms(parts - right_rows(fitted.product, q, rank))
     top = xp.reshape(xp.sum(errors, axis=(2, 3)), (count * q,))
     return RightHalves(fitted.factors, errors, _with_top(fitted.residuals, top, tree))

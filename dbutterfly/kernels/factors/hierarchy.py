@@ -34,14 +34,15 @@ from __future__ import annotations
 
 import functools
 import operator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ...structure.chain import Chain, Cut
+from ...structure.chain import Chain
 from ...structure.tree import Tree, tree_leaves
 from ..backend import Array, namespace
 from ..linalg import squared_norms
 from ..low_rank.grid import left_parts
 from ..orthonormal import orthonormalizers
+from .nodes import multiply_node, project_node
 
 __all__ = [
     "Factored",
@@ -50,14 +51,11 @@ __all__ = [
     "join_left",
     "join_right",
     "left_matrices",
-    "left_rows",
     "multiply_blocks",
     "multiply_stack",
     "orthonormal_columns",
     "part_left",
     "part_right",
-    "right_matrices",
-    "right_rows",
 ]
 
 PANEL = 64
@@ -87,7 +85,7 @@ class Factored(NamedTuple):
     residuals: Array
 
 
-def factor_stack(matrices: Array, chain: Chain, tree: Tree, *, stack_bytes: int) -> Factored:
+def factor_stack(matrices: Array, chain: Chain, tree: Tree, *, stack_bytes: int, compiled: bool = False) -> Factored:
     """Factorize every matrix of a stack by the same chain.
 
     Parameters
@@ -100,6 +98,8 @@ def factor_stack(matrices: Array, chain: Chain, tree: Tree, *, stack_bytes: int)
         Where the chain is cut; only its shape counts, not the numbers of its leaves.
     stack_bytes : int
         Bytes of blocks that a kernel works on at a time.
+    compiled : bool
+        Whether compiled loops approximate the blocks, which are those of a NumPy array then.
     """
     xp = namespace(matrices)
     if isinstance(tree, int):
@@ -112,18 +112,19 @@ def factor_stack(matrices: Array, chain: Chain, tree: Tree, *, stack_bytes: int)
     blocks = xp.permute_dims(xp.reshape(matrices, (count, p, u, q, v)), (0, 2, 3, 1, 4))
     blocks = xp.reshape(blocks, (count * u, q, p, v))
     exact = isinstance(tree[0], int)  # a left child of one factor is its own product
-    parts = left_matrices(left_parts(blocks, rank, stack_bytes=stack_bytes, weighted=not exact))  # (1): U S
-    left = factor_stack(parts, left_chain, tree[0], stack_bytes=stack_bytes)
+    way: dict[str, Any] = {"stack_bytes": stack_bytes, "compiled": compiled}
+    parts = left_matrices(left_parts(blocks, rank, weighted=not exact, **way))  # (1): U S
+    left = factor_stack(parts, left_chain, tree[0], **way)
     residuals = _residuals(parts, left, tree[0], PANEL)
     if rank == 1 or not exact:  # ranges of a rank above 1 that are their own product are orthonormal already
         left = orthonormal_columns(left, rank)  # (2)
-    basis = left_rows(left.product, rank)
-    projected = xp.reshape(xp.matmul(xp.conj(basis), blocks), (count, u, q, rank, v))  # (3)
-    right = right_matrices(xp.permute_dims(projected, (0, 2, 1, 3, 4)))
-    fitted = factor_stack(right, right_chain, tree[1], stack_bytes=stack_bytes)
+    right = project_node(left.product, matrices if compiled else blocks, split, compiled=compiled)  # (3)
+    fitted = factor_stack(right, right_chain, tree[1], **way)
     sums = (_sum_up(residuals, u), _sum_up(_residuals(right, fitted, tree[1]), q))
     factors = [join_left(factor, u) for factor in left.factors] + [join_right(factor, q) for factor in fitted.factors]
-    return Factored(factors, _multiply(basis, fitted.product, split), xp.concat(sums, axis=1))
+    return Factored(
+        factors, multiply_node(left.product, fitted.product, split, compiled=compiled), xp.concat(sums, axis=1)
+    )
 
 
 def insert_top(residuals: Array, top: Array, tree: Tree) -> Array:
@@ -158,40 +159,6 @@ def left_matrices(parts: Array) -> Array:
     xp = namespace(parts)
     groups, q, rank, p = parts.shape
     return xp.matrix_transpose(xp.reshape(parts, (groups, q * rank, p)))
-
-
-def left_rows(matrices: Array, rank: int) -> Array:
-    """Left parts (U, q, r, p) from the matrices (U, p, q*r) of left children: inverse of :func:`left_matrices`."""
-    xp = namespace(matrices)
-    groups, p, cols = matrices.shape
-    return xp.reshape(xp.matrix_transpose(matrices), (groups, cols // rank, rank, p))
-
-
-def right_matrices(parts: Array) -> Array:
-    """Matrices (K*q, r*u, v) of right children from the right parts (K, q, u, r, v) of their blocks."""
-    xp = namespace(parts)
-    count, q, u, rank, v = parts.shape
-    return xp.reshape(xp.permute_dims(parts, (0, 1, 3, 2, 4)), (count * q, rank * u, v))
-
-
-def right_rows(matrices: Array, q: int, rank: int) -> Array:
-    """Right parts (K, q, u, r, v) from the matrices of right children: inverse of :func:`right_matrices`."""
-    xp = namespace(matrices)
-    _, rows, v = matrices.shape
-    return xp.permute_dims(xp.reshape(matrices, (-1, q, rank, rows // rank, v)), (0, 1, 3, 2, 4))
-
-
-def _multiply(basis: Array, right: Array, split: Cut) -> Array:
-    """Products X B of a node from the columns of X, as rows (K*u, q, r, p), and B (K*q, r*u, v)."""
-    xp = namespace(basis)
-    p, u, q, v, rank = split
-    x = xp.reshape(basis, (-1, u, q, rank, p))
-    b = right_rows(right, q, rank)  # (K, q, u, r, v)
-    if rank == 1:
-        x, b = xp.permute_dims(x[:, :, :, 0, :], (0, 3, 1, 2)), xp.permute_dims(b[:, :, :, 0, :], (0, 2, 1, 3))
-        return xp.reshape(x[:, :, :, :, None] * b[:, None, :, :, :], (-1, p * u, q * v))
-    blocks = xp.matmul(xp.matrix_transpose(x), xp.permute_dims(b, (0, 2, 1, 3, 4)))  # (K, u, q, p, v)
-    return xp.reshape(xp.permute_dims(blocks, (0, 3, 1, 2, 4)), (-1, p * u, q * v))
 
 
 def orthonormal_columns(left: Factored, rank: int) -> Factored:
@@ -255,7 +222,7 @@ def multiply_stack(factors: list[Array], chain: Chain, tree: Tree) -> Array:
     split, left_chain, right_chain = chain.cut(position)
     left = multiply_stack([part_left(f, split.u) for f in factors[:position]], left_chain, tree[0])
     right = multiply_stack([part_right(f, split.q) for f in factors[position:]], right_chain, tree[1])
-    return _multiply(left_rows(left, split.rank), right, split)
+    return multiply_node(left, right, split)
 
 
 def part_left(factor: Array, u: int) -> Array:

@@ -30,14 +30,12 @@ from .hierarchy import (
     join_left,
     join_right,
     left_matrices,
-    left_rows,
     multiply_blocks,
     multiply_stack,
     part_left,
     part_right,
-    right_matrices,
-    right_rows,
 )
+from .nodes import left_rows, right_matrices, right_rows
 
 __all__ = ["Swept", "sweep"]
 

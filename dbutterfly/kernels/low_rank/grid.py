@@ -7,12 +7,19 @@ twice.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..backend import Array, namespace
+from ..linalg import replace, replace_rows
+from .compiled import Kind, approximate_stacks
 from .ranges import leading_ranges, weighted_ranges
-from .rank_one_grid import rank_one_grid, stacks_of
-from .subspace import LowRank, best_subspaces
+from .rank_one_grid import rank_one_grid
+from .stacks import stacks_of
+from .subspace import LowRank, best_subspaces, subspaces_by_gram
 
 __all__ = ["left_parts", "low_rank_grid"]
 
@@ -24,7 +31,9 @@ Measured for rank 4, blocks of 32 x 32 with noise 0.1, float32 and complex128, o
 """
 
 
-def low_rank_grid(grid: Array, ranks: tuple[int, ...], *, dtype: Any, stack_bytes: int) -> LowRank:
+def low_rank_grid(
+    grid: Array, ranks: tuple[int, ...], *, dtype: Any, stack_bytes: int, compiled: bool = False
+) -> LowRank:
     """Approximate every block of a grid, a stack at a time.
 
     Parameters
@@ -37,6 +46,8 @@ def low_rank_grid(grid: Array, ranks: tuple[int, ...], *, dtype: Any, stack_byte
         Floating or complex dtype in which to compute.
     stack_bytes : int
         Size of a stack as computed (at least one block is taken).
+    compiled : bool
+        Whether the compiled loops go over the blocks, which are those of a NumPy array then.
 
     Returns
     -------
@@ -45,16 +56,42 @@ def low_rank_grid(grid: Array, ranks: tuple[int, ...], *, dtype: Any, stack_byte
     """
     xp = namespace(grid)
     if ranks == (1,):
-        one = rank_one_grid(grid, dtype=dtype, stack_bytes=stack_bytes)
+        one = rank_one_grid(grid, dtype=dtype, stack_bytes=stack_bytes, compiled=compiled)
         left, right = one.left[:, :, None, :], one.right[:, :, None, :]
         return LowRank(left, right, one.energy, one.discarded[:, :, None], one.slack[:, :, None])
     parts, copy = stacks_of(grid, dtype, RANKED_STACKS * stack_bytes)
-    found = [best_subspaces(copy(part), ranks) for part in parts]
-    joined = (xp.concat(arrays, axis=0) for arrays in zip(*found, strict=True))
+    if compiled:
+        joined = _by_compiled_loops(parts, copy, grid, ranks, dtype)
+    else:
+        found = [best_subspaces(copy(part), ranks) for part in parts]
+        joined = LowRank(*(xp.concat(arrays, axis=0) for arrays in zip(*found, strict=True)))
     return LowRank(*(xp.reshape(array, (*grid.shape[:2], *array.shape[1:])) for array in joined))
 
 
-def left_parts(grid: Array, rank: int, *, stack_bytes: int, weighted: bool = True) -> Array:
+def _by_compiled_loops(
+    parts: list[Array], copy: Callable[[Array], Array], grid: Array, ranks: tuple[int, ...], dtype: Any
+) -> LowRank:
+    """Approximate the blocks of all parts by the compiled loop, and those that it leaves open by Gram matrices."""
+    found, settled = approximate_stacks(parts, copy, grid.shape[2:], ranks, dtype)
+    rest = [subspaces_by_gram(blocks, ranks) for blocks in _take_open(parts, copy, settled)]
+    if not rest:
+        return found
+    return replace(found, ~settled, LowRank(*(np.concatenate(arrays) for arrays in zip(*rest, strict=True))))
+
+
+def _take_open(
+    parts: list[Array], copy: Callable[[Array], Array], settled: NDArray[np.bool_]
+) -> Iterator[NDArray[Any]]:
+    """Copies of the blocks that are not settled, part by part."""
+    last = 0
+    for part in parts:
+        first, last = last, last + part.shape[0] * part.shape[1]
+        which = np.flatnonzero(~settled[first:last])
+        if which.size:
+            yield np.take(copy(part), which, axis=0)
+
+
+def left_parts(grid: Array, rank: int, *, stack_bytes: int, weighted: bool = True, compiled: bool = False) -> Array:
     """Left parts of the best approximations of the blocks of a grid, uncertified.
 
     Parameters
@@ -67,6 +104,8 @@ def left_parts(grid: Array, rank: int, *, stack_bytes: int, weighted: bool = Tru
     weighted : bool
         Whether the columns carry the singular values, which a child needs that is approximated in its turn. If not,
         for a rank above 1, they are any orthonormal columns of the range.
+    compiled : bool
+        Whether the compiled loops go over the blocks, which are those of a NumPy array then.
 
     Returns
     -------
@@ -74,8 +113,15 @@ def left_parts(grid: Array, rank: int, *, stack_bytes: int, weighted: bool = Tru
         Rows: left vectors times singular values.
     """
     if rank == 1:
-        return rank_one_grid(grid, dtype=grid.dtype, stack_bytes=stack_bytes, certified=False).left[:, :, None, :]
+        one = rank_one_grid(grid, dtype=grid.dtype, stack_bytes=stack_bytes, certified=False, compiled=compiled)
+        return one.left[:, :, None, :]
     ranges = weighted_ranges if weighted else leading_ranges
     parts, copy = stacks_of(grid, grid.dtype, RANKED_STACKS * stack_bytes)
-    found = namespace(grid).concat([ranges(copy(part), rank) for part in parts], axis=0)
+    if compiled:
+        kind: Kind = "weighted" if weighted else "orthonormal"
+        left, settled = approximate_stacks(parts, copy, grid.shape[2:], (rank,), grid.dtype, kind=kind)
+        rest = [ranges(blocks, rank) for blocks in _take_open(parts, copy, settled)]
+        found = replace_rows(left.left, ~settled, np.concatenate(rest)) if rest else left.left
+    else:
+        found = namespace(grid).concat([ranges(copy(part), rank) for part in parts], axis=0)
     return namespace(grid).reshape(found, (*grid.shape[:2], rank, grid.shape[2]))

@@ -22,7 +22,8 @@ from __future__ import annotations
 
 from ..backend import Array, namespace, true_places
 from ..linalg import RELATIVE_SLACK, SUBTRACTED, adjoint, pad, replace_rows, residual_energy, squared_norms, tame
-from .subspace import OVERSAMPLING, ROUNDED_UNITS, best_subspaces, fixed_sketch
+from .sketch import OVERSAMPLING, fixed_sketch
+from .subspace import ROUNDED_UNITS, best_subspaces
 
 __all__ = ["leading_ranges", "weighted_ranges"]
 

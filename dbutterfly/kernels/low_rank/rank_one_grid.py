@@ -30,11 +30,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backend import Array, entry_bytes, host_array, is_complex, namespace
+from ..backend import Array, host_array, is_complex, namespace
 from ..linalg import adjoint, has_cancelled, nonzero_divisor, replace, residual_energy, squared_norms
+from .compiled import round_stacks
 from .rank_one import RankOne, is_settled, rank_one, slack_bound
+from .stacks import stacks_of
 
-__all__ = ["rank_one_grid", "stacks_of"]
+__all__ = ["rank_one_grid"]
 
 SMALL_BLOCK = 64
 """Entries of a block up to which the stack is worked on entry by entry: a call of BLAS costs more than its arithmetic.
@@ -60,7 +62,9 @@ class _Round(NamedTuple):
     c: Array
 
 
-def rank_one_grid(grid: Array, *, dtype: Any, stack_bytes: int, certified: bool = True) -> RankOne:
+def rank_one_grid(
+    grid: Array, *, dtype: Any, stack_bytes: int, certified: bool = True, compiled: bool = False
+) -> RankOne:
     """Approximate every block of a grid, a cache-sized stack at a time.
 
     Parameters
@@ -73,6 +77,8 @@ def rank_one_grid(grid: Array, *, dtype: Any, stack_bytes: int, certified: bool 
         Size of a stack as computed (at least one block is taken).
     certified : bool
         Whether discarded energies below rounding are wanted as well; without, blocks of rank one are read once only.
+    compiled : bool
+        Whether the compiled loops go over the blocks, which are those of a NumPy array then.
 
     Returns
     -------
@@ -82,11 +88,17 @@ def rank_one_grid(grid: Array, *, dtype: Any, stack_bytes: int, certified: bool 
     xp = namespace(grid)
     groups, peers = grid.shape[:2]
     parts, copy = stacks_of(grid, dtype, stack_bytes)
-    rounds = [_first_round(copy(part)) for part in parts]
-    ends = _ends(rounds)
-    round_ = _Round(*(_join(arrays) for arrays in zip(*rounds, strict=True)))
-    found, rise, t2 = _scale(round_)
-    if certified:
+    ends = _ends(parts)
+    if compiled:
+        left, right, numbers = round_stacks(parts, copy, grid.shape[2:], dtype, certified=certified)
+        energy, discarded, rise, t2 = numbers.T
+        found = RankOne(left, right, energy, discarded, discarded)
+    else:
+        rounds = [_first_round(copy(part)) for part in parts]
+        found, rise, t2 = _scale(_Round(*(_join(arrays) for arrays in zip(*rounds, strict=True))))
+    if certified and compiled:
+        residuals = None  # they are formed on the way
+    elif certified:
         small = has_cancelled(found.discarded, found.energy, dtype)
         residuals = _revisit(parts, ends, small, lambda part, at: _residuals(copy(part), found, at))
     else:
@@ -97,44 +109,11 @@ def rank_one_grid(grid: Array, *, dtype: Any, stack_bytes: int, certified: bool 
         found = found._replace(discarded=xp.where(small, residuals, found.discarded))
     slack = slack_bound(t2, rise, found.discarded)
     found = found._replace(slack=xp.minimum(slack, found.discarded))
-    doubtful = ~is_settled(found.energy, found.discarded, rise, slack, dtype) | ~_is_in_range(found.energy, dtype)
+    doubtful = ~_is_in_range(found.energy, dtype)
+    if certified or not compiled:  # else the loop has gone on until a round gained little
+        doubtful |= ~is_settled(found.energy, found.discarded, rise, slack, dtype)
     found = _mend(found, doubtful, parts, ends, copy)
     return RankOne(*(xp.reshape(array, (groups, peers, *array.shape[1:])) for array in found))
-
-
-def stacks_of(grid: Array, dtype: Any, stack_bytes: int) -> tuple[list[Array], Callable[[Array], Array]]:
-    """Cut a grid (G, H, p, v) into stacks of a size.
-
-    Returns
-    -------
-    parts : list of array
-        Views of the grid, whose blocks in order are those of the grid in row-major order.
-    copy : callable
-        Copies a part together as a contiguous stack (k, p, v) of ``dtype``, over the one that it copied before.
-    """
-    xp = namespace(grid)
-    p, v = grid.shape[2:]
-    parts = _parts(grid, max(1, stack_bytes // (p * v * entry_bytes(xp, dtype))))
-    buffer = xp.empty(parts[0].shape, dtype=dtype, device=grid.device)
-
-    def copy(part: Array) -> Array:
-        stack = buffer[: part.shape[0], : part.shape[1], :, :]
-        stack[:, :, :, :] = part if part.dtype == dtype else xp.astype(part, dtype)
-        return xp.reshape(stack, (-1, p, v))
-
-    return parts, copy
-
-
-def _parts(grid: Array, count: int) -> list[Array]:
-    """Pieces of at most ``count`` blocks, whose blocks in order are those of the grid in row-major order."""
-    groups, peers = grid.shape[:2]
-    across = min(peers, count)
-    down = max(1, min(groups, count // peers))
-    return [
-        grid[g : min(g + down, groups), h : min(h + across, peers), :, :]
-        for g in range(0, groups, down)
-        for h in range(0, peers, across)
-    ]
 
 
 def _first_round(blocks: Array) -> _Round:
@@ -276,12 +255,9 @@ def _revisit(parts: list[Array], ends: list[int], mask: Array, visit: Callable[[
     )
 
 
-def _ends(rounds: list[_Round]) -> list[int]:
+def _ends(parts: list[Array]) -> list[int]:
     """Numbers of blocks before each part, and of all blocks."""
-    ends = [0]
-    for round_ in rounds:
-        ends.append(ends[-1] + round_.energy.shape[0])
-    return ends
+    return list(itertools.accumulate((part.shape[0] * part.shape[1] for part in parts), initial=0))
 
 
 def _spans(ends: list[int]) -> list[slice]:

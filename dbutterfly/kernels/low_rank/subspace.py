@@ -38,12 +38,8 @@ side, whose eigenvalues bound the optimum whatever the gap:
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..backend import Array, any_true, is_complex, namespace, true_places
 from ..linalg import (
@@ -58,17 +54,9 @@ from ..linalg import (
     squared_norms,
     tame,
 )
+from .sketch import OVERSAMPLING, fixed_sketch
 
-__all__ = ["OVERSAMPLING", "LowRank", "best_subspaces", "fixed_sketch"]
-
-OVERSAMPLING = 4
-"""Columns beyond the rank: they widen the gap on which convergence and the bound depend.
-
-Measured on 500 blocks of 32 x 32 in float64, rank 4, on a shared core of an AMD EPYC. Where a singular value is 0.6
-times the one before, 0, 2, 4 and 8 columns leave 479, 330, 156 and no blocks to the Gram matrix and take 64, 66, 53 and
-47 ms; at 0.3 times, 75, 19, none and none, and 24, 22, 20 and 24 ms. Where noise hides the gap all blocks go there, and
-more columns cost 66, 80, 91 and 126 ms.
-"""
+__all__ = ["LowRank", "best_subspaces", "subspaces_by_gram"]
 
 ROUNDS = 2
 """Rounds before the Gram matrix is formed.
@@ -128,9 +116,19 @@ def best_subspaces(blocks: Array, ranks: tuple[int, ...]) -> LowRank:
         The result for a block does not depend on the others. Non-finite entries, or squares that overflow float64, give
         a non-finite energy and meaningless vectors.
     """
+    return _approximate_in_range(blocks, ranks, _approximate)
+
+
+def subspaces_by_gram(blocks: Array, ranks: tuple[int, ...]) -> LowRank:
+    """Approximate every block of a contiguous stack by its Gram matrix (7): for those that rounds leave open."""
+    return _approximate_in_range(blocks, ranks, _approximate_by_gram)
+
+
+def _approximate_in_range(blocks: Array, ranks: tuple[int, ...], approximate: Callable[..., LowRank]) -> LowRank:
+    """Approximate blocks whose squares may leave the range of the dtype."""
     xp = namespace(blocks)
     blocks, energy, divisor, spoilt = tame(blocks)
-    found = _approximate(blocks, energy, ranks)
+    found = approximate(blocks, energy, ranks)
     square = xp.astype(xp.real(divisor) if is_complex(xp, divisor.dtype) else divisor, xp.float64) ** 2
     return LowRank(
         pad(found.left * divisor[:, None, None], ranks[-1]),
@@ -139,12 +137,6 @@ def best_subspaces(blocks: Array, ranks: tuple[int, ...]) -> LowRank:
         found.discarded * square[:, None],
         found.slack * square[:, None],
     )
-
-
-@functools.lru_cache(maxsize=64)
-def fixed_sketch(rows: int, cols: int) -> NDArray[np.float64]:
-    """Matrix of normal random numbers, the same at every call: results do not depend on what was sketched before."""
-    return np.random.default_rng(0).standard_normal((rows, cols))
 
 
 def _approximate(blocks: Array, energy: Array, ranks: tuple[int, ...]) -> LowRank:

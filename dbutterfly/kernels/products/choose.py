@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...structure.chain import Pattern
+from ..compilation import CHARS, compiled_kernels
 from . import packed
-from .compilation import CHARS, compiled_kernels
 
 __all__ = ["has_wide_blocks", "kernels_for"]
 

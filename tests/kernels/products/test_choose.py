@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from dbutterfly.kernels.products import choose, compilation, packed
+from dbutterfly.kernels import compilation
+from dbutterfly.kernels.products import choose, packed
 from dbutterfly.structure.chain import Chain, Pattern
 from tests.support.patience import PATIENCE
 
@@ -44,7 +45,7 @@ def test_numba_that_cannot_be_imported_is_done_without(monkeypatch):
 
 @needs_numba
 def test_switch_of_numba_is_heeded():
-    code = "from dbutterfly.kernels.products.compilation import compiled_kernels; assert compiled_kernels() is None"
+    code = "from dbutterfly.kernels.compilation import compiled_kernels; assert compiled_kernels() is None"
     subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "NUMBA_DISABLE_JIT": "1"}, check=True, timeout=PATIENCE
     )

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from dbutterfly.kernels.compilation import compiled_kernels
 from dbutterfly.kernels.products import packed
-from dbutterfly.kernels.products.compilation import compiled_kernels
 from dbutterfly.kernels.products.ksmm import apply_chain, dense_product
 from dbutterfly.structure.chain import Chain, Pattern
 from dbutterfly.structure.orderings import Orderings

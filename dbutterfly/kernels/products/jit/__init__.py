@@ -24,9 +24,10 @@ There are two kinds of product:
   imaginary parts of a row lie apart; the first segment takes them apart, and the last one puts them together.
 """
 
-from .compiler import DISABLED, SLOTS, cache_directory
+from ...compiler import DISABLED, cache_directory
 from .loops import loops_of
 from .multiplying import multiply
 from .packing import JitPacked, count_values, pack
+from .sizes import SLOTS
 
 __all__ = ["DISABLED", "SLOTS", "JitPacked", "cache_directory", "count_values", "loops_of", "multiply", "pack"]

@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from ...compiler import ONE, TWO, ZERO, inline
 from .bundles import load, load_columns, store, store_columns
-from .compiler import N_COLUMNS, N_SLOTS, ONE, TWO, ZERO, inline
 from .dense import apply_matrix
 from .layers import apply_network
+from .sizes import N_COLUMNS, N_SLOTS
 
 __all__ = ["multiply_columns", "multiply_vector"]
 

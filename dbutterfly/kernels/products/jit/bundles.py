@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .compiler import N_COLUMNS, N_SLOTS, ONE, TWO, ZERO, inline, subroutine
+from ...compiler import ONE, TWO, ZERO, inline, subroutine
+from .sizes import N_COLUMNS, N_SLOTS
 
 __all__ = ["load", "load_columns", "store", "store_columns"]
 

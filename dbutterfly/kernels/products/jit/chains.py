@@ -11,8 +11,9 @@ import functools
 
 import numpy as np
 
+from ...compiler import ONE, TWO, ZERO, Loop, array_type, number_type, types
 from .blocks import multiply_columns, multiply_vector
-from .compiler import ONE, STAMP, TWO, ZERO, Loop, array_type, number_type, types
+from .sizes import STAMP
 
 __all__ = ["chain_product"]
 

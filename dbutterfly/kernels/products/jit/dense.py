@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .compiler import FOUR, N_SLOTS, ONE, THREE, TWO, ZERO, inline
+from ...compiler import FOUR, ONE, THREE, TWO, ZERO, inline
+from .sizes import N_SLOTS
 
 __all__ = ["apply_matrix"]
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from .compiler import FOUR, N_SLOTS, ONE, STAMP, TWO, ZERO, Loop, array_type, inline, number_type, types
+from ...compiler import FOUR, ONE, TWO, ZERO, Loop, array_type, inline, number_type, types
+from .sizes import N_SLOTS, STAMP
 
 __all__ = ["layer_filler"]
 

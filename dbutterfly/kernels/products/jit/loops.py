@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ...compiler import Loop
 from .chains import chain_product
-from .compiler import Loop
 from .filling import layer_filler
 
 __all__ = ["loops_of"]

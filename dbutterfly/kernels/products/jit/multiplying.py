@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .chains import chain_product
-from .compiler import COLUMNS, SLOTS
 from .packing import JitPacked
+from .sizes import COLUMNS, SLOTS
 
 __all__ = ["multiply"]
 

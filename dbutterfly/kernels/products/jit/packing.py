@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ....structure.chain import Pattern
 from ....structure.fusion import Segment, segments_with_layers
 from ..fusion import fuse_factors
-from .compiler import COLUMNS, SLOTS
 from .filling import layer_filler
+from .sizes import COLUMNS, SLOTS
 
 __all__ = ["JitPacked", "count_values", "pack"]
 

@@ -10,7 +10,8 @@ import threading
 import numpy as np
 import pytest
 
-from dbutterfly.kernels.products import compilation, packed
+from dbutterfly.kernels import compilation
+from dbutterfly.kernels.products import packed
 from dbutterfly.operator.butterfly import ButterflyOperator
 from dbutterfly.structure.chain import Chain
 from tests.support.patience import PATIENCE, wait_until
@@ -63,7 +64,7 @@ def test_nothing_is_compiled_for_a_few_small_products():
     loops = Loops()
     for _ in range(100):
         assert not compilation.is_compiled(loops, FLOAT64)
-        with compilation.counting_seconds(FLOAT64):
+        with compilation.counting_seconds(loops, FLOAT64):
             pass
     assert compiling() == []
 
@@ -72,7 +73,7 @@ def test_what_pays_is_compiled_once_beside_the_products(monkeypatch):
     loops = Loops()
     monkeypatch.setattr(compilation, "SECONDS_BEFORE", 0.0)
     assert not compilation.is_compiled(loops, FLOAT64)
-    with compilation.counting_seconds(FLOAT64):
+    with compilation.counting_seconds(loops, FLOAT64):
         pass
     assert not any(compilation.is_compiled(loops, FLOAT64) for _ in range(5))
     assert len(compiling()) == 1
@@ -89,7 +90,7 @@ def test_a_compiler_that_fails_leaves_the_plain_kernels(monkeypatch, caplog):
         assert not compilation.is_compiled(loops, FLOAT64)
         wait_until(lambda: not compiling())
         assert not compilation.is_compiled(loops, FLOAT64)
-    assert caplog.messages == ["the kernels cannot be compiled (MemoryError: no room): products stay slower"]
+    assert caplog.messages == ["the kernels cannot be compiled (MemoryError: no room): they stay slower"]
 
 
 @pytest.fixture
@@ -142,7 +143,7 @@ def run(program):
 BEGIN = """
 import os, sys, threading, time
 import numpy as np
-from dbutterfly.kernels.products import compilation
+from dbutterfly.kernels import compilation
 
 class Loop:
     is_kept = lambda self: False

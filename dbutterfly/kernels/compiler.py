@@ -1,4 +1,4 @@
-"""Options, constants and signatures with which Numba compiles the loops. Only this package imports Numba.
+"""Options, constants and signatures with which Numba compiles the loops. Only this module imports Numba.
 
 Two things make vector instructions of the innermost loops. Offsets are unsigned: for signed ones Numba also compiles
 the wrapping of negative indices. And what a loop reads lies a constant number of entries apart where that can be: the
@@ -9,10 +9,10 @@ The inlined loops take up to 17 arguments, arrays and offsets, one by one: an ar
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,9 @@ import numpy as np
 from numba import types
 
 __all__ = [
-    "COLUMNS",
     "DISABLED",
     "FOUR",
-    "N_COLUMNS",
-    "N_SLOTS",
     "ONE",
-    "SLOTS",
-    "STAMP",
     "THREE",
     "TWO",
     "ZERO",
@@ -36,26 +31,19 @@ __all__ = [
     "array_type",
     "cache_directory",
     "compile_loop",
+    "entry_type",
     "inline",
     "number_type",
+    "stamp_of",
     "subroutine",
+    "summing",
     "types",
 ]
 
 DISABLED = bool(numba.config.DISABLE_JIT)
 """Whether Numba's own switch, the environment variable ``NUMBA_DISABLE_JIT``, is on."""
 
-SLOTS = 64
-"""Number of slots in a bundle. Measured: twice as many are no faster, half as many take a tenth more time."""
-
-COLUMNS = 32
-"""Number of columns that go through all factors together.
-
-Not tuned. Rows of 32 columns are whole cache lines, 128 bytes or more, and leave room for many rows in a cache.
-"""
-
 ZERO, ONE, TWO, THREE, FOUR = (np.uint64(k) for k in range(5))
-N_SLOTS, N_COLUMNS = np.uint64(SLOTS), np.uint64(COLUMNS)
 
 _faults: list[Exception] = []
 """The first fault of Numba's cache in this process, of which the log tells once."""
@@ -70,21 +58,33 @@ inline = numba.njit(forceinline=True, **_OPTIONS)
 subroutine = numba.njit(**_OPTIONS)
 """Decorator of loops that are compiled once; a call of them takes some nanoseconds."""
 
-_LOOPS = ("blocks", "bundles", "chains", "compiler", "dense", "filling", "layers")
-_SOURCES = b"".join((Path(__file__).parent / f"{name}.py").read_bytes() for name in _LOOPS)
+summing = numba.njit(forceinline=True, **{**_OPTIONS, "fastmath": {"contract", "nsz", "reassoc"}})
+"""Decorator of inlined loops that sum along a row: the compiler may add the terms up in vectors.
 
-STAMP = np.uint64(int.from_bytes(hashlib.blake2b(_SOURCES, digest_size=7).digest(), "big"))
-"""Digest of the sources of all loops.
-
-Numba's cache on disk notices a change to the file of the called function and to the constants of its closure, but not
-to the files of the functions inlined into it. Functions compiled by :func:`compile_loop` hold this constant, so that a
-change to any of the files makes them stale.
+Which terms it adds first depends on the length of the row and on the processor, on nothing else.
 """
+
+
+def stamp_of(directory: Path, names: Iterable[str]) -> np.uint64:
+    """Digest of the sources of loops, and of this module.
+
+    Numba's cache on disk notices a change to the file of the called function and to the constants of its closure, but
+    not to the files of the functions inlined into it. Functions compiled by :func:`compile_loop` hold this constant, so
+    that a change to any of the files makes them stale.
+    """
+    sources = [directory / f"{name}.py" for name in names] + [Path(__file__)]
+    digest = hashlib.blake2b(b"".join(source.read_bytes() for source in sources), digest_size=7).digest()
+    return np.uint64(int.from_bytes(digest, "big"))
 
 
 def number_type(char: str) -> Any:
     """Numba's type of the real numbers of one of the dtypes "fdFD"."""
     return types.float64 if char in "dD" else types.float32
+
+
+def entry_type(char: str) -> Any:
+    """Numba's type of the entries of one of the dtypes "fdFD"."""
+    return {"f": types.float32, "d": types.float64, "F": types.complex64, "D": types.complex128}[char]
 
 
 def array_type(number: Any, ndim: int = 1, *, readonly: bool = False) -> Any:
@@ -121,12 +121,16 @@ class Loop:
     """
 
     def __init__(self, function: Callable[..., Any], returns: Any, arguments: Sequence[Any]) -> None:
-        self._source = function, returns, arguments
+        self._source, self._lock, self._compiled = (function, returns, arguments), threading.Lock(), None
 
-    @functools.cached_property
+    @property
     def compiled(self) -> Any:
-        """The compiled loop."""
-        return compile_loop(*self._source)
+        """The compiled loop; threads that ask for it meanwhile wait for the one that compiles it."""
+        if self._compiled is None:
+            with self._lock:
+                if self._compiled is None:
+                    self._compiled = compile_loop(*self._source)
+        return self._compiled
 
     def is_kept(self) -> bool:
         """Whether it can be had without compiling: Numba's cache on disk holds it, for this kind of processor."""

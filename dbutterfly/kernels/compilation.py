@@ -1,0 +1,216 @@
+"""When the compiled kernels are compiled: nobody waits for a compiler before a small job.
+
+Three packages hold compiled kernels: for products with factors, the approximation of blocks, and the nodes of chains.
+Numba keeps what it has compiled in a cache on disk, for each kind of processor. What is there is loaded at once, in
+some tenths of a second. What is not takes Numba 4 to 24 s for a dtype (measured on two busy cores, an AMD EPYC); until
+it is there, the plain kernels work. It is begun, in a thread beside them, when they have taken so long in this process
+that it is worth it.
+
+Compiled and plain kernels agree up to rounding. Where the last bits matter, or there is much to do,
+:func:`compile_now` is called beforehand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+import itertools
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+__all__ = [
+    "CHARS",
+    "are_worthwhile",
+    "compile_now",
+    "compiled_kernels",
+    "count_run",
+    "counting_seconds",
+    "is_compiled",
+    "kept_dtypes",
+]
+
+CHARS = "fdFD"
+"""Dtypes for which there are compiled kernels."""
+
+ROOMS = ("products", "low_rank", "factors")
+"""Packages of the kernels that have compiled ones, in a package ``jit``."""
+
+SECONDS_BEFORE = 1.0
+"""Seconds that plain kernels have taken for a dtype before the compiled ones are made in the background.
+
+Not tuned: a tenth of what compiling takes. Programs that do little do not wait for it at their end.
+"""
+
+ROOMS_OF_RUNS = ("low_rank", "factors")
+"""Those of them that factorize."""
+
+WORTHWHILE = 1 << 22
+"""Entries of a matrix from which a run uses the compiled kernels, where these need not be compiled first.
+
+Not tuned: a process that uses them for the first time imports Numba, which takes as long as the plain kernels take for
+some 2**26 entries, .4 s; a second factorization of 2**22 entries is faster by a few hundredths of a second.
+"""
+
+WORTH_WAITING = 1 << 30
+"""Entries of a matrix for which the compiled kernels are compiled before the run, if they are not there.
+
+Not tuned: the plain kernels take 2 to 10 s for so many, and compiling takes 4 to 20 s, once for a machine.
+"""
+
+_log = logging.getLogger("dbutterfly")
+
+_lock = threading.Lock()
+
+_Key = tuple[Any, str]  # a package, and the character of a dtype
+
+_compiled: set[_Key] = set()
+"""Kernels that are in this process."""
+
+_seconds: dict[_Key, float] = {}
+"""What the plain ones have taken in their place; there is an entry once the cache on disk was looked at."""
+
+_begun: set[_Key] = set()
+"""Kernels of which no compilation is to be begun in the background: one was."""
+
+_under_way: set[_Key] = set()
+"""Kernels that are being compiled there."""
+
+_may_begin = True
+"""False in a process that was forked while kernels were compiled."""
+
+
+@functools.cache
+def compiled_kernels(room: str = "products") -> ModuleType | None:
+    """Package of the compiled kernels; None where Numba is switched off, or does not know this version of NumPy."""
+    if importlib.util.find_spec("numba") is None:
+        return None
+    try:
+        jit = importlib.import_module(f".{room}.jit", __package__)
+    except ImportError:  # raised by a Numba that does not know this version of NumPy
+        return None
+    return None if jit.DISABLED else jit
+
+
+def is_compiled(jit: Any, dtype: Any) -> bool:
+    """Whether the compiled kernels of a dtype can be used now; what the cache on disk holds is loaded for that."""
+    key = jit, dtype.char
+    if key in _compiled:
+        return True
+    with _lock:
+        if key in _begun:
+            return key in _compiled
+        if key not in _seconds and _is_kept(*key):
+            _compile(*key)
+            return True
+        if _seconds.setdefault(key, 0.0) > SECONDS_BEFORE and _may_begin:
+            _begun.add(key)
+            threading.Thread(target=_compile_beside, args=key, name="dbutterfly-compile").start()
+    return False
+
+
+@contextlib.contextmanager
+def counting_seconds(jit: Any, dtype: Any) -> Iterator[None]:
+    """Block of what the compiled kernels of a dtype would have done, were they compiled."""
+    started = time.perf_counter()
+    yield
+    _count_seconds((jit, dtype.char), time.perf_counter() - started)
+
+
+def count_run(dtype: Any, entries: int, seconds: float) -> None:
+    """Count what the plain kernels have taken for a run in this process, if the compiled ones are worthwhile for it."""
+    if entries >= WORTHWHILE and dtype.char in CHARS:
+        for room in ROOMS_OF_RUNS:
+            _count_seconds((compiled_kernels(room), dtype.char), seconds)
+
+
+def _count_seconds(key: _Key, seconds: float) -> None:
+    _seconds[key] = _seconds.get(key, 0.0) + seconds
+
+
+def compile_now(dtypes: str = CHARS, rooms: tuple[str, ...] = ROOMS) -> None:
+    """Have the kernels of dtypes compiled, or loaded, when this returns; nothing is done where there are none.
+
+    Parameters
+    ----------
+    dtypes : str
+        Their characters.
+    rooms : tuple of str
+        Their packages.
+    """
+    packages = [jit for room in rooms if (jit := compiled_kernels(room)) is not None]
+    for key in itertools.product(packages, dtypes):
+        if key[1] in CHARS and key not in _compiled:
+            _compile(*key)
+
+
+def kept_dtypes() -> str:
+    """Characters of the dtypes whose kernels the cache on disk holds, all of them."""
+    packages = [compiled_kernels(room) for room in ROOMS]
+    return "".join(char for char in CHARS if all(jit is not None and _is_kept(jit, char) for jit in packages))
+
+
+def are_worthwhile(dtype: Any, entries: int) -> bool:
+    """Whether a run uses the compiled kernels; those of a large matrix are compiled when they are first called.
+
+    It does not depend on what this process has done before, only on the matrix and on what the cache on disk holds: the
+    last bits of a result do not change from one call to the next.
+
+    Parameters
+    ----------
+    dtype : dtype
+        In which is computed.
+    entries : int
+        Number of entries of the matrix, or of all matrices of a stack.
+    """
+    if entries < WORTHWHILE or dtype.char not in CHARS:
+        return False
+    packages = [compiled_kernels(room) for room in ROOMS_OF_RUNS]
+    if None in packages:
+        return False
+    if entries >= WORTH_WAITING:
+        return True
+    found = [is_compiled(jit, dtype) for jit in packages]  # asked of all: a compilation is begun for each
+    return all(found)
+
+
+def _is_kept(jit: Any, char: str) -> bool:
+    return all(loop.is_kept() for loop in jit.loops_of(char))
+
+
+def _compile(jit: Any, char: str) -> None:
+    for loop in jit.loops_of(char):
+        loop.compiled  # noqa: B018  # compiles it
+    _compiled.add((jit, char))
+
+
+def _compile_beside(jit: Any, char: str) -> None:
+    """Compile in a thread of its own, loop by loop, until the program ends."""
+    _under_way.add((jit, char))
+    try:
+        for loop in jit.loops_of(char):
+            if not threading.main_thread().is_alive():
+                return
+            loop.compiled  # noqa: B018
+        _compiled.add((jit, char))
+    except Exception as error:
+        _log.warning("the kernels cannot be compiled (%s: %s): they stay slower", type(error).__name__, error)
+    finally:
+        _under_way.discard((jit, char))
+
+
+def _leave_to_parent() -> None:
+    """Compile nothing in the background of a process that was forked meanwhile: Numba's lock stays held in it."""
+    global _lock, _may_begin
+    _lock = threading.Lock()
+    _may_begin = _may_begin and not _under_way
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)

@@ -11,10 +11,10 @@ import numpy as np
 from dbutterfly.kernels import linalg, orthonormal
 from dbutterfly.kernels.factors import halves, hierarchy, nodes, product_rows, rounding, sweeps
 from dbutterfly.kernels.grouping import groups, pairs, panels, similarity
-from dbutterfly.kernels.low_rank import cross, nystrom, pivots, ranges, rank_one, rank_one_grid, subspace
+from dbutterfly.kernels.low_rank import cross, nystrom, pivots, ranges, rank_one, rank_one_grid, stacks, subspace
 from dbutterfly.kernels.low_rank import grid as blocks
 from dbutterfly.kernels.products import fusion, ksmm, packed
-from dbutterfly.structure.chain import Chain
+from dbutterfly.structure.chain import Chain, Cut
 from dbutterfly.structure.tree import split_tree, tree_leaves
 
 ANSWERS = ("none", "ends", "all")
@@ -156,6 +156,12 @@ BLOCKS = [
     Call(rank_one.rank_one, lambda on: (on.entries(4 * on.many, 2, 2500),), "long", 3),
     Call(linalg.safe_range, lambda on: (on.entries(4, 6, 9),)),
     Call(linalg.has_cancelled, lambda on: (on.energies(4), on.energies(4), on.dtype)),
+    Call(
+        rank_one.rank_one_by_gram,
+        lambda on: (on.entries(4 * on.many, 6, 9), on.energies(4 * on.many), on.energies(4 * on.many)),
+        "",
+        2,
+    ),
     Call(rank_one.is_settled, lambda on: (*(on.energies(4),) * 4, on.dtype)),
     Call(rank_one.slack_bound, lambda on: (on.energies(4), on.energies(4), on.energies(4))),
     Call(linalg.replace, lambda on: (on.rank_ones(4), on.put(np.ones(4, bool)), on.rank_ones(4))),
@@ -181,6 +187,7 @@ BLOCKS = [
     Call(
         subspace.best_subspaces, lambda on: (on.entries(4 * on.many, 15, 2), (1, 3)), "fewer columns than the rank", 4
     ),
+    Call(subspace.subspaces_by_gram, lambda on: (on.entries(4 * on.many, 12, 15), (1, 2)), "", 2),
     Call(linalg.tame, lambda on: (on.entries(4 * on.many, 6, 9),), "", 1),
     Call(linalg.pad, lambda on: (on.entries(4, 2, 9), 3), "more"),
     Call(linalg.pad, lambda on: (on.entries(4, 3, 9), 2), "fewer"),
@@ -234,7 +241,7 @@ GRIDS = [
         FULL,
     ),
     Call(
-        rank_one_grid.stacks_of,
+        stacks.stacks_of,
         lambda on: (on.entries(4 * on.many, 6, 6, 9), on.dtype, 4 * 54 * 16),
         then=lambda found: [found[1](part) for part in found[0]],
     ),
@@ -342,6 +349,8 @@ ORDERINGS = [
 
 HIERARCHIES = [
     Call(hierarchy.left_matrices, lambda on: (on.entries(4, 3, 2, 5),)),
+    Call(nodes.project_node, lambda on: (on.entries(6, 5, 8), on.entries(6, 4, 5, 7), Cut(5, 3, 4, 7, 2))),
+    Call(nodes.multiply_node, lambda on: (on.entries(6, 5, 8), on.entries(8, 6, 7), Cut(5, 3, 4, 7, 2))),
     Call(nodes.left_rows, lambda on: (on.entries(4, 5, 6), 2)),
     Call(nodes.right_matrices, lambda on: (on.entries(2, 3, 4, 2, 5),)),
     Call(nodes.right_rows, lambda on: (on.entries(6, 8, 5), 3, 2)),

@@ -19,9 +19,11 @@ By (2), the largest singular value is *bounded from above* by quantities that th
 
 and the round stops where that bound leaves nothing to gain. Blocks that are rank one up to noise pass at once. Others
 have less than half of their energy in one vector, a small gap, or a start orthogonal to the top vector. For these the
-Gram matrix G of the short side, n x n, is raised to a high power, which gives the top vector, and the bound
+Gram matrix G of the short side, n x n, is raised to a power, which gives the top vector, and the bound
 
-    (5)  sigma_1^2 <= trace(G^m)^(1/m),    m = 16
+    (5)  sigma_1^2 <= trace(G^m)^(1/m),    m = 2, 4, 8 or 16
+
+The power is the least one that leaves little to gain: each squaring costs as much as the Gram matrix itself.
 
 Squares are summed in the precision of the matrix along runs of about 1024 entries, and in float64 from there on.
 :mod:`dbutterfly.kernels.low_rank.rank_one_grid` does the first round for whole tiles.
@@ -38,18 +40,29 @@ from ..linalg import (
     has_cancelled,
     nonzero_divisor,
     replace,
+    replace_rows,
     residual_energy,
     safe_range,
     squared_norms,
 )
 
-__all__ = ["RankOne", "is_settled", "rank_one", "slack_bound"]
+__all__ = ["RankOne", "is_settled", "rank_one", "rank_one_by_gram", "slack_bound"]
 
 ROUNDED_UNITS = 8
 """Residuals of this many units in the last place of the norm of a block are rounding.
 
 Not tuned: of the size of :data:`dbutterfly.kernels.linalg.SUBTRACTED`, here for norms and not for energies.
 """
+
+
+GRAM_SLACK = 0.05
+"""A Gram matrix is not squared again where the energy that its bound leaves open is below this fraction of the loss.
+
+Of the ratio of the certificate, that is 2.5 % at most. See "Blocks of noise" under ``noise`` in benchmarks/README.md.
+"""
+
+MOST_EXPONENT = 8
+"""Power of the Gram matrix at which squaring ends, m = 16 in (5)."""
 
 
 class RankOne(NamedTuple):
@@ -128,7 +141,8 @@ def _approximate_from_largest_row(blocks: Array, rows: Array, energy: Array) -> 
     found, done = _round(blocks, left, energy)
     hard = true_places(~done)
     if hard.shape[0]:
-        found = replace(found, ~done, _approximate_by_gram(xp.take(blocks, hard, axis=0), xp.take(energy, hard)))
+        numbers = (xp.take(array, hard) for array in (energy, found.discarded))
+        found = replace(found, ~done, rank_one_by_gram(xp.take(blocks, hard, axis=0), *numbers))
     return found
 
 
@@ -192,47 +206,73 @@ def slack_bound(t2: Array, rise: Array, discarded: Array) -> Array:
     return xp.maximum(above - rise, xp.zeros_like(above))
 
 
-def _approximate_by_gram(blocks: Array, energy: Array) -> RankOne:
-    """Approximate blocks on which one round was not enough, by the top vector of their Gram matrix and (5)."""
+def rank_one_by_gram(blocks: Array, energy: Array, discarded: Array) -> RankOne:
+    """Approximate blocks on which one round was not enough, by the top vector of their Gram matrix and (5).
+
+    Parameters
+    ----------
+    blocks : array, shape (k, p, v)
+        Blocks whose squares stay in the range of their dtype (:func:`dbutterfly.kernels.linalg.safe_range`).
+    energy, discarded : array of float64, shape (k,)
+        ``||Z||^2``, and what the round has left of it.
+    """
     xp = namespace(blocks)
     wide = blocks.shape[1] <= blocks.shape[2]
     transposed = adjoint(blocks)
     gram = xp.matmul(blocks, transposed) if wide else xp.matmul(transposed, blocks)
-    vector, bound = _top_vector(gram, energy)
+    scale = xp.sum(xp.astype(_diagonal(gram), xp.float64), axis=-1) / gram.shape[-1] ** 0.5
+    power = gram / nonzero_divisor(scale, gram)[:, None, None]
+    vector, bound = _top_vector(power, 1, scale, energy, energy - discarded)
     found, _ = _round(blocks, vector if wide else xp.matmul(blocks, vector), energy)
     # Both (4) and (5) hold: the smaller bound counts.
     beyond = xp.maximum(bound - (energy - found.discarded), xp.zeros_like(energy))
     return found._replace(slack=xp.minimum(found.slack, beyond))
 
 
-def _top_vector(gram: Array, energy: Array) -> tuple[Array, Array]:
-    """Top eigenvector (k, n, 1) of positive semidefinite matrices, and a bound on their largest eigenvalue.
+def _top_vector(power: Array, exponent: int, scale: Array, energy: Array, caught: Array) -> tuple[Array, Array]:
+    """Top eigenvector (k, n, 1) of positive semidefinite matrices G, and a bound on their largest eigenvalue.
 
-    With ``H = G^8``, the bound (5) is ``trace(G^16)^(1/16) = ||H||^(1/8)``: 9 % above the eigenvalue where three others
-    are as large, since ``4^(1/16) = 1.09``, and sharper the faster they fall. The vector is ``H^4 e_j`` for the j with
-    the largest ``||H e_j|| / ||H^(1/2) e_j||``, the unit vector that leans most towards the top vector: the largest
-    column would rather be one where the energy of lesser vectors is concentrated. G is scaled to trace ``sqrt(n)``
-    first, so that ``||H||^2``, from ``n^-7`` to ``n^8``, neither underflows nor overflows.
+    With ``H = G^s`` for the exponent s, the bound (5) for ``m = 2 s`` is ``trace(G^m)^(1/m) = ||H||^(1/s)``. Blocks for
+    which it leaves much to gain beyond what is ``caught`` are squared again. For s = 8 it is 9 % above the eigenvalue
+    where three others are as large, since ``4^(1/16) = 1.09``, and sharper the faster they fall. The vector is ``H^5
+    e_j`` for the j with the largest ``||H e_j|| / ||H^(1/2) e_j||``, the unit vector that leans most towards the top
+    vector: the largest column would rather be one where the energy of lesser vectors is concentrated.
+
+    ``power`` is H for G divided by ``scale``, so that its trace is ``sqrt(n)``: ``||H||^2``, for s = 8 from ``n^-7`` to
+    ``n^8``, neither underflows nor overflows.
     """
-    xp = namespace(gram)
-    size, eps = gram.shape[-1], float(xp.finfo(gram.dtype).eps)
-    scale = xp.sum(xp.astype(_diagonal(gram), xp.float64), axis=-1) / size**0.5
-    power = gram / nonzero_divisor(scale, gram)[:, None, None]
-    for _ in range(3):
-        power = xp.matmul(power, power)  # H = G^8
+    xp = namespace(power)
+    size, eps = power.shape[-1], float(xp.finfo(power.dtype).eps)
     columns = squared_norms(power)
     squares = xp.sum(columns, axis=-1)
-    bound = xp.minimum(scale * squares ** (1 / 16) * (1 + size * eps), energy)  # (5), with the rounding of the products
+    bound = scale * squares ** (1 / (2 * exponent)) * (1 + size * eps)  # (5), with the rounding of the products
+    bound = xp.minimum(bound, energy)
+    vector = _leaning_vector(power, columns, squares)
+    if exponent == MOST_EXPONENT:
+        return vector, bound
+    open_ = bound - caught > GRAM_SLACK * (energy - caught)
+    which = true_places(open_)
+    if which.shape[0] == 0:
+        return vector, bound
+    rest = xp.take(power, which, axis=0)
+    numbers = (xp.take(array, which) for array in (scale, energy, caught))
+    squared = xp.matmul(rest, adjoint(rest))  # as a product with its adjoint, half of the work for BLAS
+    better = _top_vector(squared, 2 * exponent, *numbers)
+    return replace_rows(vector, open_, better[0]), replace_rows(bound, open_, better[1])
+
+
+def _leaning_vector(power: Array, columns: Array, squares: Array) -> Array:
+    """Vectors (k, n, 1) by matrices H (k, n, n), the squared norms (k, n) of their columns, and their own."""
+    xp = namespace(power)
     diagonal = xp.astype(_diagonal(power), xp.float64)  # ||H^(1/2) e_j||^2
-    counts = diagonal > eps * xp.max(
-        diagonal, axis=-1, keepdims=True
-    )  # below is rounding, which must not be divided by
+    # What is below is rounding, which must not be divided by.
+    counts = diagonal > float(xp.finfo(power.dtype).eps) * xp.max(diagonal, axis=-1, keepdims=True)
     leaning = xp.where(counts, columns / xp.where(counts, diagonal, 1), 0)
-    power = power / nonzero_divisor(xp.sqrt(squares), gram)[:, None, None]
+    power = power / nonzero_divisor(xp.sqrt(squares), power)[:, None, None]  # so that H^5 e_j does not overflow
     vector = xp.take_along_axis(power, xp.argmax(leaning, axis=-1)[:, None, None], axis=2)
-    for _ in range(3):  # H is divided by its norm above, so that H^4 e_j does not overflow
+    for _ in range(4):
         vector = xp.matmul(power, vector)
-    return vector, bound
+    return vector
 
 
 def _diagonal(hermitian: Array) -> Array:

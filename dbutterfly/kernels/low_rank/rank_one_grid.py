@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from ..backend import Array, host_array, is_complex, namespace
 from ..linalg import adjoint, has_cancelled, nonzero_divisor, replace, residual_energy, squared_norms
 from .compiled import round_stacks
-from .rank_one import RankOne, is_settled, rank_one, slack_bound
+from .rank_one import RankOne, is_settled, rank_one, rank_one_by_gram, slack_bound
 from .stacks import stacks_of
 
 __all__ = ["rank_one_grid"]
@@ -109,10 +109,11 @@ def rank_one_grid(
         found = found._replace(discarded=xp.where(small, residuals, found.discarded))
     slack = slack_bound(t2, rise, found.discarded)
     found = found._replace(slack=xp.minimum(slack, found.discarded))
-    doubtful = ~_is_in_range(found.energy, dtype)
-    if certified or not compiled:  # else the loop has gone on until a round gained little
-        doubtful |= ~is_settled(found.energy, found.discarded, rise, slack, dtype)
-    found = _mend(found, doubtful, parts, ends, copy)
+    usual = _is_in_range(found.energy, dtype)
+    open_ = ~is_settled(found.energy, found.discarded, rise, slack, dtype)
+    if compiled and not certified:  # the loop has gone on until a round gained little
+        open_ = xp.zeros_like(open_)
+    found = _mend(found, usual, open_, parts, ends, copy)
     return RankOne(*(xp.reshape(array, (groups, peers, *array.shape[1:])) for array in found))
 
 
@@ -213,19 +214,29 @@ def _residuals(blocks: Array, found: RankOne, at: slice) -> Array:
 
 
 def _mend(
-    found: RankOne, doubtful: Array, parts: list[Array], ends: list[int], copy: Callable[[Array], Array]
+    found: RankOne, usual: Array, open_: Array, parts: list[Array], ends: list[int], copy: Callable[[Array], Array]
 ) -> RankOne:
-    """Replace the doubtful approximations by those of ``rank_one``, to which blocks of several parts go together."""
-    xp, flags = namespace(doubtful), host_array(doubtful)
-    places = [np.flatnonzero(flags[at]) for at in _spans(ends)]
+    """Replace approximations by better ones: blocks of several parts go together to the kernel that is for them.
 
-    def take_doubtful(number: int) -> Array:
-        return xp.take(copy(parts[number]), xp.asarray(places[number], device=doubtful.device), axis=0)
-
-    better = [rank_one(_join(take_doubtful(number) for number in stack)) for stack in _gather_parts(places, ends[1])]
-    if not better:
-        return found
-    return replace(found, doubtful, RankOne(*(_join(arrays) for arrays in zip(*better, strict=True))))
+    Those in the usual range that are open go to their Gram matrix, those out of range to ``rank_one``.
+    """
+    xp = namespace(usual)
+    masks = usual & open_, ~usual
+    flags = np.split(host_array(xp.concat(masks)), 2)  # one wait for both
+    for kind, mask in enumerate(masks):
+        places, better = [np.flatnonzero(flags[kind][at]) for at in _spans(ends)], []
+        for numbers in _gather_parts(places, ends[1]):
+            chosen = ((copy(parts[part]), xp.asarray(places[part], device=mask.device)) for part in numbers)
+            blocks = _join(xp.take(blocks, which, axis=0) for blocks, which in chosen)
+            if kind == 1:
+                better.append(rank_one(blocks))
+                continue
+            at = np.concatenate([ends[part] + places[part] for part in numbers])
+            which = xp.asarray(at, device=mask.device)
+            better.append(rank_one_by_gram(blocks, xp.take(found.energy, which), xp.take(found.discarded, which)))
+        if better:
+            found = replace(found, mask, RankOne(*(_join(arrays) for arrays in zip(*better, strict=True))))
+    return found
 
 
 def _gather_parts(places: list[NDArray[np.intp]], most: int) -> Iterator[list[int]]:

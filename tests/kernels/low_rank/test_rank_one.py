@@ -139,11 +139,12 @@ def test_flat_spectrum_of_a_large_block(dtype, n):
     blocks = np.linalg.qr(random_array((1, n, n), wide(dtype)))[0].astype(dtype)
     found = rank_one(blocks)
     assert found.discarded == pytest.approx(n - 1, rel=1e-5)
-    assert found.slack < 0.7
+    assert found.slack < 0.05 * found.discarded
     assert_best(blocks, found)
 
 
-def test_high_powers_of_a_large_gram_matrix_do_not_underflow():
+def test_high_powers_of_a_large_gram_matrix_do_not_underflow(monkeypatch):
+    monkeypatch.setattr("dbutterfly.kernels.low_rank.rank_one.GRAM_SLACK", 0.0)
     found = rank_one(np.eye(1000, dtype="float32")[None])
     assert found.discarded == pytest.approx(999)
     assert 0 <= found.slack < 0.7

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbutterfly.kernels.low_rank import rank_one_grid as grids
-from dbutterfly.kernels.low_rank.rank_one import RankOne, rank_one
+from dbutterfly.kernels.low_rank.rank_one import RankOne, rank_one_by_gram
 from dbutterfly.kernels.low_rank.rank_one_grid import rank_one_grid
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
@@ -177,11 +177,11 @@ def test_hard_blocks_of_several_stacks_are_improved_together(hard, expected, mon
     """As many as a stack holds, which is 10 blocks here."""
     sizes = []
 
-    def noted(blocks):
+    def noted(blocks, *known):
         sizes.append(len(blocks))
-        return rank_one(blocks)
+        return rank_one_by_gram(blocks, *known)
 
-    monkeypatch.setattr(grids, "rank_one", noted)
+    monkeypatch.setattr(grids, "rank_one_by_gram", noted)
     grid = noisy_blocks(80, (6, 9), "float64", 0.1).reshape(8, 10, 6, 9)
     grid[:, :hard] = random_array((8, hard, 6, 9), "float64", 5)
     assert_claims(grid, rank_one_grid(grid, dtype=np.dtype("float64"), stack_bytes=10 * grid[0, 0].nbytes))

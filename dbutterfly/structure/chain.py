@@ -24,6 +24,7 @@ the patterns after ``s``: a binary tree over the factors (:mod:`.tree`) says whe
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -282,21 +283,7 @@ class Chain:
         ChainError
             If the chain is not chainable or ``position`` is out of range.
         """
-        ranks = self._junction_ranks()
-        position = read_count(
-            "position",
-            position,
-            most=len(ranks),
-            fault=f"is no cut of {self!r}",
-            remedy=f"a chain of {len(self)} has cuts 1 to {len(ranks)}",
-            error=ChainError,
-        )
-        rank = ranks[position - 1]
-        (rows, cols), last, first = self.shape, self.patterns[position - 1], self.patterns[position]
-        u, q = last.d, first.a
-        left = Chain([(a, b, c, d // u) for a, b, c, d in self.patterns[:position]])
-        right = Chain([(a // q, b, c, d) for a, b, c, d in self.patterns[position:]])
-        return Cut(rows // u, u, q, cols // q, rank), left, right
+        return _cut_once(self, position) if type(position) is int else _cut(self, position)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the supports of the factors, from left to right.
@@ -552,3 +539,26 @@ def _check_pattern(pattern: Any) -> Pattern:
     if max(checked.nnz, *checked.shape) > LARGEST:
         raise ChainError(f"pattern {show_value(pattern)} has more than {LARGEST} rows, columns or values")
     return checked
+
+
+def _cut(chain: Chain, position: Any) -> tuple[Cut, Chain, Chain]:
+    """Split a chain; see :meth:`Chain.cut`."""
+    ranks = chain._junction_ranks()
+    position = read_count(
+        "position",
+        position,
+        most=len(ranks),
+        fault=f"is no cut of {chain!r}",
+        remedy=f"a chain of {len(chain)} has cuts 1 to {len(ranks)}",
+        error=ChainError,
+    )
+    rank = ranks[position - 1]
+    (rows, cols), last, first = chain.shape, chain.patterns[position - 1], chain.patterns[position]
+    u, q = last.d, first.a
+    left = Chain([(a, b, c, d // u) for a, b, c, d in chain.patterns[:position]])
+    right = Chain([(a // q, b, c, d) for a, b, c, d in chain.patterns[position:]])
+    return Cut(rows // u, u, q, cols // q, rank), left, right
+
+
+_cut_once = functools.lru_cache(maxsize=1024)(_cut)
+"""The same, remembered: a plan asks for every cut of a chain many times."""

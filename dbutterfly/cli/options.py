@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -30,6 +30,7 @@ __all__ = [
     "Shared",
     "Source",
     "Store",
+    "Sweeps",
     "Target",
     "TlsText",
     "Tolerance",
@@ -172,6 +173,23 @@ TlsText: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--tls", metavar="CA,CERT,KEY", help="Encrypt, with the credentials in these files, or with temporary ones."
+    ),
+]
+
+
+def _number_or_name(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+Sweeps: TypeAlias = Annotated[
+    Any,
+    typer.Option(
+        "--sweeps",
+        metavar="COUNT",
+        parser=_number_or_name,
+        autocompletion=one_of("converged"),
+        help="Sweeps over the factors of a matrix in memory, after the run: they lower the error. A number, or "
+        "converged for as many as it takes.",
     ),
 ]
 Tolerance: TypeAlias = Annotated[

@@ -37,7 +37,10 @@ from ..structure.weights import read_weights
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["READERS", "read_arguments", "read_client", "read_named", "read_workers"]
+__all__ = ["CONVERGED", "READERS", "read_arguments", "read_client", "read_named", "read_workers"]
+
+CONVERGED = "converged"
+"""Sweeps without a number: until the error has no gradient left."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -77,6 +80,20 @@ def read_workers(name: str, value: Any, *, remedy: str = "the default is the num
     return read_count(name, value, fault="is not a positive number of threads", remedy=remedy)
 
 
+def read_sweeps(name: str, value: Any) -> int | str:
+    """Read a number of sweeps, or that they go on until they have converged.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    remedy = f"use 0 for none, or {CONVERGED!r} for as many as it takes"
+    return (
+        CONVERGED if isinstance(value, str) and value == CONVERGED else read_count(name, value, least=0, remedy=remedy)
+    )
+
+
 READERS: dict[str, Reader] = {
     "backend": partial(read_choice, choices=BACKENDS, remedy=f"use one of {BACKENDS}"),
     "budget": optional(
@@ -108,7 +125,7 @@ READERS: dict[str, Reader] = {
     "samples": optional(partial(read_count, remedy="give a number of rows, or leave it out to compare all of them")),
     "seed": read_seed,
     "shared": optional(read_flag),
-    "sweeps": partial(read_count, least=0, remedy="use 0 for none"),
+    "sweeps": read_sweeps,
     "tol": optional(read_tolerance),
     "tree": read_tree,
     "weights": read_weights,

@@ -118,7 +118,7 @@ def factorize(
     decode: bool = True,
     resume: bool = True,
     progress: bool = False,
-    sweeps: int = 0,
+    sweeps: int | str = 0,
     check_fit: bool | None = None,
     shared: bool | None = None,
 ) -> Factorization | StackedFactorization:
@@ -193,9 +193,10 @@ def factorize(
         Whether to continue, or return, what ``store`` holds of the same job; False computes it anew.
     progress : bool
         Whether to show progress on stderr.
-    sweeps : int
+    sweeps : int or "converged"
         Most sweeps over the factors after the run, for a matrix that fits in memory: each factor is fitted anew, the
-        others being what they are, which never raises the error; the certificate is exact then.
+        others being what they are, which never raises the error; the certificate is exact then. ``"converged"`` makes
+        as many as it takes until no factor can lower the error any more, sped up by extrapolation.
     check_fit : bool, optional
         Whether to look at some blocks before a new run, and warn (:class:`~dbutterfly.errors.FitWarning`) if they
         promise nothing of it, or much more in other orderings. By default where that takes little beside the run.

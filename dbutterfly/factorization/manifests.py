@@ -48,7 +48,7 @@ def digest_weights(weights: Weights | None) -> dict[str, str]:
     return {name: digest_of(side) for name, side in sides.items() if side is not None}
 
 
-def build_manifest(source: MatrixSource, plan: Plan, *, tol: float | None, sweeps: int) -> Manifest:
+def build_manifest(source: MatrixSource, plan: Plan, *, tol: float | None, sweeps: int | str) -> Manifest:
     """Manifest of a run that begins.
 
     Parameters
@@ -59,7 +59,7 @@ def build_manifest(source: MatrixSource, plan: Plan, *, tol: float | None, sweep
         What the run will do.
     tol : float or None
         Tolerance that was asked for.
-    sweeps : int
+    sweeps : int or "converged"
         Sweeps that were asked for.
     """
     arrays = index_arrays(plan.orderings.sides)

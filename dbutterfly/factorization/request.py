@@ -66,7 +66,7 @@ class Request:
     device_memory: int | None = None
     backend: str = "auto"
     missing: str = "fill"
-    sweeps: int = 0
+    sweeps: int | str = 0
     has_store: bool = False
     found_chain: Chain | None = None
     progress: bool = False

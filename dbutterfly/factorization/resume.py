@@ -112,7 +112,7 @@ def open_run(
     """
     plan = request.with_chain_of(None if stored is None else stored.manifest).plan(source, engine)
     if request.sweeps:
-        check_sweeps(plan)
+        check_sweeps(plan, request.sweeps)
     if store is None:
         check_missing(source, request.missing)
         _check_reproducible(source)

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MemoryBudgetError
-from ..kernels.backend import Array, namespace
+from ..execution.arguments import CONVERGED
+from ..kernels.backend import Array
 from ..kernels.factors.hierarchy import multiply_stack
 from ..kernels.factors.sweeps import sweep
-from ..kernels.linalg import squared_norms
 from ..planning.plan import Plan
 from ..planning.sizes import format_bytes
 from ..sources.base import MatrixSource
 from ..sources.info import SourceInfo
 from ..structure.axes import Tile, axes_of_whole
+from ..structure.chain import Chain
+from ..structure.padding import Placement
 from .job import FactorizationJob
 from .results.certificate import rounding_of_products
 from .results.factorization import Factorization
+from .stationary import COPIES as COPIES_UNTIL_CONVERGED
+from .stationary import residual_energy_of, sweep_until_stationary
 
-__all__ = ["check_entries_known", "check_sweeps", "run_sweeps"]
+__all__ = ["check_entries_known", "check_sweeps", "read_in_standard_order", "run_sweeps"]
 
 COPIES = 6
 """Matrices of the size of Z that a sweep may hold at its peak."""
@@ -31,7 +37,10 @@ STALLED = 1e-6
 """Part of the error by which a sweep must lower it for another one to follow. Not tuned."""
 
 
-def check_sweeps(plan: Plan) -> None:
+_log = logging.getLogger("dbutterfly")
+
+
+def check_sweeps(plan: Plan, sweeps: int | str) -> None:
     """Refuse sweeps over a matrix that memory does not hold.
 
     Raises
@@ -42,7 +51,8 @@ def check_sweeps(plan: Plan) -> None:
         If memory does not hold it several times.
     """
     check_entries_known(plan.source)
-    needed = COPIES * math.prod(plan.chain.shape) * plan.itemsize
+    copies = COPIES_UNTIL_CONVERGED if sweeps == CONVERGED else COPIES
+    needed = copies * math.prod(plan.chain.shape) * plan.itemsize
     for name, allowed in (("memory", plan.budget.memory), ("device_memory", plan.budget.device_memory)):
         if allowed is not None and needed > allowed:
             raise MemoryBudgetError(
@@ -63,7 +73,7 @@ def check_entries_known(source: MatrixSource | SourceInfo) -> None:
         raise InputError("sweeps fit the factors to all entries, which are not looked at here; leave sweeps out")
 
 
-def run_sweeps(found: Factorization, job: FactorizationJob, sweeps: int) -> Factorization:
+def run_sweeps(found: Factorization, job: FactorizationJob, sweeps: int | str) -> Factorization:
     """Fit the factors anew, one after the other.
 
     Parameters
@@ -72,50 +82,72 @@ def run_sweeps(found: Factorization, job: FactorizationJob, sweeps: int) -> Fact
         What the run has given.
     job : FactorizationJob
         The run.
-    sweeps : int
-        Most sweeps; fewer are made where the error falls no more.
+    sweeps : int or "converged"
+        Most sweeps; fewer are made where the error falls no more. Or as many as it takes until the error has no
+        gradient left.
 
     Returns
     -------
     Factorization
-        The best that was found, with its exact error, and in the record the error before each sweep and after the last.
+        The best that was found, with its exact error. The record has the error before each sweep and after the last,
+        and with "converged" the gradient that is left.
     """
     with job.lane(1) as lane:
         return lane.call(lambda: _sweep_factors(found, job, sweeps))
 
 
-def _sweep_factors(found: Factorization, job: FactorizationJob, sweeps: int) -> Factorization:
+def _sweep_factors(found: Factorization, job: FactorizationJob, sweeps: int | str) -> Factorization:
     backend = job.computing
-    matrix = backend.to_device(_in_standard_order(job))[None, :, :]
+    matrix = backend.to_device(read_in_standard_order(job.source, job.plan.chain, job.plan.placed))[None, :, :]
     factors = [backend.to_device(values[None]) for values in found.ks_values]
-    errors = [math.sqrt(_energy(matrix - multiply_stack(factors, found.chain, found.tree)))]
-    for _ in range(sweeps):
-        swept = sweep(matrix, factors, found.chain, found.tree)
-        error = math.sqrt(_energy(matrix - swept.product))
-        if not error < errors[-1]:
-            break
-        factors = swept.factors
-        errors.append(error)
-        if error > (1 - STALLED) * errors[-2]:
-            break
+    if sweeps == CONVERGED:
+        factors, errors, kept = _converge(matrix, factors, found)
+    else:
+        factors, errors = _sweep_often(matrix, factors, found, int(sweeps))
+        kept = {}
     best = tuple(backend.to_host(values)[0] for values in factors)
     norm = found.certificate.norm
     relative = [error / norm if norm else 0.0 for error in errors]
     eps = float(np.finfo(job.plan.source.work_dtype).eps)
     rounding = rounding_of_products(len(best), found.chain.rank, eps) if norm else 0.0
     certificate = dataclasses.replace(found.certificate, error_bound=relative[-1] + rounding, exact=True)
-    return dataclasses.replace(
-        found, ks_values=best, certificate=certificate, record={**found.record, "sweeps": relative}
-    )
+    record = {**found.record, "sweeps": relative, **kept}
+    return dataclasses.replace(found, ks_values=best, certificate=certificate, record=record)
 
 
-def _in_standard_order(job: FactorizationJob) -> NDArray[np.generic]:
-    """The matrix as the chain takes it."""
-    rows, cols = axes_of_whole(job.plan.chain, job.plan.placed, job.source.edges)
-    grid = job.source.read(rows, cols, Tile(0, 1, 0, 1))
-    return np.ascontiguousarray(grid[0, 0].astype(job.plan.source.work_dtype))
+def _sweep_often(
+    matrix: Array, factors: list[Array], found: Factorization, sweeps: int
+) -> tuple[list[Array], list[float]]:
+    """Sweep so many times, while the error falls; factors, and errors before and after each sweep."""
+    errors = [math.sqrt(residual_energy_of(matrix, multiply_stack(factors, found.chain, found.tree)))]
+    for _ in range(sweeps):
+        swept = sweep(matrix, factors, found.chain, found.tree)
+        error = math.sqrt(residual_energy_of(matrix, swept.product))
+        if not error < errors[-1]:
+            break
+        factors = swept.factors
+        errors.append(error)
+        if error > (1 - STALLED) * errors[-2]:
+            break
+    return factors, errors
 
 
-def _energy(difference: Array) -> float:
-    xp = namespace(difference)
-    return float(xp.sum(squared_norms(difference)))
+def _converge(
+    matrix: Array, factors: list[Array], found: Factorization
+) -> tuple[list[Array], list[float], dict[str, Any]]:
+    """Sweep until the error has no gradient left; factors, errors, and what the record keeps of it."""
+    reached = sweep_until_stationary(matrix, factors, found.chain, found.tree)
+    if not reached.is_reached:
+        _log.warning(
+            "sweeps have not converged after %d: the gradient is %.2g of the error",
+            len(reached.errors) - 1,
+            reached.gradient,
+        )
+    return reached.factors, reached.errors, {"gradient": reached.gradient}
+
+
+def read_in_standard_order(source: MatrixSource, chain: Chain, placed: Placement) -> NDArray[np.generic]:
+    """The matrix as the chain takes it, in the dtype of the computation: gaps are zeros."""
+    rows, cols = axes_of_whole(chain, placed, source.edges)
+    grid = source.read(rows, cols, Tile(0, 1, 0, 1))
+    return np.ascontiguousarray(grid[0, 0].astype(source.info.work_dtype))

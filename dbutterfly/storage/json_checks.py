@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 from ..errors import StoreError
 
 __all__ = [
-    "LARGEST", "SHOWN", "Check", "ManifestError", "check_depth", "dict_of", "dict_with", "integer", "is_integer",
-    "list_of", "matching", "number", "one_of", "or_none", "text", "truth", "tuple_of",
+    "LARGEST", "SHOWN", "Check", "ManifestError", "check_depth", "dict_of", "dict_with", "either", "integer",
+    "is_integer", "list_of", "matching", "number", "one_of", "or_none", "text", "truth", "tuple_of",
 ]  # fmt: skip
 
 LARGEST = 2**62
@@ -73,6 +73,18 @@ def integer(low: int, high: int = LARGEST) -> Check:
     def check(value: Any, name: str) -> None:
         if not (is_integer(value) and low <= value <= high):
             raise ManifestError(name, value, f"an integer from {low} to {high}")
+
+    return check
+
+
+def either(first: Check, second: Check) -> Check:
+    """Make the check of a value for which one of two checks will do; the second one has the message."""
+
+    def check(value: Any, name: str) -> None:
+        try:
+            first(value, name)
+        except ManifestError:
+            second(value, name)
 
     return check
 

@@ -73,7 +73,7 @@ class Manifest:
         Times that the matrix is read.
     tol : float
         Tolerance that was asked for.
-    sweeps : int
+    sweeps : int or "converged"
         Sweeps that were asked for.
     rank : int
         Rank to which the tolerance has raised that of the plan.
@@ -111,7 +111,7 @@ class Manifest:
     identity: dict[str, Any] | None = None
     passes: int | None = None
     tol: float | None = None
-    sweeps: int | None = None
+    sweeps: int | str | None = None
     rank: int | None = None
     layout: dict[str, Any] | None = None
     plan: dict[str, Any] | None = None

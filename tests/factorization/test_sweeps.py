@@ -73,6 +73,38 @@ def test_sweeps_end_where_the_error_falls_no_more():
     assert fact.certificate.error_bound < 1e-14
 
 
+def test_converged_sweeps_end_where_the_gradient_ends():
+    matrix = random_matrix((32, 32))
+    fact = dbf.factorize(matrix, rank=2, sweeps="converged", store=None)
+    plain = dbf.factorize(matrix, rank=2, sweeps=2000)
+    assert fact.certificate.error_bound <= plain.certificate.error_bound * (1 + 1e-9)
+    assert fact.record["gradient"] < 1e-7
+    assert fact.certificate.error_bound == pytest.approx(dense_error(fact, matrix), rel=1e-12)
+    errors = fact.record["sweeps"]
+    assert errors == sorted(errors, reverse=True)
+    factors = [values[None] for values in fact.ks_values]
+    again = sweep(matrix[None], factors, fact.chain, fact.tree)
+    assert np.linalg.norm(matrix - again.product) == pytest.approx(
+        dense_error(fact, matrix) * np.linalg.norm(matrix), rel=1e-13
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex64", "complex128"])
+def test_converged_sweeps_keep_the_dtype_and_never_raise_the_error(dtype):
+    matrix = noisy_butterfly((32, 32), dtype=dtype, eps=0.3)
+    fact = dbf.factorize(matrix, sweeps="converged")
+    assert {values.dtype for values in fact.ks_values} == {np.dtype(dtype)}
+    assert fact.certificate.error_bound <= dbf.factorize(matrix).certificate.error_bound
+    assert fact.record["gradient"] <= 4 * np.finfo(dtype).eps ** 0.5
+
+
+def test_converged_sweeps_of_matrices_that_are_products_or_zeros_end_at_once():
+    exact = dbf.factorize(np.asarray(dbf.matrices.hadamard(16)), sweeps="converged")
+    assert len(exact.record["sweeps"]) <= 4
+    assert exact.certificate.error_bound < 1e-14
+    assert dbf.factorize(np.zeros((16, 16)), sweeps="converged").certificate.error_bound == 0
+
+
 def test_sweeps_are_part_of_a_run(tmp_path, engine):
     matrix = random_matrix((64, 64))
     fact = dbf.factorize(matrix, sweeps=2, store=tmp_path / "run", **engine)

@@ -46,6 +46,7 @@ from ..options import (
     Shared,
     Source,
     Store,
+    Sweeps,
     Target,
     TlsText,
     TreeText,
@@ -83,9 +84,7 @@ def factorize(
     missing: Missing = "fill",
     no_decode: NoDecode = False,
     shared: Shared = None,
-    sweeps: Annotated[
-        int, typer.Option(help="Sweeps over the factors of a matrix in memory, after the run: they lower the error.")
-    ] = 0,
+    sweeps: Sweeps = "0",
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Compute anew what the store holds.")] = False,
     no_check: Annotated[
         bool,

@@ -1,9 +1,9 @@
 """Certified butterfly factorization of matrices too big for one machine.
 
 ``factorize`` is the main job: a matrix in, factors and a certificate out, on threads or on a Dask cluster. ``plan``
-says beforehand what it will cost, ``verify`` measures the result against the matrix, and ``open`` brings a stored
-result back. ``advise`` says beforehand which orderings and rank fit, if any, and ``identify`` finds the orderings of
-rows and columns where nobody knows them.
+says beforehand what it will cost, ``verify`` measures the result against the matrix, ``prove`` shows how near it is to
+the best one, and ``open`` brings a stored result back. ``advise`` says beforehand which orderings and rank fit, if any,
+and ``identify`` finds the orderings of rows and columns where nobody knows them.
 
 The data goes one way::
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .factorization.advice.advise import advise
     from .factorization.advice.result import Advice
     from .factorization.factorize import factorize, plan
+    from .factorization.proof.prove import prove
     from .factorization.results.certificate import Certificate
     from .factorization.results.estimates import VerifiedError
     from .factorization.results.factorization import Factorization
@@ -83,6 +84,7 @@ __all__ = [
     "matrices",
     "open",
     "plan",
+    "prove",
     "stream_product",
     "verify",
 ]
@@ -113,6 +115,7 @@ _PLACES = {
     "matrices": "matrices",
     "open": "factorization.results.opening:open_result",
     "plan": "factorization.factorize:plan",
+    "prove": "factorization.proof.prove:prove",
     "stream_product": "operator.streaming:stream_product",
     "verify": "factorization.verify:verify",
 }

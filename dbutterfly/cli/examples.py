@@ -34,6 +34,10 @@ EXAMPLES = {
         "dbutterfly verify run.zarr z.zarr --tol 0.02",
         "dbutterfly verify run.zarr z.zarr --samples 100",
     ],
+    "prove": [
+        "dbutterfly prove run.zarr z.zarr",
+        "dbutterfly prove g-run.zarr g.zarr --ratio 1.01 --budget 60 --json",
+    ],
     "cluster": [
         "dbutterfly cluster local --workers 2 --check",
         "dbutterfly cluster kubernetes --workers 8 --cluster-option claim=matrices",

@@ -24,6 +24,7 @@ COMMANDS = {
     "identify": "Find orderings in which a matrix is butterfly.",
     "apply": "Multiply a vector or a matrix by a factorization.",
     "verify": "Measure the error of a factorization.",
+    "prove": "Prove how near a factorization is to the best one.",
     "info": "Show factors, certificate and record of a run or stack.",
     "cluster": "Show what a cluster would be, without starting it.",
     "compile": "Compile the kernels of products beforehand.",

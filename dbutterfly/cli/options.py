@@ -22,6 +22,7 @@ __all__ = [
     "OrderingsText",
     "Passes",
     "PeriodText",
+    "Prove",
     "Quiet",
     "Rank",
     "ReportFile",
@@ -191,6 +192,10 @@ Sweeps: TypeAlias = Annotated[
         help="Sweeps over the factors of a matrix in memory, after the run: they lower the error. A number, or "
         "converged for as many as it takes.",
     ),
+]
+Prove: TypeAlias = Annotated[
+    bool,
+    typer.Option("--prove", help="Raise the lower bound of a matrix in memory afterwards, as the command prove does."),
 ]
 Tolerance: TypeAlias = Annotated[
     float | None, typer.Option("--tol", help="Exit with code 3 if the verified relative error is above this.")

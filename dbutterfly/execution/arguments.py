@@ -119,6 +119,13 @@ READERS: dict[str, Reader] = {
     "passes": read_passes,
     "points": read_points,
     "progress": read_flag,
+    "prove": read_flag,
+    "ratio": partial(
+        read_number,
+        least=1.0,
+        fault="is no ratio of an error to a bound below it",
+        remedy="use a number from 1 on, such as 1.001",
+    ),
     "read": read_memory,
     "rank": partial(read_count, remedy="the smallest rank is 1"),
     "resume": read_flag,

@@ -18,6 +18,7 @@ from ..sources.weighted import weigh
 from ..storage.destinations import check_apart
 from .advice.check_fit import check_fit as look_before
 from .advice.choose import choose_orderings, read_orderings_or_auto
+from .proof.prove import complete_proof
 from .request import Request
 from .results.factorization import Factorization
 from .results.stacked import StackedFactorization
@@ -52,6 +53,7 @@ def plan(
     backend: str = "auto",
     decode: bool = True,
     shared: bool | None = None,
+    prove: bool = False,
 ) -> Plan | StackedPlan:
     """Plan a factorization without reading the matrix (or, with ``tol``, reading some of its blocks).
 
@@ -59,7 +61,7 @@ def plan(
     ----------
     source, chain, tree, rank, tol, passes, orderings, points, weights
         As for :func:`factorize`.
-    store, client, cluster, memory, device_memory, workers, backend, decode, shared
+    store, client, cluster, memory, device_memory, workers, backend, decode, shared, prove
         As for :func:`factorize`. No cluster is started, a scheduler that runs is asked for its workers; of ``"cuda"``
         it must be known how many there are. If ``device_memory`` is given, it is that of GPUs which need not be here.
         Of ``store``, only whether there is one matters: it has room for a copy of the matrix in another order, which
@@ -85,6 +87,7 @@ def plan(
         device_memory=device_memory,  # type: ignore[arg-type]
         backend=backend,
         has_store=store is not None,
+        prove=prove,
     )
     found, engine = open_matrices(source, decode=decode), choose_engine(client, workers, cluster)
     if isinstance(found, StackSource):
@@ -119,6 +122,7 @@ def factorize(
     resume: bool = True,
     progress: bool = False,
     sweeps: int | str = 0,
+    prove: bool = False,
     check_fit: bool | None = None,
     shared: bool | None = None,
 ) -> Factorization | StackedFactorization:
@@ -197,6 +201,9 @@ def factorize(
         Most sweeps over the factors after the run, for a matrix that fits in memory: each factor is fitted anew, the
         others being what they are, which never raises the error; the certificate is exact then. ``"converged"`` makes
         as many as it takes until no factor can lower the error any more, sped up by extrapolation.
+    prove : bool
+        Whether to raise the lower bound afterwards, from that of one cut to one of all cuts together, as :func:`prove`
+        does, for a matrix that fits in memory. With ``sweeps="converged"`` the ratio often comes to one.
     check_fit : bool, optional
         Whether to look at some blocks before a new run, and warn (:class:`~dbutterfly.errors.FitWarning`) if they
         promise nothing of it, or much more in other orderings. By default where that takes little beside the run.
@@ -257,6 +264,7 @@ def factorize(
         backend=backend,
         missing=missing,
         sweeps=sweeps,
+        prove=prove,
         has_store=store is not None,
         progress=progress,
     )
@@ -279,7 +287,9 @@ def factorize(
     with open_run(request, matrix, engine, store=store, stored=stored, resume=resume) as run:
         if run.result is None and (stored is None or not resume):
             look_before(matrix, run.job.plan, tol, check_fit)
-        return run.result or complete_run(run, engine, progress=progress)
+        result = run.result or complete_run(run, engine, progress=progress)
+    where = {"memory": request.memory, "place": store, "progress": progress}
+    return complete_proof(result, matrix, engine, **where) if prove else result
 
 
 def _identify(*args: Any, **options: Any) -> IdentifiedOrderings:

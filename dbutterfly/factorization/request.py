@@ -6,6 +6,8 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from ..errors import InputError, MemoryBudgetError
 from ..execution.engine import Engine
 from ..execution.progress import late_bar
@@ -23,6 +25,7 @@ from ..structure.point_orderings import PointOrderings, check_unordered
 from ..structure.points import Points
 from ..structure.weights import Weights
 from .manifests import layout_of
+from .proof.subject import describe_cost
 from .sweeps import check_entries_known
 
 __all__ = ["Request"]
@@ -46,6 +49,8 @@ class Request:
         Points to which rows and columns belong, in place of orderings.
     weights : Weights or None
         Weights of rows and columns, which the matrix that is read has been given.
+    prove : bool
+        Whether a proof follows, whose cost the plan has as a note.
     has_store : bool
         Whether there is a store, which has room for a copy of the matrix in another order.
     found_chain : Chain or None
@@ -67,6 +72,7 @@ class Request:
     backend: str = "auto"
     missing: str = "fill"
     sweeps: int | str = 0
+    prove: bool = False
     has_store: bool = False
     found_chain: Chain | None = None
     progress: bool = False
@@ -120,6 +126,8 @@ class Request:
         """Plan the job with a chain whose blocks fit into so many bytes, where it is looked for."""
         orderings = self._orderings(source)
         chain, notes = self._find_chain(source, orderings, for_blocks)
+        if self.prove and len(chain) > 1:
+            notes = (*notes, describe_cost(chain, np.dtype(source.info.work_dtype)))
         found = make_plan(
             source.info,
             chain,

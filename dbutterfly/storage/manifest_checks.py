@@ -101,6 +101,7 @@ _certificate = dict_with(
         "deviation": or_none(number(0, infinite=True)),
         "guarantee": or_none(number(0, infinite=True)),
         "weighted": truth,
+        "lower_bound_from": or_none(text),
     },
     "error_bound",
     "lower_bound",
@@ -126,6 +127,9 @@ _record = dict_with(
         "sweeps": list_of(number(0, infinite=True)),
         "gradient": number(0, infinite=True),
         "identified": _identified,
+        "proof": dict_with(
+            {"ended": text, "steps": _count, "seconds": _amount, "slack": _amount, "least_error": _amount}
+        ),
         "evaluated": dict_with({}),
     }
 )

@@ -32,6 +32,7 @@ COMMANDS = [
     "identify",
     "apply",
     "verify",
+    "prove",
     "info",
     "cluster",
     "compile",

@@ -9,9 +9,19 @@ from typing import Any
 import numpy as np
 
 from dbutterfly.kernels import linalg, orthonormal
-from dbutterfly.kernels.factors import halves, hierarchy, nodes, product_rows, rounding, sweeps
+from dbutterfly.kernels.factors import cut_spaces, halves, hierarchy, nodes, product_rows, rounding, sweeps
 from dbutterfly.kernels.grouping import groups, pairs, panels, similarity
-from dbutterfly.kernels.low_rank import cross, nystrom, pivots, ranges, rank_one, rank_one_grid, stacks, subspace
+from dbutterfly.kernels.low_rank import (
+    cross,
+    nystrom,
+    pivots,
+    ranges,
+    rank_one,
+    rank_one_grid,
+    spectra,
+    stacks,
+    subspace,
+)
 from dbutterfly.kernels.low_rank import grid as blocks
 from dbutterfly.kernels.products import fusion, ksmm, packed
 from dbutterfly.structure.chain import Chain, Cut
@@ -211,6 +221,9 @@ BLOCKS = [
         "without",
     ),
     Call(pivots.pivots, lambda on: (on.entries(3, 4, 12), 0, on.energies(3, 12)), "none"),
+    Call(spectra.trailing_energies, lambda on: (on.entries(4 * on.many, 6, 9), 2)),
+    Call(spectra.shrink_leading, lambda on: (on.entries(4 * on.many, 6, 9), 2, 1.0), "wide", 1),
+    Call(spectra.shrink_leading, lambda on: (on.entries(4 * on.many, 9, 2), 3, 1.0), "fewer columns than the rank"),
     Call(pivots.column_squares, lambda on: (on.entries(3, 4, 5),)),
     Call(pivots.take_entries, lambda on: (on.entries(3, 4, 12), on.places(12, 3, 5))),
 ]
@@ -370,6 +383,13 @@ HIERARCHIES = [
         "",
         1,
     ),
+    Call(
+        cut_spaces.remove_spaces,
+        lambda on: (
+            on.entries(4 * on.many, 6, 9),
+            cut_spaces.CutSpaces(on.entries(4 * on.many, 6, 2), on.entries(4 * on.many, 2, 9)),
+        ),
+    ),
     Call(hierarchy.insert_top, lambda on: (on.energies(3 * on.many, 2), on.energies(3 * on.many), ((0, 1), (2, 3)))),
 ]
 WAITS_OF_LEFT, WAITS_OF_RIGHT = {"rank 1": 1, "rank 2": 2}, {"rank 1": 1, "rank 2": 3}
@@ -440,6 +460,12 @@ for name, chain in CHAINS.items():
             ),
             name,
             0 if rank == 1 else 6,
+        ),
+        Call(
+            cut_spaces.find_cut_spaces,
+            lambda on, chain=chain: (on.factors(chain, 1), chain, len(chain) // 2),
+            name,
+            0 if rank == 1 else 2,
         ),
         Call(product_rows.product_row, lambda on, chain=chain: (on.factors(chain), chain, 5), name),
         Call(fusion.fuse_factors, lambda on, chain=chain: (on.factors(chain)[:2],), name),

@@ -38,6 +38,7 @@ from ..options import (
     OrderingsText,
     Passes,
     PeriodText,
+    Prove,
     Quiet,
     Rank,
     ReportFile,
@@ -85,6 +86,7 @@ def factorize(
     no_decode: NoDecode = False,
     shared: Shared = None,
     sweeps: Sweeps = "0",
+    prove: Prove = False,
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Compute anew what the store holds.")] = False,
     no_check: Annotated[
         bool,
@@ -115,7 +117,7 @@ def factorize(
         on_device: dict[str, Any] = {"backend": backend, "device_memory": device_memory}
         is_searched = job["tol"] is not None or is_unknown(job["orderings"])
         if not (isinstance(matrix, StackSource) and is_searched):  # a run for a stack that goes on searches no more
-            planned = dbf.plan(matrix, **job, **resources, **on_device, store=place, shared=shared)
+            planned = dbf.plan(matrix, **job, **resources, **on_device, store=place, shared=shared, prove=prove)
             # Free memory may change until the run; the plan that was shown must not.
             resources["memory"] = planned.budget.memory
             on_device["device_memory"] = planned.budget.device_memory
@@ -130,22 +132,28 @@ def factorize(
                 store=place,
                 missing=missing,
                 sweeps=sweeps,
+                prove=prove,
                 resume=not no_resume,
                 check_fit=False if no_check else None,
                 progress=bars,
                 shared=shared,
             )
         except KeyboardInterrupt:
-            same = "the same command without --no-resume" if no_resume else "the same command"
-            raise Interrupted(f"interrupted; finished tasks are kept in {store}, and {same} resumes") from None
-        seconds = time.perf_counter() - started
+            raise _interrupted(store, no_resume) from None
+        more: dict[str, Any] = {"store": store, "seconds": time.perf_counter() - started}
         if isinstance(found, dbf.StackedFactorization):
-            return _show_stack(found, tol, as_json, log_json, store=store, seconds=seconds)
+            return _show_stack(found, tol, as_json, log_json, **more)
         verified = dbf.verify(found, matrix, **resources, progress=bars) if verify or tol is not None else None
     if report is not None:
         found.report(report)
-    _show_result(found, verified, as_json, store=store, seconds=seconds)
+    _show_result(found, verified, as_json, **more)
     return check_tolerance(verified, tol, log_json)
+
+
+def _interrupted(store: str, no_resume: bool) -> Interrupted:
+    """Say what an interrupted run has kept."""
+    same = "the same command without --no-resume" if no_resume else "the same command"
+    return Interrupted(f"interrupted; finished tasks are kept in {store}, and {same} resumes")
 
 
 def _identify(matrix: MatrixSource, job: dict[str, Any], is_shown: bool, **where: Any) -> None:

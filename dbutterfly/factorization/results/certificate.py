@@ -67,6 +67,9 @@ class Certificate:
     weighted : bool
         Whether rows or columns have weights: errors, bounds and norm are then those of ``D1 (Z - product) D2`` and
         ``D1 Z D2``, with the weights as diagonals.
+    lower_bound_from : str or None
+        How the lower bound was obtained, where :func:`dbutterfly.prove` has raised it: from all cuts of the chain
+        together. None for that of the run, which is the bound of one cut.
     """
 
     error_bound: float
@@ -76,6 +79,7 @@ class Certificate:
     deviation: float | None = None
     guarantee: float | None = None
     weighted: bool = False
+    lower_bound_from: str | None = None
 
     @property
     def ratio(self) -> float:
@@ -113,7 +117,8 @@ class Certificate:
         best = f"no product of this chain is below {self.lower_bound:.4g}"
         known = "" if self.guarantee is None else f" (a priori {self.guarantee:.3g})"
         ratio = f", ratio {self.ratio:.4f}{known}" if math.isfinite(self.ratio) else ""
-        return f"{error} {self.error_bound:.4g}, {best}{ratio} ({norm})"
+        proof = "" if self.lower_bound_from is None else f", proven from {self.lower_bound_from}"
+        return f"{error} {self.error_bound:.4g}, {best}{ratio}{proof} ({norm})"
 
 
 def guarantee_of(tree: Tree, passes: int) -> float:

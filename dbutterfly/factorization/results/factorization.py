@@ -139,6 +139,23 @@ class Factorization:
             record=self.record,
         )
 
+    def prove(self, source: Any, *, ratio: float = 1.001, budget: float | None = None, **where: Any) -> Factorization:
+        """Prove how near these factors are to the best product of their chain, as :func:`dbutterfly.prove` does.
+
+        Parameters
+        ----------
+        source, ratio, budget, **where
+            As for :func:`dbutterfly.prove`.
+
+        Returns
+        -------
+        Factorization
+            The same factors, with a better certificate.
+        """
+        from ..proof.prove import prove
+
+        return prove(self, source, ratio=ratio, budget=budget, **where)
+
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write a page that shows plan, certificate, stages, the work of every worker, and where the error lies.
 

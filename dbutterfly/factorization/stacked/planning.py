@@ -107,6 +107,8 @@ def plan_stack(
         raise InputError(
             f"sweeps={request.sweeps} are for one matrix; factorize the matrices by themselves, or leave it out"
         )
+    if request.prove:
+        raise InputError("prove=True is for one matrix; factorize the matrices by themselves, or prove one: dbf.prove")
     if is_shared(stack, shared):
         plan, notes = _plan_shared(request, stack, engine, search)
         batches = [batch_of(plan, range(len(stack)), stack)]

@@ -204,8 +204,38 @@ def stacks(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
             yield ["kills", sizes, "an undisturbed run", result]
 
 
+def prove(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
+    """Ratios before and after a proof, one line for each target and size, and its cost."""
+    yield [
+        "target",
+        "N",
+        "rank",
+        "noise",
+        "ratio, one cut",
+        "ratio, all cuts",
+        "steps",
+        "proof",
+        "of the factorization",
+    ]
+    for row in rows:
+        if row["what"] != "ratio":
+            continue
+        yield [
+            row["target"],
+            str(row["n"]),
+            str(row["rank"]),
+            f"{row['noise']:g}" if "noise" in row else "",
+            f"{row['ratio_of_one_cut']:.4f}",
+            f"{row['ratio']:.6f}",
+            str(row["steps"]),
+            f"{row['proof_seconds']:.2f} s",
+            f"{row['proof_over_factorize']:.0f} times",
+        ]
+
+
 TABLES: dict[str, Callable[[list[dict[str, Any]]], Iterator[list[str]]]] = {
     "advice": advice,
+    "prove": prove,
     "scaling": scaling,
     "scheduler": scheduler,
     "growth": growth,

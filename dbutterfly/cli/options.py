@@ -195,7 +195,7 @@ Sweeps: TypeAlias = Annotated[
 ]
 Prove: TypeAlias = Annotated[
     bool,
-    typer.Option("--prove", help="Raise the lower bound of a matrix in memory afterwards, as the command prove does."),
+    typer.Option("--prove", help="Raise the lower bound afterwards, as the command prove does."),
 ]
 Tolerance: TypeAlias = Annotated[
     float | None, typer.Option("--tol", help="Exit with code 3 if the verified relative error is above this.")

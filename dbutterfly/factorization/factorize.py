@@ -203,7 +203,7 @@ def factorize(
         as many as it takes until no factor can lower the error any more, sped up by extrapolation.
     prove : bool
         Whether to raise the lower bound afterwards, from that of one cut to one of all cuts together, as :func:`prove`
-        does, for a matrix that fits in memory. With ``sweeps="converged"`` the ratio often comes to one.
+        does. With ``sweeps="converged"`` the ratio often comes to one.
     check_fit : bool, optional
         Whether to look at some blocks before a new run, and warn (:class:`~dbutterfly.errors.FitWarning`) if they
         promise nothing of it, or much more in other orderings. By default where that takes little beside the run.

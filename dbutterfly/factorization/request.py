@@ -6,8 +6,6 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from ..errors import InputError, MemoryBudgetError
 from ..execution.engine import Engine
 from ..execution.progress import late_bar
@@ -25,7 +23,7 @@ from ..structure.point_orderings import PointOrderings, check_unordered
 from ..structure.points import Points
 from ..structure.weights import Weights
 from .manifests import layout_of
-from .proof.subject import describe_cost
+from .proof.ways import choose_way, describe_cost
 from .sweeps import check_entries_known
 
 __all__ = ["Request"]
@@ -116,6 +114,23 @@ class Request:
     def plan(self, source: MatrixSource, engine: Engine, earlier: Manifest | None = None) -> Plan:
         """Plan the job; with an earlier run of it, by the choices that were made then."""
         budget = self._budget(engine, earlier)  # refused, if need be, before the chunks of the matrix are listed
+        found = self._plan_within(source, budget, earlier)
+        return self._with_proof(found, source, engine) if self.prove and len(found.chain) > 1 else found
+
+    def _with_proof(self, found: Plan, source: MatrixSource, engine: Engine) -> Plan:
+        """Plan with a note of what a proof will cost, which one of an earlier sitting may have already.
+
+        Raises
+        ------
+        DButterflyError
+            If the matrix cannot be proven.
+        """
+        ways = choose_way(found.chain, found.orderings, source, engine, self.memory, has_store=self.has_store)
+        note = describe_cost(found.chain, source, ways)
+        return found if note in found.notes else replace(found, notes=(*found.notes, note))
+
+    def _plan_within(self, source: MatrixSource, budget: Budget, earlier: Manifest | None) -> Plan:
+        """Plan the job within a budget."""
         is_searched = self.tol is not None and self.found_chain is None
         for part in PARTS_OF_MEMORY[:-1] if is_searched else ():
             with contextlib.suppress(MemoryBudgetError):
@@ -126,8 +141,6 @@ class Request:
         """Plan the job with a chain whose blocks fit into so many bytes, where it is looked for."""
         orderings = self._orderings(source)
         chain, notes = self._find_chain(source, orderings, for_blocks)
-        if self.prove and len(chain) > 1:
-            notes = (*notes, describe_cost(chain, np.dtype(source.info.work_dtype)))
         found = make_plan(
             source.info,
             chain,

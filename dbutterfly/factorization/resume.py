@@ -25,7 +25,6 @@ from .current_run import Run, StoredRun
 from .identity import Identity, digests_of_result, digests_of_run, recognise
 from .job import FactorizationJob
 from .manifests import build_manifest, describe_matrix, layout_of, nest
-from .proof.subject import check_memory
 from .ranks import memory_workspace
 from .request import Request
 from .results.factorization import Factorization, load
@@ -114,8 +113,6 @@ def open_run(
     plan = request.with_chain_of(None if stored is None else stored.manifest).plan(source, engine)
     if request.sweeps:
         check_sweeps(plan, request.sweeps)
-    if request.prove:
-        check_memory(plan.chain, np.dtype(plan.source.work_dtype), engine, request.memory)
     if store is None:
         check_missing(source, request.missing)
         _check_reproducible(source)

@@ -31,7 +31,7 @@ from .results.factorization import Factorization, read_factorization
 from .tasks.verification import VerifyTask
 from .weighted_factors import multiply_by_weights
 
-__all__ = ["VerifiedError", "verify"]
+__all__ = ["VerifiedError", "products_of_cut", "verify"]
 
 
 @read_arguments(factorization=read_factorization)
@@ -110,8 +110,14 @@ def _compare_tiles(
         orderings=factorization.orderings,
         budget=engine.budget(memory, "auto"),
     )
-    job = FactorizationJob(source, planned, _products(factorization, planned))
-    fields = len(Record._fields)
+    workspace, fields = MemoryWorkspace(), len(Record._fields)
+    for name, values in products_of_cut(factorization, planned).items():
+        workspace.create(name, values.shape, values.shape, values.dtype)
+        workspace.write(name, (slice(None),), values)
+    assert planned.split is not None
+    shape = (planned.split.u, planned.split.q, 2)
+    workspace.create("errors", shape, shape, np.float64)
+    job = FactorizationJob(source, planned, workspace)
     job.workspace.create(done_name("verify"), (len(planned.tiles), fields), (1, fields), np.float64)
     tasks = [(number, VerifyTask(tile)) for number, tile in enumerate(planned.tiles)]
     with ProgressBar(progress) as bar:
@@ -121,25 +127,31 @@ def _compare_tiles(
     return VerifiedError(energy_ratio(residual, energy))
 
 
-def _products(factorization: Factorization, planned: Plan) -> MemoryWorkspace:
-    """Columns X and rows B of the root cut, in storage order: every block of the product is one of each."""
+def products_of_cut(factorization: Factorization, planned: Plan) -> dict[str, NDArray[Any]]:
+    """Columns X and rows B of the root cut of a plan, in storage order: every block of the product is one of each.
+
+    Parameters
+    ----------
+    factorization : Factorization
+        With the chain of the plan.
+    planned : Plan
+        Its cut.
+
+    Returns
+    -------
+    dict of array
+        ``"X"`` of shape (u, q, r, p) and ``"B"`` of shape (u, q, r, v).
+    """
     assert planned.split is not None
     assert isinstance(planned.tree, tuple)
-    p, u, q, v, rank = planned.split
+    _, u, q, _, rank = planned.split
     root = planned.layout.root
     _, left_chain, right_chain = planned.chain.cut(root)
     factors = [values[None] for values in factorization.ks_values]
     left = multiply_stack([part_left(f, u) for f in factors[:root]], left_chain, planned.tree[0])
     right = multiply_stack([part_right(f, q) for f in factors[root:]], right_chain, planned.tree[1])
-    workspace, everything = MemoryWorkspace(), (slice(None),)
-    for name, size, axis, values in (
-        ("X", p, planned.rows, left_rows(left, rank)),
-        ("B", v, planned.cols, right_rows(right, q, rank)[0].transpose(1, 0, 2, 3)),
-    ):
-        workspace.create(name, (u, q, rank, size), (u, q, rank, size), values.dtype)
-        workspace.write(name, everything, _in_storage_order(values, planned, axis))
-    workspace.create("errors", (u, q, 2), (u, q, 2), np.float64)
-    return workspace
+    x, b = left_rows(left, rank), right_rows(right, q, rank)[0].transpose(1, 0, 2, 3)
+    return {"X": _in_storage_order(x, planned, planned.rows), "B": _in_storage_order(b, planned, planned.cols)}
 
 
 def _in_storage_order(values: NDArray[Any], planned: Plan, member_axis: Axis) -> NDArray[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -11,7 +10,6 @@ import dbutterfly as dbf
 
 from ...execution.arguments import read_named
 from ...factorization.proof.prove import RATIO
-from ...factorization.proof.subject import describe_cost
 from ...factorization.results.factorization import read_factorization
 from ..messages import Interrupted
 from ..options import AsJson, ClusterOptions, ClusterText, Memory, NoDecode, Quiet, Source, Store, TlsText, Workers
@@ -24,6 +22,7 @@ REASONS = {
     "ratio": "the ratio asked for is reached",
     "budget": "the budget is used up",
     "standstill": "the bound stands still",
+    "once": "the bound was evaluated once, out of core",
     "rounding": "the error is rounding, of which there is no least one",
 }
 """Why a proof has ended, in words."""
@@ -52,9 +51,7 @@ def prove(
     """
     read_named(ratio=ratio, budget=budget, memory=memory)
     place = absolute_place(store)
-    found = read_factorization("store", place)
-    if not quiet and len(found.chain) > 1:
-        print(describe_cost(found.chain, found.dtype), file=sys.stderr)
+    read_factorization("store", place)
     with open_cluster(cluster, cluster_option, tls, workers) as where:
         try:
             proven = dbf.prove(

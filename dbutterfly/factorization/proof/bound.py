@@ -26,7 +26,7 @@ import numpy as np
 
 from ...kernels.linalg import SUBTRACTED
 
-__all__ = ["EPS", "CutSums", "bound_from_cuts"]
+__all__ = ["EPS", "NORM_UNITS", "CutSums", "bound_from_cuts"]
 
 EPS = float(np.finfo(np.float64).eps)
 """Rounding unit of double precision, in which targets are computed whatever the dtype of the matrix."""
@@ -38,6 +38,10 @@ off.
 Measured on stacks of normal, graded and nearly exact blocks of 2 x 2 to 16 x 16 against extended precision: at most 0.3
 units (tests/factorization/proof/test_bound.py). The rest is room for larger blocks and other LAPACKs.
 """
+
+
+NORM_UNITS = SUBTRACTED
+"""Units in the last place by which a norm, by which bounds are divided, may be too small."""
 
 
 class CutSums(NamedTuple):

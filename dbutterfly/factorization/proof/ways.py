@@ -1,0 +1,162 @@
+"""How a matrix can be proven: in memory, or out of core from the store of its run; and what that costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ...errors import InputError, MemoryBudgetError
+from ...execution.engine import Engine
+from ...planning.plan import Plan
+from ...planning.search import make_plan
+from ...planning.sizes import format_bytes
+from ...sources.base import MatrixSource
+from ...structure.axes import Index, chunk_edges
+from ...structure.chain import Chain
+from ...structure.orderings import Orderings
+from ...structure.tree import split_tree
+from ..stationary import COPIES
+
+__all__ = ["choose_way", "describe_cost", "edges_of_sum"]
+
+MORE_MATRICES = 9
+"""Matrices of the size of Z beside the targets: Z, its product, the multiplier, and what a step and conjugate gradients
+hold besides."""
+
+TILES_HELD = 4
+"""Tiles of a proof in place of one of a factorization: the matrix, the sum before and after, and stacks in double
+precision. The plan of a factorization counts a tile and what its kernels hold. Not tuned."""
+
+ROUNDS = 4
+"""Rounds in which the residual is split among the cuts, after the first one (:mod:`.tile_tasks`).
+
+Not tuned: for 9 cuts the error of the split falls by a half in each, and the energy that is lost by its square.
+"""
+
+CHUNK = 512
+"""Rows and columns of the chunks of the sum, where the matrix has none of its own. Not tuned."""
+
+
+def choose_way(
+    chain: Chain, orderings: Orderings, source: MatrixSource, engine: Engine, memory: int | None, *, has_store: bool
+) -> list[Plan]:
+    """Choose how a matrix is proven.
+
+    Parameters
+    ----------
+    chain, orderings
+        Those of its factors.
+    source : MatrixSource
+        The matrix.
+    engine : Engine
+        Where it will be done.
+    memory : int or None
+        What a worker may hold.
+    has_store : bool
+        Whether the run is stored, where there is room for a sum.
+
+    Returns
+    -------
+    list of Plan
+        Plan of every cut, out of core; none where memory holds the matrix once for every cut.
+
+    Raises
+    ------
+    MemoryBudgetError
+        If it does not, and there is no store; or if it holds no tile.
+    InputError
+        If it does not, and tiles of a cut share chunks.
+    """
+    needed, budget = _bytes_needed(chain, np.dtype(source.info.work_dtype)), engine.budget(memory)
+    workers = budget.workers if engine.in_this_process else 1
+    if needed <= budget.memory * workers:
+        return []
+    if has_store:
+        return _plan_cuts(chain, orderings, source, engine, memory)
+    raise MemoryBudgetError(
+        f"a proof in memory needs {format_bytes(needed)} for {len(chain) - 1} cuts of this matrix, of "
+        f"{format_bytes(budget.memory * workers)}; prove a stored run, which is done out of core, or give "
+        f"memory={-(-needed // workers)}"
+    )
+
+
+def _bytes_needed(chain: Chain, dtype: np.dtype[Any]) -> int:
+    matrices = max(COPIES, len(chain) - 1 + MORE_MATRICES)
+    return matrices * math.prod(chain.shape) * np.result_type(dtype, np.float64).itemsize
+
+
+def describe_cost(chain: Chain, source: MatrixSource, plans: Sequence[Plan]) -> str:
+    """Line of a plan that says what a proof will take."""
+    cuts = len(chain) - 1
+    if not plans:
+        needed = format_bytes(_bytes_needed(chain, np.dtype(source.info.work_dtype)))
+        return f"proof: all cuts together ({cuts}), {needed} in memory; the matrix is read once more"
+    reads, rounds = 2 * cuts + ROUNDS - 1, ROUNDS + 1
+    return (
+        f"proof: all cuts together ({cuts}), out of core; the matrix is read {reads} times "
+        f"({format_bytes(reads * plans[0].source_bytes)}), and arrays of its size are read {2 * rounds * cuts} and "
+        f"written {rounds * cuts} times"
+    )
+
+
+def _plan_cuts(
+    chain: Chain, orderings: Orderings, source: MatrixSource, engine: Engine, memory: int | None
+) -> list[Plan]:
+    """Plan the tiles of every cut, of which no two share a chunk.
+
+    Raises
+    ------
+    InputError
+        If the matrix cannot be proven out of core.
+    MemoryBudgetError
+        If memory holds no tile.
+    """
+    why = _obstacle(chain, source)
+    if why is not None:
+        raise InputError(f"a proof of {source.name} out of core is not possible: {why}; give more memory")
+    info = replace(source.info, edges=edges_of_sum(source))
+    budget = engine.budget(memory)
+    budget = replace(budget, memory=budget.memory // TILES_HELD)
+    plans = []
+    for position in range(1, len(chain)):
+        tree = split_tree(len(chain), "balanced", position)
+        try:
+            plan = make_plan(info, chain, tree=tree, orderings=orderings, budget=budget)
+        except MemoryBudgetError as error:
+            raise MemoryBudgetError(
+                f"a proof out of core holds {TILES_HELD} times as much as a factorization does at the cut after factor "
+                f"{position}: {error}"
+            ) from error
+        if plan.amplification > 1:
+            raise InputError(
+                f"a proof of {source.name} out of core is not possible: tiles of the cut after factor {position} share "
+                "chunks; give more memory, or write the matrix in chunks whose sides are powers of two"
+            )
+        plans.append(plan)
+    return plans
+
+
+def _obstacle(chain: Chain, source: MatrixSource) -> str | None:
+    """What speaks against tiles; None if nothing does."""
+    if source.sampled or source.probed:
+        return "not all of its entries are looked at"
+    if source.shape != chain.shape:
+        return "the chain is longer than the matrix"
+    for edges in source.edges:
+        sizes = set() if edges is None else set(np.diff(edges)[:-1].tolist())
+        if len(sizes) > 1:
+            return "its chunks differ in size"
+    return None
+
+
+def edges_of_sum(source: MatrixSource) -> tuple[Index, Index]:
+    """Chunk boundaries of the sum: those of the matrix, if it has some."""
+    rows, cols = (
+        chunk_edges(size, min(size, CHUNK)) if edges is None else edges
+        for size, edges in zip(source.shape, source.edges, strict=True)
+    )
+    return rows, cols

@@ -1,0 +1,99 @@
+"""Proofs of stored runs whose matrix memory does not hold once for every cut."""
+
+import numpy as np
+import pytest
+
+import dbutterfly as dbf
+from dbutterfly.errors import InputError, MemoryBudgetError, TaskError
+from dbutterfly.factorization.proof import tile_tasks, ways
+from dbutterfly.structure.chain import Chain
+from tests.support.comparisons import dense_error, noisy_butterfly, random_matrix
+
+FOURIER = (None, "bitreversal")
+
+
+@pytest.fixture(autouse=True)
+def little_memory(monkeypatch):
+    """Memory holds no matrix as often as there are cuts."""
+    monkeypatch.setattr(ways, "_bytes_needed", lambda *_: 1 << 50)
+
+
+def stored(matrix, tmp_path, chunks=(8, 8), **job):
+    dbf.matrices.write(matrix, tmp_path / "z.zarr", chunks=chunks)
+    return dbf.factorize(tmp_path / "z.zarr", store=tmp_path / "run", passes=2, **job)
+
+
+@pytest.mark.parametrize(
+    ("orderings", "dtype", "eps"),
+    [(None, "float32", 0.1), (FOURIER, "complex128", 1e-3), (("bitreversal", None), "float64", 0.1)],
+)
+def test_targets_are_nearly_those_in_memory(tmp_path, monkeypatch, orderings, dtype, eps):
+    known = dbf.matrices.orthogonal_butterfly(32, dtype=dtype, seed=0)
+    standard, matrix = np.asarray(dbf.matrices.noisy(known, eps, seed=1)), np.empty((32, 32), dtype)
+    sides = dbf.Orderings.from_any(orderings).permutations(known.chain)
+    matrix[np.ix_(*(np.arange(32) if side is None else side for side in sides))] = standard
+    fact = stored(matrix, tmp_path, orderings=orderings)
+    proven = dbf.prove(tmp_path / "run", tmp_path / "z.zarr", ratio=1.01)
+    assert proven.record["proof"]["ended"] == "ratio"
+    assert proven.certificate == dbf.open(tmp_path / "run").certificate
+    assert not (tmp_path / "run" / "work").exists()
+    assert fact.certificate.ratio > 1.03
+    assert proven.certificate.lower_bound < dense_error(fact, matrix)
+    monkeypatch.undo()
+    beside = fact.prove(matrix).certificate
+    assert beside.lower_bound * (1 - 1e-2) < proven.certificate.lower_bound <= beside.lower_bound * (1 + 1e-5)
+
+
+def test_workers_come_to_the_same(tmp_path, engine):
+    matrix = np.asarray(dbf.matrices.noisy(dbf.matrices.dft(16), 0.1, seed=0))
+    stored(matrix, tmp_path, (4, 8), orderings=FOURIER)
+    proven = dbf.prove(tmp_path / "run", tmp_path / "z.zarr", **engine)
+    assert proven.certificate.ratio < 1.01
+    assert proven.certificate.lower_bound_from == "all cuts, by the residual"
+
+
+def test_higher_ranks_and_arrays_without_chunks(tmp_path):
+    known = dbf.matrices.helmholtz(32)
+    matrix = np.asarray(known)
+    np.save(tmp_path / "z.npy", matrix)
+    chain = Chain.chainable((32, 32), 2)
+    fact = dbf.factorize(
+        tmp_path / "z.npy", chain, orderings=known.orderings, store=tmp_path / "run", sweeps="converged", prove=True
+    )
+    assert "out of core; the matrix is read" in fact.record["plan_text"]
+    assert fact.certificate.ratio < 1.05
+    assert fact.certificate.lower_bound <= dense_error(fact, matrix) <= fact.certificate.error_bound
+
+
+def test_a_proof_that_failed_goes_on(tmp_path, monkeypatch):
+    matrix = np.asarray(dbf.matrices.noisy(dbf.matrices.dft(16), 0.1, seed=0))
+    stored(matrix, tmp_path, (4, 8), orderings=FOURIER)
+    computed, plain = [], tile_tasks.SumTask.compute
+
+    def compute(self, job, inputs):
+        computed.append(self.stage)
+        if self.stage == "sum/2/2" and len(computed) < 60:
+            raise RuntimeError("no")
+        return plain(self, job, inputs)
+
+    monkeypatch.setattr(tile_tasks.SumTask, "compute", compute)
+    with pytest.raises(TaskError, match="no"):
+        dbf.prove(tmp_path / "run", tmp_path / "z.zarr", workers=1)
+    before = [stage for stage in computed if stage != "sum/2/2"]
+    computed[:] = ["again"] * 100
+    dbf.prove(tmp_path / "run", tmp_path / "z.zarr", workers=1)
+    assert set(computed[100:]).isdisjoint(before)
+
+
+def test_what_cannot_be_proven_out_of_core(tmp_path):
+    matrix = noisy_butterfly(64)
+    with pytest.raises(MemoryBudgetError, match="prove a stored run, which is done out of core"):
+        dbf.factorize(matrix).prove(matrix)
+    with pytest.raises(InputError, match="out of core is not possible: the chain is longer than the matrix"):
+        dbf.factorize(random_matrix((61, 64)), store=tmp_path / "odd", prove=True)
+    dbf.matrices.write(matrix, tmp_path / "z.zarr", chunks=(12, 20))
+    with pytest.raises(InputError, match="tiles of the cut after factor 1 share chunks"):
+        dbf.factorize(tmp_path / "z.zarr", store=tmp_path / "run", prove=True, memory=25_200_000)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(MemoryBudgetError, match="a proof out of core holds 4 times as much"):
+        dbf.factorize(matrix, store=tmp_path / "run", prove=True, memory="8 MiB")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from ...execution.arguments import read_arguments
 from ...execution.choose import choose_engine
 from ...execution.clusters import on_cluster
 from ...execution.engine import Engine
+from ...planning.plan import Plan
 from ...sources.base import MatrixSource
 from ...sources.dispatch import as_source
 from ...sources.weighted import weigh
@@ -159,7 +161,7 @@ def _prove_factorization(
     with _opened(place) as (stored, lease):
         if plans:
             assert stored is not None
-            workspace = stored.workspace_below(f"{PLACE}/tiles")
+            workspace = stored.workspace_below(f"{PLACE}/{_name_of_tiles(plans)}")
             proof = prove_streamed(found, source, engine, plans, workspace, lease, progress=progress)
         else:
             keeper = KeepNothing() if stored is None else StoredTargets(stored.workspace_below(PLACE))
@@ -174,6 +176,12 @@ def _prove_factorization(
             if proof.ended != BUDGET:
                 stored.clean()
     return replace(found, certificate=certificate, record=record)
+
+
+def _name_of_tiles(plans: Sequence[Plan]) -> str:
+    """Name that tells tiles apart: those of another budget have done nothing for these."""
+    layouts = [tuple(plan.layout) for plan in plans]
+    return hashlib.sha256(repr(layouts).encode()).hexdigest()[:12]
 
 
 @contextlib.contextmanager

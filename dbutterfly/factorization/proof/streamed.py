@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import CheckpointError
 from ...execution.engine import Engine
 from ...execution.progress import ProgressBar
-from ...execution.task import Record, done_name
+from ...execution.task import Record, Task, done_name
 from ...planning.plan import Plan
 from ...sources.base import MatrixSource
 from ...storage.lease import Lease
@@ -87,11 +88,15 @@ def prove_streamed(
     """
     weighted = multiply_by_weights(found, np.dtype(source.info.work_dtype))
     jobs = list(_jobs(weighted, source, plans, workspace))
-    stages = [(SumTask, number) for number in range(ROUNDS + 1)] + [(LookTask, ROUNDS)]
-    for kind, number in stages:
-        for job in jobs:
-            tasks = [kind(tile, job.cut, number) for tile in job.plan.tiles]
+    stages = list(_stages(jobs))
+    _forget_after_first_gap(stages)
+    try:
+        for job, tasks in stages:
             run_tasks(_CutRun(job, lease), engine, {tasks[0].stage: tasks}, progress=progress)
+    except CheckpointError:  # the next sitting begins anew
+        for job, tasks in stages:
+            _forget(job, tasks)
+        raise
     looks = [_totals(workspace.read(f"looks/{job.cut}", (slice(None),))) for job in jobs]
     error, norm = math.sqrt(looks[0][3]), math.sqrt(looks[0][4])
     check_norm(found, source, norm)
@@ -102,7 +107,38 @@ def prove_streamed(
     bound, slack = bound_from_cuts([CutSums(*each[:3]) for each in looks], gap, norm)
     with ProgressBar(progress) as bar:
         say_how_far(bar, 0, bound_error(found, error / norm), bound / norm)
-    return Proof(error / norm, norm, bound / norm, slack / norm, ORIGINS[FROM_RESIDUAL], 0, ONCE, None)
+    origin = ORIGINS[FROM_RESIDUAL]
+    if len(plans) < len(found.chain) - 1:
+        origin = origin.replace("all", f"{len(plans)} of {len(found.chain) - 1}")
+    return Proof(error / norm, norm, bound / norm, slack / norm, origin, 0, ONCE, None)
+
+
+def _stages(jobs: Sequence[ProofJob]) -> Iterator[tuple[ProofJob, list[Task[Any]]]]:
+    """Tasks of every stage in order, with their jobs."""
+    for number in range(ROUNDS + 1):
+        for job in jobs:
+            yield job, [SumTask(tile, job.cut, number) for tile in job.plan.tiles]
+    for job in jobs:
+        yield job, [LookTask(tile, job.cut, ROUNDS) for tile in job.plan.tiles]
+
+
+def _forget_after_first_gap(stages: Sequence[tuple[ProofJob, list[Task[Any]]]]) -> None:
+    """Forget what was done after the first task that is to be done: it was made of what that will write anew.
+
+    What was measured is forgotten in any case: it may be of another matrix.
+    """
+    is_whole = True
+    for job, tasks in stages:
+        is_whole = is_whole and not isinstance(tasks[0], LookTask)
+        if not is_whole:
+            _forget(job, tasks)
+        is_whole = is_whole and not np.isnan(job.workspace.read_rows(done_name(tasks[0].stage))).any()
+
+
+def _forget(job: ProofJob, tasks: Sequence[Task[Any]]) -> None:
+    """Have the tasks of a stage done again."""
+    nothing = np.full((len(tasks), len(Record._fields)), np.nan)
+    job.workspace.write(done_name(tasks[0].stage), (slice(None),), nothing)
 
 
 def _totals(looks: NDArray[np.float64]) -> list[float]:
@@ -118,14 +154,12 @@ def _jobs(
     for name in (*map(sum_name, range(2)), *map(field_name, range(3))):
         workspace.create(name, source.shape, chunks, np.dtype(source.info.work_dtype))
     for cut, plan in enumerate(plans, 1):
-        for name, values in products_of_cut(found, plan).items():
-            workspace.create(f"{name}/{cut}", values.shape, values.shape, values.dtype)
-            workspace.write(f"{name}/{cut}", everything, values)
         (_, u, q, _, _), tiles = plan.split, len(plan.tiles)  # type: ignore[misc]  # a plan of two halves has a cut
         per_tile = min(plan.layout.tile_rows, u), min(plan.layout.tile_cols, q)
+        for name, values in products_of_cut(found, plan).items():
+            workspace.create(f"{name}/{cut}", values.shape, (*per_tile, *values.shape[2:]), values.dtype)
+            workspace.write(f"{name}/{cut}", everything, values)
         workspace.create(f"looks/{cut}", (u, q, LOOKS), (*per_tile, LOOKS), np.float64)
         for stage in (*(f"sum/{number}" for number in range(ROUNDS + 1)), "look"):
             workspace.create(done_name(f"{stage}/{cut}"), (tiles, fields), (1, fields), np.float64)
-        # What was measured of another matrix in an earlier sitting must not count.
-        workspace.write(done_name(f"look/{cut}"), everything, np.full((tiles, fields), np.nan))
         yield ProofJob(source, plan, workspace, "numpy", cut=cut, cuts=len(plans), rounds=ROUNDS)

@@ -55,9 +55,9 @@ class ProofJob(FactorizationJob):
     Attributes
     ----------
     cut : int
-        Number of factors to the left of the cut, which is the root cut of the plan.
+        Number of the cut among those that are used, from 1; it is the root cut of the plan.
     cuts : int
-        Number of cuts.
+        Number of cuts that are used.
     rounds : int
         Rounds after that of ``Y_0``.
     """

@@ -31,6 +31,15 @@ TILES_HELD = 4
 """Tiles of a proof in place of one of a factorization: the matrix, the sum before and after, and stacks in double
 precision. The plan of a factorization counts a tile and what its kernels hold. Not tuned."""
 
+PRODUCT_SHARE, PRODUCT_BYTES = 1 / 8, 1 << 26
+"""Part of the matrix, and bytes, of which the larger one is the most that the columns and rows of a product at a cut
+may take, for the cut to be used out of core.
+
+They are small at the cuts in the middle, and half of the matrix at the first and the last one. Any cuts give a bound:
+without the outer ones it is that of a chain whose outer factors are multiplied out, to blocks of some 16 rows. Such a
+chain leaves as much of noise, but for some 32 / N of its energy. Not tuned.
+"""
+
 ROUNDS = 4
 """Rounds in which the residual is split among the cuts, after the first one (:mod:`.tile_tasks`).
 
@@ -62,7 +71,7 @@ def choose_way(
     Returns
     -------
     list of Plan
-        Plan of every cut, out of core; none where memory holds the matrix once for every cut.
+        Plan of every cut that is used, out of core; none where memory holds the matrix once for every cut.
 
     Raises
     ------
@@ -92,21 +101,22 @@ def _bytes_needed(chain: Chain, dtype: np.dtype[Any]) -> int:
 def describe_cost(chain: Chain, source: MatrixSource, plans: Sequence[Plan]) -> str:
     """Line of a plan that says what a proof will take."""
     cuts = len(chain) - 1
+    used = f"all cuts together ({cuts})" if len(plans) in (0, cuts) else f"{len(plans)} of {cuts} cuts together"
     if not plans:
         needed = format_bytes(_bytes_needed(chain, np.dtype(source.info.work_dtype)))
-        return f"proof: all cuts together ({cuts}), {needed} in memory; the matrix is read once more"
-    reads, rounds = 2 * cuts + ROUNDS - 1, ROUNDS + 1
+        return f"proof: {used}, {needed} in memory; the matrix is read once more"
+    reads, rounds = 2 * len(plans) + ROUNDS - 1, ROUNDS + 1
+    read, times = format_bytes(reads * plans[0].source_bytes), rounds * len(plans)
     return (
-        f"proof: all cuts together ({cuts}), out of core; the matrix is read {reads} times "
-        f"({format_bytes(reads * plans[0].source_bytes)}), and arrays of its size are read {2 * rounds * cuts} and "
-        f"written {rounds * cuts} times"
+        f"proof: {used}, out of core; the matrix is read {reads} times ({read}), and arrays of its size are read "
+        f"{2 * times} and written {times} times"
     )
 
 
 def _plan_cuts(
     chain: Chain, orderings: Orderings, source: MatrixSource, engine: Engine, memory: int | None
 ) -> list[Plan]:
-    """Plan the tiles of every cut, of which no two share a chunk.
+    """Plan the tiles of every cut that is used, of which no two share a chunk.
 
     Raises
     ------
@@ -122,7 +132,7 @@ def _plan_cuts(
     budget = engine.budget(memory)
     budget = replace(budget, memory=budget.memory // TILES_HELD)
     plans = []
-    for position in range(1, len(chain)):
+    for position in _positions(chain, np.dtype(info.work_dtype).itemsize):
         tree = split_tree(len(chain), "balanced", position)
         try:
             plan = make_plan(info, chain, tree=tree, orderings=orderings, budget=budget)
@@ -138,6 +148,16 @@ def _plan_cuts(
             )
         plans.append(plan)
     return plans
+
+
+def _positions(chain: Chain, itemsize: int) -> list[int]:
+    """Cuts that are used: those at which columns and rows of the product are small, or the one where they are least."""
+    sizes = {}
+    for position in range(1, len(chain)):
+        (p, u, q, v, rank), *_ = chain.cut(position)
+        sizes[position] = u * q * rank * (p + v) * itemsize
+    most = max(PRODUCT_SHARE * math.prod(chain.shape) * itemsize, PRODUCT_BYTES, min(sizes.values()))
+    return [position for position, size in sizes.items() if size <= most]
 
 
 def _obstacle(chain: Chain, source: MatrixSource) -> str | None:

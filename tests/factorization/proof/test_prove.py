@@ -27,7 +27,7 @@ def hard():
     return noisy_butterfly(32, eps=0.1)
 
 
-@pytest.mark.parametrize("noise", [1e-6, 1e-2, 0.1])
+@pytest.mark.parametrize("noise", [1e-6, 0.1])
 @pytest.mark.parametrize("name", ["dft", "orthogonal_butterfly"])
 def test_results_on_butterflies_with_noise_are_proven_to_be_best(name, noise):
     known = getattr(dbf.matrices, name)(32, **({} if name == "dft" else {"seed": 0}))

@@ -135,7 +135,7 @@ class Climb:
         try:
             ended = ended or self._ascend(targets, work, keeper)
         finally:
-            if ended != "ratio":
+            if ended in ("", "budget"):  # interrupted, or to be continued
                 keeper.save(targets, self._steps)
         return self._best._replace(steps=self._steps, ended=ended)
 

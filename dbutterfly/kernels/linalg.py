@@ -14,6 +14,7 @@ __all__ = [
     "adjoint",
     "has_cancelled",
     "nonzero_divisor",
+    "normal_divisor",
     "pad",
     "replace",
     "replace_rows",
@@ -70,7 +71,8 @@ def safe_range(blocks: Array) -> tuple[float, float]:
 def tame(blocks: Array) -> tuple[Array, Array, Array, Array]:
     """Bring blocks (n, p, v) into a range in which they can be decomposed, as a stack.
 
-    Blocks whose squares leave the range of the dtype are divided by their largest modulus. Non-finite ones are replaced
+    Blocks whose squares leave the range of the dtype are divided by their largest modulus, or by the least normal
+    number if that is more, since reciprocals of subnormal numbers are infinite. Non-finite ones are replaced
     by zeros, since a decomposition would raise for the whole stack.
 
     Returns
@@ -92,10 +94,17 @@ def tame(blocks: Array) -> tuple[Array, Array, Array, Array]:
         return blocks, energy, ones, xp.zeros_like(energy)
     largest = xp.max(xp.abs(blocks), axis=(1, 2))
     finite = xp.isfinite(largest)
-    divisor = xp.where(unusual & finite & (largest > 0), xp.astype(largest, blocks.dtype), ones)
+    divisor = xp.where(unusual & finite, xp.astype(normal_divisor(largest), blocks.dtype), ones)
     blocks = xp.where(finite[:, None, None], blocks, xp.zeros_like(blocks)) / divisor[:, None, None]
     spoilt = xp.where(finite, xp.zeros_like(energy), xp.full_like(energy, math.inf))
     return blocks, xp.sum(squared_norms(blocks), axis=-1), divisor, spoilt
+
+
+def normal_divisor(largest: Array) -> Array:
+    """Largest moduli to divide by; one in place of zero, and the least normal number in place of subnormal ones."""
+    xp = namespace(largest)
+    least = float(xp.finfo(largest.dtype).smallest_normal)
+    return xp.where(largest > 0, xp.where(largest > least, largest, least), xp.ones_like(largest))
 
 
 def has_cancelled(difference: Array, energy: Array, dtype: Any) -> Array:

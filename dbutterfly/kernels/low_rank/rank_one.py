@@ -39,6 +39,7 @@ from ..linalg import (
     adjoint,
     has_cancelled,
     nonzero_divisor,
+    normal_divisor,
     replace,
     replace_rows,
     residual_energy,
@@ -121,8 +122,7 @@ def rank_one(blocks: Array) -> RankOne:
 def _approximate_rescaled(blocks: Array) -> RankOne:
     """Approximate blocks whose squares leave the range of the dtype: divided by their largest modulus first."""
     xp = namespace(blocks)
-    largest = xp.max(xp.abs(blocks), axis=(1, 2))
-    largest = xp.where(largest > 0, largest, xp.ones_like(largest))
+    largest = normal_divisor(xp.max(xp.abs(blocks), axis=(1, 2)))
     scale = xp.astype(largest, xp.float64)
     scaled = blocks / xp.astype(largest, blocks.dtype)[:, None, None]
     rows = squared_norms(scaled)

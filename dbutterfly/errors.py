@@ -6,6 +6,7 @@ Each message names the argument, the value received and the remedy. The errors f
         InputError, also a ValueError            an argument cannot be used
             ChainError                             the chain
             NonFiniteError                         the entries of the matrix
+            RangeError                             the same: their squares leave the range of the dtype
             NoSuchMatrixError, also an IndexError  the number of a matrix of a stack
             SingularFactorError                    the factors that are to be inverted
             SourceError                            the matrix cannot be read
@@ -45,6 +46,7 @@ __all__ = [
     "NoSuchMatrixError",
     "NonFiniteError",
     "OrderingsWarning",
+    "RangeError",
     "SingularFactorError",
     "SourceError",
     "StoreBusyError",
@@ -157,6 +159,35 @@ class NonFiniteError(InputError):
     def at(cls, name: str, index: tuple[int, int]) -> Self:
         """Error for an entry of the matrix that messages call ``name``."""
         return cls(f"{name} holds a NaN or an infinity at index {index}; mask or replace such entries first", index)
+
+
+class RangeError(InputError):
+    """Squares of entries of the matrix, or its norm, leave the range of the dtype.
+
+    A factorization divides the matrix by a power of two, and begins again. The error is raised where that does not
+    help: where the norm of the matrix, or the values of its factors, have no place in the dtype.
+
+    Attributes
+    ----------
+    exponent : int
+        Power of two by which the matrix might be divided.
+    """
+
+    def __init__(self, message: str, exponent: int) -> None:
+        super().__init__(message, exponent)  # all arguments: an error from a worker is unpickled with them
+        self.exponent = exponent
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    @classmethod
+    def of(cls, name: str, dtype: Any, exponent: int) -> Self:
+        """Error for the matrix that messages call ``name``, whose squares leave the range of ``dtype``."""
+        return cls(
+            f"{name} has entries of which squares leave the range of {dtype}, also where it is scaled; convert it to a "
+            "wider dtype, or scale its rows and columns by their size (weights=)",
+            exponent,
+        )
 
 
 class NoSuchMatrixError(InputError, IndexError):

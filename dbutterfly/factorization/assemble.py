@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
 from ..kernels.factors.hierarchy import join_left, join_right
 from ..operator.factors import clear_gaps
+from ..sources.magnitude import SMALLEST_ENTRIES, exponent_of
 from ..sources.operators import OperatorSource
 from ..sources.probes import ProbeSizes
 from ..sources.sample_sizes import count_evaluated
@@ -25,6 +25,7 @@ from .results.estimates import error_of_products, error_of_rows
 from .results.factorization import Factorization
 from .results.probed_error import PROBES
 from .results.trace import trace_of
+from .tasks.checks import range_error
 
 __all__ = ["assemble"]
 
@@ -37,9 +38,6 @@ is about r N^1.5 entries."""
 
 ESTIMATE_SEED = 0x5EED
 """Seed of the draw of these rows, which no tile knows of."""
-
-SMALLEST_ENTRIES = {"float32": 1e-12, "complex64": 1e-12, "float64": 1e-70, "complex128": 1e-70}
-"""Least root mean square of the entries for which squares of rounding errors are still normal numbers of the dtype."""
 
 
 def assemble(job: FactorizationJob, record: dict[str, Any], rows: dict[str, NDArray[np.float64]]) -> Factorization:
@@ -135,12 +133,7 @@ def _estimate(found: Factorization, job: FactorizationJob, stats: BlockStats) ->
 
 def _check_range(certificate: Certificate, job: FactorizationJob) -> None:
     """Raise if squares of entries, or of their rounding errors, have left the range in which they were summed."""
-    dtype = job.plan.source.work_dtype
     mean = certificate.norm / math.sqrt(math.prod(job.source.shape))
-    if math.isfinite(certificate.error_bound) and (mean == 0 or mean >= SMALLEST_ENTRIES[dtype]):
-        return
-    wider = "" if dtype in ("float64", "complex128") else ", or convert it to double precision"
-    raise InputError(
-        f"{job.source.name} has entries of root mean square {mean:.3g}, whose squares leave the range of {dtype}; "
-        f"scale the matrix{wider}"
-    )
+    is_large_enough = mean == 0 or mean >= SMALLEST_ENTRIES[job.plan.source.work_dtype]
+    if not (math.isfinite(certificate.error_bound) and is_large_enough):
+        raise range_error(job, job.source.exponent + exponent_of(mean))

@@ -6,11 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import CheckpointError, StoreError
+from ..execution.engine import Engine
 from ..planning.plan import Plan
+from ..sources.base import MatrixSource
+from ..sources.weighted import rescale
 from ..storage.lease import Lease
 from ..storage.run_store import RunStore
 from .arrays import forget_damaged
-from .identity import digests_of_run, recognise
+from .identity import Identity, digests_of_run, recognise
 from .job import FactorizationJob
 from .manifests import build_manifest
 from .ranks import memory_workspace, with_rank
@@ -62,6 +65,18 @@ class Run:
     def restart(self, plan: Plan) -> None:
         """Begin again with another plan, in another workspace."""
         self.job = replace(self.job, plan=plan, workspace=memory_workspace(plan, self.request.tol))
+
+    def rescale(self, exponent: int, engine: Engine) -> None:
+        """Begin again with the matrix divided by a power of two."""
+        source = rescale(self.job.source, exponent)
+        request = self.request if self.request.tol is None else self.request.with_chain(self.job.plan.chain)
+        self._begin(source, request.plan(source, engine))
+
+    def _begin(self, source: MatrixSource, plan: Plan) -> None:
+        """Begin with the matrix as it is read now, of which the sample is taken anew with which tiles are compared."""
+        sample = None if self.job.sample is None else source.draw_sample()
+        self.job = replace(self.job, source=source, sample=sample)
+        self.restart(plan)
 
     def explain(self, error: CheckpointError) -> CheckpointError:
         """Error to raise for something that is damaged."""
@@ -122,9 +137,20 @@ class StoredRun(Run):
 
     def restart(self, plan: Plan) -> None:
         """Begin again with another plan; what the store has of the old one is forgotten."""
+        self._forget(plan, self._store.manifest.identity)
+
+    def _forget(self, plan: Plan, identity: dict[str, Any] | None) -> None:
+        """Forget what the store has, of which a plan and what the matrix is known by take the place at once."""
         manifest = build_manifest(self.job.source, plan, tol=self.request.tol, sweeps=self.request.sweeps)
-        self._store.restart(replace(manifest, identity=self._store.manifest.identity))
+        self._store.restart(replace(manifest, identity=identity))
         self.job = replace(self.job, plan=plan, workspace=open_workspace(self._store))
+
+    def _begin(self, source: MatrixSource, plan: Plan) -> None:
+        """Begin with the matrix as it is read now, by which it will be known again."""
+        identity = Identity.of(source)
+        self.job = replace(self.job, source=source)
+        self._forget(plan, identity.to_json())
+        self.job = identity.keep(self._store).watch(self.job)
 
     def explain(self, error: CheckpointError) -> CheckpointError:
         """Error to raise for something that is damaged, which the next sitting computes again."""

@@ -11,6 +11,7 @@ from ..execution.clusters import for_cluster, on_cluster
 from ..identification.result import IdentifiedOrderings
 from ..planning.plan import Plan
 from ..planning.stacked_plan import StackedPlan
+from ..sources.magnitude import bring_into_range
 from ..sources.places_read import places_read
 from ..sources.stacks.base import StackSource
 from ..sources.stacks.dispatch import open_matrices
@@ -22,7 +23,7 @@ from .proof.prove import complete_proof
 from .request import Request
 from .results.factorization import Factorization
 from .results.stacked import StackedFactorization
-from .resume import check_store, open_run, open_store
+from .resume import check_store, open_run, open_store, scale_as_stored
 from .run import complete_run
 from .stacked.factorize import factorize_stack
 from .stacked.planning import check_unweighted, plan_stack
@@ -94,6 +95,8 @@ def plan(
         check_unweighted(weights)
         return plan_stack(request, found, engine, shared=shared)
     matrix = weigh(found, weights)
+    if tol is not None or isinstance(orderings, str):  # blocks of it will be read
+        matrix = bring_into_range(matrix, is_read=True)
     return choose_orderings(request, matrix, engine).plan(matrix, engine)
 
 
@@ -280,6 +283,7 @@ def factorize(
         kept: dict[str, Any] = {"store": store, "resume": resume, "progress": progress}
         return factorize_stack(request, matrix, engine, shared=shared, search=search, **kept)
     stored = open_store(store)
+    matrix = scale_as_stored(request, matrix, stored if resume else None)
     check_store(request, matrix, stored)
     request = choose_orderings(request, matrix, engine, stored if resume else None)
     identify = partial(search, matrix)

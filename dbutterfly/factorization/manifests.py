@@ -69,6 +69,7 @@ def build_manifest(source: MatrixSource, plan: Plan, *, tol: float | None, sweep
         version=running_version(),
         matrix={**describe_matrix(source), "orderings": digests},
         weights=digest_weights(source.weights),
+        exponent=source.exponent or None,
         passes=plan.passes,
         tol=tol,
         sweeps=sweeps or None,

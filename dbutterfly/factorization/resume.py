@@ -17,9 +17,12 @@ from ..execution.engine import Engine
 from ..identification.unknown_sides import is_unknown
 from ..planning.plan import Plan
 from ..sources.base import MatrixSource
+from ..sources.magnitude import bring_into_range
 from ..sources.missing_chunks import check_missing
+from ..sources.weighted import rescale
 from ..storage.manifest import Manifest
 from ..storage.run_store import RunStore
+from ..structure.orderings import AUTO
 from ..structure.tree import split_tree
 from .current_run import Run, StoredRun
 from .identity import Identity, digests_of_result, digests_of_run, recognise
@@ -31,7 +34,7 @@ from .results.factorization import Factorization, load
 from .sweeps import check_sweeps
 from .workspace_arrays import open_workspace
 
-__all__ = ["check_store", "open_run", "open_store"]
+__all__ = ["check_store", "open_run", "open_store", "scale_as_stored"]
 
 _log = logging.getLogger("dbutterfly")
 
@@ -45,6 +48,14 @@ KNOWN_BEFOREHAND = ("dtype", "matrix", "passes", "tol", "sweeps")
 def open_store(store: Any) -> RunStore | None:
     """Open the run that a store holds; None where there is no store, or no run in it."""
     return None if store is None else RunStore.open(store, mode="r+")
+
+
+def scale_as_stored(request: Request, source: MatrixSource, stored: RunStore | None) -> MatrixSource:
+    """Scale a matrix as the run does that a store holds; for a new run, by what a few entries say of its range."""
+    if stored is not None and stored.manifest.identity is not None:
+        return rescale(source, stored.manifest.exponent or 0)
+    is_read = request.tol is not None or request.orderings == AUTO or is_unknown(request.orderings)
+    return bring_into_range(source, is_read=is_read)
 
 
 def check_store(request: Request, source: MatrixSource, stored: RunStore | None) -> None:
@@ -135,6 +146,8 @@ def open_run(
         # What was found may have been changed, or ended, before the lease was taken.
         stored = RunStore.open(store, mode="r+") or stored
         _check_same(stored, manifest, plan, resume)
+        if resume and stored.manifest.identity is not None:
+            source = rescale(source, stored.manifest.exponent or 0)
         if resume and (ended := _ended(request, source, engine, plan, stored)) is not None:
             yield ended
             return

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ..errors import CheckpointError, SourceError, ToleranceWarning, warn_caller
+from ..errors import CheckpointError, RangeError, SourceError, ToleranceWarning, warn_caller
 from ..execution.engine import Engine
 from ..execution.thread_engine import ThreadEngine
 from ..kernels.compilation import count_run
@@ -20,11 +20,16 @@ from .manifests import running_version
 from .provenance import describe_provenance
 from .ranks import next_rank
 from .results.factorization import Factorization
+from .scaled_factors import multiply_by_power
 from .stages import run_stages
 from .sweeps import run_sweeps
 from .weighted_factors import divide_by_weights
 
 __all__ = ["complete_run"]
+
+MOST_SCALES = 8
+"""Powers of two that are tried before a matrix is refused. Not tuned: one mostly does, since each is that of entries
+that were met; of those that have vanished, or cannot be told, up to three are tried."""
 
 BANDWIDTH = 1e9
 """Bytes per second that a plan takes the storage to give, where it says how long a run will take."""
@@ -48,7 +53,7 @@ def complete_run(run: Run, engine: Engine, *, progress: bool = False) -> Factori
     result = _reach_tolerance(run, engine, progress)
     if request.sweeps:
         result = run_sweeps(result, run.job, request.sweeps)
-    result = divide_by_weights(result, run.job.source.weights)
+    result = _as_given(result, run.job)
     if request.tol is not None and result.certificate.error_bound > request.tol:
         warn_caller(
             f"tol={request.tol:g} was not reached: {result.certificate}; no chain of higher rank that was tried has "
@@ -65,8 +70,8 @@ def _reach_tolerance(run: Run, engine: Engine, progress: bool) -> Factorization:
     """Run the stages for the rank of the plan, and for higher ones until the tolerance is reached or out of reach."""
     tol = run.request.tol
     while True:
-        result = _run_once(run, engine, progress)
-        certified = divide_by_weights(result, run.job.source.weights).certificate  # of what will be given back
+        result = _run_in_range(run, engine, progress)
+        certified = _as_given(result, run.job).certificate
         rank = None if tol is None else next_rank(run.job, certified.error_bound, tol)
         if rank is None:
             return result
@@ -76,6 +81,24 @@ def _reach_tolerance(run: Run, engine: Engine, progress: bool) -> Factorization:
             run.raise_rank(rank)
         else:
             run.restart(run.request.with_chain(plan.chain.raised(rank - run.job.rank)).plan(run.job.source, engine))
+
+
+def _as_given(result: Factorization, job: FactorizationJob) -> Factorization:
+    """Result for the matrix as it was given, from that for the matrix with weights, divided by a power of two."""
+    return multiply_by_power(divide_by_weights(result, job.source.weights), job.source.exponent)
+
+
+def _run_in_range(run: Run, engine: Engine, progress: bool) -> Factorization:
+    """Run what is left to do for one rank; once more with the matrix scaled where squares have left the range."""
+    for _ in range(MOST_SCALES):
+        try:
+            return _run_once(run, engine, progress)
+        except RangeError as error:
+            if error.exponent == run.job.source.exponent:
+                raise
+            _log.info("%s: begins again, divided by 2^%d, to stay in range", run.job.source.name, error.exponent)
+            run.rescale(error.exponent, engine)
+    return _run_once(run, engine, progress)
 
 
 def _run_once(run: Run, engine: Engine, progress: bool) -> Factorization:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, RangeError
 from ..execution.arguments import read_arguments
 from ..execution.choose import choose_engine
 from ..execution.clusters import on_cluster
@@ -22,12 +23,13 @@ from ..planning.search import make_plan
 from ..sources.base import MatrixSource
 from ..sources.dispatch import as_source
 from ..sources.operators import OperatorSource
-from ..sources.weighted import weigh
+from ..sources.weighted import rescale, weigh
 from ..storage.workspace import MemoryWorkspace
 from ..structure.axes import Axis
 from .job import FactorizationJob
 from .results.estimates import VerifiedError, energy_ratio, error_of_products, error_of_rows
 from .results.factorization import Factorization, read_factorization
+from .scaled_factors import divide_by_power, exponent_of_result
 from .tasks.verification import VerifyTask
 from .weighted_factors import multiply_by_weights
 
@@ -85,15 +87,30 @@ def verify(
         samples = None  # products with unit vectors are no more, and give all entries
     wrapped = weigh(wrapped, factorization.weights)
     compared = multiply_by_weights(factorization, np.dtype(wrapped.info.work_dtype))
-    if samples is None and len(factorization.chain) > 1:
-        engine = choose_engine(client, workers, cluster)
-        error = _compare_tiles(compared, wrapped, engine, memory, progress)  # type: ignore[arg-type]  # it was read
-    elif samples is not None and isinstance(wrapped, OperatorSource):
-        error = error_of_products(compared, wrapped, samples, seed)
-    else:
-        error = error_of_rows(compared, wrapped, samples, seed)
+
+    def compare(source: MatrixSource) -> VerifiedError:
+        product = divide_by_power(compared, source.exponent)
+        if samples is None and len(factorization.chain) > 1:
+            engine = choose_engine(client, workers, cluster)
+            return _compare_tiles(product, source, engine, memory, progress)  # type: ignore[arg-type]  # it was read
+        if samples is not None and isinstance(source, OperatorSource):
+            return error_of_products(product, source, samples, seed)
+        return error_of_rows(product, source, samples, seed)
+
+    error = _compare_in_range(compare, rescale(wrapped, exponent_of_result(factorization)))
     error.weighted = factorization.weights is not None
     return error
+
+
+def _compare_in_range(compare: Callable[[MatrixSource], VerifiedError], source: MatrixSource) -> VerifiedError:
+    """Compare a matrix; once more, divided by a larger power of two, where entries are met that are too large."""
+    while True:
+        try:
+            return compare(source)
+        except RangeError as error:
+            if error.exponent <= source.exponent:
+                raise
+            source = rescale(source, error.exponent)
 
 
 def _compare_tiles(

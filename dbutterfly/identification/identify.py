@@ -19,6 +19,7 @@ from ..execution.progress import ProgressBar
 from ..planning.search import check_request
 from ..sources.base import PaddedSource
 from ..sources.dispatch import as_source
+from ..sources.magnitude import bring_into_range
 from ..structure.arguments import optional, read_choice, read_counts
 from ..structure.chain import Chain, Cut
 from ..structure.chain_names import chain_for
@@ -137,7 +138,7 @@ def identify(
     check_backend(backend, client or cluster)
     if chain is not None and rank != 1:
         raise InputError(f"rank={rank} goes with the default chain; the chain given has its own rank")
-    wrapped = as_source(source, decode=decode)
+    wrapped = bring_into_range(as_source(source, decode=decode), is_read=True)
     chain = chain_for(chain, wrapped.shape, rank)
     check_request(wrapped.info, chain, "balanced", 1)
     known, paddings = _known_sides(orderings, wrapped.shape, chain)

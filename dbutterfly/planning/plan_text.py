@@ -40,6 +40,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "work_dtype": plan.source.work_dtype,
         "decoding": plan.source.decoding,
         "weights": plan.source.weights,
+        "exponent": plan.source.exponent,
         "chain": [list(pattern) for pattern in plan.chain],
         "tree": format_tree(plan.tree),
         "orderings": plan.orderings.describe(),
@@ -75,6 +76,8 @@ def plan_lines(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "decoded", f"from {plan.source.decoding} (by its attributes; decode=False takes the numbers stored)"
     if plan.source.weights:
         yield "weighted", f"{plan.source.weights}; errors are those of the weighted matrix"
+    if plan.source.exponent:
+        yield "scaled", f"entries are divided by 2^{plan.source.exponent}, so that their squares stay in range"
     yield "orderings", plan.orderings.describe()
     yield (
         "chain",

@@ -1,7 +1,4 @@
-"""The interface of a matrix that can be read: shape, dtype, chunk grid, and one tile of a cut at a time.
-
-A source only reads. The task that works on a tile converts it to the computing dtype and checks its entries.
-"""
+"""A matrix that can be read: shape, dtype, chunk grid, and one tile of a cut at a time. Tasks convert and check it."""
 
 from __future__ import annotations
 
@@ -69,8 +66,10 @@ class MatrixSource(Recognisable, ABC):
         How the matrix is computed, where that costs more than to read each of its inputs twice.
     weights : Weights or None
         Weights by which its rows and columns are multiplied; None where there are none.
+    exponent : int
+        Power of two by which the entries are divided when they are read, to bring them into range.
     client : distributed.Client or None
-        Client of that cluster; None where there is none, and in a copy on a worker until the worker gives it its own.
+        Client of that cluster; None where there is none, or on a worker until it gives a copy its own.
     """
 
     name: str
@@ -91,6 +90,7 @@ class MatrixSource(Recognisable, ABC):
     client: Any = None
     steps: str | None = None
     weights: Weights | None = None
+    exponent = 0
 
     @property
     def info(self) -> SourceInfo:
@@ -111,6 +111,7 @@ class MatrixSource(Recognisable, ABC):
             probed=self.probed,
             steps=self.steps,
             weights="" if self.weights is None else str(self.weights),
+            exponent=self.exponent,
         )
 
     def prepare(self, client: Any, workers: int) -> None:
@@ -177,10 +178,9 @@ class MatrixSource(Recognisable, ABC):
     def bytes_touched(self, rows: Axis, cols: Axis, tile: Tile) -> int:
         """Bytes that reading a tile costs: those of the chunks that it requests, as :meth:`read` requests them.
 
-        They are the bytes of the entries that these chunks hold inside the matrix, before compression, so that all
-        tiles of a plan together cost what the plan says. A chunk that two requests want counts twice. Where nothing is
-        stored in chunks, the cost is that of the tile. The bytes that pass the wire differ: compressed chunks are
-        smaller, Zarr stores chunks at the far edges in full size, and only a part of an uncompressed chunk may be read.
+        They are the bytes of the entries that these chunks hold inside the matrix, uncompressed, so that all tiles
+        together cost what the plan says. A chunk that two requests want counts twice. Where nothing is stored in
+        chunks, it is the tile. The bytes that pass the wire differ: of compressed chunks, and of those at far edges.
         """
         height = count_touched(rows, self.edges[0], tile.r0, tile.r1)
         width = count_touched(cols, self.edges[1], tile.c0, tile.c1)

@@ -46,6 +46,8 @@ class SourceInfo:
         How it is computed, where that costs more than to read each of its inputs twice.
     weights : str
         By what its rows and columns are multiplied; empty where they are not.
+    exponent : int
+        Power of two by which its entries are divided, to bring them into range.
     """
 
     shape: tuple[int, int]
@@ -62,6 +64,7 @@ class SourceInfo:
     probed: bool = False
     steps: str | None = None
     weights: str = ""
+    exponent: int = 0
 
     @property
     def nbytes(self) -> int:

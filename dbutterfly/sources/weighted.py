@@ -1,7 +1,12 @@
-"""A matrix whose rows and columns have weights: every source gives the entries of ``D1 Z D2`` in place of those of Z.
+"""A matrix times diagonals: every source gives the entries of ``2^-e D1 Z D2`` in place of those of Z.
 
-Whoever reads a source need not know of weights: tiles, samples of blocks, entries by which the matrix is known again,
-and products with vectors are all those of the weighted matrix. Its stamps, chunks and places are those of the matrix.
+The diagonals D1 and D2 are weights of rows and columns. The power of two brings entries into a range in which their
+squares, and the squares of their rounding errors, are normal numbers (:mod:`dbutterfly.sources.magnitude`). It is
+divided between both diagonals, so that both are in the range where it is not.
+
+Whoever reads a source need not know of either: tiles, samples of blocks, entries by which the matrix is known again,
+and products with vectors are all those of the matrix times the diagonals. Its stamps, chunks and places are those of
+the matrix.
 
 An entry is ``(z * d1) * d2`` in the dtype of the computation, wherever it is read, so that it has the same bits each
 time.
@@ -18,7 +23,7 @@ from numpy.typing import NDArray
 from ..errors import NonFiniteError
 from ..kernels.backend import tile_memory
 from ..structure.axes import Axis, Tile
-from ..structure.weights import Weights
+from ..structure.weights import ScaledWeights, Weights
 from .base import MatrixSource
 from .entries import Entries, Index
 from .entries_source import EntriesSource
@@ -28,7 +33,7 @@ from .samples import Place
 from .stamps import Stamps
 from .tile_grids import fold, unfold
 
-__all__ = ["weigh"]
+__all__ = ["rescale", "weigh"]
 
 STRIP_BYTES = 1 << 18
 """Bytes of a tile that are multiplied by the weights of the rows and of the columns in turn. Not tuned: they stay in
@@ -53,11 +58,46 @@ def weigh(source: MatrixSource, weights: Weights | None) -> MatrixSource:
     if weights is None:
         return source
     weights.validate(source.shape, work_dtype(source.dtype, source.name))
+    return _multiplied(source, weights, 0)
+
+
+def rescale(source: MatrixSource, exponent: int) -> MatrixSource:
+    """Matrix, with the weights that it has, divided by a power of two, which rounds nothing.
+
+    Parameters
+    ----------
+    source : MatrixSource
+        The matrix; what it was divided by before counts no more.
+    exponent : int
+        The power.
+    """
+    if exponent == source.exponent:
+        return source
+    if isinstance(source, (_WeightedSource, _WeightedEntriesSource, _WeightedOperatorSource)):
+        return _multiplied(source.unweighted, source.weights, exponent)
+    return _multiplied(source, None, exponent)
+
+
+def _multiplied(source: MatrixSource, weights: Weights | None, exponent: int) -> MatrixSource:
+    if weights is None and exponent == 0:
+        return source
     if isinstance(source, OperatorSource):
-        return _WeightedOperatorSource(source, weights)
+        return _WeightedOperatorSource(source, weights, exponent)
     if isinstance(source, EntriesSource):
-        return _WeightedEntriesSource(source.entries, weights)
-    return _WeightedSource(source, weights)
+        return _WeightedEntriesSource(source, weights, exponent)
+    return _WeightedSource(source, weights, exponent)
+
+
+def _diagonals(weights: Weights | None, exponent: int, shape: tuple[int, int], dtype: np.dtype[Any]) -> ScaledWeights:
+    """Weights of both sides, each divided by half of a power of two; None of a side that is multiplied by nothing."""
+    sides: ScaledWeights = (None, None) if weights is None else weights.scaled(dtype)
+    if exponent == 0:
+        return sides
+    halves = exponent // 2, exponent - exponent // 2
+    real = np.finfo(dtype).dtype
+    ones = (np.ones(size, real) if side is None else side for side, size in zip(sides, shape, strict=True))
+    rows, cols = (np.ldexp(side, -half) for side, half in zip(ones, halves, strict=True))
+    return rows, cols
 
 
 class _WeightedSource(MatrixSource):
@@ -67,11 +107,11 @@ class _WeightedSource(MatrixSource):
     place; else into a copy.
     """
 
-    def __init__(self, source: MatrixSource, weights: Weights) -> None:
-        self._source, self.weights = source, weights
+    def __init__(self, source: MatrixSource, weights: Weights | None, exponent: int) -> None:
+        self.unweighted, self.weights, self.exponent = source, weights, exponent
         self.name, self.shape, self.edges = source.name, source.shape, source.edges
         self.dtype = work_dtype(source.dtype, source.name)
-        self._factors = weights.scaled(self.dtype)
+        self._factors = _diagonals(weights, exponent, self.shape, self.dtype)
         self._in_place = source.reads_in_place and source.dtype.newbyteorder("=") == self.dtype
         self.recopies_tiles = not self._in_place
         self.shared, self.needs_cluster, self.steps = source.shared, source.needs_cluster, source.steps
@@ -82,59 +122,59 @@ class _WeightedSource(MatrixSource):
     @property
     def client(self) -> Any:
         """Client of the matrix."""
-        return self._source.client
+        return self.unweighted.client
 
     @client.setter
     def client(self, client: Any) -> None:
-        self._source.client = client
+        self.unweighted.client = client
 
     def prepare(self, client: Any, workers: int) -> None:
         """Compute once what many ranges need."""
-        self._source.prepare(client, workers)
+        self.unweighted.prepare(client, workers)
 
     @property
     def lists_chunks(self) -> bool:
         """Whether the storage tells which chunks it holds."""
-        return self._source.lists_chunks
+        return self.unweighted.lists_chunks
 
     @property
     def missing_chunks(self) -> int:
         """Number of chunks that the storage did not hold when they were first counted."""
-        return self._source.missing_chunks
+        return self.unweighted.missing_chunks
 
     def missing_keys(self, limit: int) -> list[str]:
         """Names in the storage of the first ``limit`` missing chunks."""
-        return self._source.missing_keys(limit)
+        return self.unweighted.missing_keys(limit)
 
     def recount(self) -> int:
         """Number of chunks that the storage does not hold now."""
-        return self._source.recount()
+        return self.unweighted.recount()
 
     def stamps(self) -> Stamps | None:
         """Stamps of the matrix, of which a run keeps the weights besides."""
-        return self._source.stamps()
+        return self.unweighted.stamps()
 
     def choose_places(self, rng: np.random.Generator) -> tuple[Place, ...]:
         """Choose places that cost what they do in the matrix."""
-        return self._source.choose_places(rng)
+        return self.unweighted.choose_places(rng)
 
     def non_finite_error(self, index: tuple[int, int]) -> NonFiniteError:
         """Error for an entry, which weights of at most one leave finite where it is."""
-        return self._source.non_finite_error(index)
+        return self.unweighted.non_finite_error(index)
 
     def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
         """Read a range of rows and columns and multiply it."""
         by_row, by_col = (None if w is None else w[at] for w, at in zip(self._factors, (rows, cols), strict=True))
-        return _multiply_block(self._source.read_range(rows, cols), by_row, by_col, self.dtype)
+        return _multiply_block(self.unweighted.read_range(rows, cols), by_row, by_col, self.dtype)
 
     def take(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[Any]:
         """Take entries at the crossings of some rows and columns and multiply them."""
         by_row, by_col = (None if w is None else w[at] for w, at in zip(self._factors, (rows, cols), strict=True))
-        return _multiply_block(self._source.take(rows, cols), by_row, by_col, self.dtype)
+        return _multiply_block(self.unweighted.take(rows, cols), by_row, by_col, self.dtype)
 
     def read(self, rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
         """Read one tile as a grid of blocks and multiply it; see :meth:`MatrixSource.read`."""
-        grid = self._source.read(rows, cols, tile)
+        grid = self.unweighted.read(rows, cols, tile)
         by_row = _along(self._factors[0], rows, tile.r0, tile.r1)
         by_col = _along(self._factors[1], cols, tile.c0, tile.c1)
         values = fold(grid, rows, cols)
@@ -150,9 +190,9 @@ class _WeightedSource(MatrixSource):
 class _WeightedEntries(Entries):
     """Entries of a matrix, multiplied by weights when they are evaluated."""
 
-    def __init__(self, entries: Entries, weights: Weights) -> None:
+    def __init__(self, entries: Entries, weights: Weights | None, exponent: int) -> None:
         super().__init__(entries.f, entries.shape, entries.dtype, sampled=entries.sampled)
-        self._entries, self._factors = entries, weights.scaled(entries.dtype)
+        self._entries, self._factors = entries, _diagonals(weights, exponent, entries.shape, entries.dtype)
 
     def __repr__(self) -> str:
         return repr(self._entries)
@@ -167,20 +207,21 @@ class _WeightedEntries(Entries):
 class _WeightedEntriesSource(EntriesSource):
     """A matrix given by an entry function, with weights."""
 
-    def __init__(self, entries: Entries, weights: Weights) -> None:
-        super().__init__(_WeightedEntries(entries, weights))
-        self.weights = weights
+    def __init__(self, source: EntriesSource, weights: Weights | None, exponent: int) -> None:
+        super().__init__(_WeightedEntries(source.entries, weights, exponent))
+        self.unweighted, self.weights, self.exponent = source, weights, exponent
 
 
 class _WeightedOperatorSource(OperatorSource):
     """A linear operator between diagonals: a vector is multiplied by weights before and after it."""
 
-    def __init__(self, source: OperatorSource, weights: Weights) -> None:
+    def __init__(self, source: OperatorSource, weights: Weights | None, exponent: int) -> None:
         super().__init__(source.operator, source.name)
-        self._source, self.weights, self._factors = source, weights, weights.scaled(self.dtype)
+        self.unweighted, self.weights, self.exponent = source, weights, exponent
+        self._factors = _diagonals(weights, exponent, self.shape, self.dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _WeightedOperatorSource, (self._source, self.weights)
+        return _WeightedOperatorSource, (self.unweighted, self.weights, self.exponent)
 
     def _product(self, method: str, multiply: Callable[[Any], Any], vectors: NDArray[Any], length: int) -> NDArray[Any]:
         by_row, by_col = self._factors

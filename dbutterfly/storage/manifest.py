@@ -67,6 +67,8 @@ class Manifest:
         (``orderings``).
     weights : dict
         Digests of the weights of the ``rows`` and ``cols``, of each side that has some.
+    exponent : int
+        Power of two by which the entries of the matrix are divided when they are read; None for 0.
     identity : dict
         By what the matrix is known again: a ``sample`` of its entries, and the kind of its ``stamps``.
     passes : {1, 2}
@@ -108,6 +110,7 @@ class Manifest:
     orderings: dict[str, str | None] = field(default_factory=dict)
     matrix: dict[str, Any] | None = None
     weights: dict[str, str] = field(default_factory=dict)
+    exponent: int | None = None
     identity: dict[str, Any] | None = None
     passes: int | None = None
     tol: float | None = None

@@ -41,6 +41,9 @@ MOST_TASKS = 10**7
 MOST_PLACES, MOST_SIDE = 64, 64
 """Most places of a sample, and most rows or columns of one. Not tuned: there are 16, and 32."""
 
+MOST_EXPONENT = 2200
+"""Most powers of two by which a matrix is divided, or multiplied: more than lie between any numbers of float64."""
+
 
 # ---------------------------------------------------------------- entries
 
@@ -168,6 +171,7 @@ _CHECKS: Mapping[str, Check] = {
     "orderings": SIDES,
     "matrix": dict_with({"shape": _shape, "dtype": text, "orderings": dict_of(text, text)}),
     "weights": dict_of(one_of("rows", "cols"), text),
+    "exponent": integer(-MOST_EXPONENT, MOST_EXPONENT),
     "identity": _identity,
     "passes": one_of(1, 2),
     "tol": number(math.nextafter(0, 1)),

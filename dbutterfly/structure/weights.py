@@ -110,9 +110,18 @@ class Weights:
 
     def unscale(self, norm: float) -> float:
         """Norm of ``D1 Z D2``, from that with scaled weights; infinite where it is out of range."""
-        exponent = sum(_exponent(side) for side in self.sides.values() if side is not None)
         with np.errstate(over="ignore"):
-            return float(np.ldexp(norm, exponent))
+            return float(np.ldexp(norm, self._common_exponent))
+
+    def rescale(self, norm: float) -> float:
+        """Norm with scaled weights, from that of ``D1 Z D2``: inverse of :meth:`unscale`."""
+        with np.errstate(over="ignore"):
+            return float(np.ldexp(norm, -self._common_exponent))
+
+    @property
+    def _common_exponent(self) -> int:
+        """Power of two by which scaled weights of both sides together are divided."""
+        return sum(_exponent(side) for side in self.sides.values() if side is not None)
 
 
 def read_weights(name: str, value: Any) -> Weights | None:

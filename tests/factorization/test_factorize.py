@@ -1,6 +1,5 @@
 import functools
 import math
-import re
 
 import numpy as np
 import pytest
@@ -218,20 +217,11 @@ def test_the_source_is_left_as_it_is():
     + [(dtype, exponent) for dtype in ("float64", "complex128") for exponent in (-300, -100, -60, 60, 140, 300)],
 )
 @pytest.mark.parametrize("passes", [1, 2])
-def test_entries_of_any_size_are_certified_or_refused(dtype, exponent, passes):
+def test_entries_of_any_size_are_certified(dtype, exponent, passes):
     scale = 10.0**exponent
     matrix = (noisy_butterfly(16, np.result_type(dtype, "float64").name, eps=1e-3) * scale).astype(dtype)
     assert np.isfinite(matrix).all()
-    try:
-        fact = dbf.factorize(matrix, passes=passes)
-    except dbf.errors.InputError as error:
-        refusal = str(error)
-    else:
-        refusal = ""
-    if refusal:
-        assert re.search("scale the matrix", refusal)
-        assert not -9 < exponent < 14
-        return
+    fact = dbf.factorize(matrix, passes=passes)
     factors = [np.asarray(values, np.result_type(values, np.float64)) for values in fact.ks_values]
     product = dbf.ButterflyOperator(factors).to_dense() / scale
     error = np.linalg.norm(product - matrix / scale) / np.linalg.norm(matrix / scale)

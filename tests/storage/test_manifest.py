@@ -34,6 +34,7 @@ FULL = Manifest(
     orderings={"rows": None, "cols": "array"},
     matrix={"shape": [4, 4], "dtype": "float32", "way": "read", "orderings": {}},
     weights={"rows": "0123", "cols": "4567"},
+    exponent=-400,
     identity={"sample": {"places": [], "dtype": "float32", "values": "", "tolerance": 0.0}, "stamps": None},
     passes=2,
     tol=1e-3,

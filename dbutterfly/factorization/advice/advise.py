@@ -23,6 +23,7 @@ from ...planning.search import make_plan
 from ...planning.sizes import format_bytes
 from ...sources.base import MatrixSource
 from ...sources.dispatch import as_source
+from ...sources.magnitude import bring_into_range
 from ...sources.weighted import weigh
 from ...sources.windows import open_window
 from ...structure.points import Points
@@ -112,7 +113,7 @@ def advise(
     True
     """
     budget = choose_engine(None, workers).budget(None)
-    matrix = weigh(as_source(source, decode=decode), weights)
+    matrix = bring_into_range(weigh(as_source(source, decode=decode), weights), is_read=True)
     found = advise_on(matrix, points, tol, budget, read=read, seed=seed)  # type: ignore[arg-type]
     return replace(found, weights=weights)
 

@@ -8,8 +8,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import RangeError
 from ...kernels.factors.product_rows import product_row
 from ...sources.base import MatrixSource
+from ...sources.magnitude import exponent_of, largest_energy, largest_part
 from ...sources.operators import OperatorSource
 from ...structure.axes import Axis, Tile, axis_of_entries
 from ...structure.orderings import GAP
@@ -82,6 +84,8 @@ def error_of_rows(factorization: Factorization, source: MatrixSource, samples: i
     ------
     NonFiniteError
         If a NaN or an infinity is met.
+    RangeError
+        If entries are too large to be squared.
     """
     rows = source.shape[0]
     count = rows if samples is None else min(samples, rows)
@@ -131,7 +135,10 @@ def _row_energies(
         bad = np.argwhere(~np.isfinite(stored))
         if bad.size:
             raise source.non_finite_error((int(chosen[first + bad[0, 0]]), int(bad[0, 1])))
-        energies.append(np.sum(np.abs(stored) ** 2, axis=1, dtype=np.float64))
+        with np.errstate(over="ignore"):
+            energies.append(np.sum(np.abs(stored) ** 2, axis=1, dtype=np.float64))
+        if not np.max(energies[-1]) < largest_energy(stored.dtype):
+            raise RangeError.of(source.name, stored.dtype, source.exponent + exponent_of(largest_part(stored)))
         stored = stored.astype(np.result_type(stored, factorization.dtype), copy=False)
         for row, position in zip(stored, standard[first:last], strict=True):
             product = product_row(factorization.ks_values, factorization.chain, int(position))

@@ -11,7 +11,7 @@ from ...sources.stacks.base import StackSource
 from ..request import Request
 from ..results.factorization import Factorization
 from ..results.stacked import StackedFactorization
-from ..resume import open_run, open_store
+from ..resume import open_run, open_store, scale_as_stored
 from ..run import complete_run
 from .planning import plan_stack
 from .resume import open_stack_run
@@ -61,6 +61,7 @@ def _factorize_one(
     stack: StackSource, engine: Engine, number: int, request: Request, place: Any, *, progress: bool
 ) -> Factorization:
     """Factorize a matrix of a stack by itself."""
-    matrix = stack.matrix(number)
-    with open_run(request, matrix, engine, store=place, stored=open_store(place)) as run:
+    stored = open_store(place)
+    matrix = scale_as_stored(request, stack.matrix(number), stored)
+    with open_run(request, matrix, engine, store=place, stored=stored) as run:
         return run.result or complete_run(run, engine, progress=progress)

@@ -21,11 +21,12 @@ from ...kernels.linalg import squared_norms
 from ...kernels.low_rank.grid import low_rank_grid
 from ...planning.plan import Plan
 from ...sources.arrays import ArraySource
+from ...sources.magnitude import SMALLEST_ENTRIES, exponent_of, largest_energy, largest_part, shift_exponents
 from ...structure.axes import Index, Tile
-from ..assemble import SMALLEST_ENTRIES
 from ..block_stats import BlockStats
 from ..results.certificate import certify, guarantee_of
 from ..results.cut_errors import error_of_each_cut
+from ..scaled_factors import scale_certificate, share_power
 from ..tasks.checks import first_bad_entry, mark_nonzero
 from ..tasks.projection import project_blocks
 from ..tasks.tiles import inverse_order
@@ -73,7 +74,41 @@ def fit_matrices(matrices: NDArray[Any], plan: Plan, backend: Backend) -> Fitted
         Plan for one of them.
     backend : Backend
         Array library.
+
+    Returns
+    -------
+    Fitted
+        Matrices of which squares leave the range are fitted once more, each divided by a power of two of its own.
     """
+    found = _fit(matrices, plan, backend)
+    lost = np.flatnonzero(np.isin(found.outcomes[:, 0], (TOO_LARGE, OUT_OF_RANGE)))
+    if lost.size:
+        _fit_scaled(found, lost, matrices, plan, backend)
+    return found
+
+
+def _fit_scaled(found: Fitted, which: NDArray[np.intp], matrices: NDArray[Any], plan: Plan, backend: Backend) -> None:
+    """Fit some of the matrices divided by powers of two, and put what comes out in place."""
+    dtype = np.dtype(plan.source.work_dtype)
+    given = [matrices[k].astype(dtype) for k in which]
+    exponents = [exponent_of(largest_part(matrix)) for matrix in given]
+    scaled = [shift_exponents(matrix, -exponent) for matrix, exponent in zip(given, exponents, strict=True)]
+    again = _fit(np.stack(scaled), plan, backend)
+    for at, (k, exponent) in enumerate(zip(which, exponents, strict=True)):
+        certificate = Outcome(*again.outcomes[at]).certificate(None)
+        if certificate is None:
+            continue
+        outcome = Outcome.of(scale_certificate(certificate, exponent, plan.chain, plan.source.shape, dtype))
+        factors = share_power([values[at] for values in again.factors], exponent)
+        if not math.isfinite(outcome.norm):
+            continue
+        found.outcomes[k], found.cuts[k] = outcome, again.cuts[at]
+        for values, better in zip(found.factors, factors, strict=True):
+            values[k] = better
+
+
+def _fit(matrices: NDArray[Any], plan: Plan, backend: Backend) -> Fitted:
+    """Factorize several matrices as they are."""
     grids = [_grid(matrix, plan) for matrix in matrices]
     if plan.split is None:
         return _take_whole(grids, plan)
@@ -164,8 +199,8 @@ def _split_some(grids: list[NDArray[Any]], plan: Plan, backend: Backend) -> tupl
 
 
 def _find_fault(grid: NDArray[Any], energies: NDArray[np.float64], plan: Plan) -> Outcome | None:
-    """What is wrong with a matrix whose energies are not finite."""
-    if np.isfinite(energies).all():
+    """What is wrong with a matrix whose energies, or sums of them, are not finite."""
+    if np.max(energies) < largest_energy(plan.source.work_dtype):
         return None
     bad = first_bad_entry(grid, plan.rows, plan.cols, _whole(plan))
     if bad is not None:

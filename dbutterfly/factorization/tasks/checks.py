@@ -1,4 +1,4 @@
-"""Entries that cannot be factorized: not finite, or too large to be squared; and where they are."""
+"""Entries that cannot be factorized as they are: not finite, or too large to be squared; and where they are."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError, NonFiniteError
+from ...errors import NonFiniteError, RangeError
+from ...sources.magnitude import exponent_of, largest_energy, largest_part
 from ...structure.axes import Axis, Index, Tile
 from ..job import FactorizationJob
 
-__all__ = ["check_finite", "first_bad_entry", "mark_nonzero", "non_finite_error"]
+__all__ = ["check_finite", "first_bad_entry", "further_exponent", "mark_nonzero", "non_finite_error", "range_error"]
 
 
 def first_bad_entry(grid: NDArray[Any], rows: Axis, cols: Axis, tile: Tile) -> tuple[int, int] | None:
@@ -40,16 +41,23 @@ def _by_group(axis: Axis, first: int, last: int) -> Index:
 
 
 def check_finite(job: FactorizationJob, grid: NDArray[Any], tile: Tile, energies: NDArray[np.float64]) -> None:
-    """Raise unless every energy is finite."""
-    if np.isfinite(energies).all():
+    """Raise unless every energy is finite, and small enough for sums of them to be so."""
+    if np.max(energies) < largest_energy(job.plan.source.work_dtype):
         return
     bad = first_bad_entry(grid, job.plan.rows, job.plan.cols, tile)
     if bad is not None:
         raise non_finite_error(job, bad)
-    raise InputError(
-        f"{job.source.name} has entries of modulus {np.max(np.abs(grid)):.3g}, too large to be squared in "
-        f"{job.plan.source.work_dtype}; scale the matrix"
-    )
+    raise range_error(job, job.source.exponent + exponent_of(largest_part(grid)))
+
+
+def range_error(job: FactorizationJob, exponent: int) -> RangeError:
+    """Error for entries whose squares leave the range, with the power of two by which to divide them."""
+    return RangeError.of(job.source.name, job.plan.source.work_dtype, exponent)
+
+
+def further_exponent(job: FactorizationJob) -> int:
+    """Power of two by which to divide entries that are too large, by how much is not known: half of the range more."""
+    return job.source.exponent + np.finfo(job.plan.source.work_dtype).maxexp // 2
 
 
 def non_finite_error(job: FactorizationJob, index: tuple[int, int] | None) -> NonFiniteError:

@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError, SourceError
+from ...errors import SourceError
 from ...execution.task import Inputs, Output
 from ...kernels.backend import Backend
 from ...kernels.low_rank.nystrom import nystrom, probed_energies
@@ -37,7 +37,7 @@ from ...sources.probes import CHECKS, COLUMN_STREAM, OVERSAMPLING, ROW_STREAM, P
 from ...structure.axes import Index, group_members
 from ..block_stats import BlockStats
 from ..job import FactorizationJob
-from .checks import mark_nonzero
+from .checks import further_exponent, mark_nonzero, range_error
 from .tiles import TiledTask, TileTask
 
 __all__ = ["ProbeTask"]
@@ -106,11 +106,11 @@ class ProbeTask(TiledTask):
                 few = {name: array[g, part] for name, array in inputs.items()}
                 found = self._approximate(job, r0 + g, few, checks[part])
             except np.linalg.LinAlgError:  # of products that have overflowed
-                raise _too_large(job) from None
+                raise range_error(job, further_exponent(job)) from None
             left[g, part], right[g, part], stats[g, part, : 1 + ranks] = found
         energy = BlockStats.from_array(stats).energy
         if not np.isfinite(energy).all():
-            raise _too_large(job)
+            raise range_error(job, further_exponent(job))
         mark_nonzero(left, energy)
         r, c = self.groups
         outputs = [Output("A", (r, c), left), Output("stats", (r, c), stats)]
@@ -211,9 +211,3 @@ def _stacks(groups: tuple[int, int], inputs: Inputs, backend: Backend) -> Iterat
     for g in range(groups[0]):
         for h in range(0, groups[1], step):
             yield g, slice(h, min(h + step, groups[1]))
-
-
-def _too_large(job: FactorizationJob) -> InputError:
-    return InputError(
-        f"{job.source.name} has entries too large to be squared in {job.plan.source.work_dtype}; scale the operator"
-    )

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError, SourceError
+from ...errors import SourceError
 from ...execution.task import Inputs, Output
 from ...kernels.backend import Array, Backend, namespace
 from ...kernels.low_rank.cross import cross_grid, has_unseen_residual, sampled_residual
@@ -32,7 +32,7 @@ from ...sources.sample_sizes import WORK_BYTES, Sizes
 from ...structure.axes import Index, Tile
 from ..block_stats import BlockStats
 from ..job import FactorizationJob
-from .checks import mark_nonzero
+from .checks import further_exponent, mark_nonzero, range_error
 from .tiles import TiledTask
 
 __all__ = ["SampledTileTask"]
@@ -79,9 +79,9 @@ class SampledTileTask(TiledTask):
             try:
                 blocks.fill(_Made(*(array[here] for array in made)))
             except np.linalg.LinAlgError:  # of products that have overflowed: the entries themselves are finite
-                raise _too_large(job) from None
+                raise range_error(job, further_exponent(job)) from None
         if not np.isfinite(BlockStats.from_array(made.stats).energy).all():
-            raise _too_large(job)
+            raise range_error(job, further_exponent(job))
         r, c = self.groups
         right = made.right.swapaxes(0, 1)
         return [Output("A", (r, c), made.left), Output("B", (c, r), right), Output("stats", (r, c), made.stats)]
@@ -212,9 +212,3 @@ def _block_entries(job: FactorizationJob, part: Tile) -> BlockEntries:
             "be sent to the workers, one defined at the top level of a module"
         )
     return BlockEntries.of_tile(job.source.entries, job.plan.rows, job.plan.cols, part)
-
-
-def _too_large(job: FactorizationJob) -> InputError:
-    return InputError(
-        f"{job.source.name} has entries too large to be multiplied in {job.plan.source.work_dtype}; scale the matrix"
-    )

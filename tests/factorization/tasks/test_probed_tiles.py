@@ -6,7 +6,7 @@ import pytest
 import scipy.sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
-from dbutterfly.errors import InputError, SourceError
+from dbutterfly.errors import InputError, RangeError, SourceError
 from dbutterfly.execution.task import finish_task, load_task, write_outputs
 from dbutterfly.factorization.tasks import probed_tiles
 from dbutterfly.factorization.tasks.probed_tiles import ProbeTask
@@ -306,10 +306,11 @@ def test_a_product_that_is_not_finite_is_named(bad):
         results_of(job, Tile(4, 5, 1, 5))
 
 
-def test_entries_too_large_are_refused():
+def test_entries_too_large_ask_for_another_power_of_two():
     job = job_of(aslinearoperator(1e200 * random_matrix(WIDE.shape)), WIDE)
-    with pytest.raises(InputError, match="entries too large to be squared in float64; scale the operator"):
+    with pytest.raises(RangeError, match="of which squares leave the range of float64") as caught:
         results_of(job)
+    assert caught.value.exponent == 512
     job = job_of(aslinearoperator((1e37 * random_matrix(WIDE.shape)).astype("float32")), WIDE)
     with pytest.raises(InputError, match="too large to be multiplied in float32"):
         results_of(job)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dbutterfly as dbf
-from dbutterfly.errors import InputError, NonFiniteError, SourceError
+from dbutterfly.errors import NonFiniteError, RangeError, SourceError
 from dbutterfly.execution.task import finish_task
 from dbutterfly.factorization.job import FactorizationJob
 from dbutterfly.factorization.tasks.sampled_tiles import SampledTileTask
@@ -278,10 +278,11 @@ def test_a_bad_entry_is_named(bad):
 
 
 @pytest.mark.parametrize(("dtype", "size"), [("float64", 1e200), ("complex64", 1e38)])
-def test_entries_too_large_are_refused(dtype, size):
+def test_entries_too_large_ask_for_another_power_of_two(dtype, size):
     job = job_of(Asked((size * random_matrix((256, 256)).clip(-1, 1)).astype(dtype)), (256, 256), dtype)
-    with pytest.raises(InputError, match=f"too large to be multiplied in {dtype}; scale the matrix"):
+    with pytest.raises(RangeError, match=f"of which squares leave the range of {dtype}") as caught:
         results_of(job)
+    assert caught.value.exponent == np.finfo(dtype).maxexp // 2
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -1,0 +1,162 @@
+"""Matrices of which entries, or squares of entries, leave the range of their dtype."""
+
+import json
+
+import numpy as np
+import pytest
+import zarr
+from scipy.sparse.linalg import aslinearoperator
+
+import dbutterfly as dbf
+from dbutterfly.errors import RangeError
+from dbutterfly.factorization import run
+from dbutterfly.factorization.tasks.tiles import TileTask
+from dbutterfly.sources.magnitude import exponent_of, largest_part, shift_exponents
+from dbutterfly.storage.run_store import RunStore
+from tests.support.comparisons import noisy_butterfly, random_matrix
+
+ALIKE = ("error_bound", "lower_bound")
+
+
+def measured(fact, matrix):
+    """Relative error of the product, with both divided by the largest entry."""
+    exponent = exponent_of(largest_part(matrix))
+    shifted, product = (shift_exponents(values, -exponent) for values in (matrix, fact.operator.to_dense()))
+    return np.linalg.norm(product - shifted) / np.linalg.norm(shifted)
+
+
+def in_chunks(matrix, chunks, place=None):
+    array = zarr.create_array(
+        zarr.storage.MemoryStore() if place is None else place, shape=matrix.shape, chunks=chunks, dtype=matrix.dtype
+    )
+    array[...] = matrix
+    return array
+
+
+SOURCES = {
+    "array": lambda matrix: matrix,
+    "few chunks": lambda matrix: in_chunks(matrix, (16, 64)),
+    "many chunks": lambda matrix: in_chunks(matrix, (4, 8)),
+    "entries": lambda matrix: dbf.entries(lambda i, j: matrix[np.ix_(i, j)], matrix.shape, matrix.dtype),
+    "operator": aslinearoperator,
+}
+
+MATRIX = noisy_butterfly(64, "float64", eps=1e-3)
+
+
+@pytest.mark.parametrize("exponent", [-1035, -400, 500, 1000])
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_certificate_is_that_of_the_matrix_but_for_its_norm(name, exponent):
+    shifted = np.ldexp(MATRIX, exponent)
+    expected = dbf.factorize(np.ldexp(shifted, -exponent)).certificate
+    fact = dbf.factorize(SOURCES[name](shifted))
+    found = fact.certificate
+    for field in ALIKE:
+        assert getattr(found, field) == pytest.approx(getattr(expected, field), rel=1e-5)
+    assert found.norm == pytest.approx(np.ldexp(expected.norm, exponent), rel=1e-14)
+    assert found.lower_bound <= measured(fact, shifted) <= found.error_bound
+    assert dbf.verify(fact, SOURCES[name](shifted)) == pytest.approx(measured(fact, shifted), rel=1e-9)
+    assert fact.record["exponent"] == pytest.approx(exponent, abs=12)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"passes": 2}, {"sweeps": 1}, {"tol": 1e-2}, {"weights": (np.linspace(1, 4, 64), None)}]
+)
+def test_every_way_to_factorize_has_the_range(arguments):
+    shifted = np.ldexp(MATRIX, -1000)
+    fact, expected = (dbf.factorize(matrix, **arguments) for matrix in (shifted, MATRIX))
+    assert fact.certificate.error_bound == pytest.approx(expected.certificate.error_bound, rel=1e-6)
+    assert dbf.verify(fact, shifted) == pytest.approx(dbf.verify(expected, MATRIX), rel=1e-6)
+
+
+def test_factors_share_the_power():
+    fact = dbf.factorize(np.ldexp(MATRIX, 1000))
+    largest = [np.frexp(np.abs(values).max())[1] for values in fact.ks_values]
+    assert max(largest) - min(largest) < 16
+    assert fact.operator.norm() == pytest.approx(fact.certificate.norm, rel=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex64"])
+@pytest.mark.parametrize("rank", [1, 2])
+def test_one_huge_entry_that_no_sample_meets(dtype, rank):
+    matrix = random_matrix((64, 64), dtype)
+    matrix[3, 5] = 1e30
+    fact = dbf.factorize(matrix, rank=rank)
+    assert fact.dtype == dtype
+    assert fact.certificate.lower_bound <= measured(fact, matrix) <= fact.certificate.error_bound < 1e-5
+
+
+def test_rows_of_every_size():
+    matrix = random_matrix((64, 64)) * 10.0 ** np.linspace(-150, 150, 64)[:, None]
+    fact = dbf.factorize(matrix, rank=2)
+    assert fact.certificate.lower_bound <= measured(fact, matrix) <= fact.certificate.error_bound < 1e-12
+
+
+def test_blocks_of_subnormal_numbers_beside_others():
+    for dtype in ("complex64", "complex128"):
+        matrix = random_matrix((16, 16), dtype)
+        matrix[::4] *= np.finfo(dtype).smallest_normal / 64
+        fact = dbf.factorize(matrix, rank=2)
+        assert fact.certificate.lower_bound <= measured(fact, matrix) <= fact.certificate.error_bound
+
+
+def test_a_norm_that_is_no_number_is_refused():
+    with pytest.raises(RangeError, match="which leaves the range of double precision") as caught:
+        dbf.factorize(np.full((64, 64), 1.7e308))
+    assert caught.value.exponent == 1024
+
+
+class TestStoredRuns:
+    def test_a_run_that_begins_again_is_known_again(self, tmp_path):
+        matrix = random_matrix((64, 64), "float32")
+        matrix[3, 5] = 1e30
+        source = in_chunks(matrix, (16, 16), tmp_path / "z.zarr")
+        fact = dbf.factorize(source, store=tmp_path / "run")
+        assert RunStore.open(tmp_path / "run", mode="r").manifest.exponent == fact.record["exponent"] == 100
+        again = dbf.factorize(source, store=tmp_path / "run")
+        assert again.certificate == fact.certificate == dbf.open(tmp_path / "run").certificate
+        assert again.record["matrix_check"]
+        source[0, 0] = 1e31
+        with pytest.raises(dbf.errors.StoreMismatchError):
+            dbf.factorize(source, store=tmp_path / "run")
+
+    def test_a_run_that_was_cut_off_goes_on_with_its_power(self, tmp_path, monkeypatch):
+        def cut_off(*_):
+            raise KeyboardInterrupt
+
+        source = np.ldexp(MATRIX, -700)
+        with monkeypatch.context() as patched:
+            patched.setattr(run, "assemble", cut_off)
+            with pytest.raises(KeyboardInterrupt):
+                dbf.factorize(source, store=tmp_path / "run")
+        monkeypatch.setattr(TileTask, "compute", cut_off)
+        fact = dbf.factorize(source, store=tmp_path / "run")
+        assert fact.certificate.lower_bound <= measured(fact, source) <= fact.certificate.error_bound
+
+    def test_what_is_saved_is_plain_json(self, tmp_path):
+        fact = dbf.factorize(np.ldexp(MATRIX, 1000))
+        fact.save(tmp_path / "saved")
+        assert dbf.open(tmp_path / "saved").certificate == fact.certificate
+        assert json.loads(json.dumps(fact.certificate.to_json(), allow_nan=False))["norm"] > 1e300
+
+
+def test_each_matrix_of_a_stack_has_its_own_power():
+    stack = np.stack([MATRIX, np.ldexp(MATRIX, -1020), np.ldexp(MATRIX, 990), np.zeros_like(MATRIX)])
+    for arguments in ({}, {"passes": 2}):
+        found = dbf.factorize(stack, **arguments)
+        expected = dbf.factorize(MATRIX, **arguments).certificate
+        for fact, matrix in zip(list(found)[:3], stack, strict=False):
+            assert fact.certificate.error_bound == pytest.approx(expected.error_bound, rel=1e-3)
+            assert fact.certificate.lower_bound <= measured(fact, matrix) <= fact.certificate.error_bound
+
+
+def test_verify_meets_another_matrix():
+    fact = dbf.factorize(MATRIX)
+    assert dbf.verify(fact, np.ldexp(MATRIX, 900)) == pytest.approx(1)
+    assert dbf.verify(fact, np.ldexp(MATRIX, 600), samples=32) == pytest.approx(1)
+
+
+def test_the_plan_says_it():
+    assert "divided by 2^-9" in str(dbf.plan(np.ldexp(MATRIX, -1000), tol=0.1))
+    assert dbf.plan(np.ldexp(MATRIX, -1000), tol=0.1).to_json()["exponent"] < -900
+    assert "divided" not in str(dbf.plan(MATRIX, tol=0.1))

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .base import MatrixSource
+from .entries_source import SIDE
 from .info import work_dtype
 from .samples import SHARE, spread_indices
 from .weighted import rescale
@@ -39,10 +40,6 @@ Derived, not tuned: squares of sums of 2^50 such entries stay in the range, as d
 
 SMALLEST_ENTRIES = {"float32": 1e-12, "complex64": 1e-12, "float64": 1e-70, "complex128": 1e-70}
 """Least root mean square of the entries for which squares of rounding errors are still normal numbers of the dtype."""
-
-SIDE = 32
-"""Rows and columns at whose crossings a matrix is looked at that is not stored in chunks. Not tuned: 1024 entries take
-no time."""
 
 
 def bring_into_range(source: MatrixSource, *, is_read: bool = False) -> MatrixSource:
@@ -89,12 +86,14 @@ def largest_energy(dtype: Any) -> float:
 
 
 def _look(source: MatrixSource, *, is_read: bool) -> NDArray[Any]:
-    """A few entries of a matrix; none where they would cost much beside reading it."""
-    rng = np.random.default_rng(0)
+    """A few entries of a matrix; none where they would cost much beside reading it.
+
+    Of what is not stored in chunks, they are those at which entry functions are checked.
+    """
     if source.probed:
         return source.sample(())
     if all(edges is None for edges in source.edges) and not source.is_computed:
-        rows, cols = (spread_indices(0, size, SIDE, rng) for size in source.shape)
+        rows, cols = (spread_indices(0, size, SIDE, np.random.default_rng(0)) for size in source.shape)
         return source.take(rows, cols)
     if is_read or (not source.is_computed and source.chunk_count >= SHARE):
         return source.draw_sample().values

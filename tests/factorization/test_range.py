@@ -86,6 +86,18 @@ def test_one_huge_entry_that_no_sample_meets(dtype, rank):
     assert fact.certificate.lower_bound <= measured(fact, matrix) <= fact.certificate.error_bound < 1e-5
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("chain", ["dyadic", [(1, 64, 64, 1)]])
+def test_one_tiny_entry_that_no_sample_meets(dtype, chain):
+    info = np.finfo(dtype)
+    for size in (info.smallest_subnormal, info.smallest_normal, info.smallest_normal * 2**100):
+        matrix = np.zeros((64, 64), dtype)
+        matrix[3, 5] = size
+        fact = dbf.factorize(matrix, chain)
+        assert measured(fact, matrix) == 0
+        assert fact.certificate.norm == pytest.approx(float(size), rel=1e-5)
+
+
 def test_rows_of_every_size():
     matrix = random_matrix((64, 64)) * 10.0 ** np.linspace(-150, 150, 64)[:, None]
     fact = dbf.factorize(matrix, rank=2)
@@ -107,11 +119,11 @@ def test_a_norm_that_is_no_number_is_refused():
 
 
 class TestStoredRuns:
-    def test_a_run_that_begins_again_is_known_again(self, tmp_path):
+    def test_a_run_that_begins_again_is_known_again(self, engine, tmp_path):
         matrix = random_matrix((64, 64), "float32")
         matrix[3, 5] = 1e30
         source = in_chunks(matrix, (16, 16), tmp_path / "z.zarr")
-        fact = dbf.factorize(source, store=tmp_path / "run")
+        fact = dbf.factorize(source, store=tmp_path / "run", **engine)
         assert RunStore.open(tmp_path / "run", mode="r").manifest.exponent == fact.record["exponent"] == 100
         again = dbf.factorize(source, store=tmp_path / "run")
         assert again.certificate == fact.certificate == dbf.open(tmp_path / "run").certificate

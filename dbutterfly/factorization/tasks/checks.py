@@ -51,8 +51,13 @@ def check_finite(job: FactorizationJob, grid: NDArray[Any], tile: Tile, energies
 
 
 def range_error(job: FactorizationJob, exponent: int) -> RangeError:
-    """Error for entries whose squares leave the range, with the power of two by which to divide them."""
-    return RangeError.of(job.source.name, job.plan.source.work_dtype, exponent)
+    """Error for entries whose squares leave the range, with a power of two near which the largest of them is.
+
+    Where squares have vanished altogether, it may be estimated too small; no number of the dtype is that small.
+    """
+    dtype = job.plan.source.work_dtype
+    info = np.finfo(dtype)
+    return RangeError.of(job.source.name, dtype, min(max(exponent, info.minexp - info.nmant), info.maxexp))
 
 
 def further_exponent(job: FactorizationJob) -> int:

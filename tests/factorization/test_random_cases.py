@@ -1,0 +1,12 @@
+"""Bounds and errors of random and hostile matrices come in order: some of the cases of ``benchmarks fuzz``."""
+
+import pytest
+
+from benchmarks.fuzz import DTYPES, KINDS, check, draw
+
+
+@pytest.mark.parametrize("number", range(len(DTYPES) * len(KINDS)))
+def test_bounds_and_errors_come_in_order(number):
+    checked = check(draw(number))
+    assert not checked.fault
+    assert checked.lower <= checked.best <= checked.error <= checked.bound

@@ -95,7 +95,7 @@ def plan(
         check_unweighted(weights)
         return plan_stack(request, found, engine, shared=shared)
     matrix = weigh(found, weights)
-    if tol is not None or isinstance(orderings, str):  # blocks of it will be read
+    if request.looks_first:
         matrix = bring_into_range(matrix, is_read=True)
     return choose_orderings(request, matrix, engine).plan(matrix, engine)
 

@@ -10,6 +10,7 @@ from ..errors import InputError, MemoryBudgetError
 from ..execution.engine import Engine
 from ..execution.progress import late_bar
 from ..identification.result import IdentifiedOrderings
+from ..identification.unknown_sides import is_unknown
 from ..planning.budget import Budget
 from ..planning.plan import Plan
 from ..planning.search import check_request, make_plan
@@ -18,7 +19,7 @@ from ..sources.base import MatrixSource
 from ..storage.manifest import Manifest
 from ..structure.chain import Chain
 from ..structure.chain_names import chain_for
-from ..structure.orderings import Orderings
+from ..structure.orderings import AUTO, Orderings
 from ..structure.point_orderings import PointOrderings, check_unordered
 from ..structure.points import Points
 from ..structure.weights import Weights
@@ -77,6 +78,12 @@ class Request:
 
     def __post_init__(self) -> None:
         check_unordered(self.points, self.orderings)
+
+    @property
+    def looks_first(self) -> bool:
+        """Whether blocks of the matrix are looked at before it is planned, for a tolerance or for orderings."""
+        is_auto = isinstance(self.orderings, str) and self.orderings == AUTO
+        return self.tol is not None or is_auto or is_unknown(self.orderings)
 
     @property
     def identified(self) -> IdentifiedOrderings | None:

@@ -22,7 +22,6 @@ from ..sources.missing_chunks import check_missing
 from ..sources.weighted import rescale
 from ..storage.manifest import Manifest
 from ..storage.run_store import RunStore
-from ..structure.orderings import AUTO
 from ..structure.tree import split_tree
 from .current_run import Run, StoredRun
 from .identity import Identity, digests_of_result, digests_of_run, recognise
@@ -54,8 +53,7 @@ def scale_as_stored(request: Request, source: MatrixSource, stored: RunStore | N
     """Scale a matrix as the run does that a store holds; for a new run, by what a few entries say of its range."""
     if stored is not None and stored.manifest.identity is not None:
         return rescale(source, stored.manifest.exponent or 0)
-    is_read = request.tol is not None or request.orderings == AUTO or is_unknown(request.orderings)
-    return bring_into_range(source, is_read=is_read)
+    return bring_into_range(source, is_read=request.looks_first)
 
 
 def check_store(request: Request, source: MatrixSource, stored: RunStore | None) -> None:

@@ -13,6 +13,7 @@ from ..kernels.factors.rounding import round_product
 from ..kernels.products.fusion import fuse_factors
 from ..kernels.products.ksmm import dense_product
 from ..sources.entries import check_dtype
+from ..sources.magnitude import COMFORTABLE, exponent_of, largest_part, shift_exponents
 from ..structure.arguments import read_count, read_number
 from ..structure.chain import Chain
 from ..structure.fusion import segments_of_count
@@ -27,6 +28,7 @@ __all__ = [
     "dense_matrix",
     "fuse_neighbours",
     "prune_factors",
+    "shift_factors",
     "transpose_factors",
 ]
 
@@ -107,10 +109,22 @@ def prune_factors(
     factors, chain, is_transposed = chainable_factors(ks_values, chain)
     if chain.ranks is None:
         raise ChainError(f"{chain!r} is not chainable, so its junctions have no ranks to lower")
-    kept, _ = round_product(factors, chain, tol)
+    exponents = [exponent_of(largest_part(values)) for values in factors]
+    if abs(sum(exponents)) <= COMFORTABLE[factors[0].dtype.name]:
+        exponents = [0] * len(factors)  # squares of the product are in range
+    kept, _ = round_product(shift_factors(factors, [-exponent for exponent in exponents]), chain, tol)
+    kept = shift_factors(kept, exponents)
     if Chain([values.shape for values in kept]) == chain:
         return None
     return kept, is_transposed
+
+
+def shift_factors(factors: Sequence[NDArray[Any]], exponents: Sequence[int]) -> list[NDArray[Any]]:
+    """Multiply each factor by a power of two."""
+    return [
+        shift_exponents(values, exponent) if exponent else values
+        for values, exponent in zip(factors, exponents, strict=True)
+    ]
 
 
 def dense_matrix(ks_values: Sequence[NDArray[Any]], rows: Index | None, cols: Index | None) -> NDArray[Any]:

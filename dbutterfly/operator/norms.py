@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..kernels.factors.rounding import product_norm
 from ..structure.arguments import as_integer, read_number, read_seed, show_value
 from .base import FactorOperator
-from .factors import chainable_factors
+from .factors import chainable_factors, shift_factors
 
 __all__ = ["matrix_norm"]
 
@@ -64,8 +64,7 @@ def matrix_norm(operator: FactorOperator, ord: Literal["fro", 1, 2] | float, tol
     exponents = [math.frexp(value)[1] for value in largest]
     if sum(map(abs, exponents)) <= RANGE[operator.dtype.type(0).real.itemsize]:
         return _norm(operator, ord, tol, seed)
-    factors = [np.ldexp(1.0, -power // 2) * values * np.ldexp(1.0, -power - -power // 2)
-               for values, power in zip(operator.ks_values, exponents, strict=True)]  # fmt: skip
+    factors = shift_factors(operator.ks_values, [-exponent for exponent in exponents])
     scaled = _norm(type(operator)(factors, (operator._rows, operator._cols)), ord, tol, seed)
     try:
         return math.ldexp(scaled, sum(exponents))

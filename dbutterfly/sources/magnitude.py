@@ -35,7 +35,7 @@ __all__ = [
 COMFORTABLE = {"float32": 32, "complex64": 32, "float64": 224, "complex128": 224}
 """Powers of two, up and down, between which the largest entries of a sample are left as they are.
 
-Derived, not tuned: squares of sums of 2^50 such entries stay in the range, as do those of rounding errors.
+Derived, not tuned: squares of 2^60 such entries can be added up, and squares of rounding errors are normal numbers.
 """
 
 SMALLEST_ENTRIES = {"float32": 1e-12, "complex64": 1e-12, "float64": 1e-70, "complex128": 1e-70}

@@ -172,3 +172,11 @@ def test_the_plan_says_it():
     assert "divided by 2^-9" in str(dbf.plan(np.ldexp(MATRIX, -1000), tol=0.1))
     assert dbf.plan(np.ldexp(MATRIX, -1000), tol=0.1).to_json()["exponent"] < -900
     assert "divided" not in str(dbf.plan(MATRIX, tol=0.1))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_chains_are_looked_for_where_a_stack_is_out_of_range(shared):
+    stack = np.stack([MATRIX, np.ldexp(MATRIX, 1000)])
+    found, expected = (dbf.factorize(matrices, tol=1e-2, shared=shared) for matrices in (stack, np.stack([MATRIX] * 2)))
+    assert [fact.chain for fact in found] == [fact.chain for fact in expected]
+    assert found[1].certificate.error_bound == pytest.approx(expected[1].certificate.error_bound)

@@ -227,6 +227,16 @@ def test_pruning_takes_as_few_values_as_a_tolerance(tol):
     assert np.linalg.norm(pruned.to_dense() - matrix) <= 1.001 * tol * np.linalg.norm(matrix)
 
 
+@pytest.mark.parametrize("exponent", [-1000, 1000])
+def test_pruned_operators_may_have_entries_of_any_size(exponent):
+    op = operator(Chain.chainable((64, 48), rank=3), ordered=False)
+    first, second, *others = op.ks_values
+    shifted = ButterflyOperator([np.ldexp(first, exponent // 2), np.ldexp(second, exponent // 2), *others])
+    found, expected = shifted.prune(0.6), op.prune(0.6)
+    assert found.chain == expected.chain != op.chain
+    assert_close(np.ldexp(found.to_dense(), -exponent), expected.to_dense())
+
+
 def test_what_cannot_be_pruned_is_refused():
     with pytest.raises(ChainError, match="is not chainable"):
         operator(SQUARE["not chainable"]).prune(0.1)

@@ -22,6 +22,7 @@ from ...kernels.compilation import are_worthwhile
 from ...planning.plan import Plan
 from ...planning.stacked_plan import Batch, StackedPlan, matrices_per_task
 from ...sources.base import MatrixSource
+from ...sources.magnitude import bring_into_range
 from ...sources.stacks.base import StackSource
 from ...structure.arguments import show_value
 from ...structure.orderings import AUTO
@@ -34,6 +35,7 @@ __all__ = [
     "check_unweighted",
     "is_shared",
     "plan_of_batches",
+    "plan_one",
     "plan_stack",
     "settle_orderings",
     "without_spare",
@@ -120,7 +122,7 @@ def _plan_shared(
     request: Request, stack: StackSource, engine: Engine, search: Search | None
 ) -> tuple[Plan, tuple[str, ...]]:
     """Plan for one matrix that serves for all."""
-    middle = stack.matrix(len(stack) // 2)
+    middle = bring_into_range(stack.matrix(len(stack) // 2), is_read=request.looks_first)
     request = choose_orderings(request, middle, engine)
     if is_unknown(request.orderings):
         request = _find_orderings(request, middle, search)
@@ -129,7 +131,14 @@ def _plan_shared(
         request, notes = _find_hardest(request, stack, engine)
     else:
         notes = ()
-    return without_spare(request.plan(stack.matrix(0), engine)), notes
+    return without_spare(plan_one(request, stack.matrix(0), engine)), notes
+
+
+def plan_one(request: Request, matrix: MatrixSource, engine: Engine) -> Plan:
+    """Plan for a matrix of a stack; where blocks of it are looked at first, they are brought into range."""
+    if not request.looks_first:
+        return request.plan(matrix, engine)
+    return replace(request.plan(bring_into_range(matrix, is_read=True), engine), source=matrix.info)
 
 
 def _find_orderings(request: Request, matrix: MatrixSource, search: Search | None) -> Request:
@@ -145,7 +154,7 @@ def _find_hardest(request: Request, stack: StackSource, engine: Engine) -> tuple
     for number in numbers:
         try:
             with _naming(stack, number):
-                plan = request.plan(stack.matrix(number), engine)
+                plan = plan_one(request, stack.matrix(number), engine)
         except NonFiniteError as error:  # its task tells of it
             fault = error
             continue
@@ -169,13 +178,13 @@ def _batches_of_own(request: Request, stack: StackSource, engine: Engine, search
 
 
 def _plan_own(request: Request, stack: StackSource, number: int, engine: Engine, search: Search | None) -> Plan:
-    matrix = stack.matrix(number)
+    matrix = bring_into_range(stack.matrix(number), is_read=request.looks_first)
     try:
         with _naming(stack, number):
             request = choose_orderings(request, matrix, engine)
             if is_unknown(request.orderings):
                 request = _find_orderings(request, matrix, search)
-            return without_spare(request.plan(matrix, engine))
+            return without_spare(plan_one(request, stack.matrix(number), engine))
     except NonFiniteError:  # found while its blocks were looked at: its task tells of it
         return without_spare(replace(request, tol=None, orderings=None).plan(matrix, engine))
 

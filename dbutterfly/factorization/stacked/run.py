@@ -40,7 +40,7 @@ from .arrays import create_stack_arrays
 from .current_run import StackRun
 from .job import STAGE, StackJob
 from .outcomes import error_of, read_outcomes
-from .planning import batch_of, plan_of_batches, settle_orderings, without_spare
+from .planning import batch_of, plan_of_batches, plan_one, settle_orderings, without_spare
 from .tasks import tasks_of
 
 __all__ = ["Factorize", "complete_stack"]
@@ -192,7 +192,7 @@ def _plan_higher(
     worst = max(missed, key=lambda k: missed[k])
     matrix, tried, plan = job.source.matrix(worst), found.tried[worst], None
     with contextlib.suppress(InputError):  # no chain seems to reach it
-        plan = request.plan(matrix, engine)
+        plan = plan_one(request, matrix, engine)
     if plan is None or any(plan.chain == chain for chain, _ in tried):
         chain = _raise_ranks(batch, tried, request.tol)
         plan = None if chain is None else request.with_chain(chain).plan(matrix, engine)

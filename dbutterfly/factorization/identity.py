@@ -44,8 +44,10 @@ __all__ = [
     "Identity",
     "Recognition",
     "are_alike",
+    "compare_sample",
     "digests_of_result",
     "digests_of_run",
+    "mismatch",
     "recognise",
 ]
 
@@ -162,12 +164,12 @@ def recognise(
         lost = np.argwhere((stamps.values == ABSENT) & (before != ABSENT))
         if lost.size:
             what = f"{len(lost)} of its {changed.size} pieces are gone, the first being {stamps.name_piece(*lost[0])}"
-            raise _mismatch(source, stored, what)
+            raise mismatch(source, stored, what)
         if not changed.any():
             return Recognition("nothing in its storage has changed since the run began", stamps, True)
         text = _compare_pieces(source, stored, stamps, changed, plan(), digests())
     if text is None:
-        text = _compare_sample(source, stored)
+        text = compare_sample(source, stored)
     _log.info("%s: %s", source.name, text)
     return Recognition(text, stamps, False)
 
@@ -183,13 +185,13 @@ def digests_of_result(result: Factorization) -> NDArray[np.float64] | None:
     return None if result.trace is None else result.trace.of_stage(result.trace.stages[0])[:, DIGEST]
 
 
-def _compare_sample(source: MatrixSource, stored: RunStore) -> str:
-    """Look at the places again that the run has kept."""
+def compare_sample(source: MatrixSource, stored: RunStore, kind: str = "matrix", note: str = "") -> str:
+    """Look at the places again that the run has kept; of a stack, with a note on how its rows are counted."""
     assert stored.manifest.identity is not None
     known = Sample.from_json(stored.manifest.identity["sample"])
     difference = known.find_difference(source.sample(known.places))
     if difference is not None:
-        raise _mismatch(source, stored, f"{difference} when the run began")
+        raise mismatch(source, stored, f"{difference} when the run began{note}", kind)
     return f"known again by {known.values.size} sampled entries"
 
 
@@ -219,18 +221,16 @@ def _compare_pieces(
     if not read:
         return f"{what}the first being {first}, of which the run had read nothing yet"
     if stamps.is_of_content:
-        raise _mismatch(source, stored, f"{first} have other entries than when the run began")
+        raise mismatch(source, stored, f"{first} have other entries than when the run began")
     if not all(digests[number] for number in read):
         return None
     again = sorted(random.sample(read, min(len(read), READ_AGAIN)))
     for number in again:
         grid = source.read(rows, cols, tiles[number])
         if digest_tile(grid, rows, cols) != digests[number]:
-            raise _mismatch(
-                source, stored, f"{_name_tile(rows, cols, tiles[number])} have other entries than were read"
-            )
+            raise mismatch(source, stored, f"{_name_tile(rows, cols, tiles[number])} have other entries than were read")
     text = f"{what}and {len(again)} of {len(read)} tiles that the run had read of them are the same"
-    return text if len(again) == len(read) else f"{text}; {_compare_sample(source, stored)}"
+    return text if len(again) == len(read) else f"{text}; {compare_sample(source, stored)}"
 
 
 def _tiles_read(plan: Plan) -> tuple[Axis, Axis, Sequence[Tile]]:
@@ -263,8 +263,9 @@ def _name_tile(rows: Axis, cols: Axis, tile: Tile) -> str:
     return f"rows {row_at.min()}..{row_at.max()}, columns {col_at.min()}..{col_at.max()}"
 
 
-def _mismatch(source: MatrixSource, stored: RunStore, what: str) -> StoreMismatchError:
+def mismatch(source: MatrixSource, stored: RunStore, what: str, kind: str = "matrix") -> StoreMismatchError:
+    """Error for a matrix, or a stack, that is not the one of the run in a store."""
     return StoreMismatchError(
-        f"{source.name} is not the matrix of the run in store={stored.group.store_path}: {what}; nothing was changed: "
+        f"{source.name} is not the {kind} of the run in store={stored.group.store_path}: {what}; nothing was changed: "
         "choose another store, or begin anew with resume=False (dbutterfly.open opens the run, if it has ended)"
     )

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..errors import CheckpointError, StoreError, StoreMismatchError
+from ..errors import StoreMismatchError
 from ..execution.engine import Engine
 from ..identification.unknown_sides import is_unknown
 from ..planning.plan import Plan
@@ -30,12 +26,11 @@ from .manifests import build_manifest, describe_matrix, layout_of, nest
 from .ranks import memory_workspace
 from .request import Request
 from .results.factorization import Factorization, load
+from .stored_runs import check_chunks, continue_identity, create_or_open, identity_of, load_result
 from .sweeps import check_sweeps
 from .workspace_arrays import open_workspace
 
 __all__ = ["check_store", "open_run", "open_store", "scale_as_stored"]
-
-_log = logging.getLogger("dbutterfly")
 
 SAME_RUN = ("weights", "dtype", "chain", "tree", "orderings", "matrix", "passes", "tol", "sweeps")
 """Entries of the manifest in which a resumed run must agree with the stored one."""
@@ -138,7 +133,7 @@ def open_run(
     if stored is None:
         _check_reproducible(source)
         identity = Identity.of(source)
-        stored, is_new = _create_or_open(store, replace(manifest, identity=identity.to_json()))
+        stored, is_new = create_or_open(store, replace(manifest, identity=identity.to_json()))
         identity = identity if is_new else None
     with stored.lease() as lease:
         # What was found may have been changed, or ended, before the lease was taken.
@@ -151,11 +146,11 @@ def open_run(
             return
         if resume and not stored.is_complete:
             stored.check_has("plan", "layout")
-            _check_chunks(source, stored)
+            check_chunks(source, stored)
             plan = request.with_chain_of(stored.manifest).plan(source, engine, earlier=stored.manifest)
             identity = identity.keep(stored) if identity is not None else _continued(source, stored, plan)
         else:
-            identity = _recognised(source, stored, plan, lambda: None) if resume else Identity.of(source)
+            identity = _recognised(source, stored, plan) if resume else Identity.of(source)
             stored.restart(replace(manifest, identity=identity.to_json()))
             identity.keep(stored)
         if request.identified is not None:
@@ -172,7 +167,7 @@ def _check_reproducible(source: MatrixSource) -> None:
 
 def _ended(request: Request, source: MatrixSource, engine: Engine, plan: Plan, stored: RunStore) -> Run | None:
     """Run that has ended, once the matrix has been recognised as its own; None of others, and of a damaged result."""
-    result = _load_result(stored) if stored.is_complete else None
+    result = load_result(stored, load) if stored.is_complete else None
     if result is None:
         return None
     as_it_was = partial(request.with_chain_of(stored.manifest).plan, source, engine, earlier=stored.manifest)
@@ -182,38 +177,14 @@ def _ended(request: Request, source: MatrixSource, engine: Engine, plan: Plan, s
 
 
 def _continued(source: MatrixSource, stored: RunStore, plan: Plan) -> Identity:
-    """Identity with which a run goes on, kept in its store where it is not that of its beginning."""
-    identity = _recognised(source, stored, plan, lambda: digests_of_run(stored, plan))
-    if identity.to_json() != stored.manifest.identity:
-        stored.update(identity=identity.to_json())
-        identity.keep(stored)
-    return identity
+    """Identity with which a run goes on, once its matrix has been recognised."""
+    found = recognise(source, stored, lambda: plan, lambda: digests_of_run(stored, plan))
+    return continue_identity(source, stored, found)
 
 
-def _recognised(
-    source: MatrixSource, stored: RunStore, plan: Plan, digests: Callable[[], NDArray[np.float64] | None]
-) -> Identity:
-    """Identity of a matrix, once it has been recognised as that of a run; what was not read yet may have changed."""
-    found = recognise(source, stored, lambda: plan, digests)
-    if found.is_untouched or found.stamps is None:
-        return Identity.open(stored, found.stamps)
-    return Identity.of(source, found.stamps)
-
-
-def _load_result(stored: RunStore) -> Factorization | None:
-    """Load the result of a complete run; None if it is damaged, as an earlier call has told, and is to be made anew.
-
-    Nothing is deleted when it is told: it may still be restored from a backup.
-    """
-    try:
-        return load(stored)
-    except CheckpointError as error:
-        if stored.manifest.damaged is not None:
-            _log.warning("%s: everything is computed again", str(error).partition(";")[0])
-            return None
-        with contextlib.suppress(StoreError):  # a store that cannot be written stays as it is
-            stored.update(damaged=error.name)
-        raise
+def _recognised(source: MatrixSource, stored: RunStore, plan: Plan) -> Identity:
+    """Identity with which a run begins anew of which the result was damaged, once its matrix has been recognised."""
+    return identity_of(source, stored, recognise(source, stored, lambda: plan, lambda: None))
 
 
 def _in_memory(request: Request, source: MatrixSource, plan: Plan, result: Factorization | None = None) -> Run:
@@ -228,17 +199,6 @@ def _manifest(request: Request, source: MatrixSource, plan: Plan) -> Manifest:
     manifest = build_manifest(source, plan, tol=request.tol, sweeps=request.sweeps)
     identified = request.identified
     return manifest if identified is None else replace(manifest, identified=identified.to_json())
-
-
-def _create_or_open(store: Any, manifest: Manifest) -> tuple[RunStore, bool]:
-    """Create a run, or open that of another call which has begun it at the same moment; whether it was created."""
-    try:
-        return RunStore.create(store, manifest), True
-    except StoreError:
-        stored = RunStore.open(store, mode="r+")
-        if stored is None:
-            raise
-        return stored, False
 
 
 def _check_same(stored: RunStore, manifest: Manifest, plan: Plan, resume: bool) -> None:
@@ -258,14 +218,3 @@ def _check_same(stored: RunStore, manifest: Manifest, plan: Plan, resume: bool) 
     if not plan.tree_is_given and 1 <= root < factors:
         manifest = replace(manifest, tree=nest(split_tree(factors, "balanced", root)))
     stored.check_same(manifest, names)
-
-
-def _check_chunks(source: MatrixSource, stored: RunStore) -> None:
-    """Refuse to go on with a matrix that has lost or gained chunks since the run began."""
-    assert stored.manifest.plan is not None
-    before = stored.manifest.plan["chunks"]["missing"]
-    if before != source.missing_chunks:
-        raise StoreMismatchError(
-            f"{source.name} had {before} missing chunks when the run in store={stored.group.store_path} began, and has "
-            f"{source.missing_chunks} now; put the matrix back as it was, or begin anew with resume=False"
-        )

@@ -14,14 +14,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import CheckpointError, StoreMismatchError
+from ...errors import CheckpointError
 from ...execution.task import Record
 from ...planning.stacked_plan import StackedPlan
-from ...sources.samples import Sample, digest_parts
+from ...sources.samples import digest_parts
 from ...sources.stacks.base import StackSource
 from ...sources.stamps import Stamps
 from ...storage.run_store import RunStore
-from ..identity import DIGEST, READ_AGAIN, Recognition, are_alike
+from ..identity import DIGEST, READ_AGAIN, Recognition, are_alike, compare_sample, mismatch
 from ..workspace_arrays import read_ended
 from .job import STAGE
 from .tasks import MatricesTask, tasks_of
@@ -100,7 +100,8 @@ def _compare_matrices(
         return None if alone else f"{what}the first being {shown}, of which the run had read nothing yet"
     if stamps.is_of_content:
         first = min(wanted & {k for number in read for k in _numbers(tasks[number], plan)})
-        raise _mismatch(stack, stored, f"{stack.name_matrix(first)} has other entries than when the run began")
+        what = f"{stack.name_matrix(first)} has other entries than when the run began"
+        raise mismatch(stack, stored, what, "stack")
     if not all(digests[number] for number in read):
         return None
     again = sorted(random.sample(read, min(len(read), READ_AGAIN)))
@@ -108,7 +109,7 @@ def _compare_matrices(
         task = tasks[number]
         numbers = plan.batches[task.batch].numbers[task.first : task.last]
         if digest_parts(stack.read_matrices(numbers)) != digests[number]:
-            raise _mismatch(stack, stored, f"{task.label} have other entries than were read")
+            raise mismatch(stack, stored, f"{task.label} have other entries than were read", "stack")
     text = f"{what}and {len(again)} of {len(read)} tasks that had read them would read the same"
     return text if len(again) == len(read) and not alone else f"{text}; {_compare_sample(stack, stored)}"
 
@@ -120,16 +121,4 @@ def _numbers(task: MatricesTask, plan: StackedPlan) -> list[int]:
 
 def _compare_sample(stack: StackSource, stored: RunStore) -> str:
     """Look at the places again that the run has kept."""
-    assert stored.manifest.identity is not None
-    known = Sample.from_json(stored.manifest.identity["sample"])
-    difference = known.find_difference(stack.sample(known.places))
-    if difference is not None:
-        raise _mismatch(stack, stored, f"{difference} when the run began (rows counted through the stack)")
-    return f"known again by {known.values.size} sampled entries"
-
-
-def _mismatch(stack: StackSource, stored: RunStore, what: str) -> StoreMismatchError:
-    return StoreMismatchError(
-        f"{stack.name} is not the stack of the run in store={stored.group.store_path}: {what}; nothing was changed: "
-        "choose another store, or begin anew with resume=False (dbutterfly.open opens the run, if it has ended)"
-    )
+    return compare_sample(stack, stored, "stack", " (rows counted through the stack)")

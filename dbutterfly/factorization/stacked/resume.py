@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from ...errors import CheckpointError, StoreError, StoreMismatchError
+from ...errors import CheckpointError
 from ...execution.engine import Engine
 from ...planning.stacked_plan import StackedPlan
 from ...sources.missing_chunks import check_missing
@@ -18,9 +18,9 @@ from ...storage.memory_workspace import MemoryWorkspace
 from ...storage.run_store import RunStore
 from ..identity import Identity
 from ..request import Request
-from ..results.stacked import StackedFactorization
 from ..results.stacked_files import load_stack
 from ..resume import open_store
+from ..stored_runs import check_chunks, continue_identity, create_or_open, load_result
 from .current_run import StackRun, StoredStackRun
 from .identity import read_records, recognise_stack
 from .job import StackJob
@@ -92,7 +92,7 @@ def open_stack_run(
     first, identity = None, None
     if stored is None:
         first, identity = make_plan(), Identity.of(stack)
-        stored, is_new = _create_or_open(store, replace(manifest, identity=identity.to_json()))
+        stored, is_new = create_or_open(store, replace(manifest, identity=identity.to_json()))
         identity = identity if is_new else None
     with stored.lease() as lease:
         # What was found may have been changed, or ended, before the lease was taken.
@@ -103,7 +103,7 @@ def open_stack_run(
             return
         rounds = _restore_rounds(stored, stack, request, engine) if resume and not stored.is_complete else []
         if rounds:
-            _check_chunks(stack, stored)
+            check_chunks(stack, stored)
             identity = identity.keep(stored) if identity is not None else _continued(stack, stored, rounds[0])
         else:
             identity = identity or Identity.of(stack)
@@ -125,17 +125,6 @@ def _stored_run(
         keeps_digests=identity.needs_digests,
     )
     return StoredStackRun(request, job, rounds, store=stored, lease=lease)
-
-
-def _create_or_open(store: object, manifest: Manifest) -> tuple[RunStore, bool]:
-    """Create a run, or open that of another call which has begun it at the same moment; whether it was created."""
-    try:
-        return RunStore.create(store, manifest), True
-    except StoreError:
-        stored = RunStore.open(store, mode="r+")
-        if stored is None:
-            raise
-        return stored, False
 
 
 def _begin(stored: RunStore, manifest: Manifest, plan: StackedPlan) -> None:
@@ -161,7 +150,7 @@ def _restore_rounds(stored: RunStore, stack: StackSource, request: Request, engi
 
 def _ended(request: Request, stack: StackSource, engine: Engine, stored: RunStore) -> StackRun | None:
     """Run that has ended, once the matrices have been recognised; None of others, and of a damaged result."""
-    result = _load_result(stored) if stored.is_complete else None
+    result = load_result(stored, load_stack) if stored.is_complete else None
     if result is None:
         return None
     rounds = _restore_rounds(stored, stack, request, engine)
@@ -172,38 +161,7 @@ def _ended(request: Request, stack: StackSource, engine: Engine, stored: RunStor
     return StackRun(request, StackJob(stack, rounds[0], MemoryWorkspace(), request.backend), result)
 
 
-def _load_result(stored: RunStore) -> StackedFactorization | None:
-    """Load the result of a complete run; None if it is damaged, as an earlier call has told, and is to be made anew."""
-    try:
-        return load_stack(stored)
-    except CheckpointError as error:
-        if stored.manifest.damaged is not None:
-            _log.warning("%s: everything is computed again", str(error).partition(";")[0])
-            return None
-        with contextlib.suppress(StoreError):  # a store that cannot be written stays as it is
-            stored.update(damaged=error.name)
-        raise
-
-
 def _continued(stack: StackSource, stored: RunStore, plan: StackedPlan) -> Identity:
-    """Identity with which a run goes on, kept in its store where it is not that of its beginning."""
+    """Identity with which a run goes on, once its matrices have been recognised."""
     found = recognise_stack(stack, stored, lambda: plan, lambda: read_records(stored, plan))
-    if found.is_untouched or found.stamps is None:
-        identity = Identity.open(stored, found.stamps)
-    else:
-        identity = Identity.of(stack, found.stamps)
-    if identity.to_json() != stored.manifest.identity:
-        stored.update(identity=identity.to_json())
-        identity.keep(stored)
-    return identity
-
-
-def _check_chunks(stack: StackSource, stored: RunStore) -> None:
-    """Refuse to go on with matrices that have lost or gained chunks since the run began."""
-    assert stored.manifest.plan is not None
-    before = stored.manifest.plan["chunks"]["missing"]
-    if before != stack.missing_chunks:
-        raise StoreMismatchError(
-            f"{stack.name} had {before} missing chunks when the run in store={stored.group.store_path} began, and has "
-            f"{stack.missing_chunks} now; put it back as it was, or begin anew with resume=False"
-        )
+    return continue_identity(stack, stored, found)

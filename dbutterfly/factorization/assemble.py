@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..kernels.factors.hierarchy import join_left, join_right
 from ..operator.factors import clear_gaps
-from ..sources.magnitude import SMALLEST_ENTRIES, exponent_of
+from ..sources.exponents import SMALLEST_ENTRIES, exponent_of
 from ..sources.operators import OperatorSource
 from ..sources.probes import ProbeSizes
 from ..sources.sample_sizes import count_evaluated

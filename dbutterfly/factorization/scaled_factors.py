@@ -6,7 +6,9 @@ with vectors come near the ends of the range as late as can be.
 
 To multiply by a power of two rounds nothing but what becomes subnormal. Values of factors that do are below the root of
 the smallest number of the dtype, relative to the largest, which is below any rounding. Entries of the product may be
-subnormal themselves: as many as there are, each may be off by the spacing of these numbers. The bounds allow for it.
+subnormal themselves. They become so in the last multiplication only, in which an entry is a sum of as many products as
+the rank, each of which is off by half of the spacing of these numbers, or by the spacing where it is complex. The
+bounds allow for it.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import RangeError
-from ..sources.magnitude import COMFORTABLE, exponent_of, shift_exponents
+from ..sources.exponents import COMFORTABLE, exponent_of, shift_exponents
 from ..structure.chain import Chain
 from .results.certificate import Certificate
 from .results.factorization import Factorization
@@ -90,8 +92,7 @@ def scale_certificate(
         norm = float(np.ldexp(certificate.norm, exponent))
     if not certificate.proven or certificate.norm == 0:
         return replace(certificate, norm=norm)
-    terms = chain.rank * len(chain) * math.sqrt(math.prod(shape))
     spacing = math.ldexp(float(np.finfo(dtype).smallest_subnormal), -exponent)
-    off = terms * (spacing / certificate.norm)
+    off = 2 * chain.rank * math.sqrt(math.prod(shape)) * (spacing / certificate.norm)
     error, lower = certificate.error_bound + off, max(certificate.lower_bound - off, 0.0)
     return replace(certificate, norm=norm, error_bound=error, lower_bound=lower)

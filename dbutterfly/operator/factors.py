@@ -13,7 +13,7 @@ from ..kernels.factors.rounding import round_product
 from ..kernels.products.fusion import fuse_factors
 from ..kernels.products.ksmm import dense_product
 from ..sources.entries import check_dtype
-from ..sources.magnitude import COMFORTABLE, exponent_of, largest_part, shift_exponents
+from ..sources.exponents import COMFORTABLE, exponent_of, largest_part, shift_exponents
 from ..structure.arguments import read_count, read_number
 from ..structure.chain import Chain
 from ..structure.fusion import segments_of_count

@@ -15,18 +15,19 @@ time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import NonFiniteError
+from ..errors import NonFiniteError, RangeError
 from ..kernels.backend import tile_memory
 from ..structure.axes import Axis, Tile
 from ..structure.weights import ScaledWeights, Weights
 from .base import MatrixSource
 from .entries import Entries, Index
 from .entries_source import EntriesSource
+from .exponents import exponent_of, largest_part
 from .info import work_dtype
 from .operators import OperatorSource
 from .samples import Place
@@ -34,6 +35,8 @@ from .stamps import Stamps
 from .tile_grids import fold, unfold
 
 __all__ = ["rescale", "weigh"]
+
+Vector: TypeAlias = "NDArray[Any] | None"
 
 STRIP_BYTES = 1 << 18
 """Bytes of a tile that are multiplied by the weights of the rows and of the columns in turn. Not tuned: they stay in
@@ -165,12 +168,16 @@ class _WeightedSource(MatrixSource):
     def read_block(self, rows: slice, cols: slice) -> NDArray[Any]:
         """Read a range of rows and columns and multiply it."""
         by_row, by_col = (None if w is None else w[at] for w, at in zip(self._factors, (rows, cols), strict=True))
-        return _multiply_block(self.unweighted.read_range(rows, cols), by_row, by_col, self.dtype)
+        return self._multiply_block(self.unweighted.read_range(rows, cols), by_row, by_col)
 
     def take(self, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[Any]:
         """Take entries at the crossings of some rows and columns and multiply them."""
         by_row, by_col = (None if w is None else w[at] for w, at in zip(self._factors, (rows, cols), strict=True))
-        return _multiply_block(self.unweighted.take(rows, cols), by_row, by_col, self.dtype)
+        return self._multiply_block(self.unweighted.take(rows, cols), by_row, by_col)
+
+    def _multiply_block(self, block: NDArray[Any], by_row: Vector, by_col: Vector) -> NDArray[Any]:
+        _check_raised(block, self.exponent, self.dtype, self.name)
+        return _multiply_block(block, by_row, by_col, self.dtype)
 
     def read(self, rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
         """Read one tile as a grid of blocks and multiply it; see :meth:`MatrixSource.read`."""
@@ -178,6 +185,7 @@ class _WeightedSource(MatrixSource):
         by_row = _along(self._factors[0], rows, tile.r0, tile.r1)
         by_col = _along(self._factors[1], cols, tile.c0, tile.c1)
         values = fold(grid, rows, cols)
+        _check_raised(values, self.exponent, self.dtype, self.name)
         if self._in_place:
             _multiply(values, by_row, by_col, values)
             return grid
@@ -192,7 +200,8 @@ class _WeightedEntries(Entries):
 
     def __init__(self, entries: Entries, weights: Weights | None, exponent: int) -> None:
         super().__init__(entries.f, entries.shape, entries.dtype, sampled=entries.sampled)
-        self._entries, self._factors = entries, _diagonals(weights, exponent, entries.shape, entries.dtype)
+        self._entries, self._exponent = entries, exponent
+        self._factors = _diagonals(weights, exponent, entries.shape, entries.dtype)
 
     def __repr__(self) -> str:
         return repr(self._entries)
@@ -200,6 +209,7 @@ class _WeightedEntries(Entries):
     def block(self, rows: Index, cols: Index) -> NDArray[Any]:
         """Evaluate the block at the crossings of ``rows`` and ``cols``."""
         block = self._entries.block(rows, cols)
+        _check_raised(block, self._exponent, self.dtype, repr(self._entries))
         by_row, by_col = (None if w is None else w[at] for w, at in zip(self._factors, (rows, cols), strict=True))
         return _multiply_block(block, by_row, by_col, self.dtype)
 
@@ -236,6 +246,14 @@ def _scale(vectors: NDArray[Any], weights: NDArray[Any] | None) -> NDArray[Any]:
     with np.errstate(invalid="ignore"):
         found: NDArray[Any] = (vectors.T * weights).T
     return found
+
+
+def _check_raised(values: NDArray[Any], exponent: int, dtype: np.dtype[Any], name: str) -> None:
+    """Refuse entries that a power of two would take out of the range, by which tiny ones are raised."""
+    if exponent < 0:
+        own = exponent_of(largest_part(values))
+        if own - exponent > np.finfo(dtype).maxexp:
+            raise RangeError.of(name, dtype, own)
 
 
 def _along(weights: NDArray[Any] | None, axis: Axis, first: int, last: int) -> NDArray[Any] | None:

@@ -11,7 +11,7 @@ import dbutterfly as dbf
 from dbutterfly.errors import RangeError
 from dbutterfly.factorization import run
 from dbutterfly.factorization.tasks.tiles import TileTask
-from dbutterfly.sources.magnitude import exponent_of, largest_part, shift_exponents
+from dbutterfly.sources.exponents import exponent_of, largest_part, shift_exponents
 from dbutterfly.storage.run_store import RunStore
 from tests.support.comparisons import noisy_butterfly, random_matrix
 
@@ -96,6 +96,17 @@ def test_one_tiny_entry_that_no_sample_meets(dtype, chain):
         fact = dbf.factorize(matrix, chain)
         assert measured(fact, matrix) == 0
         assert fact.certificate.norm == pytest.approx(float(size), rel=1e-5)
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_one_huge_entry_beside_tiny_ones(sampled):
+    matrix = np.ldexp(random_matrix((256, 256)), -900)
+    matrix[3, 5] = 1e200
+    source = dbf.entries(lambda i, j: matrix[np.ix_(i, j)], matrix.shape, matrix.dtype, sampled=sampled)
+    fact = dbf.factorize(source)
+    if fact.certificate.proven:
+        assert fact.certificate.lower_bound <= measured(fact, matrix) <= fact.certificate.error_bound < 1e-12
+    assert dbf.factorize(matrix).certificate.norm == pytest.approx(1e200)
 
 
 def test_rows_of_every_size():

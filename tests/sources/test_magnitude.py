@@ -8,14 +8,8 @@ from scipy.sparse.linalg import aslinearoperator
 
 import dbutterfly as dbf
 from dbutterfly.sources.dispatch import as_source
-from dbutterfly.sources.magnitude import (
-    COMFORTABLE,
-    bring_into_range,
-    exponent_of,
-    largest_energy,
-    largest_part,
-    shift_exponents,
-)
+from dbutterfly.sources.exponents import COMFORTABLE, exponent_of, largest_energy, largest_part, shift_exponents
+from dbutterfly.sources.magnitude import bring_into_range
 from dbutterfly.sources.weighted import rescale, weigh
 from dbutterfly.structure.weights import Weights
 from tests.support.comparisons import DTYPES, random_matrix

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...errors import RangeError
 from ...kernels.factors.product_rows import product_row
 from ...sources.base import MatrixSource
-from ...sources.magnitude import exponent_of, largest_energy, largest_part
+from ...sources.exponents import exponent_of, largest_energy, largest_part
 from ...sources.operators import OperatorSource
 from ...structure.axes import Axis, Tile, axis_of_entries
 from ...structure.orderings import GAP

@@ -21,7 +21,7 @@ from ...kernels.linalg import squared_norms
 from ...kernels.low_rank.grid import low_rank_grid
 from ...planning.plan import Plan
 from ...sources.arrays import ArraySource
-from ...sources.magnitude import SMALLEST_ENTRIES, exponent_of, largest_energy, largest_part, shift_exponents
+from ...sources.exponents import SMALLEST_ENTRIES, exponent_of, largest_energy, largest_part, shift_exponents
 from ...structure.axes import Index, Tile
 from ..block_stats import BlockStats
 from ..results.certificate import certify, guarantee_of

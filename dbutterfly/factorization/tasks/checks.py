@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import NonFiniteError, RangeError
-from ...sources.magnitude import exponent_of, largest_energy, largest_part
+from ...sources.exponents import exponent_of, largest_energy, largest_part
 from ...structure.axes import Axis, Index, Tile
 from ..job import FactorizationJob
 

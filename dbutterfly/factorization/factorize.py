@@ -11,11 +11,10 @@ from ..execution.clusters import for_cluster, on_cluster
 from ..identification.result import IdentifiedOrderings
 from ..planning.plan import Plan
 from ..planning.stacked_plan import StackedPlan
-from ..sources.magnitude import bring_into_range
 from ..sources.places_read import places_read
 from ..sources.stacks.base import StackSource
 from ..sources.stacks.dispatch import open_matrices
-from ..sources.weighted import weigh
+from ..sources.weighted import rescale, weigh
 from ..storage.destinations import check_apart
 from .advice.check_fit import check_fit as look_before
 from .advice.choose import choose_orderings, read_orderings_or_auto
@@ -94,9 +93,7 @@ def plan(
     if isinstance(found, StackSource):
         check_unweighted(weights)
         return plan_stack(request, found, engine, shared=shared)
-    matrix = weigh(found, weights)
-    if request.looks_first:
-        matrix = bring_into_range(matrix, is_read=True)
+    matrix = scale_as_stored(request, weigh(found, weights), None) if request.looks_first else weigh(found, weights)
     return choose_orderings(request, matrix, engine).plan(matrix, engine)
 
 
@@ -293,7 +290,7 @@ def factorize(
             look_before(matrix, run.job.plan, tol, check_fit)
         result = run.result or complete_run(run, engine, progress=progress)
     where = {"memory": request.memory, "place": store, "progress": progress}
-    return complete_proof(result, matrix, engine, **where) if prove else result
+    return complete_proof(result, rescale(matrix, 0), engine, **where) if prove else result
 
 
 def _identify(*args: Any, **options: Any) -> IdentifiedOrderings:

@@ -191,3 +191,9 @@ def test_chains_are_looked_for_where_a_stack_is_out_of_range(shared):
     found, expected = (dbf.factorize(matrices, tol=1e-2, shared=shared) for matrices in (stack, np.stack([MATRIX] * 2)))
     assert [fact.chain for fact in found] == [fact.chain for fact in expected]
     assert found[1].certificate.error_bound == pytest.approx(expected[1].certificate.error_bound)
+
+
+def test_a_proof_is_of_the_matrix_as_it_was_given():
+    matrix = np.ldexp(MATRIX[:16, :16], -900)
+    fact = dbf.factorize(matrix, prove=True)
+    assert fact.certificate.lower_bound <= measured(fact, matrix) <= fact.certificate.error_bound

@@ -16,6 +16,7 @@ from ...structure.axes import axes_of_whole
 from ...structure.chain import Chain, Cut
 from ...structure.padding import Placement, place
 from ..results.factorization import Factorization
+from ..scaled_factors import share_power
 from ..sweeps import read_in_standard_order
 from ..weighted_factors import multiply_by_weights
 
@@ -67,8 +68,8 @@ def read_subject(found: Factorization, source: MatrixSource, engine: Engine) -> 
     largest = float(np.max(np.abs(given), initial=0.0))
     exponent = math.frexp(largest)[1]
     matrix = _scale(given.astype(np.result_type(given.dtype, np.float64)), -exponent)
-    factors = [values.astype(matrix.dtype)[None] for values in multiply_by_weights(found, given.dtype).ks_values]
-    factors[0] = _scale(factors[0], -exponent)
+    wide = [values.astype(matrix.dtype) for values in multiply_by_weights(found, given.dtype).ks_values]
+    factors = [values[None] for values in share_power(wide, -exponent)]
     norm = math.sqrt(math.fsum(squared_norms(matrix)))
     check_norm(found, source, math.ldexp(norm, exponent))
     return Subject(matrix, factors, norm, exponent)

@@ -64,7 +64,7 @@ class _Blocks(NamedTuple):
 
 
 def fit_matrices(matrices: NDArray[Any], plan: Plan, backend: Backend) -> Fitted:
-    """Factorize several matrices.
+    """Factorize several matrices; those of which squares leave the range once more, each divided by a power of two.
 
     Parameters
     ----------
@@ -74,11 +74,6 @@ def fit_matrices(matrices: NDArray[Any], plan: Plan, backend: Backend) -> Fitted
         Plan for one of them.
     backend : Backend
         Array library.
-
-    Returns
-    -------
-    Fitted
-        Matrices of which squares leave the range are fitted once more, each divided by a power of two of its own.
     """
     found = _fit(matrices, plan, backend)
     lost = np.flatnonzero(np.isin(found.outcomes[:, 0], (TOO_LARGE, OUT_OF_RANGE)))

@@ -22,7 +22,7 @@ from ...structure.tree import split_tree
 from ..cuts import Index, transpose_cuts
 from ..one_cut.arrangement import Arrangement
 
-__all__ = ["can_exchange", "exchange", "has_ambiguity", "kick", "product_error"]
+__all__ = ["can_exchange", "exchange", "has_ambiguity", "kick", "product_error", "product_errors"]
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ def can_exchange(shape: tuple[int, ...]) -> bool:
 
 def product_error(now: Arrangement, chain: Chain) -> float:
     """Squared error of the factorization of one arranged matrix."""
-    return float(_product_errors(now.grid[0, ...], chain)[0])
+    return float(product_errors(now.grid[0, ...], chain)[0])
 
 
-def _product_errors(matrices: Array, chain: Chain) -> NDArray[np.float64]:
+def product_errors(matrices: Array, chain: Chain) -> NDArray[np.float64]:
     """Squared errors (K,) of the factorizations of matrices (K, M, N) in tree order."""
     xp = namespace(matrices)
     standard = xp.asarray(digit_reversal(chain.row_radices), device=array_api_compat.device(matrices))
@@ -196,5 +196,5 @@ def _reordered_errors(now: Arrangement, chain: Chain, orders: Index, *, of_rows:
     for first in range(0, len(orders), size):
         index = [xp.asarray(order, device=device) for order in orders[first : first + size]]
         stack = [xp.take(now.grid[0, 0, ...], order, axis=0 if of_rows else 1) for order in index]
-        errors.append(_product_errors(xp.stack(stack, axis=0), chain))
+        errors.append(product_errors(xp.stack(stack, axis=0), chain))
     return np.concatenate(errors)

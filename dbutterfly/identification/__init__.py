@@ -4,7 +4,8 @@ For every cut of the chain, rows and columns of ``Z = P X Q^T`` fall into equal 
 the groups of all cuts form one tree of the rows and one of the columns. The way from a matrix to its orderings::
 
     matrix --attempts side by side--> orders of rows and columns --verdict--> IdentifiedOrderings
-      |        portfolio, attempts          ^                      verdict       result
+      |        portfolio, attempts          ^            residuals, evidence     result
+      |                                     |            verdict, confidence
       |                                     |
       +------panels, pass by pass-----------+     of a matrix that is large, or that does not fit (search)
                panels/

@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.backend import Backend, resolve_backend
+from ..kernels.backend import Backend, host_array, resolve_backend
 from ..structure.chain import Chain, Cut
 from .cuts import Index
 from .one_cut.arrangement import Arrangement
 from .one_cut.solve import Search
+from .residuals import greatest_evidence
 from .trees.bisection import bisect
 from .trees.exchanges import can_exchange, exchange, has_ambiguity, kick, product_error
+from .trees.exhaustive import best_trees
 from .trees.nested import search_nested
 from .trees.polish import captured_energy, polish
 from .verdict import noise_levels
@@ -43,12 +45,15 @@ class Problem:
         Whether the columns of the matrix are in order, and rows alone are to be arranged.
     backend : str
         Array library of the workers.
+    rival : float
+        Part of the energy that the best matrix of low rank leaves which has fewer parameters than the butterfly.
     """
 
     cuts: tuple[Cut, ...]
     chain: Chain | None
     cols_known: bool = False
     backend: str = "auto"
+    rival: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,10 @@ class Attempt:
         Squared error below which rows and columns are exchanged at the end, while that lowers it.
     kick : bool
         Whether some rows and columns are exchanged at random before.
+    enumerates : bool
+        Whether all trees are compared instead.
+    weighs : bool
+        Whether the evidence for the groups that were found is computed.
     """
 
     problem: Problem
@@ -80,6 +89,8 @@ class Attempt:
     solved: int | None = None
     exchange_below: float = 0.0
     kick: bool = False
+    enumerates: bool = False
+    weighs: bool = False
 
 
 class Outcome(NamedTuple):
@@ -96,6 +107,8 @@ class Outcome(NamedTuple):
         and the problem has a chain, else the sum of ``lost``.
     ambiguous : bool
         Whether there are rows or columns whose exchange costs less than the noise.
+    evidence : float or None
+        Logarithm of the evidence for the groups of the cut for which most speaks, if it was asked for.
     """
 
     rows: Index
@@ -103,6 +116,7 @@ class Outcome(NamedTuple):
     lost: NDArray[np.float64]
     error: float
     ambiguous: bool
+    evidence: float | None = None
 
 
 def make_attempt(matrix: NDArray[Any], attempt: Attempt) -> Outcome:
@@ -111,7 +125,9 @@ def make_attempt(matrix: NDArray[Any], attempt: Attempt) -> Outcome:
     backend = resolve_backend(problem.backend)
     start = attempt.start or (np.arange(matrix.shape[0]), np.arange(matrix.shape[1]))
     now = _load(matrix, *start, backend)
-    if attempt.search is None and attempt.start is None:
+    if attempt.enumerates:
+        now = best_trees(now, problem.cuts, problem.chain, cols_known=problem.cols_known)
+    elif attempt.search is None and attempt.start is None:
         now = bisect(now, problem.cuts, cols_known=problem.cols_known).arrangement
     elif attempt.search is not None:
         now = search_nested(now, problem.cuts, attempt.search, rng, attempt.solved)
@@ -128,7 +144,10 @@ def make_attempt(matrix: NDArray[Any], attempt: Attempt) -> Outcome:
             rows, cols = start[0][now.rows[0]], start[1][now.cols[0]]
         ambiguous = has_ambiguity(now, problem.cuts, error)
     lost = np.maximum(float(now.row_energies.sum()) - captured_energy(now, problem.cuts), 0)
-    return Outcome(rows, cols, lost, float(lost.sum()) if error is None else error, ambiguous)
+    evidence = None
+    if attempt.weighs:
+        evidence = greatest_evidence(host_array(now.grid)[0, 0], problem.cuts, problem.rival)
+    return Outcome(rows, cols, lost, float(lost.sum()) if error is None else error, ambiguous, evidence)
 
 
 def _is_even(now: Arrangement, cuts: Sequence[Cut]) -> bool:

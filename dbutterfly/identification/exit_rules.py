@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from .ledger import Ledger
 
-__all__ = ["RULES", "Rule", "is_settled", "is_worn_out"]
+__all__ = ["RULES", "Rule", "is_hopeless", "is_settled", "is_small", "is_worn_out"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class Tuning:
         Ratio of the noise that cuts see up to which all are right, and standard deviations of chance added to it.
     nearly_even, nearly_even_deviations : float
         Likewise where two origins agree.
+    weighed, many_weighed : int
+        Attempts without evidence for the groups of any cut after which a search is given up, and those in a matrix
+        whose cuts leave little, or which is small. With 2, a normal 64 x 64 matrix is refused after 6 attempts. Not
+        tuned.
     patience, little_patience : int
         Attempts without a better one after which a search is given up, and where there is no signal.
     """
@@ -48,6 +52,8 @@ class Tuning:
     even_deviations: float = 2.0
     nearly_even: float = 1.01
     nearly_even_deviations: float = 3.0
+    weighed: int = 2
+    many_weighed: int = 12
     patience: int = 30
     little_patience: int = 8
 
@@ -78,9 +84,23 @@ def is_settled(ledger: Ledger) -> bool:
     return next(rule.settles(ledger) for rule in RULES if rule.applies(ledger))
 
 
+def is_hopeless(ledger: Ledger) -> bool:
+    """Whether nothing speaks for the groups of any cut: a matrix of low rank with noise explains the matrix as well.
+
+    Later where the cuts leave little: sparse butterfly matrices, whose energy lies in a few blocks, are near to such.
+    """
+    many = ledger.has_signal or is_small(ledger)
+    return ledger.evidence <= 0 and ledger.weighed >= (TUNING.many_weighed if many else TUNING.weighed)
+
+
 def is_worn_out(ledger: Ledger) -> bool:
     """Whether so many attempts were no better that more are not worth their time; sooner where there is no signal."""
     return ledger.stale > (TUNING.patience if ledger.has_signal else TUNING.little_patience)
+
+
+def is_small(ledger: Ledger) -> bool:
+    """Whether chance exceeds the differences between right and wrong trees, and attempts cost little."""
+    return max(ledger.shape) <= TUNING.small_side
 
 
 def _is_exact(ledger: Ledger) -> bool:
@@ -94,7 +114,18 @@ def _is_kernel_of_points(ledger: Ledger) -> bool:
 
 
 def _is_small_and_new(ledger: Ledger) -> bool:
-    return max(ledger.shape) <= TUNING.small_side and ledger.attempts < TUNING.small_attempts
+    return is_small(ledger) and ledger.attempts < TUNING.small_attempts
+
+
+def _has_no_rivals(ledger: Ledger) -> bool:
+    """Whether the cuts see the same noise, no other trees came near, and a second start agrees where some might.
+
+    A matrix of entries of equal modulus may have many trees that are about as good, as a Hadamard matrix has; in others
+    no row or column must fit as well elsewhere. Two cuts may see the same noise though both are wrong: without a second
+    start, a matrix of 32 x 32 and rank two ended with trees that left ten times the noise.
+    """
+    needs_witness = ledger.is_flat or ledger.known_best.ambiguous or len(ledger.problem.cuts) < 3
+    return ledger.has_signal and ledger.is_even and ledger.rivals == 0 and len(ledger.origins) >= 1 + needs_witness
 
 
 def _has_even_noise(ledger: Ledger) -> bool:
@@ -132,8 +163,9 @@ RULES = (
     # A kernel is no butterfly matrix with noise, and its cuts never see the same. Without this rule, kernels of
     # shuffled points took 11 to 55 s more, and nothing better was found.
     Rule("geometry", _is_kernel_of_points, _always),
-    # Chance exceeds the differences between right and wrong trees: compare many. Benchmark: N = 4 to 32 with noise.
-    Rule("small", _is_small_and_new, _never),
+    # Chance may exceed the differences between right and wrong trees: compare many, unless one pair stands out.
+    # Benchmark: N = 16 and 32 with noise.
+    Rule("small", _is_small_and_new, _has_no_rivals),
     # The proof by noise: the usual end. Rivals must have been compared: otherwise 1 of 20 Hadamard matrices with noise
     # ended with trees that were 0.1 to 0.3 % worse than others.
     Rule("even noise", _has_even_noise, _is_compared),

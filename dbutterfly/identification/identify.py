@@ -25,12 +25,14 @@ from ..structure.chain import Chain, Cut
 from ..structure.chain_names import chain_for
 from ..structure.orderings import Orderings
 from ..structure.padding import Paddings, place
+from .confidence import features_of, rate_confidence
 from .cuts import Index, cuts_of, from_standard, to_standard
 from .portfolio import METHODS
+from .residuals import Counts
 from .result import IdentifiedOrderings, Trees
 from .search import Known, MatrixSearch
 from .unknown_sides import IDENTIFY, read_orderings
-from .verdict import Solution, judge
+from .verdict import Solution, count_parameters, judge
 
 __all__ = ["identify"]
 
@@ -76,7 +78,8 @@ def identify(
         How to look: "middle" clusters rows and columns by turns at the middle cut and goes on inside its blocks;
         "pairing" builds trees from proportional pairs of columns, or rows; "bisection" cuts affinity graphs, for
         kernels of points that were shuffled; "portfolio" takes all of these, as far as they are needed, and repairs
-        what they find. "alternating" is the method of the paper, every cut by itself.
+        what they find. "alternating" is the method of the paper, every cut by itself. Where there are few trees, as of
+        8 x 8 matrices, all methods but "bisection" and "alternating" compare all of them.
     levels : sequence of int, optional
         Cuts that count, each the number of factors to its left; by default all. One level of a dyadic chain is an
         ordering for a Monarch product.
@@ -89,9 +92,10 @@ def identify(
     cluster, workers
         As for :func:`dbutterfly.factorize`.
     memory : int or str, optional
-        Bytes that a worker, and this process, may hold, such as ``"2 GiB"``. Attempts in memory hold about four copies
-        of the matrix each; the methods "portfolio", "middle" and "pairing" read a matrix panel by panel where that is
-        too much, or where it is large and its blocks are of rank one, and hold O(N^1.5) numbers then.
+        Bytes that a worker, and this process, may hold, such as ``"2 GiB"``. Attempts in memory hold about ten copies
+        of the matrix each in single precision, bisection about thirty; the methods "portfolio", "middle" and "pairing"
+        read a matrix panel by panel where that is too much, or where it is large and its blocks are of rank one, and
+        hold O(N^1.5) numbers then.
     seed : int
         Of all random choices: the same seed gives the same orderings, whatever the number of workers.
     budget : float, optional
@@ -108,7 +112,8 @@ def identify(
     -------
     IdentifiedOrderings
         Orderings for :func:`dbutterfly.factorize`, the residual of each cut beside the noise floor, and whether they
-        count as found. A matrix without such an order has ``found=False``; it is no error.
+        count as found, by tests with a level of one in a hundred. A matrix without such an order has ``found=False``;
+        it is no error.
 
     Raises
     ------
@@ -153,9 +158,10 @@ def identify(
     with ProgressBar(progress) as bar:
         bar.start("search", None, 0)
         search = MatrixSearch(padded, engine, method, memory, seed, budget, backend, bar)  # type: ignore[arg-type]  # read
-        found = _solve(search, known, asked, chain, all_count=levels is None)
-        solution, rounding = search.measure(found, cuts)
-    verdict = judge(solution, cuts, chain.shape, rounding)
+        solution = _solve(search, known, asked, chain, all_count=levels is None)
+        parameters = count_parameters(chain)
+        left = search.measure(solution, cuts, _counts(paddings, chain.shape), parameters)
+    verdict = judge(left, parameters)
     rows, cols = (
         order if padding is None else padding.rows(order)
         for order, padding in zip((solution.rows, solution.cols), paddings, strict=True)
@@ -164,7 +170,7 @@ def identify(
         to_standard(rows, chain),
         cols,
         found=verdict.found,
-        confidence=verdict.confidence,
+        confidence=rate_confidence(features_of(verdict, solution)),
         levels=tuple(asked),
         residuals=verdict.residuals,
         floors=verdict.floors,
@@ -217,6 +223,15 @@ def _known_sides(
         (None if wanted[0] else from_standard(rows, chain), None if wanted[1] else cols),
         (row_padding, col_padding),
     )
+
+
+def _counts(paddings: Paddings, shape: tuple[int, int]) -> Counts:
+    """For every position of both sides, whether it is no gap."""
+    rows, cols = (
+        np.ones(size, bool) if padding is None else padding.rows(np.arange(size)) >= 0
+        for padding, size in zip(paddings, shape, strict=True)
+    )
+    return rows, cols
 
 
 def _order_or_identity(side: Index | None, size: int) -> Index:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .attempts import Attempt, Outcome, Problem
 from .cuts import Index
 from .trees.exchanges import can_exchange
-from .verdict import noise_levels
+from .verdict import count_parameters, free_parts, noise_levels, unevenness
 
 __all__ = ["Ledger", "SolvedCut"]
 
@@ -35,6 +35,8 @@ class Tuning:
     signal_side : float
         Side of a square matrix below which that part falls in proportion to the side, for in small matrices trees can
         be fitted to noise. Not tuned by itself.
+    even : float
+        Standard deviations of chance up to which cuts see the same noise. Not tuned by itself.
     """
 
     same: float = 1e-6
@@ -42,6 +44,7 @@ class Tuning:
     stands_out: float = 0.6
     signal: float = 0.5
     signal_side: float = 160.0
+    even: float = 3.0
 
 
 TUNING = Tuning()
@@ -76,6 +79,8 @@ class Ledger:
         Its squared norm.
     exact : float
         Part of the energy below which a residual counts as none.
+    is_flat : bool
+        Whether the entries are of about equal modulus.
 
     Attributes
     ----------
@@ -92,16 +97,23 @@ class Ledger:
         Number of attempts.
     stale : int
         Number of attempts since the last better one.
+    weighed : int
+        Number of attempts whose evidence was computed.
+    evidence : float
+        The greatest of these; infinite below where there is none.
     solved : list of SolvedCut
         For each cut, the orders in which it sees least noise.
     """
 
-    def __init__(self, problem: Problem, shape: tuple[int, int], energy: float, exact: float) -> None:
-        self.problem, self.shape, self.energy, self._exact = problem, shape, energy, exact
+    def __init__(
+        self, problem: Problem, shape: tuple[int, int], energy: float, exact: float, *, is_flat: bool = False
+    ) -> None:
+        self.problem, self.shape, self.energy, self._exact, self.is_flat = problem, shape, energy, exact, is_flat
         self.best: Outcome | None = None
         self.best_is_geometry = False
         self.origins: set[tuple[str, int]] = set()
-        self.rivals = self.attempts = self.stale = 0
+        self.rivals = self.attempts = self.stale = self.weighed = 0
+        self.evidence = -math.inf
         none = np.empty(0, np.int64)
         self.solved = [SolvedCut(math.inf, none, none)] * len(problem.cuts)
 
@@ -111,6 +123,9 @@ class Ledger:
         origins = set() if attempt.kick else {origin}
         self.attempts += 1
         self.stale += 1
+        if outcome.evidence is not None:
+            self.weighed += 1
+            self.evidence = max(self.evidence, outcome.evidence)
         for at, noise in enumerate(self._noise_of(outcome)):
             if noise < self.solved[at].noise * (1 - TUNING.same):
                 self.solved[at] = SolvedCut(float(noise), outcome.rows, outcome.cols)
@@ -140,6 +155,19 @@ class Ledger:
         return float(noise.max() / max(noise.min(), noise.max() * 1e-12))
 
     @property
+    def is_even(self) -> bool:
+        """Whether chance explains the differences of the noise that the cuts of the best outcome see."""
+        return self.unevenness <= TUNING.even
+
+    @property
+    def unevenness(self) -> float:
+        """Largest difference of the noise that two cuts of the best outcome see, in standard deviations of chance."""
+        size = self.shape[0] * self.shape[1]
+        lost, free = self.known_best.lost, size * free_parts(self.problem.cuts, self.shape)
+        parameters = 0 if self.problem.chain is None else count_parameters(self.problem.chain)
+        return unevenness(lost, free, size, parameters)
+
+    @property
     def chance(self) -> float:
         """Relative standard deviation of the energy of noise: the square root of 2 over the number of entries."""
         return math.sqrt(2 / (self.shape[0] * self.shape[1]))
@@ -157,9 +185,13 @@ class Ledger:
     @property
     def has_signal(self) -> bool:
         """Whether all cuts of the best outcome see much less than noise alone, which is all of the energy."""
+        return float(self.noise.max()) < self.energy * self.signal
+
+    @property
+    def signal(self) -> float:
+        """Part of the energy up to which noise leaves a signal."""
         side = math.sqrt(self.shape[0] * self.shape[1])
-        limit = min(TUNING.signal, side / (TUNING.signal_side / TUNING.signal))
-        return float(self.noise.max()) < self.energy * limit
+        return min(TUNING.signal, side / (TUNING.signal_side / TUNING.signal))
 
     @property
     def standing_out(self) -> int | None:

@@ -1,4 +1,4 @@
-"""The scale, the energy and the flatness of a matrix in memory."""
+"""A matrix in memory: how it is read, its scale, its energy and its flatness."""
 
 from __future__ import annotations
 
@@ -8,10 +8,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DOUBLE_ENTRIES", "energy_of", "flatness", "scale_entries", "scale_into_range"]
+from ..sources.base import MatrixSource
+
+__all__ = ["DOUBLE_ENTRIES", "energy_of", "flatness", "read_matrix", "scale_entries", "scale_into_range"]
 
 DOUBLE_ENTRIES = 1 << 18
 """Entries up to which a search in memory computes in double precision. Not tuned."""
+
+
+def read_matrix(source: MatrixSource) -> NDArray[Any]:
+    """Read a whole matrix, in the dtype in which it is computed.
+
+    Raises
+    ------
+    NonFiniteError
+        If an entry is not finite.
+    """
+    matrix = source.read_range(slice(0, source.shape[0]), slice(0, source.shape[1]))
+    matrix = matrix.astype(source.info.work_dtype, copy=False)
+    if not np.isfinite(matrix).all():
+        row, col = np.argwhere(~np.isfinite(matrix))[0].tolist()
+        raise source.non_finite_error((row, col))
+    return matrix
 
 
 def scale_into_range(matrix: NDArray[Any]) -> NDArray[Any]:

@@ -13,16 +13,21 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..execution.calls import Calls
 from .attempts import Attempt, Outcome, Problem, make_attempt
-from .exit_rules import is_settled, is_worn_out
+from .exit_rules import is_hopeless, is_settled, is_small, is_worn_out
 from .ledger import Ledger
 from .one_cut.solve import Search
+from .trees.exchanges import can_exchange
+from .trees.exhaustive import can_enumerate
+from .verdict import Solution
 
-__all__ = ["METHODS", "search_trees"]
+__all__ = ["METHODS", "Found", "search_trees"]
 
 METHODS = ("portfolio", "alternating", "pairing", "middle", "bisection")
 """Methods that a caller may name; "alternating" is a search of its own."""
@@ -66,6 +71,34 @@ class Tuning:
 TUNING = Tuning()
 
 
+class Found(NamedTuple):
+    """What a search has found.
+
+    Attributes
+    ----------
+    outcome : Outcome
+        The best that was found.
+    attempts : int
+        How many were made.
+    witnesses : int
+        Independent starts that led to its trees.
+    rivals : int
+        Other trees that were about as good.
+    """
+
+    outcome: Outcome
+    attempts: int
+    witnesses: int
+    rivals: int
+
+    def as_solution(self, energy: float, free: NDArray[np.float64]) -> Solution:
+        """Solution for a matrix of some energy, whose cuts leave these parts of the degrees of freedom."""
+        best = self.outcome
+        return Solution(
+            best.rows, best.cols, best.lost / (energy or 1.0), free, self.attempts, 1.0, self.witnesses, self.rivals
+        )
+
+
 def search_trees(
     calls: Calls,
     problem: Problem,
@@ -77,7 +110,7 @@ def search_trees(
     budget: float | None,
     exact: float,
     flat: bool,
-) -> tuple[Outcome, int]:
+) -> Found:
     """Search for the trees of a matrix.
 
     Parameters
@@ -103,24 +136,28 @@ def search_trees(
 
     Returns
     -------
-    outcome : Outcome
-        The best that was found.
-    attempts : int
-        How many were made.
+    Found
     """
-    ledger = Ledger(problem, shape, energy, exact)
+    ledger = Ledger(problem, shape, energy, exact, is_flat=flat)
+    if method != "bisection" and can_enumerate(problem.cuts, cols_known=problem.cols_known):
+        (outcome,) = calls.in_order(make_attempt, [Attempt(problem, None, 0, enumerates=True)])
+        return Found(outcome, 1, 1, 0)
     until = math.inf if budget is None else time.monotonic() + budget
     strategy = Strategy(ledger, method, np.random.default_rng(seed), flat=flat)
     for attempts in strategy.rounds():
         results = calls.in_order(make_attempt, attempts)
         for attempt, outcome in zip(attempts, results, strict=True):
             ledger.add(attempt, outcome)
-            if is_settled(ledger) or time.monotonic() > until:
+            if is_settled(ledger) or is_hopeless(ledger) or time.monotonic() > until:
                 results.close()
-                return _exchange_best(calls, ledger), ledger.attempts
+                return _conclude(calls, ledger)
         if is_worn_out(ledger):
             break
-    return _exchange_best(calls, ledger), ledger.attempts
+    return _conclude(calls, ledger)
+
+
+def _conclude(calls: Calls, ledger: Ledger) -> Found:
+    return Found(_exchange_best(calls, ledger), ledger.attempts, len(ledger.origins), ledger.rivals)
 
 
 def _exchange_best(calls: Calls, ledger: Ledger) -> Outcome:
@@ -173,6 +210,8 @@ class Strategy:
             yield [self.pair_cols(), self.pair_rows(), self.cluster(), self.bisect()]
         else:
             yield [self.cluster()]
+            if self._ledger.has_signal and self._ledger.is_even:
+                yield [self.cluster()]  # a second witness, where the first one tells of trees
             if self._ledger.standing_out is None:
                 yield [self.pair_cols(), self.pair_rows(), self.bisect()]
             else:
@@ -227,14 +266,24 @@ class Strategy:
 
     @property
     def _exchange_below(self) -> float:
-        """Error below which it is worth while to exchange rows and columns; 0 before anything is known."""
+        """Error below which it is worth while to exchange rows and columns.
+
+        In a small matrix, where it costs little, this is done at once; else not before there is something to compare.
+        """
         ledger = self._ledger
-        if ledger.best is None or ledger.attempts < TUNING.per_round - 1 or not ledger.has_signal:
+        if is_small(ledger) and (ledger.best is None or not ledger.has_signal):
+            return ledger.energy * ledger.signal
+        if ledger.best is None or not (is_small(ledger) or ledger.attempts >= TUNING.per_round - 1):
             return 0.0
-        return TUNING.close * ledger.best.error
+        return TUNING.close * ledger.best.error if ledger.has_signal else 0.0
 
     def _attempt(self, search: Search | None) -> Attempt:
-        return Attempt(self._problem, search, self._seed(), exchange_below=self._exchange_below)
+        weighs = (
+            self._ledger.attempts >= TUNING.per_round
+            and self._ledger.evidence <= 0
+            and can_exchange(self._ledger.shape)
+        )
+        return Attempt(self._problem, search, self._seed(), exchange_below=self._exchange_below, weighs=weighs)
 
     def _seed(self) -> int:
         return int(self._rng.integers(1 << 62))

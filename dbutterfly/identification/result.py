@@ -54,10 +54,14 @@ class IdentifiedOrderings(Orderings):
     rows, cols : ndarray of int64, shape (M,) and (N,)
         Index arrays.
     found : bool
-        Whether the residuals are those of a butterfly matrix with noise: alike at all cuts, and less than pure noise
-        would leave. If False, the orderings are the best that were seen, and may be worth nothing.
+        Whether nothing is left but rounding, or the error is what noise outside the butterfly explains. That is so if
+        the groups of every cut speak against noise, and against every matrix of low rank with noise and fewer
+        parameters than the butterfly; and if all cuts leave noise of one size. A matrix of noise, or of low rank with
+        noise, counts as found with a probability of at most 0.01. If False, the orderings are the best that were seen,
+        and may be worth nothing.
     confidence : float
-        Part of the energy, between 0 and 1, that the worst cut explains beyond what it would explain of noise.
+        Probability, between 0 and 1, that the factorization in these orderings has at most 1.001 times the error of
+        that in the true ones: fitted to known instances (``benchmarks/README.md``, "confidence").
     levels : tuple of int
         Cuts of the chain that count: the number of factors to the left of each. Those whose blocks may have full rank
         are left out.

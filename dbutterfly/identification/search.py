@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 from ..errors import InputError, MemoryBudgetError
 from ..execution.engine import Engine
 from ..execution.progress import ProgressBar, calls_under_bar
-from ..kernels.backend.stacks import STACK_BYTES
-from ..kernels.low_rank.grid import low_rank_grid
 from ..sources.base import MatrixSource
 from ..structure.chain import Chain, Cut
 from .alternating import alternating_run, balanced_means, best_partitions, fuse, runs_of
-from .attempts import Outcome, Problem
+from .attempts import Problem
 from .cuts import Index, transpose_cuts
-from .moments import DOUBLE_ENTRIES, energy_of, flatness, scale_entries, scale_into_range
+from .moments import DOUBLE_ENTRIES, energy_of, flatness, read_matrix, scale_entries, scale_into_range
 from .panels.passes import Passes
 from .panels.trees import EXACT_IN_SINGLE, PanelProblem, client_bytes, is_settled, search_panels
-from .portfolio import search_trees
-from .verdict import Solution, free_parts
+from .portfolio import Found, search_trees
+from .residuals import Counts, measure_residuals, remeasure, rival_residual, summed_residuals
+from .trees.exchanges import can_exchange
+from .verdict import Residuals, Solution, count_parameters, free_parts
 
 __all__ = ["Known", "MatrixSearch"]
 
@@ -55,10 +55,10 @@ class Tuning:
     flat : float
         Fourth moment of the entries below which they count as of equal modulus: it is 1 for these, and 2 or 3 for
         Gaussian entries.
-    copies : int
-        Matrices, as computed, that an attempt is taken to hold at its peak: the matrix, arranged, moved, and products
-        with it. This is too few: an attempt by bisection held 13 matrices for complex and 27 for real kernels of
-        1024 x 1024 in single precision.
+    copies, bisection_copies : (int, int)
+        Matrices, as computed, that an attempt holds at its peak beyond the matrix, for real and for complex entries:
+        the matrix, arranged, moved, and products with it; for bisection, correlations and distances in double
+        precision. Measured at 512 x 512 in single precision (tracemalloc): 12 and 9, bisection 31 and 17.
     panel_bytes : int
         Most bytes of a panel.
     panels_in_memory : int
@@ -70,7 +70,8 @@ class Tuning:
     panel_entries: int = 1 << 17
     rounding: float = 2e-3
     flat: float = 2.0
-    copies: int = 4
+    copies: tuple[int, int] = (12, 9)
+    bisection_copies: tuple[int, int] = (31, 17)
     panel_bytes: int = 1 << 25
     panels_in_memory: int = 8
 
@@ -134,10 +135,12 @@ class MatrixSearch:
         shape = self.source.shape
         if not cuts or all(side is not None for side in known):
             rows, cols = (np.arange(size) if side is None else side for side, size in zip(known, shape, strict=True))
-            return self._remeasure(Solution(rows, cols, np.zeros(len(cuts)), free_parts(cuts, shape), 0), cuts)
+            given = Solution(rows, cols, np.zeros(len(cuts)), free_parts(cuts, shape), 0)
+            return remeasure(self._matrix, given, cuts) if cuts else given
         if self.method == "alternating":
-            return self._remeasure(self._alternate(known, cuts), cuts)
-        found = self._search_panels(known, tuple(cuts)) if by_panels else None
+            return remeasure(self._matrix, self._alternate(known, cuts), cuts)
+        parameters = 0 if chain is None else count_parameters(chain)
+        found = self._search_panels(known, tuple(cuts), parameters) if by_panels else None
         if found is not None and (is_settled(found) or not self._fits):
             return found
         held = self._search_in_memory(known, Problem(tuple(cuts), chain, backend=self.backend))
@@ -146,14 +149,18 @@ class MatrixSearch:
         best = held if held.lost.sum() < found.lost.sum() else found
         return best._replace(attempts=held.attempts + found.attempts)
 
-    def measure(self, solution: Solution, cuts: Sequence[Cut]) -> tuple[Solution, float]:
-        """Compute the residuals anew, without cancellation, where the matrix is small.
+    def measure(self, solution: Solution, cuts: Sequence[Cut], counts: Counts, parameters: int) -> Residuals:
+        """Measure what the cuts leave: anew and without cancellation where the matrix is held all the same.
 
-        The second value is the relative error of the residuals that counts as none.
+        ``counts`` tells rows and columns from gaps, ``parameters`` is the number of degrees of freedom of the products.
         """
-        if not self._fits or math.prod(self.source.shape) > TUNING.exact_entries:
-            return solution, TUNING.rounding
-        return self._remeasure(solution, cuts), 64 * float(np.finfo(self._matrix.dtype).eps)
+        small = self._fits and math.prod(self.source.shape) <= TUNING.exact_entries
+        is_clear = bool((np.sqrt(solution.lost) <= TUNING.rounding).all())
+        if not small and (is_clear or "_matrix" not in self.__dict__):
+            is_complex = self.source.info.work_dtype.startswith("complex")
+            return summed_residuals(solution, cuts, counts, TUNING.rounding, is_complex=is_complex)
+        rounding = 64 * float(np.finfo(self._matrix.dtype).eps) if small else TUNING.rounding
+        return measure_residuals(self._matrix, solution, cuts, counts, parameters, rounding)
 
     @functools.cached_property
     def _allowed(self) -> int:
@@ -167,8 +174,9 @@ class MatrixSearch:
     @property
     def _bytes_in_memory(self) -> int:
         """Bytes that an attempt in memory holds."""
-        entries = math.prod(self.source.shape)
-        return entries * TUNING.copies * self._itemsize * (2 if self._is_double else 1)
+        bisects = self.method in ("portfolio", "bisection")
+        copies = (TUNING.bisection_copies if bisects else TUNING.copies)[self._itemsize == 8]
+        return math.prod(self.source.shape) * copies * self._itemsize * (2 if self._is_double else 1)
 
     @property
     def _is_double(self) -> bool:
@@ -212,7 +220,7 @@ class MatrixSearch:
             f"worker may hold {self._allowed}; give memory={least} or more{other}"
         )
 
-    def _search_panels(self, known: Known, cuts: tuple[Cut, ...]) -> Solution:
+    def _search_panels(self, known: Known, cuts: tuple[Cut, ...], parameters: int) -> Solution:
         """Search panel by panel. Where the rows are known, the transposed matrix is searched, with known columns."""
         rows, cols = known
         dtype: np.dtype[Any] = np.dtype(np.complex64 if self._itemsize == 8 else np.float32)
@@ -220,46 +228,44 @@ class MatrixSearch:
         with calls_under_bar(self.bar, self.engine, self.source, CALLS) as calls:
             passes = Passes(calls, self.source.shape, self.source.edges, dtype, panel_bytes, self.backend)
             if rows is None:
-                wanted = PanelProblem(cuts, self.method, TUNING.flat, self._allowed, cols)
+                wanted = PanelProblem(cuts, self.method, TUNING.flat, self._allowed, cols, parameters)
                 return search_panels(passes, wanted, seed=self.seed, budget=self.budget)
-            wanted = PanelProblem(transpose_cuts(cuts), self.method, TUNING.flat, self._allowed, rows)
+            wanted = PanelProblem(transpose_cuts(cuts), self.method, TUNING.flat, self._allowed, rows, parameters)
             found = search_panels(passes.T, wanted, seed=self.seed, budget=self.budget)
         return found._replace(rows=found.cols, cols=found.rows, lost=found.lost[::-1], free=found.free[::-1])
 
     @functools.cached_property
     def _matrix(self) -> NDArray[Any]:
         """The whole matrix, in the dtype in which it is computed, or a power of two times it."""
-        shape = self.source.shape
-        matrix = self.source.read_range(slice(0, shape[0]), slice(0, shape[1]))
-        matrix = matrix.astype(self.source.info.work_dtype, copy=False)
-        if not np.isfinite(matrix).all():
-            row, col = np.argwhere(~np.isfinite(matrix))[0].tolist()
-            raise self.source.non_finite_error((row, col))
-        return scale_into_range(matrix)
+        return scale_into_range(read_matrix(self.source))
 
     def _search_in_memory(self, known: Known, problem: Problem) -> Solution:
-        found, attempts, energy = self._search_matrix(self._matrix, known, problem)
-        lost = found.lost / energy if energy > 0 else found.lost
-        return Solution(found.rows, found.cols, lost, free_parts(problem.cuts, self.source.shape), attempts)
+        found, energy = self._search_matrix(self._matrix, known, problem)
+        return found.as_solution(energy, free_parts(problem.cuts, self.source.shape))
 
-    def _search_matrix(self, matrix: NDArray[Any], known: Known, problem: Problem) -> tuple[Outcome, int, float]:
+    def _search_matrix(self, matrix: NDArray[Any], known: Known, problem: Problem) -> tuple[Found, float]:
         """Search a matrix in memory; one whose rows are known is transposed first.
 
-        Returns the best outcome, the number of attempts, and the squared norm of the matrix as it was scaled.
+        Returns what was found, and the squared norm of the matrix as it was scaled.
         """
         rows, cols = known
         if rows is not None:
             transposed = dataclasses.replace(problem, cuts=transpose_cuts(problem.cuts), chain=None)
-            found, attempts, energy = self._search_matrix(matrix.T, (None, rows), transposed)
-            return found._replace(rows=found.cols, cols=found.rows, lost=found.lost[::-1]), attempts, energy
+            found, energy = self._search_matrix(matrix.T, (None, rows), transposed)
+            best = found.outcome
+            best = best._replace(rows=best.cols, cols=best.rows, lost=best.lost[::-1])
+            return found._replace(outcome=best), energy
         order = np.arange(matrix.shape[1]) if cols is None else cols
         working = scale_entries(matrix[:, order])
         energy = energy_of(working)
         single = np.finfo(working.dtype).eps > TUNING.exact_in_double
+        rival = 1.0
+        if problem.chain is not None and can_exchange(working.shape):
+            rival = rival_residual(working, problem.cuts, count_parameters(problem.chain))
         with calls_under_bar(self.bar, self.engine, working, CALLS) as calls:
-            found, attempts = search_trees(
+            found = search_trees(
                 calls,
-                dataclasses.replace(problem, cols_known=cols is not None),
+                dataclasses.replace(problem, cols_known=cols is not None, rival=rival),
                 working.shape,
                 energy,
                 method=self.method,
@@ -268,7 +274,8 @@ class MatrixSearch:
                 exact=EXACT_IN_SINGLE if single else TUNING.exact_in_double,
                 flat=flatness(working) < TUNING.flat,
             )
-        return found._replace(cols=order[found.cols]), attempts, energy
+        best = found.outcome
+        return found._replace(outcome=best._replace(cols=order[best.cols])), energy
 
     def _alternate(self, known: Known, cuts: Sequence[Cut]) -> Solution:
         """Join the partitions of the cuts into orders; a side whose groups are no tree keeps its order."""
@@ -285,16 +292,3 @@ class MatrixSearch:
             for side, size in zip((fused.rows, fused.cols), shape, strict=True)
         )
         return Solution(rows, cols, np.zeros(len(cuts)), free_parts(cuts, shape), len(runs))
-
-    def _remeasure(self, solution: Solution, cuts: Sequence[Cut]) -> Solution:
-        """Compute what the blocks of the cuts leave, without cancellation."""
-        if not cuts:
-            return solution
-        arranged = self._matrix[np.ix_(solution.rows, solution.cols)]
-        energy, lost = energy_of(arranged), []
-        for cut in cuts:
-            (height, width), rank = cut.block_shape, min(cut.rank, *cut.block_shape)
-            blocks = arranged.reshape(cut.row_groups, height, cut.col_groups, width).transpose(0, 2, 1, 3)
-            found = low_rank_grid(blocks, (rank,), dtype=arranged.dtype, stack_bytes=STACK_BYTES)
-            lost.append(float(found.discarded.sum()) / (energy or 1.0))
-        return solution._replace(lost=np.array(lost), free=free_parts(cuts, self.source.shape))

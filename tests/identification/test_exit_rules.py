@@ -7,7 +7,7 @@ import pytest
 
 from dbutterfly.identification.attempts import Attempt, Outcome, Problem
 from dbutterfly.identification.cuts import cuts_of
-from dbutterfly.identification.exit_rules import RULES, TUNING, is_settled, is_worn_out
+from dbutterfly.identification.exit_rules import RULES, TUNING, is_hopeless, is_settled, is_worn_out
 from dbutterfly.identification.ledger import Ledger
 from dbutterfly.identification.one_cut.solve import Search
 from dbutterfly.identification.verdict import free_parts
@@ -26,11 +26,11 @@ class Account:
         self.ledger = Ledger(self.problem, self.shape, self.energy, EXACT)
         self.search = Search()
 
-    def add(self, noise, error=1.0, *, ambiguous=False, **attempt):
+    def add(self, noise, error=1.0, *, ambiguous=False, evidence=None, **attempt):
         attempt = {"search": self.search, **attempt}
         lost = np.broadcast_to(noise, len(self.cuts)) * free_parts(self.cuts, self.shape) * self.energy
         order = np.arange(self.shape[0])
-        outcome = Outcome(order, order, lost, error, ambiguous)
+        outcome = Outcome(order, order, lost, error, ambiguous, evidence)
         self.ledger.add(Attempt(self.problem, seed=0, **attempt), outcome)
         return outcome
 
@@ -70,13 +70,33 @@ def test_no_geometry(why):
     assert account.decides == ("three origins", False)
 
 
-def test_small_matrices_are_settled_by_many_attempts_only():
+@pytest.mark.parametrize("why", ["ambiguous", "flat"])
+def test_small_matrices_are_settled_by_a_second_witness(why):
     account = Account(TUNING.small_side)
-    for _ in range(TUNING.small_attempts - 1):
-        account.add(0.01)
-        assert account.decides == ("small", False)
+    account.ledger.is_flat = why == "flat"
+    account.add(0.01, ambiguous=why == "ambiguous")
+    assert account.decides == ("small", False)
+    account.add(0.01, ambiguous=why == "ambiguous")
+    assert account.decides == ("small", True)
+
+
+def test_trees_of_a_small_matrix_that_stand_out_need_no_witness():
+    account = Account(TUNING.small_side)
     account.add(0.01)
-    assert account.decides == ("even noise", True)
+    assert account.decides == ("small", True)
+
+
+@pytest.mark.parametrize("why", ["rivals", "uneven", "no signal"])
+def test_else_small_matrices_are_settled_by_many_attempts(why):
+    account = Account(TUNING.small_side)
+    noise = {"rivals": 0.01, "uneven": uneven(account), "no signal": 0.9}[why]
+    if why == "rivals":
+        account.add(noise, 1.01)
+    while account.ledger.attempts < TUNING.small_attempts - 1:
+        account.add(noise)
+        assert account.decides == ("small", False)
+    account.add(noise)
+    assert account.decides[0] != "small"
 
 
 def test_even_noise_settles():
@@ -140,6 +160,18 @@ def test_patience_is_shorter_where_there_is_no_signal():
         assert is_worn_out(account.ledger)
         account.add(noise, 0.5)
         assert not is_worn_out(account.ledger)
+
+
+@pytest.mark.parametrize(("noise", "patience"), [(0.9, TUNING.weighed), (0.01, TUNING.many_weighed)])
+def test_a_search_is_given_up_where_nothing_speaks_for_any_groups(noise, patience):
+    account = Account(64)
+    account.add(noise)
+    for _ in range(patience):
+        assert not is_hopeless(account.ledger)
+        account.add(noise, evidence=-1.0)
+    assert is_hopeless(account.ledger)
+    account.add(noise, evidence=1.0)
+    assert not is_hopeless(account.ledger)
 
 
 # ---- the ledger

@@ -141,28 +141,59 @@ def search(z, chain, **options):
     calls = CallsHere(z)
     energy = float(np.linalg.norm(z) ** 2)
     options = {"method": "portfolio", "seed": 0, "budget": None, "exact": 1e-12, "flat": False, **options}
-    return *search_trees(calls, Problem(cuts_of(chain), chain), z.shape, energy, **options), calls.made
+    return search_trees(calls, Problem(cuts_of(chain), chain), z.shape, energy, **options), calls.made
 
 
 def test_exact_trees_end_the_search_in_its_first_round():
     known = dbf.matrices.shuffled(dbf.matrices.dft(16), seed=1)
-    outcome, attempts, made = search(np.asarray(known), known.chain, flat=True)
-    assert outcome.error < 1e-20
-    assert attempts == len(made) <= 4
-    assert [task.exchange_below for task in made] == [0] * attempts  # nothing is exchanged at the end
+    found, made = search(np.asarray(known), known.chain, flat=True)
+    assert found.outcome.error < 1e-20
+    assert found.attempts == len(made) <= 4  # nothing is exchanged at the end
 
 
 def test_the_best_outcome_is_exchanged_at_the_end_where_there_is_noise():
     known = dbf.matrices.shuffled(dbf.matrices.orthogonal_butterfly(64, seed=1), seed=2)
     z = np.asarray(dbf.matrices.noisy(known, 0.05, seed=3))
-    outcome, attempts, made = search(z, known.chain)
-    assert len(made) == attempts + 1
+    found, made = search(z, known.chain)
+    assert len(made) == found.attempts + 1
     last = made[-1]
     assert (last.search, last.exchange_below, last.kick) == (None, np.inf, False)
     kept = make_attempt(z, last)
-    assert kept.error == outcome.error
+    assert kept.error == found.outcome.error
 
 
 def test_a_budget_ends_the_search_after_an_attempt():
     z = np.random.default_rng(0).standard_normal((64, 64))
-    assert search(z, Chain.square_dyadic(64), budget=1e-9)[1] == 1
+    assert search(z, Chain.square_dyadic(64), budget=1e-9)[0].attempts == 1
+
+
+def test_all_trees_of_a_small_matrix_are_compared_at_once():
+    z = np.random.default_rng(0).standard_normal((8, 8))
+    found, made = search(z, Chain.square_dyadic(8))
+    assert found.attempts == len(made) == 1
+    assert made[0].enumerates
+
+
+def test_evidence_is_weighed_where_the_first_attempts_found_little():
+    ledger, strategy = strategy_for(64)
+    assert not strategy.cluster().weighs
+    for _ in range(TUNING.per_round):
+        add(ledger, strategy.cluster(), 0.9)
+    assert strategy.cluster().weighs
+    order = np.arange(64)
+    ledger.add(strategy.cluster(), Outcome(order, order, np.ones(5), 1.0, False, evidence=3.0))
+    assert not strategy.cluster().weighs
+
+
+def test_small_matrices_are_exchanged_from_the_first_attempt_on():
+    ledger, strategy = strategy_for(32)
+    assert strategy.cluster().exchange_below == ledger.energy * ledger.signal
+    add(ledger, strategy.cluster(), 0.05, 3.0)
+    assert strategy.cluster().exchange_below == TUNING.close * 3.0
+
+
+def test_a_second_start_follows_a_first_one_that_tells_of_trees():
+    ledger, strategy = strategy_for(64)
+    rounds = strategy.rounds()
+    add(ledger, next(rounds)[0], 0.01)
+    assert [kind(attempt) for attempt in next(rounds)] == ["middle"]

@@ -63,17 +63,25 @@ class Search:
     cols_known: bool = False
 
 
-def solve_cut(now: Arrangement, cut: Cut, search: Search, rng: np.random.Generator) -> BestArrangement:
-    """Find the groups of one cut, of both sides or of the rows alone."""
+def solve_cut(
+    now: Arrangement, cut: Cut, search: Search, rng: np.random.Generator, tolerated: float = 0.0
+) -> BestArrangement:
+    """Find the groups of one cut, of both sides or of the rows alone.
+
+    Nothing more is tried once they leave no more than the energy ``tolerated``.
+    """
     found = BestArrangement(now)
     if cut.row_groups == 1 and (cut.col_groups == 1 or search.cols_known):
         return found
+    total = float(now.row_energies.sum())
+    enough = min(total * (1 - TUNING.exact), total - tolerated)
     for start in _starts(now, cut, search, rng):
         better = descend(start, cut, cols_known=search.cols_known)
         found.offer(better.arrangement, better.captured)
-    total = float(now.row_energies.sum())
+        if found.captured >= enough:
+            return found
     stale = 0
-    while stale < search.shakes and found.captured < total * (1 - TUNING.exact):
+    while stale < search.shakes and found.captured < enough:
         gained = _shake(found, cut, rng, cols_known=search.cols_known)
         if now.rows.shape[0] > 1:
             gained |= _resettle(found, cut, rng, cols_known=search.cols_known)

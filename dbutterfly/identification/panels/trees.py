@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ...kernels.backend import resolve_backend
 from ...structure.chain import Cut
 from ..cuts import Index, left_cuts, right_cuts
+from ..evidence import rival_rank
 from ..one_cut.arrangement import Arrangement
 from ..one_cut.solve import Search
 from ..trees.nested import free_parameters, is_noise, search_nested
@@ -27,7 +28,7 @@ from ..trees.parts import nested_order
 from ..trees.polish import captured_energy
 from ..verdict import Solution, free_parts
 from .one_cut import CutSearch, Groups
-from .passes import Passes
+from .passes import Passes, Sample
 
 __all__ = ["EXACT_IN_SINGLE", "PanelProblem", "client_bytes", "is_settled", "search_panels"]
 
@@ -52,6 +53,8 @@ class Tuning:
     even, deviations : float
         Ratio of the noise that cuts see up to which nothing is searched again, and standard deviations of the energy of
         noise that are added to it.
+    oversampled : int
+        Vectors by which a matrix of low rank is looked for, beyond its rank.
     pair_bytes : int
         Bytes of the cost of a pair, with copies while pairs are matched.
     """
@@ -62,6 +65,7 @@ class Tuning:
     signal: float = 0.5
     even: float = 1.05
     deviations: float = 12.0
+    oversampled: int = 8
     pair_bytes: int = 12
 
 
@@ -84,6 +88,8 @@ class PanelProblem:
         Bytes that a worker may hold: the costs of all pairs of rows, or columns, may be too many.
     known_cols : ndarray of int64 or None
         Columns in tree order, where these are known.
+    parameters : int
+        Degrees of freedom of the butterfly matrices; 0 where they are not to be compared with matrices of low rank.
     """
 
     cuts: tuple[Cut, ...]
@@ -91,6 +97,7 @@ class PanelProblem:
     flat: float
     memory: int
     known_cols: Index | None = None
+    parameters: int = 0
 
     def kinds_of_starts(self, shape: tuple[int, int], *, is_flat: bool) -> list[str]:
         """Kinds of starts, the better one first."""
@@ -180,7 +187,24 @@ def _attempt(passes: Passes, problem: PanelProblem, per_group: int, rng: np.rand
     assert groups is not None
     if noise >= TUNING.signal:
         return Solution(groups.rows.order, groups.cols.order, np.maximum(noise, 1) * free, free, 1)
-    return _complete(cut_search, groups, is_flat=is_flat, rng=rng)
+    solution = _complete(cut_search, groups, is_flat=is_flat, rng=rng)
+    rank = rival_rank(shape, problem.parameters, max(cut.rank for cut in cuts))
+    return solution if rank == 0 else solution._replace(rival=_rival_residual(passes, sample, rank))
+
+
+def _rival_residual(passes: Passes, sample: Sample, rank: int) -> float:
+    """Part of the energy that the best matrix of a rank leaves: by a step of subspace iteration from the sample.
+
+    It costs two passes. It is too large by what the step misses: little where a matrix is of low rank.
+    """
+    width = min(rank + TUNING.oversampled, *sample.rows.shape)
+    _, left = np.linalg.eigh(sample.rows @ sample.rows.conj().T)
+    right, _ = np.linalg.qr(sample.rows.conj().T @ left[:, -width:])
+    images = passes.fit(np.arange(passes.shape[1]), right[None], 1).products[:, 0]
+    basis, _ = np.linalg.qr(images)
+    projected = passes.T.fit(np.arange(passes.shape[0]), basis.conj()[None], 1).products[:, 0]
+    squares = np.linalg.svd(projected.astype(np.result_type(projected, np.float64)), compute_uv=False)[:rank] ** 2
+    return max(1 - float(squares.sum()) / sample.energy, 0.0)
 
 
 def _complete(cut_search: CutSearch, groups: Groups, *, is_flat: bool, rng: np.random.Generator) -> Solution:

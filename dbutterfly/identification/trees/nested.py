@@ -39,6 +39,8 @@ class Tuning:
         Shakes that each of them makes more than the one before.
     tolerated, deviations : float
         Times the noise up to which a cut is not searched again, and standard deviations of chance that are added.
+    chance : float
+        Standard deviations of chance beyond the noise of the cut before within which a cut is not shaken.
     rounding : float
         Part of the energy that rounding may leave, in single precision.
     """
@@ -48,6 +50,7 @@ class Tuning:
     more_shakes: int = 2
     tolerated: float = 1.05
     deviations: float = 6.0
+    chance: float = 1.0
     rounding: float = 1e-6
 
 
@@ -61,6 +64,7 @@ def search_nested(
     rng: np.random.Generator,
     solved: int | None = None,
     noise: float | None = None,
+    floor: float | None = None,
 ) -> Arrangement:
     """Arrange rows and columns in tree order for all cuts.
 
@@ -79,6 +83,8 @@ def search_nested(
     noise : float, optional
         Noise energy of an entry, where it is known: parts carry the noise of the blocks. A cut that leaves more is
         searched again, with more effort, before others build on it.
+    floor : float, optional
+        Noise energy of an entry at which a cut is left as it is; by default what the first cut leaves.
 
     Returns
     -------
@@ -90,18 +96,27 @@ def search_nested(
     root = solved
     if root is None:
         root = {"middle": len(cuts) // 2, "left": 0, "right": len(cuts) - 1}[search.order]
-        now = _solve_down_to_noise(now, cuts[root], search, rng, noise)
+        now, lost = _solve_down_to_noise(now, cuts[root], search, rng, noise, floor)
+        if floor is None:
+            floor = max(lost, 0.0) / max(free_parameters(now, cuts[root]), 1)
     left, right = parts_of(now, cuts[root])
-    left = search_nested(left, left_cuts(cuts, root), search, rng, noise=noise)
-    right = search_nested(right, right_cuts(cuts, root), search, rng, noise=noise)
+    left = search_nested(left, left_cuts(cuts, root), search, rng, noise=noise, floor=floor)
+    right = search_nested(right, right_cuts(cuts, root), search, rng, noise=noise, floor=floor)
     return compose(now, cuts[root], left, right)
 
 
 def _solve_down_to_noise(
-    now: Arrangement, cut: Cut, search: Search, rng: np.random.Generator, noise: float | None
-) -> Arrangement:
-    """Solve a cut; again, with more effort each time, while it leaves more than noise."""
-    best = solve_cut(now, cut, search, rng)
+    now: Arrangement,
+    cut: Cut,
+    search: Search,
+    rng: np.random.Generator,
+    noise: float | None,
+    floor: float | None,
+) -> tuple[Arrangement, float]:
+    """Solve a cut; again, with more effort each time, while it leaves more than noise. Also give what it leaves."""
+    free = free_parameters(now, cut)
+    tolerated = 0.0 if floor is None else free * floor * (1 + TUNING.chance * math.sqrt(2 / max(free, 1)))
+    best = solve_cut(now, cut, search, rng, tolerated)
     for more in range(1, TUNING.again + 1):
         if noise is None or is_noise(now, cut, best.captured, noise):
             break
@@ -110,7 +125,7 @@ def _solve_down_to_noise(
         )
         other = solve_cut(now, cut, harder, rng)
         best.offer(other.arrangement, other.captured)
-    return best.arrangement
+    return best.arrangement, float(now.row_energies.sum()) - best.captured
 
 
 def is_noise(now: Arrangement, cut: Cut, captured: float, noise: float) -> bool:

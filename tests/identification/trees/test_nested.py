@@ -72,7 +72,7 @@ def test_no_cuts_change_nothing():
 def test_a_cut_that_leaves_more_than_noise_is_searched_again(monkeypatch):
     searches = []
 
-    def solve(now, cut, search, rng):
+    def solve(now, cut, search, rng, tolerated=0.0):
         searches.append(search)
         return solve_cut(now, cut, search, rng)
 

@@ -101,12 +101,12 @@ def recorded(name: str) -> list[dict[str, Any]]:
     return list(json.loads(path.read_text())["rows"]) if path.exists() else []
 
 
-def record(name: str, rows: list[dict[str, Any]]) -> None:
-    """Print the rows and write them, with the machine, to ``results/NAME.json``."""
+def record(name: str, rows: list[dict[str, Any]], *, show: bool = True) -> None:
+    """Print the rows if they are to be shown, and write them, with the machine, to ``results/NAME.json``."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"benchmark": name, "machine": machine(), "rows": rows}, indent=1) + "\n")
-    for row in rows:
+    for row in rows if show else ():
         shown = {key: value for key, value in row.items() if not isinstance(value, list)}
         print(
             "  ".join(

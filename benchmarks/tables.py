@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import statistics
 from collections.abc import Callable, Iterator
@@ -233,6 +234,21 @@ def prove(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
         ]
 
 
+def confidence(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
+    """How many orderings were right, by what was said of them; then what was found, with and without trees."""
+    yield ["confidence", "orderings", "said on average", "right"]
+    for low, high in itertools.pairwise((0.0, 0.05, 0.35, 0.65, 0.85, 0.95, 1.0)):
+        here = [row for row in rows if low <= row["confidence"] < high or (high == 1 and row["confidence"] == 1)]
+        if here:
+            said, right = (sum(row[name] for row in here) / len(here) for name in ("confidence", "right"))
+            yield [f"{low:g} to {high:g}", str(len(here)), f"{said:.3f}", f"{right:.3f}"]
+    for name, trees in (("found, of matrices with trees", True), ("found, of those without", False)):
+        here = [row for row in rows if (row["target"] not in ("noise", "low rank")) == trees]
+        found = [row for row in here if row["found"]]
+        right = f"{sum(row['right'] for row in found) / len(found):.3f}" if found else ""
+        yield [name, f"{len(found)} of {len(here)}", "", right]
+
+
 TABLES: dict[str, Callable[[list[dict[str, Any]]], Iterator[list[str]]]] = {
     "advice": advice,
     "prove": prove,
@@ -244,6 +260,7 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], Iterator[list[str]]]] = {
     "wide_blocks": wide_blocks,
     "stacks": stacks,
     "identification": identification,
+    "confidence": confidence,
 }
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import dbutterfly as dbf
+from dbutterfly.kernels.compilation import compile_now
 from dbutterfly.sources.base import MatrixSource
 from dbutterfly.sources.dispatch import as_source
 from dbutterfly.structure.axes import Tile
@@ -39,6 +40,7 @@ def read_and_sum(source: MatrixSource, planned: dbf.Plan, workers: int) -> float
 
 def main(n: int = 16384, repeats: int = 5) -> None:
     """Measure warm and throttled reading with one and two workers."""
+    compile_now("f")
     rows = []
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "z.zarr"

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from ..kernels.factors.hierarchy import join_left, join_right
 from ..operator.factors import clear_gaps
 from ..sources.exponents import SMALLEST_ENTRIES, exponent_of
+from ..planning.nested import ESTIMATE_ROWS
 from ..sources.operators import OperatorSource
 from ..sources.probes import ProbeSizes
-from ..sources.sample_sizes import count_evaluated
+from ..sources.sample_sizes import Evaluated, count_evaluated
 from ..structure.chain import Chain
 from ..structure.padding import show_gaps
 from .block_stats import BlockStats
 from .job import FactorizationJob
+from .nested_result import assemble_nested, count_entries
 from .results.certificate import Certificate, certify, guarantee_of
 from .results.cut_errors import error_of_each_cut
 from .results.estimates import error_of_products, error_of_rows
@@ -31,10 +33,6 @@ __all__ = ["assemble"]
 
 EVERYTHING = (slice(None),)
 """Selection of a whole array of the workspace."""
-
-ESTIMATE_ROWS = 64
-"""Rows from which the error is estimated where the matrix is sampled. Not tuned: a part of what the blocks take, which
-is about r N^1.5 entries."""
 
 ESTIMATE_SEED = 0x5EED
 """Seed of the draw of these rows, which no tile knows of."""
@@ -53,6 +51,8 @@ def assemble(job: FactorizationJob, record: dict[str, Any], rows: dict[str, NDAr
         Records of the tasks of every stage.
     """
     planned = job.plan
+    if planned.nested is not None:
+        return _estimate_rows(assemble_nested(job, record, rows), job, count_entries(job))
     stats = BlockStats.from_array(job.workspace.read("stats", EVERYTHING))
     if planned.split is None:
         factors, of_rank = [job.workspace.read("left/0", EVERYTHING)[0]], stats.of_rank(0)
@@ -117,17 +117,25 @@ def _estimate(found: Factorization, job: FactorizationJob, stats: BlockStats) ->
     split, rank = job.plan.split, job.plan.ranks[-1]
     if split is None:
         return found
-    if job.source.sampled:
-        error = error_of_rows(found, job.source, ESTIMATE_ROWS, ESTIMATE_SEED)
-        entries, redone = count_evaluated(split, rank, stats.slack[..., -1])
-        entries += min(ESTIMATE_ROWS, job.source.shape[0]) * job.source.shape[1]
-        counted = {"evaluated": {"entries": entries, "blocks_in_full": redone}}
-    elif isinstance(job.source, OperatorSource) and not ProbeSizes(split, rank).in_full:
+    if job.plan.source.sampled:
+        return _estimate_rows(found, job, count_evaluated(split, rank, stats.slack[..., -1]))
+    if isinstance(job.source, OperatorSource) and not ProbeSizes(split, rank).in_full:
         error = error_of_products(found, job.source, PROBES, ESTIMATE_SEED)
         counted = {"evaluated": {"products": ProbeSizes(split, rank).products() + PROBES}}
     else:
         return found
     certificate = Certificate(float(error), 0.0, False, found.certificate.norm, error.deviation)
+    return dataclasses.replace(found, certificate=certificate, record={**found.record, **counted})
+
+
+def _estimate_rows(found: Factorization, job: FactorizationJob, evaluated: Evaluated) -> Factorization:
+    """Factorization of a sampled matrix with an estimate of its error, from rows that are evaluated for it."""
+    error = error_of_rows(found, job.source, ESTIMATE_ROWS, ESTIMATE_SEED)
+    entries = evaluated.entries + min(ESTIMATE_ROWS, job.source.shape[0]) * job.source.shape[1]
+    counted = {"evaluated": {"entries": entries, "blocks_in_full": evaluated.redone}}
+    norm = found.certificate.norm or error.norm or 0.0  # of all blocks, where these tell of it
+    certificate = Certificate(float(error), 0.0, False, norm, error.deviation)
+    _check_range(certificate, job)
     return dataclasses.replace(found, certificate=certificate, record={**found.record, **counted})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..planning.plan import Plan
 from ..sources.base import MatrixSource
 from ..sources.samples import Sample, digest_tile
 from ..storage.workspace import Workspace
-from ..structure.axes import Axis, Tile
+from ..structure.axes import Axis, Index, Tile, axes_of_whole
 from ..structure.chain import Chain
 from ..structure.tree import Tree
 from .device_job import DeviceJob
@@ -93,6 +94,12 @@ class FactorizationJob(DeviceJob):
     def tile_source(self) -> MatrixSource:
         """Source of the tiles: the matrix, or its copy in another order."""
         return self.source if self.plan.copy is None else CopySource(self.plan, self.workspace)
+
+    @cached_property
+    def lines(self) -> tuple[Index, Index]:
+        """Rows and columns of the matrix in standard order, -1 at gaps."""
+        rows, cols = axes_of_whole(self.plan.chain, self.plan.placed, (None, None))
+        return rows.rows(0, 1), cols.rows(0, 1)
 
     @property
     def halves(self) -> tuple[Chain, Chain]:

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+from ..planning.nested import Nested
 from ..planning.plan import Layout, Plan
 from ..sources.base import MatrixSource
 from ..storage.manifest import Manifest, index_arrays, name_sides
@@ -22,6 +23,7 @@ __all__ = [
     "digest_weights",
     "layout_of",
     "nest",
+    "nested_of",
     "running_version",
 ]
 
@@ -38,7 +40,8 @@ def describe_factors(chain: Chain, tree: Tree, orderings: Orderings, dtype: str)
 
 def describe_matrix(source: MatrixSource) -> dict[str, Any]:
     """What the manifest says of a matrix, besides by what it is known again."""
-    way = "probed" if source.probed else "sampled" if source.sampled else "read"
+    sampled = "sampled by crosses" if source.crossed else "sampled"
+    way = "probed" if source.probed else sampled if source.sampled else "read"
     return {"shape": list(source.shape), "dtype": source.dtype.name, "way": way}
 
 
@@ -74,6 +77,7 @@ def build_manifest(source: MatrixSource, plan: Plan, *, tol: float | None, sweep
         tol=tol,
         sweeps=sweeps or None,
         layout=plan.layout._asdict(),
+        nested=None if plan.nested is None else plan.nested.to_json(),
         plan=plan.to_json(),
     )
 
@@ -85,6 +89,11 @@ def layout_of(manifest: Manifest) -> Layout:
     if choices["copy"] is not None:
         choices["copy"] = tuple(choices["copy"])
     return Layout(**choices)
+
+
+def nested_of(manifest: Manifest) -> Nested | None:
+    """How the skeletons of a run are nested; None of a run without any."""
+    return None if manifest.nested is None else Nested.from_json(manifest.nested)
 
 
 def nest(tree: Tree) -> Any:

@@ -12,8 +12,10 @@ from ..execution.progress import late_bar
 from ..identification.result import IdentifiedOrderings
 from ..identification.unknown_sides import is_unknown
 from ..planning.budget import Budget
+from ..planning.nested import Nested, is_worth_nesting, make_nested_plan
+from ..planning.nested_search import search_nested_chain
 from ..planning.plan import Plan
-from ..planning.search import check_request, make_plan
+from ..planning.search import check_request, check_single_read, make_plan
 from ..planning.tolerance import LARGEST_RANK, chain_for_tolerance
 from ..sources.base import MatrixSource
 from ..storage.manifest import Manifest
@@ -23,7 +25,8 @@ from ..structure.orderings import AUTO, Orderings
 from ..structure.point_orderings import PointOrderings, check_unordered
 from ..structure.points import Points
 from ..structure.weights import Weights
-from .manifests import layout_of
+from .job import FactorizationJob
+from .manifests import layout_of, nested_of
 from .proof.ways import choose_way, describe_cost
 from .sweeps import check_entries_known
 
@@ -144,12 +147,58 @@ class Request:
                 return self._plan_with(source, budget, earlier, budget.memory * part)
         return self._plan_with(source, budget, earlier, budget.memory * PARTS_OF_MEMORY[-1])
 
+    def plan_again(self, job: FactorizationJob, nested: Nested) -> Plan:
+        """Plan a job again with other sizes of skeletons."""
+        before = job.plan
+        assert before.chain.ranks is not None
+        again = make_nested_plan(
+            before.source,
+            before.chain.with_ranks(nested.capacities),
+            nested,
+            tree=before.tree,
+            orderings=before.orderings,
+            budget=before.budget,
+        )
+        return replace(again, tree_is_given=before.tree_is_given, notes=before.notes)
+
+    def _plan_nested(self, source: MatrixSource, budget: Budget, earlier: Manifest | None) -> Plan | None:
+        """Plan nested skeletons; None where other ways evaluate fewer entries."""
+        self._check_chain_is_open()
+        orderings, evaluated = self._orderings(source), 0
+        chain, nested = self.found_chain, None if earlier is None else nested_of(earlier)
+        if self.tol is None:
+            chain = chain_for(self.chain, source.shape, self.rank)
+        elif chain is None:
+            orderings.validate(source.shape)
+            chain, nested, evaluated = search_nested_chain(source, self.tol, orderings, tree=self.tree)
+        if chain is None or len(chain) == 1 or chain.ranks is None or not chain.is_dense:
+            return None
+        if nested is None:
+            nested = Nested.of_chain(chain, spare=self.tol is None)
+            if earlier is not None or not is_worth_nesting(source.shape, chain, nested, self.tree, self.tol is None):
+                return None
+        tree, orders = self.tree, orderings.for_chain(chain)
+        made = make_nested_plan(
+            source.info, chain, nested, tree=tree, orderings=orders, passes=self.passes, budget=budget
+        )
+        if earlier is not None and earlier.plan is not None:
+            return replace(made, notes=tuple(earlier.plan["notes"]))
+        looked = (f"ranks up to {chain.rank} for tol={self.tol:g}, by {evaluated} entries",) if evaluated else ()
+        return replace(made, notes=(*made.notes, *looked))
+
     def _plan_with(self, source: MatrixSource, budget: Budget, earlier: Manifest | None, for_blocks: float) -> Plan:
         """Plan the job with a chain whose blocks fit into so many bytes, where it is looked for."""
-        orderings = self._orderings(source)
+        orderings, info = self._orderings(source), source.info
+        if source.sampled and not source.crossed:
+            found = self._plan_nested(source, budget, earlier)
+            if found is not None:
+                return found
+            if self.tol is not None:
+                check_single_read(info, self.passes)
+                info = replace(info, sampled=False, in_full=True)
         chain, notes = self._find_chain(source, orderings, for_blocks)
-        found = make_plan(
-            source.info,
+        made = make_plan(
+            info,
             chain,
             tree=self.tree,
             orderings=orderings.for_chain(chain),
@@ -160,8 +209,8 @@ class Request:
             spare=0 if self.tol is None else min(SPARE, LARGEST_RANK - chain.rank),
         )
         if earlier is None or earlier.plan is None:
-            return replace(found, notes=(*found.notes, *notes))
-        return replace(found, notes=tuple(earlier.plan["notes"]))
+            return replace(made, notes=(*made.notes, *notes))
+        return replace(made, notes=tuple(earlier.plan["notes"]))
 
     def _orderings(self, source: MatrixSource) -> Orderings | PointOrderings:
         """Orderings of the matrix, or what gives them for a chain."""

@@ -17,6 +17,7 @@ from .assemble import assemble
 from .current_run import Run
 from .job import FactorizationJob
 from .manifests import running_version
+from .nested_ranks import next_nested
 from .provenance import describe_provenance
 from .ranks import next_rank
 from .results.factorization import Factorization
@@ -72,6 +73,13 @@ def _reach_tolerance(run: Run, engine: Engine, progress: bool) -> Factorization:
     while True:
         result = _run_in_range(run, engine, progress)
         certified = _as_given(result, run.job).certificate
+        if run.job.plan.nested is not None:
+            nested = None if tol is None else next_nested(run.job, certified.error_bound, tol)
+            if nested is None:
+                return result
+            _log.info("the error is above tol=%g: on with skeletons of up to %d lines", tol, max(nested.capacities))
+            run.restart(run.request.plan_again(run.job, nested))
+            continue
         rank = None if tol is None else next_rank(run.job, certified.error_bound, tol)
         if rank is None:
             return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 from ..execution.engine import Engine
 from ..execution.progress import SECONDS_BETWEEN_LINES, ProgressBar, run_under_bar
 from ..execution.task import Record, Task, done_name
+from ..planning.nested import ESTIMATE_ROWS
+from ..planning.nested_steps import CORE
 from ..planning.plan import Plan
 from ..planning.sizes import format_bytes
-from ..sources.base import MatrixSource
+from ..sources.info import SourceInfo
 from ..structure.axes import Tile
 from .current_run import Run
 from .job import FactorizationJob
@@ -25,6 +28,7 @@ from .tasks.halves import LeftTask, RightTask
 from .tasks.probed_tiles import ProbeTask
 from .tasks.projection import ProjectTask
 from .tasks.sampled_tiles import SampledTileTask
+from .tasks.skeletons import CoreTask, StepTask
 from .tasks.tiles import TileTask, WholeTask
 
 __all__ = ["RunUnderWay", "run_stages", "run_tasks", "stage_tasks"]
@@ -54,7 +58,8 @@ def run_stages(
     run: Run, engine: Engine, *, later_arrays: Future[None], progress: bool
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
     """Run what is left to do of every stage of a run; see :func:`run_tasks`."""
-    stages = stage_tasks(run.job.plan, _tile_task(run.job.source))
+    plan = run.job.plan
+    stages = stage_tasks(plan, _tile_task(plan.source)) if plan.nested is None else nested_tasks(plan)
     return run_tasks(run, engine, stages, later_arrays=later_arrays, progress=progress)
 
 
@@ -105,7 +110,7 @@ def run_tasks(
     return found, records
 
 
-def _tile_task(source: MatrixSource) -> Callable[[Tile], Task[FactorizationJob]]:
+def _tile_task(source: SourceInfo) -> Callable[[Tile], Task[FactorizationJob]]:
     """Kind of task that splits the tiles of a matrix."""
     if source.probed:
         return ProbeTask
@@ -166,6 +171,20 @@ def _summarize(rows: NDArray[np.float64], seconds: float, resumed: int) -> dict[
         "peak_bytes": int(fields["peak_bytes"].max()),
         "peak_beyond_idle": int((fields["peak_bytes"] - fields["idle_bytes"]).max()),
     }
+
+
+def nested_tasks(plan: Plan) -> dict[str, Sequence[Task[FactorizationJob]]]:
+    """Tasks of a run by nested skeletons; each may evaluate a part of the entries that are spared, for some blocks."""
+    assert plan.nested is not None
+    assert plan.nested_steps is not None
+    steps, entries = plan.nested_steps, plan.nested.task_entries
+    spared = math.prod(plan.source.shape) - ESTIMATE_ROWS * plan.source.shape[1] - steps.entries
+    stages: dict[str, Sequence[Task[FactorizationJob]]] = {}
+    for step in steps.steps:
+        tiles = step.tiles(entries)
+        extra = max(spared, 0) * step.entries // (steps.entries * len(tiles))
+        stages[step.name] = [StepTask(step.name, *tile, extra) for tile in tiles]
+    return {**stages, CORE: [CoreTask(CORE, *tile) for tile in steps.core_tiles(entries)]}
 
 
 def stage_tasks(

@@ -14,6 +14,9 @@
     right_missed (q, cuts)       storage  ``||given - product||^2`` of every node of the right tree, by its cut
     left/l       (u, a, b, c, d) storage  factors of the row groups
     right/l      (q, a, b, c, d) storage  factors of the column groups
+    interpolated, factor/l         storage  by nested skeletons: factors (a, b, c, d) for skeletons of all sizes that
+                 (a, b, c, d)               there is room for, the one before the root cut also without the core
+    skeletons/STEP (a, digits, d, 5 + k) storage  numbers and skeletons (:mod:`.skeleton_numbers`)
     done/STAGE   (tasks, 9)      tasks    that a task has ended: the fields of its ``Record``
 
 Here p, u, q, v and r are those of the root cut (:class:`dbutterfly.structure.chain.Cut`), and k >= r is the largest of
@@ -34,11 +37,13 @@ from numpy.typing import NDArray
 
 from ..errors import CheckpointError
 from ..execution.task import Record, done_name
+from ..planning.nested_steps import CORE
 from ..planning.plan import Plan
 from ..storage.rank_workspace import RankWorkspace
 from ..storage.run_store import RunStore
 from ..storage.workspace import Selection, Workspace
 from ..structure.axes import Tile
+from .skeleton_numbers import SKELETON, factor_name
 
 __all__ = [
     "WorkspaceArray",
@@ -109,6 +114,9 @@ def _rows(plan: Plan) -> Iterator[_Row]:
     dtype, f8, fields = plan.source.work_dtype, np.float64, len(Record._fields)
     for stage, tasks in plan.tasks.items():
         yield done_name(stage), (tasks, fields), (1, fields), f8, stage, _by_task(tasks)
+    if plan.nested_steps is not None:
+        yield from _nested_rows(plan)
+        return
     if plan.copy is not None:
         yield "copy", plan.chain.shape, plan.copy.chunks, dtype, "copy", _by_panel
     if plan.split is None:
@@ -143,6 +151,38 @@ def _rows(plan: Plan) -> Iterator[_Row]:
             yield f"{side}/{index}", (groups, *pattern), (per_task, *pattern), dtype, side, spans
         if (cuts := len(half) - 1) > 0:
             yield f"{side}_missed", (groups, cuts), (per_task, cuts), f8, side, spans
+
+
+def _nested_rows(plan: Plan) -> Iterator[_Row]:
+    """Rows of a run by nested skeletons."""
+    assert plan.nested is not None
+    assert plan.nested_steps is not None
+    entries, dtype, root = plan.nested.task_entries, plan.source.work_dtype, plan.layout.root
+    for step in plan.nested_steps.steps:
+        tiles = step.tiles(entries)
+        b, c = (step.candidates, step.digits * step.keep)[:: 1 if step.side == "rows" else -1]
+        owners, fellows = (part.stop for part in tiles[0])
+        yield (
+            factor_name(step, root),
+            (step.owners, b, c, step.fellows),
+            (owners, b, c, fellows),
+            dtype,
+            step.name,
+            _by_owners(tiles, (b, c)),
+        )
+        numbers = SKELETON + step.keep
+        shape, chunks = (step.owners, step.digits, step.fellows, numbers), (owners, step.digits, fellows, numbers)
+        yield f"skeletons/{step.name}", shape, chunks, np.float64, step.name, _by_owners(tiles, (step.digits,))
+    step = plan.nested_steps.named(f"rows_{root}")
+    tiles = plan.nested_steps.core_tiles(entries)
+    b, c = step.candidates, step.digits * step.keep
+    shape, chunks = (step.owners, b, c, step.fellows), (tiles[0][0].stop, b, c, step.fellows)
+    yield f"factor/{step.factor}", shape, chunks, dtype, CORE, _by_owners(tiles, (b, c))
+
+
+def _by_owners(tiles: list[tuple[slice, slice]], between: tuple[int, ...]) -> Spans:
+    whole = tuple(slice(0, size) for size in between)
+    return lambda _: [(owners, *whole, fellows) for owners, fellows in tiles]
 
 
 def _by_task(tasks: int) -> Spans:

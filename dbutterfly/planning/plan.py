@@ -20,10 +20,9 @@ The budget holds for one worker with all that it does at a time: while it comput
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -35,11 +34,15 @@ from ..structure.orderings import Orderings
 from ..structure.padding import Placement, place
 from ..structure.tree import Tree
 from .budget import Budget
+from .nested_steps import NestedSteps
 from .plan_text import format_plan, plan_to_json, summarize_plan
 from .predicted_time import Device, predict_stage_seconds
+from .tile_ranges import ranges_of, tiles_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from .nested import Nested
 
 __all__ = ["Copy", "Layout", "Plan"]
 
@@ -115,6 +118,8 @@ class Plan:
         Remarks for the caller.
     tree_is_given : bool
         False where the plan chose the root cut, which a later plan of the same job may choose otherwise.
+    nested : Nested or None
+        How skeletons are nested, where they are: the stages are their steps then.
     ranks : tuple of int
         Ascending ranks for which the blocks of the root cut are split: that of the chain, and those to which a
         tolerance may raise it.
@@ -136,7 +141,13 @@ class Plan:
     device_peak_bytes: int
     notes: tuple[str, ...] = ()
     tree_is_given: bool = True
+    nested: Nested | None = None
     ranks: tuple[int, ...] = (1,)
+
+    @cached_property
+    def nested_steps(self) -> NestedSteps | None:
+        """Steps of a run by nested skeletons."""
+        return None if self.nested is None else NestedSteps(self.chain, self.layout.root, self.nested.capacities)
 
     @property
     def placed(self) -> Placement:
@@ -170,34 +181,35 @@ class Plan:
             return []
         side, groups, width = self.layout.copy
         steps = (groups, width) if side == 0 else (width, groups)
-        return _tiles((self.copy.rows.groups, self.copy.cols.groups), steps)
+        return tiles_of((self.copy.rows.groups, self.copy.cols.groups), steps)
 
     @property
     def tiles(self) -> list[Tile]:
         """Tiles in the order in which they are submitted; they cover every entry exactly once."""
         if self.split is None:
             return [Tile(0, 1, 0, 1)]
-        return _tiles((self.split.u, self.split.q), (self.layout.tile_rows, self.layout.tile_cols))
+        return tiles_of((self.split.u, self.split.q), (self.layout.tile_rows, self.layout.tile_cols))
 
     @property
     def left_ranges(self) -> list[tuple[int, int]]:
         """Ranges of row groups of the left tasks."""
-        return [] if self.split is None else list(_ranges(self.split.u, self.layout.left_groups))
+        return [] if self.split is None else list(ranges_of(self.split.u, self.layout.left_groups))
 
     @property
     def right_ranges(self) -> list[tuple[int, int]]:
         """Ranges of column groups of the right tasks."""
-        return [] if self.split is None else list(_ranges(self.split.q, self.layout.right_groups))
+        return [] if self.split is None else list(ranges_of(self.split.q, self.layout.right_groups))
 
     @property
     def tasks(self) -> dict[str, int]:
         """Number of tasks of every stage."""
-        tiles = len(self.tiles)
+        if self.nested is not None and self.nested_steps is not None:
+            return self.nested_steps.count_tasks(self.nested.task_entries)
         stages = {
             "copy": len(self.panels),
-            "tiles": tiles,
+            "tiles": len(self.tiles),
             "left": len(self.left_ranges),
-            "project": 0 if self.passes == 1 or self.split is None else tiles,
+            "project": 0 if self.passes == 1 or self.split is None else len(self.tiles),
             "right": len(self.right_ranges),
         }
         return {stage: count for stage, count in stages.items() if count}
@@ -206,6 +218,8 @@ class Plan:
     def bytes_written(self) -> int:
         """Bytes that the run stores: copy, halves, energies and factors."""
         factors = self.chain.nnz * self.itemsize
+        if self.nested_steps is not None:
+            return self.nested_steps.bytes_written(self.itemsize) + factors
         if self.split is None:
             return factors
         p, u, q, v, rank = self.split
@@ -218,10 +232,9 @@ class Plan:
     def stage_seconds(self, read_bandwidth: float, device: Device | None = None) -> dict[str, float]:
         """Predicted time of every stage.
 
-        A stage takes as long as its reading or its arithmetic, whichever is longer. The shorter of the two adds to that
-        where a worker cannot overlap them: for its first task if it reads ahead, for all tasks if it does not. Decoding
-        is part of the arithmetic. On a GPU, decoding a task and copying it there overlap with the kernels of the task
-        before.
+        A stage takes as long as its reading or its arithmetic, whichever is longer. The shorter one adds to that where
+        a worker cannot overlap them: for its first task if it reads ahead, for all tasks if it does not. Decoding is
+        part of the arithmetic. On a GPU, decoding and copying a task overlap with the kernels of the task before.
 
         Parameters
         ----------
@@ -287,12 +300,3 @@ class Plan:
         from .plan_pictures import plan_html
 
         return plan_html(self)
-
-
-def _tiles(groups: tuple[int, int], steps: tuple[int, int]) -> list[Tile]:
-    rows, cols = (list(_ranges(size, step)) for size, step in zip(groups, steps, strict=True))
-    return [Tile(r0, r1, c0, c1) for (r0, r1), (c0, c1) in itertools.product(rows, cols)]
-
-
-def _ranges(size: int, step: int) -> Iterator[tuple[int, int]]:
-    return ((first, min(first + step, size)) for first in range(0, size, step))

@@ -29,7 +29,7 @@ from .plan import Layout, Plan
 from .sizes import format_bytes
 from .tilings import SearchSpace, Tiling, cost_of_halves, enumerate_tilings, root_position
 
-__all__ = ["check_request", "make_plan", "read_passes"]
+__all__ = ["check_request", "check_single_read", "make_plan", "notes_of", "read_passes"]
 
 
 def make_plan(
@@ -83,7 +83,7 @@ def make_plan(
     orderings = Orderings() if orderings is None else orderings
     orderings.validate(source.shape, chain)
     orderings = spread_gaps(orderings, source.shape, chain)
-    notes = _notes(source)
+    notes = notes_of(source)
     if len(chain) == 1:
         return _single_factor_plan(source, chain, orderings, budget, notes)
     space = SearchSpace(
@@ -134,7 +134,7 @@ def check_request(source: SourceInfo, chain: Chain, tree: Any, passes: int) -> N
     passes = read_passes("passes", passes)
     _check_chain(chain, source.shape)
     split_tree(len(chain), tree)
-    _check_single_read(source, passes)
+    check_single_read(source, passes)
 
 
 def _plan_of_tiling(
@@ -214,7 +214,7 @@ def _enough_device_memory(space: SearchSpace, trees: list[Tree]) -> int:
     return math.ceil(least / (1 - STACK_COPIES / STACKS_IN_DEVICE))
 
 
-def _check_single_read(source: SourceInfo, passes: int) -> None:
+def check_single_read(source: SourceInfo, passes: int) -> None:
     """Refuse a second read of a matrix that is sampled or probed."""
     if passes != 1 and (source.sampled or source.probed):
         what = "an operator is probed" if source.probed else "entries are sampled"
@@ -235,7 +235,7 @@ def _check_chain(chain: Chain, shape: tuple[int, int]) -> None:
         )
 
 
-def _notes(source: SourceInfo) -> tuple[str, ...]:
+def notes_of(source: SourceInfo) -> tuple[str, ...]:
     """Remarks on the matrix that a plan carries."""
     notes = []
     if source.dtype != source.work_dtype:
@@ -247,6 +247,8 @@ def _notes(source: SourceInfo) -> tuple[str, ...]:
         )
     if source.sampled:
         notes.append("some entries of each block are evaluated: the certificate is an estimate")
+    if source.in_full:
+        notes.append("all entries are evaluated, as samples of them would be no fewer: the certificate is proven")
     if source.probed:
         notes.append(
             "the operator is known by products with random vectors: the certificate is an estimate, unless "

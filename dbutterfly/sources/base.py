@@ -58,6 +58,8 @@ class MatrixSource(Recognisable, ABC):
         Entries of a missing chunk.
     sampled : bool
         Whether a factorization may evaluate some of the entries only.
+    crossed : bool
+        Whether these are columns and rows of each block.
     probed : bool
         Whether the matrix is known by its products with vectors, of which fewer are needed than there are columns.
     needs_cluster : bool
@@ -84,8 +86,7 @@ class MatrixSource(Recognisable, ABC):
     decoding = ""
     chunk_count = 0
     fill_value: Any = None
-    sampled = False
-    probed = False
+    sampled = crossed = probed = False
     needs_cluster = False
     client: Any = None
     steps: str | None = None
@@ -108,6 +109,7 @@ class MatrixSource(Recognisable, ABC):
             chunk_count=self.chunk_count,
             missing_chunks=self.missing_chunks,
             sampled=self.sampled,
+            crossed=self.crossed,
             probed=self.probed,
             steps=self.steps,
             weights="" if self.weights is None else str(self.weights),

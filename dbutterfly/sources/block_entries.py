@@ -22,7 +22,7 @@ from ..structure.axes import Axis, Index, Tile, group_members
 from .entries import Entries
 from .padded import scatter_crossings
 
-__all__ = ["BlockEntries"]
+__all__ = ["BlockEntries", "evaluate_crossings"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +85,21 @@ class BlockEntries:
         return values
 
     def _evaluate(self, rows: Index, cols: Index) -> NDArray[Any]:
-        block = scatter_crossings(rows, cols, self.entries.dtype, self.entries.block)
-        finite = np.isfinite(block)
-        if not finite.all():
-            bad = np.argwhere(~finite)
-            row, col = min((int(rows[i]), int(cols[j])) for i, j in bad)
-            raise NonFiniteError.at(repr(self.entries), (row, col))
-        return block
+        return evaluate_crossings(self.entries, rows, cols)
+
+
+def evaluate_crossings(entries: Entries, rows: Index, cols: Index) -> NDArray[Any]:
+    """Evaluate the crossings of rows and columns, zero where one of them is -1.
+
+    Raises
+    ------
+    NonFiniteError
+        If a NaN or an infinity is met.
+    """
+    block = scatter_crossings(rows, cols, entries.dtype, entries.block)
+    finite = np.isfinite(block)
+    if not finite.all():
+        bad = np.argwhere(~finite)
+        row, col = min((int(rows[i]), int(cols[j])) for i, j in bad)
+        raise NonFiniteError.at(repr(entries), (row, col))
+    return block

@@ -33,6 +33,10 @@ Not tuned: enough to keep the function busy, and little beside the result.
 """
 
 
+CROSSES = "crosses"
+"""Name of the way in which some columns and rows of each block are evaluated."""
+
+
 class Entries:
     """A matrix given by its entry function, never stored.
 
@@ -47,11 +51,13 @@ class Entries:
         Rows M and columns N.
     dtype : dtype
         float32, float64, complex64 or complex128.
-    sampled : bool
-        Whether a factorization may evaluate some of the entries only: a few columns and rows of every block, some
-        ``8 r N^1.5`` entries at rank ``r`` in place of ``N^2``, from which the block is approximated by crosses. The
-        error is then an estimate, from entries drawn at random. What no evaluated entry shows stays unknown: leave
-        it False for matrices with isolated entries that differ from all about them.
+    sampled : bool or "crosses"
+        Whether a factorization may evaluate some of the entries only. True takes nested skeletons: some ``4 r^2 N log
+        N`` entries at rank ``r`` in place of ``N^2``. With ``"crosses"``, it is a few columns and rows of every block,
+        some ``8 r N^1.5`` entries, which are more but average out noise. The error is an estimate in both cases, from
+        rows drawn at random. What no evaluated entry shows stays unknown: leave it False for matrices with isolated
+        entries that differ from all about them. Where samples would be no fewer entries than there are, all are
+        evaluated, and the error is proven.
 
     Attributes
     ----------
@@ -63,12 +69,14 @@ class Entries:
         Type of the entries.
     sampled : bool
         Whether a factorization may evaluate some of the entries only.
+    crossed : bool
+        Whether these are columns and rows of each block.
 
     Raises
     ------
     InputError
         If ``f`` is not callable, ``shape`` is not two positive integers, ``dtype`` is none of the four, or ``sampled``
-        is no boolean.
+        is neither a boolean nor ``"crosses"``.
 
     Notes
     -----
@@ -87,7 +95,9 @@ class Entries:
 
     ndim = 2
 
-    def __init__(self, f: EntryFunction, shape: tuple[int, int], dtype: DTypeLike, *, sampled: bool = False) -> None:
+    def __init__(
+        self, f: EntryFunction, shape: tuple[int, int], dtype: DTypeLike, *, sampled: bool | str = False
+    ) -> None:
         if not callable(f):
             raise InputError(
                 f"f={show_value(f)} is not callable; it must be a function f(rows, cols) that returns a block"
@@ -95,10 +105,11 @@ class Entries:
         self.f = f
         self.shape = read_shape("shape", shape)
         self.dtype = check_dtype(dtype)
-        self.sampled = read_flag("sampled", sampled)
+        self.crossed = isinstance(sampled, str) and sampled == CROSSES
+        self.sampled = self.crossed or _read_sampled(sampled)
 
     def __repr__(self) -> str:
-        sampled = ", sampled=True" if self.sampled else ""
+        sampled = (f", sampled={CROSSES!r}" if self.crossed else ", sampled=True") if self.sampled else ""
         return f"{type(self).__name__}({show_value(self.f)}, shape={self.shape}, dtype={self.dtype}{sampled})"
 
     def block(self, rows: Index, cols: Index) -> NDArray[Any]:
@@ -161,6 +172,12 @@ class Entries:
 
 entries = Entries
 """Name of :class:`Entries` in the public interface: ``dbutterfly.entries(f, shape, dtype)``."""
+
+
+def _read_sampled(sampled: Any) -> bool:
+    if isinstance(sampled, str):
+        raise InputError(f'sampled={show_value(sampled)} is neither True nor False, nor "{CROSSES}"')
+    return read_flag("sampled", sampled)
 
 
 def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:

@@ -32,7 +32,7 @@ class EntriesSource(MatrixSource):
 
     def __init__(self, entries: Entries) -> None:
         self.entries = entries
-        self.sampled = entries.sampled
+        self.sampled, self.crossed = entries.sampled, entries.crossed
         self.shape, self.dtype = entries.shape, entries.dtype
         self.name = repr(entries)
         self.tolerance = ROUNDING * float(np.finfo(entries.dtype).eps)

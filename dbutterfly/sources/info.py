@@ -40,6 +40,10 @@ class SourceInfo:
         Chunks of the grid, and those of them that the storage does not hold.
     sampled : bool
         Whether some of the entries of each block are evaluated, and nothing is read.
+    crossed : bool
+        Whether these are columns and rows of each block, and not those of nested skeletons.
+    in_full : bool
+        Whether all entries are evaluated although some might do, since these would be no fewer.
     probed : bool
         Whether it is an operator, of which products are taken, and nothing is read.
     steps : str or None
@@ -61,6 +65,8 @@ class SourceInfo:
     chunk_count: int = 0
     missing_chunks: int = 0
     sampled: bool = False
+    crossed: bool = False
+    in_full: bool = False
     probed: bool = False
     steps: str | None = None
     weights: str = ""

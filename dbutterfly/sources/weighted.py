@@ -199,7 +199,8 @@ class _WeightedEntries(Entries):
     """Entries of a matrix, multiplied by weights when they are evaluated."""
 
     def __init__(self, entries: Entries, weights: Weights | None, exponent: int) -> None:
-        super().__init__(entries.f, entries.shape, entries.dtype, sampled=entries.sampled)
+        super().__init__(entries.f, entries.shape, entries.dtype)
+        self.sampled, self.crossed = entries.sampled, entries.crossed
         self._entries, self._exponent = entries, exponent
         self._factors = _diagonals(weights, exponent, entries.shape, entries.dtype)
 

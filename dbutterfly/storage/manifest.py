@@ -81,6 +81,8 @@ class Manifest:
         Rank to which the tolerance has raised that of the plan.
     layout : dict
         Choices of the plan, by name (:data:`LAYOUT`).
+    nested : dict
+        Of a run by nested skeletons: what its steps may leave, and the sizes that skeletons may have.
     plan : dict
         The plan as plain numbers.
     stages : dict
@@ -117,6 +119,7 @@ class Manifest:
     sweeps: int | str | None = None
     rank: int | None = None
     layout: dict[str, Any] | None = None
+    nested: dict[str, Any] | None = None
     plan: dict[str, Any] | None = None
     stages: dict[str, Any] | None = None
     identified: dict[str, Any] | None = None

@@ -48,7 +48,7 @@ MOST_EXPONENT = 2200
 # ---------------------------------------------------------------- entries
 
 _count, _amount = integer(0), number(0)
-_stage_name = matching(r"[a-z][a-z_]{0,31}", "the name of a stage")
+_stage_name = matching(r"[a-z][a-z_]{0,31}(_[0-9]{1,5})?", "the name of a stage")
 _counts = (
     "tasks", "resumed", "bytes_read", "idle_bytes", "peak_bytes",
 )  # fmt: skip
@@ -95,6 +95,12 @@ _layout = tuple_of(
     truth,
     optional=1,  # runs of versions that had no compiled kernels do not say so
 )
+_nested = {
+    "floor": number(0),
+    "energy": number(0),
+    "capacities": list_of(integer(1, MOST_SIDE), MOST_FACTORS),
+    "task_entries": integer(1),
+}
 _certificate = dict_with(
     {
         "error_bound": number(0, infinite=True),
@@ -178,6 +184,7 @@ _CHECKS: Mapping[str, Check] = {
     "sweeps": either(one_of("converged"), _count),
     "rank": integer(1),
     "layout": _layout,
+    "nested": dict_with(_nested, *_nested),
     "plan": dict_with(_plan, "tasks", "split", "notes", "chunks", "peak_bytes"),
     "stages": _stages,
     "identified": _identified,

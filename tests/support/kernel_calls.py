@@ -13,6 +13,7 @@ from dbutterfly.kernels.factors import cut_spaces, halves, hierarchy, nodes, pro
 from dbutterfly.kernels.grouping import groups, pairs, panels, similarity
 from dbutterfly.kernels.low_rank import (
     cross,
+    interpolative,
     nystrom,
     pivots,
     ranges,
@@ -312,6 +313,14 @@ GRIDS = [
             on.places(15, 2 * on.many, 3, 4),
         ),
     ),
+    Call(interpolative.interpolate, lambda on: (on.entries(on.many, 12, 9), 5, on.energies(on.many)), "", 5, ANSWERS),
+    Call(
+        interpolative.interpolation_residual,
+        lambda on: (
+            interpolative.interpolate(on.entries(on.many, 12, 9), 5, on.energies(on.many)),
+            on.entries(on.many, 4, 9),
+        ),
+    ),
     Call(
         cross.has_unseen_residual, lambda on: (on.crosses(), on.energies(2 * on.many, 3), on.energies(2 * on.many, 3))
     ),
@@ -480,6 +489,13 @@ PRODUCTS = [
         lambda on: (on.factors(one_junction(2 * on.many)), one_junction(2 * on.many), 1e-3),
         "",
         3,
+    ),
+    Call(
+        rounding.truncate_product,
+        lambda on: (on.factors(one_junction(2 * on.many)), one_junction(2 * on.many), (1,)),
+        "",
+        2,
+        then=ksmm.dense_product,
     ),
     Call(ksmm.apply_chain, lambda on: (on.factors(CHAINS["rank 2"]), on.entries(32, 2 * on.many))),
     Call(ksmm.apply_factor, lambda on: (on.entries(2, 3, 4, 5), on.entries(40, 1)), "one column"),

@@ -42,6 +42,8 @@ class VerifiedError(float):
         What the samples are.
     weighted : bool
         Whether rows and columns count by their weights.
+    norm : float or None
+        Frobenius norm of the matrix by the rows that were compared; None where it was not found.
     """
 
     exact: bool
@@ -49,6 +51,7 @@ class VerifiedError(float):
     samples: int | None
     compared: str
     weighted: bool = False
+    norm: float | None = None
 
     def __new__(cls, value: float, deviation: float = 0.0, samples: int | None = None, compared: str = "rows") -> Self:
         """Make the float and attach how it was found."""
@@ -90,7 +93,10 @@ def error_of_rows(factorization: Factorization, source: MatrixSource, samples: i
     rows = source.shape[0]
     count = rows if samples is None else min(samples, rows)
     chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:count]).astype(np.int64)
-    return _estimate(*_row_energies(factorization, source, chosen), rows, sampled=samples is not None)
+    energies, residuals = _row_energies(factorization, source, chosen)
+    error = _estimate(energies, residuals, rows, sampled=samples is not None)
+    error.norm = math.sqrt(math.fsum(energies) * rows / count)
+    return error
 
 
 def error_of_products(factorization: Factorization, source: OperatorSource, samples: int, seed: int) -> VerifiedError:

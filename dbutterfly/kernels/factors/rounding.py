@@ -38,7 +38,7 @@ from ...structure.chain import Chain
 from ...structure.rank_choice import least_ranks
 from ..backend import Array, host_array, namespace
 
-__all__ = ["product_norm", "round_product"]
+__all__ = ["product_norm", "round_product", "truncate_product"]
 
 
 def product_norm(ks_values: Sequence[Array], chain: Chain) -> float:
@@ -80,6 +80,28 @@ def round_product(ks_values: Sequence[Array], chain: Chain, tol: float) -> tuple
     kept, left = _decompose(parts, list(ranks))
     spent = math.fsum(tail[min(rank, len(tail) - 1)] for tail, rank in zip(left, ranks, strict=True))
     return [_join(part) for part in kept], math.sqrt(spent) / norm if norm else 0.0
+
+
+def truncate_product(ks_values: Sequence[Array], chain: Chain, ranks: Sequence[int]) -> list[Array]:
+    """Lower the ranks of the junctions of a chainable chain to given ones.
+
+    Parameters
+    ----------
+    ks_values : sequence of arrays, shapes (a, b, c, d)
+        Factors from left to right.
+    chain : Chain
+        Their patterns; chainable.
+    ranks : sequence of int
+        Largest rank of each junction.
+
+    Returns
+    -------
+    list of arrays
+        Factors of a chain with the same digits, and ranks that are at most the given ones. Each junction keeps the best
+        of what those to its right have left.
+    """
+    kept, _ = _decompose(_left_orthonormal(ks_values, chain), list(ranks))
+    return [_join(part) for part in kept]
 
 
 def _decompose(parts: list[Array], ranks: Sequence[int | None]) -> tuple[list[Array], list[list[float]]]:

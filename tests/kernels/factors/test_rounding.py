@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from dbutterfly.kernels.factors.rounding import product_norm, round_product
+from dbutterfly.kernels.backend import host_array
+from dbutterfly.kernels.factors.rounding import product_norm, round_product, truncate_product
 from dbutterfly.kernels.products.ksmm import dense_product
 from dbutterfly.structure.chain import Chain
 
@@ -73,3 +74,16 @@ def test_zero_stays_zero_at_rank_one():
     assert error == 0
     assert set(Chain([values.shape for values in kept]).ranks) == {1}
     assert not dense_product(kept).any()
+
+
+@pytest.mark.parametrize("chain", CHAINS[2:5], ids=repr)
+def test_products_are_truncated_to_ranks(xp, chain):
+    factors = random_factors(chain, "complex128")
+    ranks = [max(1, rank - 1) for rank in chain.ranks]
+    kept = [host_array(values) for values in truncate_product([xp.asarray(f) for f in factors], chain, ranks)]
+    found = Chain([values.shape for values in kept])
+    assert all(rank <= most for rank, most in zip(found.ranks, ranks, strict=True))
+    exact, product = dense_product(factors), dense_product(kept)
+    assert np.linalg.norm(product) <= np.linalg.norm(exact) * (1 + 1e-12)
+    same = truncate_product([xp.asarray(f) for f in factors], chain, chain.ranks)
+    np.testing.assert_allclose(dense_product([host_array(values) for values in same]), exact, atol=1e-12)

@@ -1,0 +1,206 @@
+"""Plans of runs by nested skeletons (:mod:`.nested_steps`): what they evaluate, hold and write, in integers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from ..errors import MemoryBudgetError
+from ..sources.info import SourceInfo
+from ..sources.sample_sizes import Sizes
+from ..structure.axes import axes_of_cut
+from ..structure.chain import Chain
+from ..structure.orderings import Orderings
+from ..structure.padding import place, spread_gaps
+from ..structure.tree import split_tree
+from .budget import Budget
+from .nested_steps import CALL_ENTRIES, NUMBERS, NestedSteps
+from .plan import Layout, Plan
+from .search import check_request, notes_of
+from .sizes import format_bytes
+from .tilings import root_position
+
+__all__ = ["ESTIMATE_ROWS", "Nested", "evaluates_less", "is_worth_nesting", "limit_capacities", "make_nested_plan"]
+
+TASK_ENTRIES = 1 << 18
+"""Entries evaluated by a task where the memory allows. Not tuned: some hundredths of a second."""
+
+ESTIMATE_ROWS = 64
+"""Rows from which the error of a sampled matrix is estimated. Not tuned: 6 % of what is evaluated at N = 65536."""
+
+COPIES = 6
+"""Arrays of the size of the entries of a task that it holds at its peak.
+
+Measured by tracemalloc on a Helmholtz kernel (N = 4096, complex128, tasks of 2^18 to 2^21 entries): 3 to 5.
+"""
+
+
+SPARE = 0.5
+"""Part of the rank by which skeletons are larger where ranks are given."""
+
+
+class Nested(NamedTuple):
+    """How skeletons are nested in a run.
+
+    Attributes
+    ----------
+    floor : float
+        Root mean square that a step may leave of an entry, relative to that of the entries; 0 for skeletons of fixed
+        size.
+    energy : float
+        Mean square of the entries, as it seems from a sample; of no account where ``floor`` is 0.
+    capacities : tuple of int
+        Largest size of a skeleton at each cut.
+    task_entries : int
+        Entries that a task evaluates.
+    """
+
+    floor: float
+    energy: float
+    capacities: tuple[int, ...]
+    task_entries: int = TASK_ENTRIES
+
+    @classmethod
+    def of_chain(cls, chain: Chain, *, spare: bool) -> Self:
+        """Skeletons for the ranks of a chain; with spare lines, of which the best are kept.
+
+        An interpolation of rank r leaves some times what the best approximation leaves.
+        """
+        assert chain.ranks is not None
+        ranks = [rank + math.ceil(rank * SPARE) if spare else rank for rank in chain.ranks]
+        return cls(0.0, 0.0, limit_capacities(chain, ranks))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**self._asdict(), "capacities": list(self.capacities)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Inverse of :meth:`to_json`."""
+        return cls(**{**values, "capacities": tuple(values["capacities"])})
+
+
+def limit_capacities(chain: Chain, ranks: Sequence[int]) -> tuple[int, ...]:
+    """Sizes of skeletons, no larger than the sides of their blocks."""
+    cuts = [chain.cut(at)[0] for at in range(1, len(chain))]
+    return tuple(max(1, min(rank, cut.p, cut.v)) for rank, cut in zip(ranks, cuts, strict=True))
+
+
+def evaluates_less(shape: tuple[int, int], steps: NestedSteps) -> bool:
+    """Whether skeletons, with the rows of the estimate, take fewer entries than the matrix has."""
+    return steps.entries + ESTIMATE_ROWS * shape[1] < math.prod(shape)
+
+
+def is_worth_nesting(shape: tuple[int, int], chain: Chain, nested: Nested, tree: Any, beside_crosses: bool) -> bool:
+    """Whether nested skeletons take fewer entries than the matrix has, and than crosses of the blocks of one cut.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns of the matrix.
+    chain : Chain
+        The chain.
+    nested : Nested
+        How skeletons are nested.
+    tree : str or nested pairs
+        Where the chain is cut.
+    beside_crosses : bool
+        Whether crosses are another choice, since the ranks are given.
+    """
+    root = root_position(split_tree(len(chain), tree))
+    steps = NestedSteps(chain, root, nested.capacities)
+    cut = chain.cut(root)[0]
+    crossed = cut.u * cut.q * Sizes(cut.p, cut.v, cut.rank).entries
+    return evaluates_less(shape, steps) and not (beside_crosses and crossed < steps.entries)
+
+
+def make_nested_plan(
+    source: SourceInfo,
+    chain: Chain,
+    nested: Nested,
+    *,
+    tree: Any = "balanced",
+    orderings: Orderings,
+    passes: int = 1,
+    budget: Budget,
+) -> Plan:
+    """Plan a run by nested skeletons.
+
+    Parameters
+    ----------
+    source, chain, tree, orderings, passes, budget
+        As for :func:`dbutterfly.planning.search.make_plan`. The two sides meet at the root cut of the tree.
+    nested : Nested
+        How skeletons are nested.
+
+    Raises
+    ------
+    ChainError, InputError, MemoryBudgetError
+        As from that function.
+    """
+    check_request(source, chain, tree, passes)
+    orderings.validate(source.shape, chain)
+    orderings = spread_gaps(orderings, source.shape, chain)
+    nodes = split_tree(len(chain), tree)
+    root, item = root_position(nodes), np.dtype(source.work_dtype).itemsize
+    split = chain.cut(root)[0]
+    rows, cols = axes_of_cut(chain, root, place(orderings, source.shape, chain), source.edges)
+    steps = NestedSteps(chain, root, nested.capacities)
+    nested = _fit_tasks(nested, steps, source, budget, item)
+    return Plan(
+        source=source,
+        chain=chain,
+        tree=nodes,
+        orderings=orderings,
+        passes=1,
+        budget=budget,
+        split=split,
+        rows=rows,
+        cols=cols,
+        copy=None,
+        layout=Layout(root=root, tile_rows=split.u, tile_cols=split.q, left_groups=1, right_groups=1, prefetch=False),
+        tile_bytes_read=steps.entries * np.dtype(source.dtype).itemsize,
+        peak_bytes=_peak(steps, nested.task_entries, source, item),
+        device_peak_bytes=0,
+        notes=notes_of(source),
+        tree_is_given=not (isinstance(tree, str) and tree == "balanced"),
+        ranks=(split.rank,),
+        nested=nested,
+    )
+
+
+def _fit_tasks(nested: Nested, steps: NestedSteps, source: SourceInfo, budget: Budget, item: int) -> Nested:
+    """Take smaller tasks where the memory asks for it.
+
+    Raises
+    ------
+    MemoryBudgetError
+        If the smallest are too large.
+    """
+    entries = nested.task_entries
+    while entries > 1 and _peak(steps, entries, source, item) > budget.memory:
+        entries //= 2
+    least = _peak(steps, entries, source, item)
+    if least > budget.memory:
+        (rows, cols), needed = source.shape, _peak(steps, 1, source, item)
+        raise MemoryBudgetError(
+            f"memory={format_bytes(budget.memory)} is too small for nested skeletons of a {rows} x {cols} "
+            f"{source.dtype} matrix with this chain; the least that works is memory={needed} ({format_bytes(needed)}) "
+            "per worker"
+        )
+    return nested._replace(task_entries=entries)
+
+
+def _peak(steps: NestedSteps, entries: int, source: SourceInfo, item: int) -> int:
+    """Bytes that a task holds: what it evaluates, what it writes, and where the lines of the matrix are."""
+    largest = 0
+    for step in steps.steps:
+        owners, fellows = step.tiles(entries)[0]
+        blocks = (owners.stop - owners.start) * step.digits * (fellows.stop - fellows.start)
+        written = blocks * (step.candidates * step.keep * item + (step.keep + step.candidates + NUMBERS) * 8)
+        call = max(CALL_ENTRIES, step.block_entries) * item
+        largest = max(largest, 2 * written + 2 * COPIES * call)
+    return largest + 4 * 8 * sum(source.shape)

@@ -1,0 +1,247 @@
+r"""The chain of nested skeletons for a tolerance, from skeletons of a few blocks of each cut.
+
+Row digits ``(g, 2, ..., 2, 1)`` and column digits ``(1, 2, ..., 2, g)`` give leaves of g rows and of g columns, and the
+blocks of all cuts are equally large: ``g N`` entries. Larger leaves make fewer blocks of higher ranks. A few sizes are
+compared by the values of their chains, and the best one is looked at more closely.
+
+All steps together leave about the root of the sum of the squares of what each leaves. Ranks are those with which some
+blocks leave no more than their share; what the run finds decides, and where it finds more, the run is repeated with the
+ranks that were wanted (:mod:`dbutterfly.factorization.nested_ranks`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..kernels.low_rank.interpolative import interpolate
+from ..sources.base import MatrixSource
+from ..sources.proxies import choose_lines
+from ..structure.axes import Index, axes_of_whole
+from ..structure.chain import Chain
+from ..structure.digits import gather_leaf, merge_digits, prime_factors
+from ..structure.known_chains import longer_shapes
+from ..structure.orderings import Orderings
+from ..structure.padding import place
+from ..structure.point_orderings import PointOrderings
+from ..structure.tree import split_tree
+from .nested import Nested, evaluates_less, limit_capacities
+from .nested_steps import NestedSteps
+from .tilings import root_position
+
+__all__ = ["NestedChain", "least_tolerance", "nested_chain", "search_nested_chain"]
+
+LEAVES = (4, 16, 64)
+"""Sizes of leaves that are compared. Measured at N = 4096, tolerance 1e-6: of 4, 16 and 64, 64 is best for a Helmholtz
+kernel (rank 16) and 4 for a Fourier integral (rank 19); 256 needs a rank that makes up for its fewer blocks."""
+
+SHARE = 0.9
+"""Part of the tolerance that all steps together may leave.
+
+Measured on the same two kernels at tolerances 1e-4 to 1e-12: with 1, the error is .5 to 1.5 times the tolerance.
+"""
+
+SIDE = 32
+"""Rows and columns of a block that are looked at, twice as many where its rank is above :data:`TRUSTED` of them."""
+
+TRUSTED = 0.7
+"""Part of the rows of a block that are looked at up to which its rank is that of the block. Not tuned."""
+
+LARGEST_SIDE = 256
+"""Most rows and columns of a block that are looked at. Not tuned."""
+
+FEW, MANY = 3, 8
+"""Blocks of a cut that are looked at where leaves are compared, and of those that were chosen. Not tuned."""
+
+SPARE = 1.15
+"""Factor by which skeletons may be larger than those of the blocks that were looked at, and two lines more. Not tuned:
+room costs memory, and repeating a run costs time."""
+
+ENERGY_SIDE = 64
+"""Rows and columns at whose crossings the mean square of the entries is found."""
+
+ROUNDING_UNITS = 64
+"""Least tolerance, in units in the last place. Measured on a Helmholtz kernel (N = 4096): the error is 9 units at
+least in float64 and complex128."""
+
+
+class NestedChain(NamedTuple):
+    """A chain for a tolerance, and how its skeletons are nested; ``evaluated`` entries were looked at.
+
+    Both are None where the matrix is better evaluated in full.
+    """
+
+    chain: Chain | None
+    nested: Nested | None
+    evaluated: int
+
+
+def least_tolerance(dtype: np.dtype[Any]) -> float:
+    """Least tolerance that arithmetic in a dtype reaches."""
+    return ROUNDING_UNITS * float(np.finfo(dtype).eps)
+
+
+def nested_chain(shape: tuple[int, int], leaf: int, rank: int = 1) -> Chain:
+    """Build the chain with leaves of at least ``leaf`` rows and columns, whose blocks are equally large at all cuts."""
+    first, *rows = gather_leaf(prime_factors(shape[0]), leaf)
+    last, *cols = gather_leaf(prime_factors(shape[1]), leaf)
+    count = min(len(rows), len(cols))
+    inner = (merge_digits(rows, count), merge_digits(cols, count)) if count else ([], [])
+    rest = math.prod(rows) if not count else 1, math.prod(cols) if not count else 1
+    m, n = (first, *inner[0], rest[0]), (rest[1], *inner[1], last)
+    return Chain.of_digits(m, n, [rank] * (len(m) - 1))
+
+
+def search_nested_chain(
+    source: MatrixSource,
+    tol: float,
+    orderings: Orderings | PointOrderings,
+    *,
+    tree: Any = "balanced",
+    share: float = SHARE,
+    seed: int = 0,
+) -> NestedChain:
+    """Look for the chain with the fewest values whose skeletons seem to reach a tolerance.
+
+    Parameters
+    ----------
+    source : MatrixSource
+        The matrix, of which some entries are evaluated.
+    tol : float
+        Relative Frobenius error.
+    orderings : Orderings or PointOrderings
+        Orderings that bring it to standard order.
+    tree : str or nested pairs
+        Where chains are cut.
+    share : float
+        Part of the tolerance that the steps may leave.
+    seed : int
+        Seed of the choice of blocks.
+
+    Raises
+    ------
+    InputError
+        If the tolerance is below rounding.
+    """
+    least = least_tolerance(np.dtype(source.info.work_dtype))
+    if tol < least:
+        raise InputError(
+            f"tol={tol:g} is below what {source.info.work_dtype} keeps of products; the least that works is "
+            f"tol={least:.2g}; give a larger one, or declare double precision"
+        )
+    shape = _shape(source.shape, orderings)
+    energy, evaluated = _mean_square(source, seed)
+    found: list[tuple[int, Chain, Nested]] = []
+    chains = {nested_chain(shape, leaf) for leaf in LEAVES if leaf**2 <= min(shape)}
+    for chain in sorted(chains, key=lambda chain: -len(chain)):
+        floor = share * tol / math.sqrt(len(chain))
+        look = _Look(source, chain, orderings, floor**2 * energy, seed)
+        cuts = sorted({1, len(chain) // 2, len(chain) - 1} - {0})
+        ranks = np.interp(range(1, len(chain)), cuts, look.ranks(cuts, FEW))
+        evaluated += look.evaluated
+        nested = Nested(floor, energy, tuple(math.ceil(rank) for rank in ranks))
+        found.append((chain.with_ranks(nested.capacities).nnz, chain, nested))
+    if not found:
+        return NestedChain(None, None, evaluated)
+    _, chain, nested = min(found, key=lambda each: each[0])
+    look = _Look(source, chain, orderings, nested.floor**2 * energy, seed + 1)
+    sizes = [math.ceil(SPARE * rank) + 2 for rank in look.ranks(range(1, len(chain)), MANY)]
+    return _worth(source, chain, nested, sizes, evaluated + look.evaluated, tree)
+
+
+def _worth(
+    source: MatrixSource, chain: Chain, nested: Nested, ranks: list[int], evaluated: int, tree: Any
+) -> NestedChain:
+    """The chain with these ranks, unless all entries are no more than its skeletons take."""
+    capacities = limit_capacities(chain, ranks)
+    steps = NestedSteps(chain, root_position(split_tree(len(chain), tree)), capacities)
+    if not evaluates_less(source.shape, steps):
+        return NestedChain(None, None, evaluated)
+    return NestedChain(chain.with_ranks(capacities), nested._replace(capacities=capacities), evaluated)
+
+
+class _Look:
+    """Ranks of some blocks of the cuts of a chain."""
+
+    def __init__(
+        self,
+        source: MatrixSource,
+        chain: Chain,
+        orderings: Orderings | PointOrderings,
+        allowed: float,
+        seed: int,
+    ) -> None:
+        placed = place(orderings.for_chain(chain), source.shape, chain)
+        rows, cols = axes_of_whole(chain, placed, (None, None))
+        self._lines = rows.rows(0, 1), cols.rows(0, 1)
+        self._source, self._chain, self._allowed, self._seed = source, chain, allowed, seed
+        self.evaluated = 0
+
+    def ranks(self, cuts: Sequence[int], count: int) -> list[int]:
+        """Largest size of a skeleton among some blocks of each cut: at corners, in the middle, and at random."""
+        found, side, left = dict.fromkeys(cuts, 1), SIDE, list(cuts)
+        while left and side <= LARGEST_SIDE:
+            blocks = np.stack([block for cut in left for block in self._blocks(cut, count, side)])
+            allowed = self._allowed * np.array([self._share(cut, side) for cut in left for _ in range(count)])
+            sizes = interpolate(blocks, side, allowed).rank.reshape(len(left), count)
+            found.update({cut: max(1, int(rank)) for cut, rank in zip(left, sizes.max(axis=1), strict=True)})
+            splits = {cut: self._chain.cut(cut)[0] for cut in left}
+            left = [cut for cut in left if TRUSTED * side < found[cut] and side < max(splits[cut].block_shape)]
+            side *= 2
+        return [found[cut] for cut in cuts]
+
+    def _share(self, cut: int, side: int) -> float:
+        """Part of what is looked at that there is; blocks are smaller at the leaves."""
+        return math.prod(min(side, size) for size in self._chain.cut(cut)[0].block_shape) / side**2
+
+    def _blocks(self, cut: int, count: int, side: int) -> Iterator[NDArray[Any]]:
+        split = self._chain.cut(cut)[0]
+        rng = np.random.default_rng([self._seed, cut])
+        for pair in itertools.islice(_spread(split.u, split.q, rng), count):
+            yield self._block(split.u, pair, split.v, side, rng)
+
+    def _block(self, u: int, pair: tuple[int, int], v: int, side: int, rng: np.random.Generator) -> NDArray[Any]:
+        """Some rows and columns of a block; zero beyond those that there are."""
+        members: tuple[Index, Index] = self._lines[0][pair[0] :: u], self._lines[1][pair[1] * v : (pair[1] + 1) * v]
+        rows, cols = (choose_lines(at, side, 0, rng).proxies for at in members)
+        block = np.zeros((side, side), self._source.info.work_dtype)
+        if rows.size and cols.size:
+            entries = self._source.take(rows, cols)
+            bad = np.argwhere(~np.isfinite(entries))
+            if bad.size:
+                raise self._source.non_finite_error((int(rows[bad[0, 0]]), int(cols[bad[0, 1]])))
+            block[: rows.size, : cols.size] = entries
+            self.evaluated += entries.size
+        return block
+
+
+def _spread(u: int, q: int, rng: np.random.Generator) -> Iterator[tuple[int, int]]:
+    """Blocks: where kernels are often least smooth, which is in the middle and in the corners, and at random."""
+    yield from dict.fromkeys([(0, q // 2), (u // 2, 0), (u - 1, q // 2 - 1 if q > 1 else 0), (u // 2, q - 1)])
+    while True:
+        yield int(rng.integers(u)), int(rng.integers(q))
+
+
+def _mean_square(source: MatrixSource, seed: int) -> tuple[float, int]:
+    """Mean square of the entries at some rows and columns, and how many entries that took."""
+    rng = np.random.default_rng([seed, 0])
+    rows, cols = (np.sort(rng.permutation(size)[:ENERGY_SIDE]).astype(np.int64) for size in source.shape)
+    entries = source.take(rows, cols)
+    bad = np.argwhere(~np.isfinite(entries))
+    if bad.size:
+        raise source.non_finite_error((int(rows[bad[0, 0]]), int(cols[bad[0, 1]])))
+    return float(np.mean(np.abs(entries).astype(np.float64) ** 2)), entries.size
+
+
+def _shape(shape: tuple[int, int], orderings: Orderings | PointOrderings) -> tuple[int, int]:
+    """Sides of the chain: those that index arrays with gaps have, or the nearest ones with small digits."""
+    sides = orderings.sides.values() if isinstance(orderings, Orderings) else (None, None)
+    lengths = [side.size if isinstance(side, np.ndarray) else size for side, size in zip(sides, shape, strict=True)]
+    given = lengths[0], lengths[1]
+    return given if given != shape else next(iter(longer_shapes(shape)), shape)

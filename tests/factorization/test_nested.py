@@ -1,0 +1,176 @@
+"""Runs by nested skeletons, end to end: tolerances, engines, stores, and what they refuse."""
+
+import numpy as np
+import pytest
+
+import dbutterfly as dbf
+from dbutterfly.errors import InputError, MemoryBudgetError, NonFiniteError, SourceError, ToleranceWarning
+from tests.support.comparisons import assert_same
+
+ORDERINGS = ("bitreversal", None)
+N = 2048
+
+
+class Waves:
+    """Helmholtz kernel between two unit segments at distance 1, ten points per wavelength; entries are counted."""
+
+    def __init__(self, n=N, failing_after=None):
+        self.n, self.entries, self.failing_after = n, 0, failing_after
+
+    def __call__(self, rows, cols):
+        self.entries += rows.size * cols.size
+        if self.failing_after is not None and self.entries > self.failing_after:
+            raise RuntimeError("the power is gone")
+        distance = np.hypot(1, (rows[:, None] - cols) / self.n)
+        return np.exp(2j * np.pi * self.n / 10 * distance) / np.sqrt(distance)
+
+
+def waves(dtype="complex128", f=None):
+    return dbf.entries(f or Waves(), (N, N), dtype, sampled=True)
+
+
+def error_of(fact, f=None, seed=1):
+    """Error in rows that the run has not seen."""
+    rows = np.sort(np.random.default_rng(seed).permutation(N)[:100])
+    exact = (f or Waves())(rows, np.arange(N))
+    rows_of = np.zeros((N, rows.size))
+    rows_of[rows, np.arange(rows.size)] = 1
+    found = (fact.operator.T @ rows_of).T
+    return np.linalg.norm(found - exact) / np.linalg.norm(exact)
+
+
+@pytest.fixture(scope="module")
+def fact():
+    return dbf.factorize(waves(), tol=1e-5, orderings=ORDERINGS)
+
+
+def test_the_tolerance_is_reached_by_few_entries(fact):
+    error = error_of(fact)
+    assert 1e-6 < error <= 1e-5
+    assert abs(fact.certificate.error_bound - error) <= 3 * fact.certificate.deviation + 0.1 * error
+    assert not fact.certificate.proven
+    assert fact.record["evaluated"]["entries"] < 0.25 * N**2
+    assert fact.compression > 15
+    assert len(fact.record["errors_by_cut"]) == len(fact.chain) - 1
+    assert all(0 < left < 1e-5 for left in fact.record["errors_by_cut"])
+    assert fact.trace.residuals.max() < 1e-4
+
+
+@pytest.mark.parametrize(("dtype", "tol"), [("complex64", 1e-3), ("float32", 1e-4), ("float64", 1e-8)])
+def test_every_dtype_stays_what_it_is(dtype, tol):
+    def real(rows, cols):
+        return Waves()(rows, cols).astype(dtype) if np.dtype(dtype).kind == "c" else Waves()(rows, cols).real
+
+    found = dbf.factorize(
+        dbf.entries(lambda r, c: real(r, c).astype(dtype), (N, N), dtype, sampled=True), tol=tol, orderings=ORDERINGS
+    )
+    assert found.dtype == np.dtype(dtype)
+    assert error_of(found, real) <= tol
+
+
+def test_engines_agree_to_the_bit(fact, engine):
+    found = dbf.factorize(waves(), tol=1e-5, orderings=ORDERINGS, **engine)
+    assert_same(found, fact)
+    assert found.certificate == fact.certificate
+
+
+def test_a_run_that_failed_goes_on_where_it_was(fact, tmp_path):
+    place, whole = tmp_path / "run", Waves()
+    dbf.factorize(waves(f=whole), tol=1e-5, orderings=ORDERINGS)
+    broken = Waves(failing_after=int(0.6 * whole.entries))
+    with pytest.raises(SourceError, match="the power is gone"):
+        dbf.factorize(waves(f=broken), tol=1e-5, orderings=ORDERINGS, store=place, workers=1)
+    mended = Waves()
+    found = dbf.factorize(waves(f=mended), tol=1e-5, orderings=ORDERINGS, store=place)
+    assert_same(found, fact)
+    assert mended.entries < 0.7 * whole.entries
+    again = Waves()
+    assert_same(dbf.factorize(waves(f=again), tol=1e-5, orderings=ORDERINGS, store=place), fact)
+    assert again.entries < 0.01 * whole.entries
+    assert_same(dbf.open(place), fact)
+
+
+def test_a_run_is_repeated_with_the_ranks_that_its_blocks_wanted(fact, monkeypatch):
+    monkeypatch.setattr(
+        "dbutterfly.planning.nested_search._Look.ranks", lambda _, cuts, count: [min(1, count)] * len(cuts)
+    )
+    found = dbf.factorize(waves(), tol=1e-5, orderings=ORDERINGS)
+    assert found.certificate.error_bound <= 1e-5
+    assert min(found.chain.ranks) > 6
+
+
+def test_ranks_are_kept():
+    chain = dbf.Chain.of_digits((64, *[2] * 5, 1), (1, *[2] * 5, 64), [10] * 6)
+    found = dbf.factorize(waves(), chain, orderings=ORDERINGS)
+    assert found.chain == chain
+    assert "rows_1" in found.record["stages"]
+    whole = dbf.factorize(dbf.entries(Waves(), (N, N), "complex128"), chain, orderings=ORDERINGS)
+    assert error_of(found) <= 1.3 * whole.certificate.error_bound
+
+
+def test_plans_say_what_is_evaluated(fact):
+    counted = Waves()
+    planned = dbf.plan(waves(f=counted), tol=1e-5, orderings=ORDERINGS)
+    text = str(planned)
+    assert "some entries of each block are evaluated" in text
+    assert f"ranks up to {planned.chain.rank} for tol=1e-05, by" in text
+    evaluated = fact.record["evaluated"]["entries"]
+    assert evaluated <= planned.bytes_read / 16 + 64 * N
+    assert planned.seconds(1e9) > 0
+    assert counted.entries < 0.1 * N**2
+
+
+def test_small_matrices_are_evaluated_in_full_and_proven():
+    small = dbf.entries(Waves(256), (256, 256), "complex128", sampled=True)
+    planned = dbf.plan(small, tol=1e-5, orderings=ORDERINGS)
+    assert "all entries are evaluated, as samples of them would be no fewer" in str(planned)
+    found = dbf.factorize(small, tol=1e-5, orderings=ORDERINGS)
+    assert found.certificate.proven
+    assert found.certificate.error_bound <= 1e-5
+
+
+def test_noise_is_evaluated_in_full():
+    noise = np.random.default_rng(0).standard_normal((512, 512))
+    with pytest.raises(InputError, match="tol=1e-06 seems out of reach"):
+        dbf.factorize(dbf.entries(lambda r, c: noise[np.ix_(r, c)], noise.shape, float, sampled=True), tol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "least"), [("float32", "7.6e-06"), ("complex128", "1.4e-14")])
+def test_tolerances_below_rounding_are_refused(dtype, least):
+    with pytest.raises(InputError, match=f"tol=1e-15 is below what {dtype} keeps .* that works is tol={least}"):
+        dbf.plan(waves(dtype), tol=1e-15)
+
+
+def test_too_little_memory_is_refused():
+    with pytest.raises(MemoryBudgetError, match=r"memory=1\.00 MiB is too small for nested skeletons") as caught:
+        dbf.plan(waves(), tol=1e-5, orderings=ORDERINGS, memory="1 MiB")
+    least = int(str(caught.value).split("memory=")[2].split()[0])
+    assert dbf.plan(waves(), tol=1e-5, orderings=ORDERINGS, memory=least).peak_bytes <= least
+
+
+def test_bad_entries_are_named_where_the_run_meets_them():
+    def spoilt(rows, cols):
+        block = Waves()(rows, cols)
+        block[:, cols == 1000] = np.nan
+        return block
+
+    with pytest.raises(NonFiniteError, match=r"at index \(\d+, 1000\)"):
+        dbf.factorize(waves(f=spoilt), tol=1e-5, orderings=ORDERINGS)
+
+
+def test_a_block_of_another_shape_is_refused():
+    def short(rows, cols):
+        return Waves()(rows, cols)[:1]
+
+    with pytest.raises(SourceError, match="the entry function returned shape"):
+        dbf.factorize(waves(f=short), tol=1e-5, orderings=ORDERINGS)
+
+
+def test_a_tolerance_that_is_not_reached_is_said(monkeypatch):
+    monkeypatch.setattr(
+        "dbutterfly.planning.nested_search._Look.ranks", lambda _, cuts, count: [min(1, count)] * len(cuts)
+    )
+    monkeypatch.setattr("dbutterfly.factorization.nested_ranks.evaluates_less", lambda *_: False)
+    with pytest.warns(ToleranceWarning, match=r"tol=1e-05 was not reached: error .*, estimated"):
+        found = dbf.factorize(waves(), tol=1e-5, orderings=ORDERINGS)
+    assert found.certificate.error_bound > 1e-5

@@ -107,6 +107,9 @@ READERS: dict[str, Reader] = {
     "chain": optional(read_chain_or_name),
     "check_fit": optional(read_flag),
     "client": optional(read_client),
+    "confirm": optional(
+        partial(read_choice, choices=("full",), remedy="use 'full' to look at all of the matrix, or leave it out")
+    ),
     "decode": read_flag,
     "device_memory": optional(read_memory),
     "memory": optional(read_memory),

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ..kernels.factors.hierarchy import join_left, join_right
 from ..operator.factors import clear_gaps
+from ..planning.nested import ESTIMATE_LINES
 from ..sources.exponents import SMALLEST_ENTRIES, exponent_of
-from ..planning.nested import ESTIMATE_ROWS
 from ..sources.operators import OperatorSource
 from ..sources.probes import ProbeSizes
 from ..sources.sample_sizes import Evaluated, count_evaluated
@@ -23,8 +23,9 @@ from .job import FactorizationJob
 from .nested_result import assemble_nested, count_entries
 from .results.certificate import Certificate, certify, guarantee_of
 from .results.cut_errors import error_of_each_cut
-from .results.estimates import error_of_products, error_of_rows
+from .results.estimates import error_of_products
 from .results.factorization import Factorization
+from .results.line_estimates import error_of_lines
 from .results.probed_error import PROBES
 from .results.trace import trace_of
 from .tasks.checks import range_error
@@ -35,7 +36,7 @@ EVERYTHING = (slice(None),)
 """Selection of a whole array of the workspace."""
 
 ESTIMATE_SEED = 0x5EED
-"""Seed of the draw of these rows, which no tile knows of."""
+"""Seed of the draw of these lines, which no task knows of."""
 
 
 def assemble(job: FactorizationJob, record: dict[str, Any], rows: dict[str, NDArray[np.float64]]) -> Factorization:
@@ -52,7 +53,7 @@ def assemble(job: FactorizationJob, record: dict[str, Any], rows: dict[str, NDAr
     """
     planned = job.plan
     if planned.nested is not None:
-        return _estimate_rows(assemble_nested(job, record, rows), job, count_entries(job))
+        return _estimate_lines(assemble_nested(job, record, rows), job, count_entries(job))
     stats = BlockStats.from_array(job.workspace.read("stats", EVERYTHING))
     if planned.split is None:
         factors, of_rank = [job.workspace.read("left/0", EVERYTHING)[0]], stats.of_rank(0)
@@ -118,7 +119,7 @@ def _estimate(found: Factorization, job: FactorizationJob, stats: BlockStats) ->
     if split is None:
         return found
     if job.plan.source.sampled:
-        return _estimate_rows(found, job, count_evaluated(split, rank, stats.slack[..., -1]))
+        return _estimate_lines(found, job, count_evaluated(split, rank, stats.slack[..., -1]))
     if isinstance(job.source, OperatorSource) and not ProbeSizes(split, rank).in_full:
         error = error_of_products(found, job.source, PROBES, ESTIMATE_SEED)
         counted = {"evaluated": {"products": ProbeSizes(split, rank).products() + PROBES}}
@@ -128,10 +129,10 @@ def _estimate(found: Factorization, job: FactorizationJob, stats: BlockStats) ->
     return dataclasses.replace(found, certificate=certificate, record={**found.record, **counted})
 
 
-def _estimate_rows(found: Factorization, job: FactorizationJob, evaluated: Evaluated) -> Factorization:
-    """Factorization of a sampled matrix with an estimate of its error, from rows that are evaluated for it."""
-    error = error_of_rows(found, job.source, ESTIMATE_ROWS, ESTIMATE_SEED)
-    entries = evaluated.entries + min(ESTIMATE_ROWS, job.source.shape[0]) * job.source.shape[1]
+def _estimate_lines(found: Factorization, job: FactorizationJob, evaluated: Evaluated) -> Factorization:
+    """Factorization of a sampled matrix with an estimate of its error, from lines that are evaluated for it."""
+    error, (rows, cols) = error_of_lines(found, job.source, ESTIMATE_SEED), job.source.shape
+    entries = evaluated.entries + min(ESTIMATE_LINES, rows) * cols + min(ESTIMATE_LINES, cols) * rows
     counted = {"evaluated": {"entries": entries, "blocks_in_full": evaluated.redone}}
     norm = found.certificate.norm or error.norm or 0.0  # of all blocks, where these tell of it
     certificate = Certificate(float(error), 0.0, False, norm, error.deviation)

@@ -18,6 +18,7 @@ from ..sources.weighted import rescale, weigh
 from ..storage.destinations import check_apart
 from .advice.check_fit import check_fit as look_before
 from .advice.choose import choose_orderings, read_orderings_or_auto
+from .confirmation import confirm_result
 from .proof.prove import complete_proof
 from .request import Request
 from .results.factorization import Factorization
@@ -123,6 +124,7 @@ def factorize(
     progress: bool = False,
     sweeps: int | str = 0,
     prove: bool = False,
+    confirm: str | None = None,
     check_fit: bool | None = None,
     shared: bool | None = None,
 ) -> Factorization | StackedFactorization:
@@ -204,6 +206,9 @@ def factorize(
     prove : bool
         Whether to raise the lower bound afterwards, from that of one cut to one of all cuts together, as :func:`prove`
         does. With ``sweeps="converged"`` the ratio often comes to one.
+    confirm : {"full"}, optional
+        Whether all of a matrix that was sampled or probed is looked at once in the end, tile by tile, which turns the
+        estimate of the error into the error itself. By default the estimate stays.
     check_fit : bool, optional
         Whether to look at some blocks before a new run, and warn (:class:`~dbutterfly.errors.FitWarning`) if they
         promise nothing of it, or much more in other orderings. By default where that takes little beside the run.
@@ -267,6 +272,7 @@ def factorize(
         prove=prove,
         has_store=store is not None,
         progress=progress,
+        confirm=confirm,
     )
     found = open_matrices(source, decode=decode)
     matrix = found if isinstance(found, StackSource) else weigh(found, weights)
@@ -289,6 +295,8 @@ def factorize(
         if run.result is None and (stored is None or not resume):
             look_before(matrix, run.job.plan, tol, check_fit)
         result = run.result or complete_run(run, engine, progress=progress)
+        if run.result is not None:
+            result = confirm_result(result, matrix, request, engine)
     where = {"memory": request.memory, "place": store, "progress": progress}
     return complete_proof(result, rescale(matrix, 0), engine, **where) if prove else result
 

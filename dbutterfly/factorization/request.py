@@ -59,6 +59,8 @@ class Request:
         Chain to which the tolerance has led, which need not be looked for again.
     progress : bool
         Whether to show how far the sampling for a tolerance has come.
+    confirm : {"full"} or None
+        How an estimated error is confirmed.
     """
 
     chain: Chain | str | None = None
@@ -78,6 +80,7 @@ class Request:
     has_store: bool = False
     found_chain: Chain | None = None
     progress: bool = False
+    confirm: str | None = None
 
     def __post_init__(self) -> None:
         check_unordered(self.points, self.orderings)

@@ -14,6 +14,7 @@ from ..execution.thread_engine import ThreadEngine
 from ..kernels.compilation import count_run
 from .arrays import create_arrays, create_first_arrays
 from .assemble import assemble
+from .confirmation import confirm_result
 from .current_run import Run
 from .job import FactorizationJob
 from .manifests import running_version
@@ -55,16 +56,23 @@ def complete_run(run: Run, engine: Engine, *, progress: bool = False) -> Factori
     if request.sweeps:
         result = run_sweeps(result, run.job, request.sweeps)
     result = _as_given(result, run.job)
-    if request.tol is not None and result.certificate.error_bound > request.tol:
-        warn_caller(
-            f"tol={request.tol:g} was not reached: {result.certificate}; no chain of higher rank that was tried has "
-            "fewer values than the matrix",
-            ToleranceWarning,
-        )
+    result = confirm_result(result, run.job.source, request, engine)
     if request.identified is not None:
         result.record["identified"] = request.identified.to_json()
+    _warn_of_tolerance(result, request.tol)
     run.put_result(result)
     return result
+
+
+def _warn_of_tolerance(result: Factorization, tol: float | None) -> None:
+    """Say that a tolerance was not reached, or that the sample cannot tell."""
+    if tol is None or (result.certificate.error_bound <= tol and result.certificate.deviation != math.inf):
+        return
+    if result.certificate.error_bound <= tol:
+        what, why = "is not confirmed", 'confirm="full" looks at all of the matrix'
+    else:
+        what, why = "was not reached", "no chain of higher rank that was tried has fewer values than the matrix"
+    warn_caller(f"tol={tol:g} {what}: {result.certificate}; {why}", ToleranceWarning)
 
 
 def _reach_tolerance(run: Run, engine: Engine, progress: bool) -> Factorization:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..execution.engine import Engine
 from ..execution.progress import SECONDS_BETWEEN_LINES, ProgressBar, run_under_bar
 from ..execution.task import Record, Task, done_name
-from ..planning.nested import ESTIMATE_ROWS
+from ..planning.nested import ESTIMATE_LINES
 from ..planning.nested_steps import CORE
 from ..planning.plan import Plan
 from ..planning.sizes import format_bytes
@@ -178,7 +178,7 @@ def nested_tasks(plan: Plan) -> dict[str, Sequence[Task[FactorizationJob]]]:
     assert plan.nested is not None
     assert plan.nested_steps is not None
     steps, entries = plan.nested_steps, plan.nested.task_entries
-    spared = math.prod(plan.source.shape) - ESTIMATE_ROWS * plan.source.shape[1] - steps.entries
+    spared = math.prod(plan.source.shape) - ESTIMATE_LINES * sum(plan.source.shape) - steps.entries
     stages: dict[str, Sequence[Task[FactorizationJob]]] = {}
     for step in steps.steps:
         tiles = step.tiles(entries)

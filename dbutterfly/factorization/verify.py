@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from .scaled_factors import divide_by_power, exponent_of_result
 from .tasks.verification import VerifyTask
 from .weighted_factors import multiply_by_weights
 
-__all__ = ["VerifiedError", "products_of_cut", "verify"]
+__all__ = ["VerifiedError", "compare_tiles", "products_of_cut", "verify"]
 
 
 @read_arguments(factorization=read_factorization)
@@ -92,7 +93,7 @@ def verify(
         product = divide_by_power(compared, source.exponent)
         if samples is None and len(factorization.chain) > 1:
             engine = choose_engine(client, workers, cluster)
-            return _compare_tiles(product, source, engine, memory, progress)  # type: ignore[arg-type]  # it was read
+            return compare_tiles(product, source, engine, memory, progress)  # type: ignore[arg-type]  # it was read
         if samples is not None and isinstance(source, OperatorSource):
             return error_of_products(product, source, samples, seed)
         return error_of_rows(product, source, samples, seed)
@@ -113,15 +114,28 @@ def _compare_in_range(compare: Callable[[MatrixSource], VerifiedError], source: 
             source = rescale(source, error.exponent)
 
 
-def _compare_tiles(
+def compare_tiles(
     factorization: Factorization,
     source: MatrixSource,
     engine: Engine,
     memory: int | None,
     progress: bool,
 ) -> VerifiedError:
+    """Compare all entries of a matrix with those of the product of two factors or more, tile by tile.
+
+    Parameters
+    ----------
+    factorization, source
+        What to compare, weighted or not as the matrix is.
+    engine : Engine
+        Where the tasks run.
+    memory : int or None
+        Bytes that a worker may hold.
+    progress : bool
+        Whether to show a bar.
+    """
     planned = make_plan(
-        source.info,
+        replace(source.info, sampled=False),
         factorization.chain,
         tree=factorization.tree,
         orderings=factorization.orderings,
@@ -141,7 +155,9 @@ def _compare_tiles(
         run_under_bar(bar, engine, job, "verify", tasks)
     errors = job.workspace.read("errors", (slice(None),))
     energy, residual = (math.fsum(errors[..., k].ravel()) for k in range(2))
-    return VerifiedError(energy_ratio(residual, energy))
+    found = VerifiedError(energy_ratio(residual, energy))
+    found.norm = math.sqrt(energy)
+    return found
 
 
 def products_of_cut(factorization: Factorization, planned: Plan) -> dict[str, NDArray[Any]]:

@@ -477,6 +477,7 @@ for name, chain in CHAINS.items():
             0 if rank == 1 else 2,
         ),
         Call(product_rows.product_row, lambda on, chain=chain: (on.factors(chain), chain, 5), name),
+        Call(product_rows.product_column, lambda on, chain=chain: (on.factors(chain), chain, 5), name),
         Call(fusion.fuse_factors, lambda on, chain=chain: (on.factors(chain)[:2],), name),
         Call(ksmm.dense_product, lambda on, chain=chain: (on.factors(chain),), name),
         Call(rounding.product_norm, lambda on, chain=chain: (on.factors(chain), chain), name, 1),

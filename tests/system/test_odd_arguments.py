@@ -23,7 +23,7 @@ FOUND = dbf.factorize(MATRIX)
 FUNCTIONS = {
     "factorize": (dbf.factorize, ("chain", "tree", "rank", "tol", "passes", "orderings", "points", "weights", "memory",
                                   "device_memory", "workers", "backend", "missing", "resume", "progress", "sweeps",
-                                  "check_fit", "client")),
+                                  "confirm", "check_fit", "client")),
     "advise": (dbf.advise, ("points", "weights", "tol", "read", "seed", "workers", "decode")),
     "plan": (dbf.plan, ("chain", "tree", "rank", "tol", "passes", "orderings", "points", "weights", "memory",
                         "device_memory", "workers", "backend", "client")),

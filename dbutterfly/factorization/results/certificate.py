@@ -60,7 +60,8 @@ class Certificate:
         ``||Z||`` in the Frobenius norm.
     deviation : float or None
         For a matrix of which some entries only were evaluated: ``error_bound`` and ``norm`` are estimates then, this is
-        the standard deviation of ``error_bound``, and no lower bound is known. None where the bounds are proven.
+        the standard deviation of ``error_bound``, and no lower bound is known. None where the bounds are proven,
+        infinite where the sample cannot tell, since a few of its rows or columns hold most of the error.
     guarantee : float or None
         What is known before any matrix is seen: the error is at most this many times the least one of any product of
         this chain (:func:`guarantee_of`). None where not all entries are looked at.
@@ -111,6 +112,8 @@ class Certificate:
 
     def __str__(self) -> str:
         norm = f"relative {'weighted ' if self.weighted else ''}Frobenius norm"
+        if self.deviation == math.inf:
+            return f"error about {self.error_bound:.4g}, estimated from a sample that cannot tell how well ({norm})"
         if self.deviation is not None:
             return f"error {self.error_bound:.4g} +- {self.deviation:.2g}, estimated ({norm})"
         error = "error" if self.exact else "error bound"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dbutterfly.kernels.factors.product_rows import product_row
+from dbutterfly.kernels.factors.product_rows import product_column, product_row
 from dbutterfly.structure.chain import Chain
 
 CHAINS = [
@@ -25,7 +25,7 @@ def dense(values):
 
 @pytest.mark.parametrize("dtype", ["float32", "complex128"])
 @pytest.mark.parametrize("chain", CHAINS, ids=str)
-def test_rows_of_the_product(xp, chain, dtype):
+def test_rows_and_columns_of_the_product(xp, chain, dtype):
     rng = np.random.default_rng(0)
     factors = [(rng.standard_normal(p) + (1j if "c" in dtype else 0)).astype(dtype) for p in chain]
     product = dense(factors[0])
@@ -36,3 +36,7 @@ def test_rows_of_the_product(xp, chain, dtype):
         found = xp.to_numpy(product_row(device, chain, row))
         assert found.dtype == dtype
         np.testing.assert_allclose(found, product[row], rtol=2e-5, atol=1e-4 if dtype == "float32" else 1e-12)
+    for column in range(chain.shape[1]):
+        found = xp.to_numpy(product_column(device, chain, column))
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, product[:, column], rtol=2e-5, atol=1e-4 if dtype == "float32" else 1e-12)

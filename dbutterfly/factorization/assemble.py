@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from ..kernels.factors.hierarchy import join_left, join_right
 from ..operator.factors import clear_gaps
-from ..planning.nested import ESTIMATE_LINES
 from ..sources.exponents import SMALLEST_ENTRIES, exponent_of
 from ..sources.operators import OperatorSource
 from ..sources.probes import ProbeSizes
@@ -132,7 +131,7 @@ def _estimate(found: Factorization, job: FactorizationJob, stats: BlockStats) ->
 def _estimate_lines(found: Factorization, job: FactorizationJob, evaluated: Evaluated) -> Factorization:
     """Factorization of a sampled matrix with an estimate of its error, from lines that are evaluated for it."""
     error, (rows, cols) = error_of_lines(found, job.source, ESTIMATE_SEED), job.source.shape
-    entries = evaluated.entries + min(ESTIMATE_LINES, rows) * cols + min(ESTIMATE_LINES, cols) * rows
+    entries = evaluated.entries + (error.samples or 0) * (rows + cols) // 2
     counted = {"evaluated": {"entries": entries, "blocks_in_full": evaluated.redone}}
     norm = found.certificate.norm or error.norm or 0.0  # of all blocks, where these tell of it
     certificate = Certificate(float(error), 0.0, False, norm, error.deviation)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..planning.nested import Nested, evaluates_less, limit_capacities
-from ..planning.nested_steps import NestedSteps
+from ..planning.nested_steps import NestedSteps, count_proxies
 from .job import FactorizationJob
 from .nested_result import wanted_ranks
 
@@ -56,10 +56,17 @@ def next_nested(job: FactorizationJob, error: float, tol: float) -> Nested | Non
         return None
     grown = 1 + PER_DECADE * math.log10(plan.nested.floor / floor)
     ranks = [
-        max(room, math.ceil(grown * want) + (1 if want >= room else 0))
+        max(room, _enough(math.ceil(grown * want), room))
         for want, room in zip(wanted, plan.nested.capacities, strict=True)
     ]
     capacities = limit_capacities(plan.chain, ranks)
     if not evaluates_less(plan.source.shape, NestedSteps(plan.chain, plan.layout.root, capacities)):
         return None
     return plan.nested._replace(floor=floor, capacities=capacities)
+
+
+def _enough(wanted: int, room: int) -> int:
+    """Size of skeletons for what blocks wanted: twice as many where their proxies could tell of no more."""
+    if wanted >= count_proxies(room):
+        return 2 * wanted
+    return wanted + 1 if wanted >= room else wanted

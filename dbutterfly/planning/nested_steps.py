@@ -49,18 +49,18 @@ functions which round differently in other shapes give the same bits on any clus
 """
 
 
-def count_proxies(candidates: int) -> int:
-    """Lines by which a skeleton is chosen among so many candidates.
+def count_proxies(size: int) -> int:
+    """Lines by which a skeleton of so many lines is chosen.
 
-    Measured: with 8 more than candidates, the error of Helmholtz and Fourier integral kernels (N = 4096, tolerances
-    1e-4 to 1e-12) is what the steps leave; twice as many change nothing.
+    Measured: with 8 more, the error of Helmholtz and Fourier integral kernels (N = 4096, tolerances 1e-4 to 1e-12) is
+    what the steps leave; twice as many change nothing.
     """
-    return candidates + min(8, 4 + candidates // 4)
+    return size + min(8, 4 + size // 4)
 
 
-def count_checks(candidates: int) -> int:
+def count_checks(size: int) -> int:
     """Lines that are drawn apart from the proxies, and say whether the coefficients hold there. Not tuned."""
-    return 2 if candidates <= 8 else 4
+    return 2 if size <= 8 else 4
 
 
 class Step(NamedTuple):
@@ -109,7 +109,8 @@ class Step(NamedTuple):
     @property
     def proxies(self) -> int:
         """Lines of an outer group that are evaluated: proxies and checks."""
-        return min(self.size, count_proxies(self.candidates) + count_checks(self.candidates))
+        largest = min(self.keep, self.candidates)
+        return min(self.size, count_proxies(largest) + count_checks(largest))
 
     @property
     def blocks(self) -> int:

@@ -75,13 +75,13 @@ def test_entries_grow_as_n_log_n():
 
 
 def test_small_matrices_are_not_worth_it():
-    assert not evaluates_less((256, 256), steps_of(256))
+    assert not evaluates_less((128, 128), steps_of(128))
     assert evaluates_less((4096, 4096), steps_of(4096))
     assert all(count_proxies(number) >= number + 4 and count_checks(number) >= 2 for number in range(1, 100))
 
 
 def test_crosses_are_taken_where_they_evaluate_less():
-    chain = Chain.chainable((4096, 4096), rank=5)
+    chain = Chain.monarch((4096, 4096)).of_rank(4)
     nested = Nested.of_chain(chain, spare=True)
     worth = [is_worth_nesting((4096, 4096), chain, nested, "balanced", beside) for beside in (False, True)]
     assert worth == [True, False]
@@ -106,7 +106,7 @@ def test_less_memory_makes_smaller_tasks_until_there_is_too_little():
     chain = nested_chain((1 << 14, 1 << 14), 64, 17)
     args, nested = (source_of(1 << 14), chain), Nested.of_chain(chain, spare=False)
     plans = [
-        make_nested_plan(*args, nested, orderings=Orderings(), budget=Budget(memory)) for memory in (GIB, 15 << 20)
+        make_nested_plan(*args, nested, orderings=Orderings(), budget=Budget(memory)) for memory in (GIB, 17 << 20)
     ]
     assert sum(plans[1].tasks.values()) > sum(plans[0].tasks.values())
     assert all(planned.peak_bytes <= planned.budget.memory for planned in plans)

@@ -149,7 +149,8 @@ class StepWork(NamedTuple):
         columns = np.flatnonzero((taken >= 0).any(axis=0))
         columns = columns if columns.size else np.zeros(1, np.int64)  # of blocks of zeros
         taken = taken[:, columns]
-        wanted = count_proxies(columns.size) << attempt, count_checks(columns.size)
+        largest = min(columns.size, step.keep)
+        wanted = count_proxies(largest) << attempt, count_checks(largest)
         lines = choose_lines(self._members(blocks.outer), *wanted, rng)
         at, across = self.job.lines[side][taken[taken >= 0]], np.concatenate(lines)
         block = evaluate_crossings(entries, *((at, across) if side == 0 else (across, at)))
@@ -190,7 +191,7 @@ class StepWork(NamedTuple):
 
     def _may_repeat(self, attempt: int) -> bool:
         """Whether one more block may be chosen by more proxies; what it takes is set aside."""
-        cost = self.step.candidates * (count_proxies(self.step.candidates) << attempt)
+        cost = self.step.candidates * (count_proxies(self.step.keep) + count_checks(self.step.keep) << attempt)
         if attempt > MOST_ATTEMPTS or self.extra[0] < cost:
             return False
         self.extra[0] -= cost

@@ -15,6 +15,7 @@ from . import (
     advice,
     apply,
     confidence,
+    entries,
     entry_function,
     fuzz,
     gpu,
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, tuple[ModuleType, str]] = {
     "advice": (advice, "3 min"),
     "apply": (apply, "10 min"),
     "confidence": (confidence, "15 min"),
+    "entries": (entries, "3 min"),
     "entry_function": (entry_function, "3 min"),
     "fuzz": (fuzz, "6 min"),
     "gpu": (gpu, "5 min"),
@@ -97,6 +99,13 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100, help="kills of the benchmark kills")
     parser.add_argument("--sizes", type=int, nargs="+", default=seed_method.SIZES, help="sizes of seed_method")
     parser.add_argument("--instances", type=int, default=seed_method.INSTANCES, help="instances of seed_method")
+    parser.add_argument(
+        "--helmholtz",
+        type=int,
+        nargs="+",
+        default=entries.SIZES,
+        help="sizes of entries; 262144 and 1048576 take minutes",
+    )
     parser.add_argument("--n", type=int, default=32768, help="size of the matrix of scaling and gpu")
     parser.add_argument("--directory", help="where scaling and gpu keep their matrices, reached by all workers")
     parser.add_argument("--scheduler", help="address of a Dask scheduler whose workers scaling measures")
@@ -119,6 +128,8 @@ def run(name: str, arguments: argparse.Namespace) -> None:
         scaling.main(arguments.n, directory=arguments.directory, scheduler=arguments.scheduler)
     elif name == "gpu":
         gpu.main(arguments.n, directory=arguments.directory)
+    elif name == "entries":
+        entries.main(tuple(arguments.helmholtz))
     elif name == "seed_method":
         seed_method.main(arguments.sizes, arguments.instances)
     else:

@@ -18,7 +18,7 @@ from .job import FactorizationJob
 from .results.certificate import Certificate
 from .results.factorization import Factorization
 from .results.trace import Trace, residual_map
-from .skeleton_numbers import ENTRY, EVALUATED, RANK, RESIDUAL, WANTED
+from .skeleton_numbers import ENTRY, EVALUATED, INTERPOLATED, RANK, RESIDUAL, WANTED
 
 __all__ = ["assemble_nested", "count_entries", "wanted_ranks"]
 
@@ -40,10 +40,11 @@ def assemble_nested(
     plan, steps = job.plan, _steps(job)
     numbers = {step.name: _numbers(job, step.name) for step in steps.steps}
     used = _used_ranks(steps, numbers)
-    factors = [
-        _trim(job.workspace.read(f"factor/{number}", (slice(None),)), steps, number, used)
-        for number in range(len(plan.chain))
-    ]
+    job.workspace.release(INTERPOLATED)
+    factors = []
+    for number in range(len(plan.chain)):
+        factors.append(_trim(job.workspace.read(f"factor/{number}", (slice(None),)), steps, number, used))
+        job.workspace.release(f"factor/{number}")
     chain = plan.chain.with_ranks(used)
     asked = plan.chain.ranks
     assert plan.nested is not None

@@ -41,6 +41,10 @@ Measured by tracemalloc on a Helmholtz kernel (N = 4096, complex128, tasks of 2^
 """
 
 
+SMALL = 1 << 18
+"""Entries up to which a matrix is evaluated in full, and its error proven. Not tuned: that takes some hundredths of a
+second."""
+
 WORTH = 2
 """Factor by which skeletons must take fewer entries than crosses where ranks are given.
 
@@ -103,12 +107,12 @@ def limit_capacities(chain: Chain, ranks: Sequence[int]) -> tuple[int, ...]:
 
 
 def evaluates_less(shape: tuple[int, int], steps: NestedSteps) -> bool:
-    """Whether skeletons, with the lines of the estimate, take fewer entries than the matrix has."""
-    return steps.entries + ESTIMATE_LINES * sum(shape) < math.prod(shape)
+    """Whether skeletons, with the lines of the estimate, take fewer entries than a matrix that is not small has."""
+    return math.prod(shape) > SMALL and steps.entries + ESTIMATE_LINES * sum(shape) < math.prod(shape)
 
 
 def is_worth_nesting(shape: tuple[int, int], chain: Chain, nested: Nested, tree: Any, beside_crosses: bool) -> bool:
-    """Whether nested skeletons take fewer entries than the matrix has, and far fewer than crosses of the blocks of a cut.
+    """Whether nested skeletons take fewer entries than the matrix has, and far fewer than crosses do.
 
     Parameters
     ----------

@@ -59,9 +59,9 @@ LARGEST_SIDE = 256
 FEW, MANY = 3, 8
 """Blocks of a cut that are looked at where leaves are compared, and of those that were chosen. Not tuned."""
 
-SPARE = 1.15
-"""Factor by which skeletons may be larger than those of the blocks that were looked at, and two lines more. Not tuned:
-room costs memory, and repeating a run costs time."""
+SPARE = 1.05
+"""Factor by which skeletons may be larger than those of the blocks that were looked at, and one line more. Not tuned:
+room costs memory and entries, and repeating a run costs time."""
 
 ENERGY_SIDE = 64
 """Rows and columns at whose crossings the mean square of the entries is found."""
@@ -151,7 +151,7 @@ def search_nested_chain(
         return NestedChain(None, None, evaluated)
     _, chain, nested = min(found, key=lambda each: each[0])
     look = _Look(source, chain, orderings, nested.floor**2 * energy, seed + 1)
-    sizes = [math.ceil(SPARE * rank) + 2 for rank in look.ranks(range(1, len(chain)), MANY)]
+    sizes = [math.ceil(SPARE * rank) + 1 for rank in look.ranks(range(1, len(chain)), MANY)]
     return _worth(source, chain, nested, sizes, evaluated + look.evaluated, tree)
 
 

@@ -35,6 +35,9 @@ class Workspace(Protocol):
     def write(self, name: str, selection: Selection, values: NDArray[Any]) -> None:
         """Write a range of whole chunks."""
 
+    def release(self, name: str) -> None:
+        """Free the memory of an array that nobody reads any more; what is stored stays."""
+
 
 class MemoryWorkspace:
     """Arrays of this process, for runs without a store."""
@@ -62,3 +65,7 @@ class MemoryWorkspace:
     def write(self, name: str, selection: Selection, values: NDArray[Any]) -> None:
         """Copy values into a range."""
         self._arrays[name][selection] = values
+
+    def release(self, name: str) -> None:
+        """Forget an array."""
+        del self._arrays[name]

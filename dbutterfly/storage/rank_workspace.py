@@ -55,5 +55,9 @@ class RankWorkspace:
         """Write a range of whole chunks."""
         self._base.write(self._name(name), selection, values)
 
+    def release(self, name: str) -> None:
+        """Free the memory of an array that nobody reads any more."""
+        self._base.release(self._name(name))
+
     def _name(self, name: str) -> str:
         return name if name in self._shared_names else f"rank-{self._rank}/{name}"

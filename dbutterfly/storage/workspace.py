@@ -199,6 +199,9 @@ class ZarrWorkspace:
             call = expect_present(write) if self._remote else write
             retry(call, describe=f"writing {self._name(name)}", remote=self._remote)
 
+    def release(self, name: str) -> None:
+        """Leave an array where it is: a run that is cut off goes on with it."""
+
     def _read_or_damage(self, name: str, selection: Selection, *, of_rows: bool = False) -> NDArray[Any]:
         """Read a range, and compare the checksums of its chunks.
 

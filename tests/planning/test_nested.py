@@ -75,7 +75,7 @@ def test_entries_grow_as_n_log_n():
 
 
 def test_small_matrices_are_not_worth_it():
-    assert not evaluates_less((128, 128), steps_of(128))
+    assert not evaluates_less((512, 512), steps_of(512))
     assert evaluates_less((4096, 4096), steps_of(4096))
     assert all(count_proxies(number) >= number + 4 and count_checks(number) >= 2 for number in range(1, 100))
 

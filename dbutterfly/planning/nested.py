@@ -35,11 +35,10 @@ Not tuned: 13 % of what is evaluated at N = 65536.
 """
 
 COPIES = 6
-"""Arrays of the size of the entries of a task that it holds at its peak.
+"""Arrays of the size of the entries that are treated together, twice those of a call, which a task holds at its peak.
 
-Measured by tracemalloc on a Helmholtz kernel (N = 4096, complex128, tasks of 2^18 to 2^21 entries): 3 to 5.
+An upper bound, not tuned: ``tests/factorization/tasks/test_skeletons.py`` holds real tasks below it.
 """
-
 
 SMALL = 1 << 18
 """Entries up to which a matrix is evaluated in full, and its error proven. Not tuned: that takes some hundredths of a
@@ -200,9 +199,9 @@ def _fit_tasks(nested: Nested, steps: NestedSteps, source: SourceInfo, budget: B
     entries = nested.task_entries
     while entries > 1 and _peak(steps, entries, source, item) > budget.memory:
         entries //= 2
-    least = _peak(steps, entries, source, item)
-    if least > budget.memory:
-        (rows, cols), needed = source.shape, _peak(steps, 1, source, item)
+    needed = _peak(steps, entries, source, item)
+    if needed > budget.memory:
+        rows, cols = source.shape
         raise MemoryBudgetError(
             f"memory={format_bytes(budget.memory)} is too small for nested skeletons of a {rows} x {cols} "
             f"{source.dtype} matrix with this chain; the least that works is memory={needed} ({format_bytes(needed)}) "

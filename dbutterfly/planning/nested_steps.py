@@ -12,8 +12,9 @@ finer groups::
     last        the largest      leaves             column skeletons among all columns of a leaf, and so on
 
 The coefficients of a step *are* a factor of the chain, in the layout of ``ks_values``; those of the root cut are
-multiplied by the core, the crossings of row skeletons and column skeletons. With r columns or rows in each skeleton and
-about 2 r proxies, a step evaluates some 4 r^2 entries of each of N blocks over leaves: ``r^2 N log N`` in all.
+multiplied by the core, the crossings of row skeletons and column skeletons. With r lines in each skeleton, 2 r
+candidates and some more proxies than r, a step evaluates about 2 r^2 entries of each of its N / g blocks, where g is
+the size of a leaf: ``r^2 N log N`` in all, up to a constant.
 (Pang, Ho and Yang, "Interpolative decomposition butterfly factorization", SIAM J. Sci. Comput. 42, 2020.)
 
 Arrays of a step have the *owner* as the first axis and the *fellow* as the last, as its factor ``(a, b, c, d)`` has::

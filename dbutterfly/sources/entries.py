@@ -52,8 +52,8 @@ class Entries:
     dtype : dtype
         float32, float64, complex64 or complex128.
     sampled : bool or "crosses"
-        Whether a factorization may evaluate some of the entries only. True takes nested skeletons: some ``4 r^2 N log
-        N`` entries at rank ``r`` in place of ``N^2``. With ``"crosses"``, it is a few columns and rows of every block,
+        Whether a factorization may evaluate some of the entries only. True takes nested skeletons: some ``r^2 N log N``
+        entries at rank ``r`` in place of ``N^2``. With ``"crosses"``, it is a few columns and rows of every block,
         some ``8 r N^1.5`` entries, which are more but average out noise. The error is an estimate in both cases, from
         rows drawn at random. What no evaluated entry shows stays unknown: leave it False for matrices with isolated
         entries that differ from all about them. Where samples would be no fewer entries than there are, all are

@@ -234,7 +234,8 @@ class Plan:
 
         A stage takes as long as its reading or its arithmetic, whichever is longer. The shorter one adds to that where
         a worker cannot overlap them: for its first task if it reads ahead, for all tasks if it does not. Decoding is
-        part of the arithmetic. On a GPU, decoding and copying a task overlap with the kernels of the task before.
+        part of the arithmetic, whose speeds were measured on one core (``python -m benchmarks out_of_core``). On a GPU,
+        decoding and copying a task overlap with the kernels of the task before.
 
         Parameters
         ----------
@@ -248,10 +249,6 @@ class Plan:
         -------
         dict of float
             Seconds of each stage, in the order of the stages.
-
-        Notes
-        -----
-        The speeds of arithmetic were measured on one core (``python -m benchmarks out_of_core``).
         """
         return predict_stage_seconds(self, read_bandwidth, device)
 

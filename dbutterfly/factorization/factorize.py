@@ -295,8 +295,7 @@ def factorize(
         if run.result is None and (stored is None or not resume):
             look_before(matrix, run.job.plan, tol, check_fit)
         result = run.result or complete_run(run, engine, progress=progress)
-        if run.result is not None:
-            result = confirm_result(result, matrix, request, engine)
+        result = confirm_result(result, matrix, request, engine)
     where = {"memory": request.memory, "place": store, "progress": progress}
     return complete_proof(result, rescale(matrix, 0), engine, **where) if prove else result
 

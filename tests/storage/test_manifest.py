@@ -50,6 +50,7 @@ FULL = Manifest(
         "copy": [0, 2, 64],
         "compiled": True,
     },
+    nested={"floor": 1e-6, "energy": 2.0, "capacities": [2], "task_entries": 1000},
     plan={
         "tasks": {"tiles": 3},
         "split": {"p": 2, "u": 2, "q": 2, "v": 2, "rank": 1},

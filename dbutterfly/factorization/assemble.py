@@ -130,7 +130,9 @@ def _estimate(found: Factorization, job: FactorizationJob, stats: BlockStats) ->
 
 def _estimate_lines(found: Factorization, job: FactorizationJob, evaluated: Evaluated) -> Factorization:
     """Factorization of a sampled matrix with an estimate of its error, from lines that are evaluated for it."""
-    error, (rows, cols) = error_of_lines(found, job.source, ESTIMATE_SEED), job.source.shape
+    rows, cols = job.source.shape
+    most = (rows * cols - evaluated.entries) // (rows + cols)  # no more entries than the matrix has
+    error = error_of_lines(found, job.source, ESTIMATE_SEED, most=most)
     entries = evaluated.entries + (error.samples or 0) * (rows + cols) // 2
     counted = {"evaluated": {"entries": entries, "blocks_in_full": evaluated.redone}}
     norm = found.certificate.norm or error.norm or 0.0  # of all blocks, where these tell of it

@@ -113,7 +113,7 @@ class Certificate:
     def __str__(self) -> str:
         norm = f"relative {'weighted ' if self.weighted else ''}Frobenius norm"
         if self.deviation == math.inf:
-            return f"error about {self.error_bound:.4g}, estimated from a sample that cannot tell how well ({norm})"
+            return f"error about {self.error_bound:.4g}, by a sample that cannot tell how well, estimated ({norm})"
         if self.deviation is not None:
             return f"error {self.error_bound:.4g} +- {self.deviation:.2g}, estimated ({norm})"
         error = "error" if self.exact else "error bound"

@@ -66,7 +66,11 @@ class _Energies(NamedTuple):
 
 
 def error_of_lines(
-    factorization: Factorization, source: MatrixSource, seed: int, lines: int = ESTIMATE_LINES
+    factorization: Factorization,
+    source: MatrixSource,
+    seed: int,
+    lines: int = ESTIMATE_LINES,
+    most: float = math.inf,
 ) -> VerifiedError:
     """Compare rows and columns of the matrix with those of the product.
 
@@ -80,6 +84,8 @@ def error_of_lines(
         Seed of the draw.
     lines : int
         Rows, and as many columns, to begin with.
+    most : float
+        Most rows, where few of them hold most of the residual and more are compared.
 
     Raises
     ------
@@ -96,7 +102,7 @@ def error_of_lines(
         energy, residual = (given + given_too) / 2, (left + left_too) / 2
         error = energy_ratio(residual, energy)
         deviation = _deviation(sides, source.shape, error, energy)
-        if math.isfinite(deviation) or not math.isfinite(error):
+        if math.isfinite(deviation) or not math.isfinite(error) or 2 * lines > most:
             break
         lines *= 2
     found = VerifiedError(error, deviation, sum(side.left.size for side in sides), "rows and columns")

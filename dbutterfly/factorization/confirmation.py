@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from ..sources.base import MatrixSource
 from .request import Request
 from .results.certificate import Certificate, rounding_of_products
 from .results.factorization import Factorization
+from .scaled_factors import divide_by_power
 from .verify import compare_tiles
 from .weighted_factors import multiply_by_weights
 
@@ -33,11 +35,16 @@ def confirm_result(result: Factorization, source: MatrixSource, request: Request
     """
     if request.confirm is None or result.certificate.proven:
         return result
-    compared = multiply_by_weights(result, np.dtype(source.info.work_dtype))
+    weighted = multiply_by_weights(result, np.dtype(source.info.work_dtype))
+    compared = divide_by_power(weighted, source.exponent)
     error = compare_tiles(compared, source, engine, request.memory, request.progress)
     eps = float(np.finfo(result.dtype).eps)
     rounding = rounding_of_products(len(result.chain), result.chain.rank, eps)
     certificate = Certificate(
-        float(error) + rounding, 0.0, True, error.norm or 0.0, weighted=result.certificate.weighted
+        float(error) + rounding,
+        0.0,
+        True,
+        math.ldexp(error.norm or 0.0, source.exponent),
+        weighted=result.certificate.weighted,
     )
     return replace(result, certificate=certificate)

@@ -135,7 +135,7 @@ def test_noise_is_evaluated_in_full():
         dbf.factorize(dbf.entries(lambda r, c: noise[np.ix_(r, c)], noise.shape, float, sampled=True), tol=1e-6)
 
 
-@pytest.mark.parametrize(("dtype", "least"), [("float32", "3.1e-05"), ("complex128", "5.7e-14")])
+@pytest.mark.parametrize(("dtype", "least"), [("complex64", "3.1e-05"), ("complex128", "5.7e-14")])
 def test_tolerances_below_rounding_are_refused(dtype, least):
     with pytest.raises(InputError, match=f"tol=1e-15 is below what {dtype} keeps .* that works is tol={least}"):
         dbf.plan(waves(dtype), tol=1e-15)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError, SourceError
+from ...errors import SourceError
 from ...kernels.low_rank.interpolative import Interpolation, interpolate, interpolation_residual
 from ...planning.nested_steps import NestedSteps, Step, count_checks, count_proxies
 from ...sources.block_entries import evaluate_crossings
@@ -23,8 +23,9 @@ from ...sources.proxies import choose_lines, random_stream
 from ...structure.axes import Index
 from ..job import FactorizationJob
 from ..skeleton_numbers import ENTRY, EVALUATED, RANK, RESIDUAL, SKELETON, WANTED
+from .checks import further_exponent, range_error
 
-__all__ = ["Blocks", "EvaluatedBlocks", "Made", "StepWork", "entries_of", "steps_of", "too_large"]
+__all__ = ["Blocks", "EvaluatedBlocks", "Made", "StepWork", "entries_of", "steps_of"]
 
 FAR = 32.0
 """Mean square of what is left at checks, over that at proxies, from which on a block is rejected. Not tuned: it is that
@@ -218,7 +219,7 @@ def _choose(job: FactorizationJob, step: Step, matrices: NDArray[Any], taken: In
     fitted, checked = matrices[:, :proxies], matrices[:, proxies:]
     found = interpolate(fitted, step.keep, allowed)
     if not np.isfinite(found.entry).all():
-        raise too_large(job)
+        raise range_error(job, further_exponent(job))
     residual, rejected = found.residual, np.zeros(count, np.bool_)
     if lines > proxies:
         residual = interpolation_residual(found, checked)
@@ -265,10 +266,3 @@ def entries_of(job: FactorizationJob) -> Entries:
             "be sent to the workers, one defined at the top level of a module"
         )
     return job.source.entries
-
-
-def too_large(job: FactorizationJob) -> InputError:
-    """Error for entries whose products leave the range of the dtype."""
-    return InputError(
-        f"{job.source.name} has entries too large to be multiplied in {job.plan.source.work_dtype}; scale the matrix"
-    )

@@ -16,7 +16,8 @@ from ...planning.nested_steps import CALL_ENTRIES
 from ...sources.block_entries import evaluate_crossings
 from ..job import FactorizationJob
 from ..skeleton_numbers import INTERPOLATED, SKELETON, factor_name
-from .skeleton_blocks import EvaluatedBlocks, Made, StepWork, entries_of, steps_of, too_large
+from .checks import further_exponent, range_error
+from .skeleton_blocks import EvaluatedBlocks, Made, StepWork, entries_of, steps_of
 from .skeleton_candidates import read_candidates
 
 __all__ = ["CoreTask", "StepTask"]
@@ -112,6 +113,6 @@ class CoreTask(_NestedTask):
         product = np.matmul(given.transpose(0, 2, 4, 1, 3), core)
         factor = product.transpose(0, 3, 1, 4, 2).reshape(owners, -1, digits * keep, fellows)
         if not np.isfinite(factor).all():
-            raise too_large(job)
+            raise range_error(job, further_exponent(job))
         span = (self.owners, slice(0, factor.shape[1]), slice(0, factor.shape[2]), self.fellows)
         return [Output(f"factor/{step.factor}", span, factor)]

@@ -6,7 +6,8 @@ residual of the worst cut beside what noise of that size would leave, and the ve
 that with the orderings that were hidden.
 
 What to expect: orders as good as the hidden ones, in seconds, whether the entries are all of equal modulus (Fourier) or
-of very different ones (orthogonal butterfly); for the random numbers, ``found`` is False.
+of very different ones (orthogonal butterfly); for the random numbers, ``found`` is False. So it is for the kernel where
+it is so small that a low rank with fewer numbers explains it as well, though the orders are as good as the hidden ones.
 
 The picture shows how alike the rows are on the column groups of the middle cut, as they came and in the order that was
 found, and the residuals of the cuts. Run ``python examples/unknown_orderings.py --help``.

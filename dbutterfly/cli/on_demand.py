@@ -27,7 +27,7 @@ COMMANDS = {
     "prove": "Prove how near a factorization is to the best one.",
     "info": "Show factors, certificate and record of a run or stack.",
     "cluster": "Show what a cluster would be, without starting it.",
-    "compile": "Compile the kernels of products beforehand.",
+    "compile": "Compile the kernels beforehand.",
     "doctor": "Show what is installed and found on this machine.",
     "report": "Save a page that shows a run.",
 }

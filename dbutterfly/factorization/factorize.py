@@ -293,7 +293,7 @@ def factorize(
     request = find_orderings(request, matrix, stored if resume else None, lambda rank: identify(rank=rank))
     with open_run(request, matrix, engine, store=store, stored=stored, resume=resume) as run:
         if run.result is None and (stored is None or not resume):
-            look_before(matrix, run.job.plan, tol, check_fit)
+            look_before(run.job.source, run.job.plan, tol, check_fit)
         result = run.result or complete_run(run, engine, progress=progress)
         result = confirm_result(result, matrix, request, engine)
     where = {"memory": request.memory, "place": store, "progress": progress}

@@ -45,10 +45,19 @@ def open_store(store: Any) -> RunStore | None:
 
 
 def scale_as_stored(request: Request, source: MatrixSource, stored: RunStore | None) -> MatrixSource:
-    """Scale a matrix as the run does that a store holds; for a new run, by what a few entries say of its range."""
-    if stored is not None and stored.manifest.identity is not None:
+    """Scale a matrix as the run does that a store holds; for a new run, by what a few entries say of its range.
+
+    Where nothing is looked at before the run is planned, that waits until it is: what cannot be planned reads nothing.
+    """
+    if _has_begun(stored):
+        assert stored is not None
         return rescale(source, stored.manifest.exponent or 0)
-    return bring_into_range(source, is_read=request.looks_first)
+    return bring_into_range(source, is_read=True) if request.looks_first else source
+
+
+def _has_begun(stored: RunStore | None) -> bool:
+    """Whether a store holds a run that knows its matrix, and so has scaled it."""
+    return stored is not None and stored.manifest.identity is not None
 
 
 def check_store(request: Request, source: MatrixSource, stored: RunStore | None) -> None:
@@ -114,7 +123,7 @@ def open_run(
     StoreBusyError
         If another process is at work in it.
     """
-    plan = request.with_chain_of(None if stored is None else stored.manifest).plan(source, engine)
+    source, plan = _plan_in_range(request, source, engine, stored, is_known=resume and _has_begun(stored))
     if request.sweeps:
         check_sweeps(plan, request.sweeps)
     if store is None:
@@ -157,6 +166,16 @@ def open_run(
             stored.put_orderings(plan.orderings.sides)
         job = FactorizationJob(source, plan, open_workspace(stored), request.backend)
         yield StoredRun(request, identity.watch(job), store=stored, lease=lease)
+
+
+def _plan_in_range(
+    request: Request, source: MatrixSource, engine: Engine, stored: RunStore | None, *, is_known: bool
+) -> tuple[MatrixSource, Plan]:
+    """Plan of a run, and its matrix, scaled unless its scale is known or was looked at before."""
+    chosen = request.with_chain_of(None if stored is None else stored.manifest)
+    plan = chosen.plan(source, engine)
+    scaled = source if is_known or request.looks_first else bring_into_range(source)
+    return scaled, plan if scaled is source else chosen.plan(scaled, engine)
 
 
 def _check_reproducible(source: MatrixSource) -> None:

@@ -143,7 +143,7 @@ def identify(
     check_backend(backend, client or cluster)
     if chain is not None and rank != 1:
         raise InputError(f"rank={rank} goes with the default chain; the chain given has its own rank")
-    wrapped = bring_into_range(as_source(source, decode=decode), is_read=True)
+    wrapped = as_source(source, decode=decode)
     chain = chain_for(chain, wrapped.shape, rank)
     check_request(wrapped.info, chain, "balanced", 1)
     known, paddings = _known_sides(orderings, wrapped.shape, chain)
@@ -152,6 +152,7 @@ def identify(
     # Blocks that may have full rank ask for nothing.
     asked = {level: cut for level, cut in every.items() if cut.degrees_of_freedom(chain.shape) < math.prod(chain.shape)}
     cuts = tuple(asked.values())
+    wrapped = bring_into_range(wrapped, is_read=True)
     wrapped.check_reproducible()
     engine = choose_engine(client, workers, cluster)
     padded = wrapped if paddings == (None, None) else PaddedSource(wrapped, paddings)

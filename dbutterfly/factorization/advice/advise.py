@@ -33,6 +33,9 @@ from .result import Advice, AdviceRow
 
 __all__ = ["READ", "advise", "advise_on"]
 
+LOOKED_AT = 64
+"""Entries that are looked at for the scale of the matrix, within what may be read."""
+
 READ = 64 << 20
 """Bytes of a matrix that advice reads, unless more are allowed. Not tuned: some tenths of a second from a disk."""
 
@@ -113,7 +116,11 @@ def advise(
     True
     """
     budget = choose_engine(None, workers).budget(None)
-    matrix = bring_into_range(weigh(as_source(source, decode=decode), weights), is_read=True)
+    matrix = weigh(as_source(source, decode=decode), weights)
+    if points is not None:
+        points.validate(matrix.shape)
+    if read >= LOOKED_AT * matrix.dtype.itemsize:  # type: ignore[operator]
+        matrix = bring_into_range(matrix, is_read=True)
     found = advise_on(matrix, points, tol, budget, read=read, seed=seed)  # type: ignore[arg-type]
     return replace(found, weights=weights)
 

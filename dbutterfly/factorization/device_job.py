@@ -7,6 +7,7 @@ from typing import Any
 from ..execution.task import Job
 from ..kernels.backend import Backend, Lane, resolve_backend
 from ..kernels.backend.tile_memory import Allocate
+from ..kernels.compilation import has_kernels_of_runs
 
 __all__ = ["DeviceJob"]
 
@@ -33,7 +34,7 @@ class DeviceJob(Job):
     @property
     def compiled(self) -> bool:
         """Whether this process computes by the compiled kernels."""
-        return bool(self.plan.layout.compiled) and self.computing.name == "numpy"
+        return bool(self.plan.layout.compiled) and self.computing.name == "numpy" and has_kernels_of_runs()
 
     @property
     def host_memory(self) -> Allocate | None:

@@ -32,6 +32,7 @@ __all__ = [
     "compiled_kernels",
     "count_run",
     "counting_seconds",
+    "has_kernels_of_runs",
     "is_compiled",
     "kept_dtypes",
 ]
@@ -159,8 +160,7 @@ def kept_dtypes() -> str:
 def are_worthwhile(dtype: Any, entries: int) -> bool:
     """Whether a run uses the compiled kernels; those of a large matrix are compiled when they are first called.
 
-    It does not depend on what this process has done before, only on the matrix and on what the cache on disk holds: the
-    last bits of a result do not change from one call to the next.
+    It depends on the size of the matrix, and on whether they are compiled by now.
 
     Parameters
     ----------
@@ -169,15 +169,18 @@ def are_worthwhile(dtype: Any, entries: int) -> bool:
     entries : int
         Number of entries of the matrix, or of all matrices of a stack.
     """
-    if entries < WORTHWHILE or dtype.char not in CHARS:
-        return False
-    packages = [compiled_kernels(room) for room in ROOMS_OF_RUNS]
-    if None in packages:
+    if entries < WORTHWHILE or dtype.char not in CHARS or not has_kernels_of_runs():
         return False
     if entries >= WORTH_WAITING:
         return True
-    found = [is_compiled(jit, dtype) for jit in packages]  # asked of all: a compilation is begun for each
+    # Asked of all: a compilation is begun for each.
+    found = [is_compiled(compiled_kernels(room), dtype) for room in ROOMS_OF_RUNS]
     return all(found)
+
+
+def has_kernels_of_runs() -> bool:
+    """Whether this process can compile, or load, what runs use: without, it does their work by the plain kernels."""
+    return all(compiled_kernels(room) is not None for room in ROOMS_OF_RUNS)
 
 
 def _is_kept(jit: Any, char: str) -> bool:

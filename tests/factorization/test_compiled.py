@@ -83,3 +83,13 @@ def test_a_stack_uses_them_where_all_its_matrices_together_are_large(matrix, mon
 def assert_same_factors(one, other):
     for x, y in zip(one.ks_values, other.ks_values, strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-9, atol=1e-12)
+
+
+def test_a_process_that_cannot_compile_continues_by_the_plain_kernels(matrix, monkeypatch):
+    plan = dbf.plan(matrix)
+    assert plan.layout.compiled
+    expected = dbf.factorize(matrix)
+    monkeypatch.setattr("dbutterfly.factorization.device_job.has_kernels_of_runs", lambda: False)
+    monkeypatch.setattr("dbutterfly.kernels.low_rank.compiled.compiled_kernels", lambda _: None)
+    found = dbf.factorize(matrix)
+    assert found.certificate.error_bound == pytest.approx(expected.certificate.error_bound, rel=1e-3)

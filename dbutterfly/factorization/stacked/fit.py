@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...kernels.backend import Array, Backend, namespace
+from ...kernels.compilation import has_kernels_of_runs
 from ...kernels.factors.halves import LeftHalves, RightHalves, fit_left_halves, fit_right_halves
 from ...kernels.factors.hierarchy import join_left, join_right
 from ...kernels.linalg import squared_norms
@@ -109,10 +110,7 @@ def _fit(matrices: NDArray[Any], plan: Plan, backend: Backend) -> Fitted:
         return _take_whole(grids, plan)
     blocks, faults = _split_blocks(grids, plan, backend)
     count = len(grids)
-    way: dict[str, Any] = {
-        "stack_bytes": backend.stack_bytes,
-        "compiled": plan.layout.compiled and backend.name == "numpy",
-    }
+    way = _way_of_kernels(plan, backend)
     (_, u, q, _, rank), xp = plan.split, namespace(blocks.left)
     _, left_chain, right_chain = plan.chain.cut(plan.layout.root)
     assert isinstance(plan.tree, tuple)
@@ -125,6 +123,12 @@ def _fit(matrices: NDArray[Any], plan: Plan, backend: Backend) -> Fitted:
     joined = [join_left(factor, u) for factor in left.factors] + [join_right(factor, q) for factor in right.factors]
     factors = [np.ascontiguousarray(backend.to_host(factor)) for factor in joined]
     return _without_faults(factors, outcomes, np.array(cuts).reshape(count, -1), plan)
+
+
+def _way_of_kernels(plan: Plan, backend: Backend) -> dict[str, Any]:
+    """How the kernels of a batch work."""
+    compiled = plan.layout.compiled and backend.name == "numpy" and has_kernels_of_runs()
+    return {"stack_bytes": backend.stack_bytes, "compiled": compiled}
 
 
 def _grid(matrix: NDArray[Any], plan: Plan) -> NDArray[Any]:
@@ -183,11 +187,7 @@ def _split_some(grids: list[NDArray[Any]], plan: Plan, backend: Backend) -> tupl
     device = backend.to_device(grid)
     xp = namespace(device)
     dtype = getattr(xp, plan.source.work_dtype)
-    way: dict[str, Any] = {
-        "stack_bytes": backend.stack_bytes,
-        "compiled": plan.layout.compiled and backend.name == "numpy",
-    }
-    found = low_rank_grid(device, (plan.split.rank,), dtype=dtype, **way)
+    found = low_rank_grid(device, (plan.split.rank,), dtype=dtype, **_way_of_kernels(plan, backend))
     groups = (len(grids), plan.split.u, plan.split.q)
     parts = [xp.reshape(part, (*groups, *part.shape[2:])) for part in (found.left, found.right)]
     return *parts, *(xp.reshape(part, groups) for part in (found.energy, found.discarded, found.slack))

@@ -190,6 +190,7 @@ BLOCKS = [
     Call(linalg.squared_norms, lambda on: (on.entries(3, 4, 5),)),
     Call(linalg.squared_norms, lambda on: (on.entries(3, 1024 * 2 * on.many + 7),), "long"),
     Call(linalg.adjoint, lambda on: (on.entries(3, 4, 5),)),
+    Call(linalg.normal_divisor, lambda on: (on.entries(3).real,)),
     Call(linalg.nonzero_divisor, lambda on: (on.energies(3), on.entries(2))),
     Call(orthonormal.orthonormalizers, lambda on: (on.entries(4 * on.many, 9, 1),), "rank 1"),
     Call(orthonormal.orthonormalizers, lambda on: (on.entries(4 * on.many, 9, 3),), "rank 3", 1),
@@ -313,13 +314,15 @@ GRIDS = [
             on.places(15, 2 * on.many, 3, 4),
         ),
     ),
-    Call(interpolative.interpolate, lambda on: (on.entries(on.many, 12, 9), 5, on.energies(on.many)), "", 5, ANSWERS),
+    Call(interpolative.interpolate, lambda on: (on.entries(on.many, 12, 9), 5, on.energies(on.many)), "", 1),
     Call(
         interpolative.interpolation_residual,
         lambda on: (
             interpolative.interpolate(on.entries(on.many, 12, 9), 5, on.energies(on.many)),
             on.entries(on.many, 4, 9),
         ),
+        "",
+        1,
     ),
     Call(
         cross.has_unseen_residual, lambda on: (on.crosses(), on.energies(2 * on.many, 3), on.energies(2 * on.many, 3))
@@ -495,7 +498,7 @@ PRODUCTS = [
         rounding.truncate_product,
         lambda on: (on.factors(one_junction(2 * on.many)), one_junction(2 * on.many), (1,)),
         "",
-        2,
+        1,
         then=ksmm.dense_product,
     ),
     Call(ksmm.apply_chain, lambda on: (on.factors(CHAINS["rank 2"]), on.entries(32, 2 * on.many))),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,8 +36,11 @@ settings.load_profile("tests")
 def pytest_configure(config: pytest.Config) -> None:
     """Where processes share the tests, compile the kernels for all of them, and leave them the cores.
 
-    Compiling takes half a minute, and BLAS threads of several processes would wait for each other.
+    Compiling takes half a minute, and BLAS threads of several processes would wait for each other. What a shell starts in
+    the background ignores Ctrl-C, which some tests send to themselves: it is heard again.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("numprocesses", None) and not config.option.collectonly:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before they start
         compile_now(rooms=("products",))

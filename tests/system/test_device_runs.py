@@ -14,11 +14,20 @@ from dbutterfly.errors import InputError, MemoryBudgetError
 from dbutterfly.factorization.tasks import tiles
 from dbutterfly.factorization.tasks.halves import RightTask
 from dbutterfly.factorization.tasks.tiles import TileTask
+from dbutterfly.kernels import compilation
 from dbutterfly.kernels.backend import cuda
 from tests.support.comparisons import DTYPES, assert_same, noisy_butterfly
 from tests.support.patience import PATIENCE
 
 MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def plain():
+    """Runs on the host use the plain kernels, which are those of the device, to the bit."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compilation, "WORTHWHILE", 1 << 60)
+        yield
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from dbutterfly.kernels.products.jit import compiler
+from dbutterfly.kernels import compiler
 
 
 @pytest.fixture

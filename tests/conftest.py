@@ -36,8 +36,8 @@ settings.load_profile("tests")
 def pytest_configure(config: pytest.Config) -> None:
     """Where processes share the tests, compile the kernels for all of them, and leave them the cores.
 
-    Compiling takes half a minute, and BLAS threads of several processes would wait for each other. What a shell starts in
-    the background ignores Ctrl-C, which some tests send to themselves: it is heard again.
+    Compiling takes half a minute, and BLAS threads of several processes would wait for each other. What a shell starts
+    in the background ignores Ctrl-C, which some tests send to themselves: it is heard again.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)

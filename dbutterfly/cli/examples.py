@@ -42,7 +42,7 @@ EXAMPLES = {
         "dbutterfly cluster local --workers 2 --check",
         "dbutterfly cluster kubernetes --workers 8 --cluster-option claim=matrices",
     ],
-    "compile": ["dbutterfly compile --dtype complex128", "dbutterfly compile --json"],
+    "compile": ["dbutterfly compile --dtype complex128", "dbutterfly compile --dtype float32 --json"],
     "doctor": ["dbutterfly doctor", "dbutterfly doctor --json"],
     "info": ["dbutterfly info run.zarr", "dbutterfly info g-run.zarr --json"],
     "report": ["dbutterfly report run.zarr run.html"],

@@ -52,11 +52,12 @@ Not tuned: a tenth of what compiling takes. Programs that do little do not wait 
 ROOMS_OF_RUNS = ("low_rank", "factors")
 """Those of them that factorize."""
 
-WORTHWHILE = 1 << 22
+WORTHWHILE = 1 << 26
 """Entries of a matrix from which a run uses the compiled kernels, where these need not be compiled first.
 
-Not tuned: a process that uses them for the first time imports Numba, which takes as long as the plain kernels take for
-some 2**26 entries, .4 s; a second factorization of 2**22 entries is faster by a few hundredths of a second.
+A process that uses them for the first time imports Numba, which takes .4 s. The plain kernels take as long for 2**26
+entries of float32, N = 8192, and the compiled ones half of it (one core of an AMD EPYC). The choice depends on the size
+alone, and not on what a process has imported: the last bits of a result do not change from one call to the next.
 """
 
 WORTH_WAITING = 1 << 30

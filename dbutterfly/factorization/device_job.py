@@ -8,8 +8,14 @@ from ..execution.task import Job
 from ..kernels.backend import Backend, Lane, resolve_backend
 from ..kernels.backend.tile_memory import Allocate
 from ..kernels.compilation import has_kernels_of_runs
+from ..planning.plan import Plan
 
-__all__ = ["DeviceJob"]
+__all__ = ["DeviceJob", "uses_compiled"]
+
+
+def uses_compiled(plan: Plan, backend: Backend) -> bool:
+    """Whether this process computes by the compiled kernels: as the plan says, on the host, where they can be had."""
+    return plan.layout.compiled and backend.name == "numpy" and has_kernels_of_runs()
 
 
 class DeviceJob(Job):
@@ -34,7 +40,7 @@ class DeviceJob(Job):
     @property
     def compiled(self) -> bool:
         """Whether this process computes by the compiled kernels."""
-        return bool(self.plan.layout.compiled) and self.computing.name == "numpy" and has_kernels_of_runs()
+        return uses_compiled(self.plan, self.computing)
 
     @property
     def host_memory(self) -> Allocate | None:

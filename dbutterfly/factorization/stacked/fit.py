@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...kernels.backend import Array, Backend, namespace
-from ...kernels.compilation import has_kernels_of_runs
 from ...kernels.factors.halves import LeftHalves, RightHalves, fit_left_halves, fit_right_halves
 from ...kernels.factors.hierarchy import join_left, join_right
 from ...kernels.linalg import squared_norms
@@ -25,6 +24,7 @@ from ...sources.arrays import ArraySource
 from ...sources.exponents import SMALLEST_ENTRIES, exponent_of, largest_energy, largest_part, shift_exponents
 from ...structure.axes import Index, Tile
 from ..block_stats import BlockStats
+from ..device_job import uses_compiled
 from ..results.certificate import certify, guarantee_of
 from ..results.cut_errors import error_of_each_cut
 from ..scaled_factors import scale_certificate, share_power
@@ -127,8 +127,7 @@ def _fit(matrices: NDArray[Any], plan: Plan, backend: Backend) -> Fitted:
 
 def _way_of_kernels(plan: Plan, backend: Backend) -> dict[str, Any]:
     """How the kernels of a batch work."""
-    compiled = plan.layout.compiled and backend.name == "numpy" and has_kernels_of_runs()
-    return {"stack_bytes": backend.stack_bytes, "compiled": compiled}
+    return {"stack_bytes": backend.stack_bytes, "compiled": uses_compiled(plan, backend)}
 
 
 def _grid(matrix: NDArray[Any], plan: Plan) -> NDArray[Any]:

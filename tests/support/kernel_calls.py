@@ -255,6 +255,7 @@ GRIDS = [
         1,
         FULL,
     ),
+    Call(stacks.spans_of, lambda on: ([on.entries(2, 3, 6, 9), on.entries(1, 3, 6, 9)],)),
     Call(
         stacks.stacks_of,
         lambda on: (on.entries(4 * on.many, 6, 6, 9), on.dtype, 4 * 54 * 16),

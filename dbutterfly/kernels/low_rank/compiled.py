@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from ..compilation import compiled_kernels
 from ..linalg import CANCELLING, safe_range
 from .sketch import OVERSAMPLING, fixed_sketch
+from .stacks import spans_of
 from .subspace import LowRank
 
 __all__ = ["Kind", "approximate_stacks", "round_stacks"]
 
 ROUNDS_UNCERTIFIED = 12
-"""Most rounds of rank one for a block of which no bound is wanted. Not tuned: most end after one or two."""
+"""Most rounds for a block of which no bound is wanted: they end where a round gains little. Not tuned: most end after
+one or two."""
 
 Copy = Callable[[Any], Any]
 
@@ -51,11 +53,12 @@ def round_stacks(
     jit = compiled_kernels("low_rank")
     assert jit is not None
     dtype = np.dtype(dtype)
-    loop, count = jit.round_loop(dtype.char).compiled, _count(parts)
+    loop, spans = jit.round_loop(dtype.char).compiled, spans_of(parts)
+    count = spans[-1].stop
     left, right = np.empty((count, shape[0]), dtype), np.empty((count, shape[1]), dtype)
     numbers = np.empty((count, 4))
     how = (CANCELLING * float(np.finfo(dtype).eps), 1) if certified else (0.0, ROUNDS_UNCERTIFIED)
-    for part, at in zip(parts, _spans(parts), strict=True):
+    for part, at in zip(parts, spans, strict=True):
         loop(copy(part), left[at], right[at], numbers[at], *how)
     return left, right, numbers
 
@@ -84,28 +87,14 @@ def approximate_stacks(
     jit = compiled_kernels("low_rank")
     assert jit is not None
     dtype = np.dtype(dtype)
-    loop, count, rank, levels = jit.subspace_loop(dtype.char).compiled, _count(parts), ranks[-1], len(ranks)
-    p, v = shape
+    loop, spans = jit.subspace_loop(dtype.char).compiled, spans_of(parts)
+    (p, v), count, rank, levels = shape, spans[-1].stop, ranks[-1], len(ranks)
     omega = fixed_sketch(min(p, v, rank + OVERSAMPLING), p).astype(dtype)
     left, right = np.empty((count, rank, p), dtype), np.empty((count, rank, v), dtype)
     numbers, settled = np.empty((count, 1 + 2 * levels)), np.empty(count, np.bool_)
     wanted, limits = np.asarray(ranks, np.int64), safe_range(omega)
     kinds = kind == "certified", kind == "orthonormal"
-    for part, at in zip(parts, _spans(parts), strict=True):
+    for part, at in zip(parts, spans, strict=True):
         loop(copy(part), omega, wanted, *kinds, *limits, left[at], right[at], numbers[at], settled[at])
     energy, discarded, slack = numbers[:, 0], numbers[:, 1 : 1 + levels], numbers[:, 1 + levels :]
     return LowRank(left, right, energy, discarded, slack), settled
-
-
-def _count(parts: Sequence[Any]) -> int:
-    """Number of blocks of all parts."""
-    return sum(part.shape[0] * part.shape[1] for part in parts)
-
-
-def _spans(parts: Sequence[Any]) -> list[slice]:
-    """Slices of the blocks of each part."""
-    spans, last = [], 0
-    for part in parts:
-        first, last = last, last + part.shape[0] * part.shape[1]
-        spans.append(slice(first, last))
-    return spans

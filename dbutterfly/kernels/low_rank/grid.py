@@ -18,7 +18,7 @@ from ..linalg import replace, replace_rows
 from .compiled import Kind, approximate_stacks
 from .ranges import leading_ranges, weighted_ranges
 from .rank_one_grid import rank_one_grid
-from .stacks import stacks_of
+from .stacks import spans_of, stacks_of
 from .subspace import LowRank, best_subspaces, subspaces_by_gram
 
 __all__ = ["left_parts", "low_rank_grid"]
@@ -83,10 +83,8 @@ def _take_open(
     parts: list[Array], copy: Callable[[Array], Array], settled: NDArray[np.bool_]
 ) -> Iterator[NDArray[Any]]:
     """Copies of the blocks that are not settled, part by part."""
-    last = 0
-    for part in parts:
-        first, last = last, last + part.shape[0] * part.shape[1]
-        which = np.flatnonzero(~settled[first:last])
+    for part, at in zip(parts, spans_of(parts), strict=True):
+        which = np.flatnonzero(~settled[at])
         if which.size:
             yield np.take(copy(part), which, axis=0)
 

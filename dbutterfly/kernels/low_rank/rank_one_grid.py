@@ -23,7 +23,6 @@ these are for all stacks at once: on a device, it waits twice, and for the calls
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -34,7 +33,7 @@ from ..backend import Array, host_array, is_complex, namespace
 from ..linalg import adjoint, has_cancelled, nonzero_divisor, replace, residual_energy, squared_norms
 from .compiled import round_stacks
 from .rank_one import RankOne, is_settled, rank_one, rank_one_by_gram, slack_bound
-from .stacks import stacks_of
+from .stacks import spans_of, stacks_of
 
 __all__ = ["rank_one_grid"]
 
@@ -88,7 +87,7 @@ def rank_one_grid(
     xp = namespace(grid)
     groups, peers = grid.shape[:2]
     parts, copy = stacks_of(grid, dtype, stack_bytes)
-    ends = _ends(parts)
+    spans = spans_of(parts)
     if compiled:
         left, right, numbers = round_stacks(parts, copy, grid.shape[2:], dtype, certified=certified)
         energy, discarded, rise, t2 = numbers.T
@@ -100,7 +99,7 @@ def rank_one_grid(
         residuals = None  # they are formed on the way
     elif certified:
         small = has_cancelled(found.discarded, found.energy, dtype)
-        residuals = _revisit(parts, ends, small, lambda part, at: _residuals(copy(part), found, at))
+        residuals = _revisit(parts, spans, small, lambda part, at: _residuals(copy(part), found, at))
     else:
         # Without a certificate, a difference that is rounding counts as rounding: no block is read again to form it.
         small = found.discarded < float(xp.finfo(dtype).eps) * found.energy
@@ -113,7 +112,7 @@ def rank_one_grid(
     open_ = ~is_settled(found.energy, found.discarded, rise, slack, dtype)
     if compiled and not certified:  # the loop has gone on until a round gained little
         open_ = xp.zeros_like(open_)
-    found = _mend(found, usual, open_, parts, ends, copy)
+    found = _mend(found, usual, open_, parts, spans, copy)
     return RankOne(*(xp.reshape(array, (groups, peers, *array.shape[1:])) for array in found))
 
 
@@ -214,7 +213,7 @@ def _residuals(blocks: Array, found: RankOne, at: slice) -> Array:
 
 
 def _mend(
-    found: RankOne, usual: Array, open_: Array, parts: list[Array], ends: list[int], copy: Callable[[Array], Array]
+    found: RankOne, usual: Array, open_: Array, parts: list[Array], spans: list[slice], copy: Callable[[Array], Array]
 ) -> RankOne:
     """Replace approximations by better ones: blocks of several parts go together to the kernel that is for them.
 
@@ -224,14 +223,14 @@ def _mend(
     masks = usual & open_, ~usual
     flags = np.split(host_array(xp.concat(masks)), 2)  # one wait for both
     for kind, mask in enumerate(masks):
-        places, better = [np.flatnonzero(flags[kind][at]) for at in _spans(ends)], []
-        for numbers in _gather_parts(places, ends[1]):
+        places, better = [np.flatnonzero(flags[kind][at]) for at in spans], []
+        for numbers in _gather_parts(places, spans[0].stop):
             chosen = ((copy(parts[part]), xp.asarray(places[part], device=mask.device)) for part in numbers)
             blocks = _join(xp.take(blocks, which, axis=0) for blocks, which in chosen)
             if kind == 1:
                 better.append(rank_one(blocks))
                 continue
-            at = np.concatenate([ends[part] + places[part] for part in numbers])
+            at = np.concatenate([spans[part].start + places[part] for part in numbers])
             which = xp.asarray(at, device=mask.device)
             better.append(rank_one_by_gram(blocks, xp.take(found.energy, which), xp.take(found.discarded, which)))
         if better:
@@ -254,26 +253,18 @@ def _gather_parts(places: list[NDArray[np.intp]], most: int) -> Iterator[list[in
         yield stack
 
 
-def _revisit(parts: list[Array], ends: list[int], mask: Array, visit: Callable[[Array, slice], Array]) -> Array | None:
+def _revisit(
+    parts: list[Array], spans: list[slice], mask: Array, visit: Callable[[Array, slice], Array]
+) -> Array | None:
     """Results of ``visit`` for the parts with a block under ``mask``, zero for others; None if nothing is true."""
     flags = host_array(mask)
     if not flags.any():
         return None
-    nothing = namespace(mask).zeros(ends[1], dtype=namespace(mask).float64, device=mask.device)
+    nothing = namespace(mask).zeros(spans[0].stop, dtype=namespace(mask).float64, device=mask.device)
     return _join(
         visit(part, at) if flags[at].any() else nothing[: at.stop - at.start]
-        for part, at in zip(parts, _spans(ends), strict=True)
+        for part, at in zip(parts, spans, strict=True)
     )
-
-
-def _ends(parts: list[Array]) -> list[int]:
-    """Numbers of blocks before each part, and of all blocks."""
-    return list(itertools.accumulate((part.shape[0] * part.shape[1] for part in parts), initial=0))
-
-
-def _spans(ends: list[int]) -> list[slice]:
-    """Slices of the blocks of each part."""
-    return [slice(first, last) for first, last in itertools.pairwise(ends)]
 
 
 def _join(arrays: Any) -> Array:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..backend import Array, entry_bytes, namespace
 
-__all__ = ["stacks_of"]
+__all__ = ["spans_of", "stacks_of"]
 
 
 def stacks_of(grid: Array, dtype: Any, stack_bytes: int) -> tuple[list[Array], Callable[[Array], Array]]:
@@ -31,6 +32,12 @@ def stacks_of(grid: Array, dtype: Any, stack_bytes: int) -> tuple[list[Array], C
         return xp.reshape(stack, (-1, p, v))
 
     return parts, copy
+
+
+def spans_of(parts: Sequence[Array]) -> list[slice]:
+    """Where the blocks of each part are among those of all parts."""
+    ends = itertools.accumulate((part.shape[0] * part.shape[1] for part in parts), initial=0)
+    return [slice(first, last) for first, last in itertools.pairwise(ends)]
 
 
 def _parts(grid: Array, count: int) -> list[Array]:

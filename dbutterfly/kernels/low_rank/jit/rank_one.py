@@ -9,12 +9,10 @@ import numpy as np
 
 from ...compiler import Loop, array_type, entry_type, subroutine, types
 from ...linalg import RELATIVE_SLACK
+from ..rank_one import ROUNDED_UNITS
 from .vectors import STAMP, add_multiple, clear, copy_row, inner, residual, scale, sum_squares
 
 __all__ = ["round_loop"]
-
-ROUNDED_UNITS = 8
-"""Gains of this many units in the last place of the norm of a block are rounding, as in the plain kernel."""
 
 
 @subroutine

@@ -16,6 +16,8 @@ import numpy as np
 
 from ...compiler import Loop, array_type, entry_type, subroutine, types
 from ...linalg import CANCELLING, RELATIVE_SLACK, SUBTRACTED
+from ..compiled import ROUNDS_UNCERTIFIED
+from ..subspace import ROUNDED_UNITS, ROUNDS
 from .vectors import (
     STAMP,
     add_multiple,
@@ -31,16 +33,7 @@ from .vectors import (
     sum_squares,
 )
 
-__all__ = ["ROUNDED_UNITS", "ROUNDS", "ROUNDS_UNCERTIFIED", "subspace_loop"]
-
-ROUNDED_UNITS = 64
-"""Residuals of this many units in the last place of the norm of a block are rounding, as in the plain kernel."""
-
-ROUNDS = 2
-"""Rounds (3) before a block is left to the plain kernel, which forms its Gram matrix for a bound."""
-
-ROUNDS_UNCERTIFIED = 12
-"""Most rounds (3) of a block of which no bound is wanted: they end where a round captures little more than the last."""
+__all__ = ["subspace_loop"]
 
 
 @subroutine

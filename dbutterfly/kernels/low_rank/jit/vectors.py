@@ -32,7 +32,10 @@ __all__ = [
     "sum_squares",
 ]
 
-STAMP = stamp_of(Path(__file__).parent, ("rank_one", "subspaces", "vectors"))
+CONSTANTS = ("../compiled", "../rank_one", "../subspace", "../../linalg")
+"""Modules whose constants the loops hold: these are compiled in, and a change to them makes the loops stale, too."""
+
+STAMP = stamp_of(Path(__file__).parent, ("rank_one", "subspaces", "vectors", *CONSTANTS))
 """Digest of the sources of the loops of this package."""
 
 SWEEPS = 30

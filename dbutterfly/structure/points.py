@@ -24,7 +24,7 @@ from .chain import Chain
 from .digits import prime_factors
 from .plain_arrays import as_plain_array
 
-__all__ = ["Points", "part_bounds", "prime_splits", "read_points"]
+__all__ = ["Points", "bisect_points", "open_coordinates", "part_bounds", "prime_splits", "read_points"]
 
 Coordinates: TypeAlias = NDArray[np.float64]
 Index: TypeAlias = NDArray[np.int64]
@@ -124,7 +124,7 @@ class Points:
             raise ChainError(f"chain has {length} {name} for {len(points)} points; give a chain of at least as many")
         key = name, length, splits
         if key not in self._orders:  # chains of many digits have the same splits
-            self._orders[key] = _bisect(points, length, splits, self.period)
+            self._orders[key] = bisect_points(points, length, splits, self.period)
         return self._orders[key]
 
 
@@ -160,20 +160,37 @@ def part_bounds(parts: int, count: int, length: int) -> Index:
     return -(-np.arange(0, length + 1, length // parts, dtype=np.int64) * count // length)
 
 
-def _bisect(points: Coordinates, length: int, splits: Sequence[int], period: tuple[float | None, ...]) -> Index:
-    """Order of points, all parts of a level being split at once."""
+def bisect_points(points: Coordinates, length: int, splits: Sequence[int], period: tuple[float | None, ...]) -> Index:
+    """Order of points, all parts of a level being split at once.
+
+    Parameters
+    ----------
+    points : array of float, shape (n, d)
+        Coordinates.
+    length : int
+        Positions, over which the points are spread evenly.
+    splits : sequence of int
+        Numbers of parts into which each part of a level is split.
+    period : tuple of float or None
+        Length after which each coordinate wraps, None where it does not.
+    """
     order, parts = np.arange(len(points)), 1
     for split in splits:
         counts = np.diff(part_bounds(parts, len(points), length))
         filled = counts[counts > 0]
         part, starts = np.repeat(np.arange(filled.size), filled), np.cumsum(filled) - filled
-        opened = np.stack([_open(c, part, starts, p) for c, p in zip(points[order].T, period, strict=False)])
+        opened = open_coordinates(points[order], part, starts, period)
         with np.errstate(over="ignore"):
             extents = np.maximum.reduceat(opened, starts, axis=1) - np.minimum.reduceat(opened, starts, axis=1)
         along = opened[np.argmax(extents, axis=0)[part], np.arange(order.size)]
         order = order[np.lexsort((along, part))]
         parts *= split
     return order
+
+
+def open_coordinates(points: Coordinates, part: Index, starts: Index, period: tuple[float | None, ...]) -> Coordinates:
+    """Coordinates, shape (d, n), of points in the order of their parts, each one that wraps opened in each part."""
+    return np.stack([_open(c, part, starts, p) for c, p in zip(points.T, period, strict=False)])
 
 
 def _open(coordinate: Coordinates, part: Index, starts: Index, period: float | None) -> Coordinates:

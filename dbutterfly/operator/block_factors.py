@@ -1,0 +1,61 @@
+"""A block of a hierarchical matrix: dense, of low rank, or a butterfly, each a product of Kronecker-sparse factors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ..structure.chain import Chain
+from ..structure.orderings import Orderings
+
+__all__ = ["BlockFactors"]
+
+
+@dataclass(frozen=True, eq=False)
+class BlockFactors:
+    """A block of a hierarchical matrix, in factors.
+
+    Attributes
+    ----------
+    rows, cols : (int, int)
+        First position and the one after the last, of the rows and of the columns, in the order of the clusters.
+    ks_values : tuple of ndarray, shapes (a, b, c, d)
+        Factors from left to right: one of shape (1, m, n, 1) is a dense block, two of shapes (1, m, r, 1) and
+        (1, r, n, 1) a block of rank r, none a block of zeros. More are a butterfly.
+    orderings : Orderings
+        Orderings of the positions within the block, counted from its first row and column.
+    """
+
+    rows: tuple[int, int]
+    cols: tuple[int, int]
+    ks_values: tuple[NDArray[Any], ...]
+    orderings: Orderings = field(default_factory=Orderings)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the block."""
+        return self.rows[1] - self.rows[0], self.cols[1] - self.cols[0]
+
+    @property
+    def kind(self) -> str:
+        """``"zero"``, ``"dense"``, ``"low rank"`` or ``"butterfly"``."""
+        return ("zero", "dense", "low rank")[len(self.ks_values)] if len(self.ks_values) < 3 else "butterfly"
+
+    @property
+    def chain(self) -> Chain:
+        """Patterns of the factors."""
+        return Chain([values.shape for values in self.ks_values])
+
+    @property
+    def rank(self) -> int:
+        """Largest rank of a block of any cut: that of the block itself where it is of low rank."""
+        if len(self.ks_values) < 2:
+            return min(self.shape) if self.ks_values else 0
+        return int(self.chain.rank)
+
+    @property
+    def nnz(self) -> int:
+        """Number of values of all factors."""
+        return sum(values.size for values in self.ks_values)

@@ -35,6 +35,7 @@ NO_KERNELS = {
     "factors.jit": "compiled by Numba, for NumPy's arrays only",
     "products.jit": "compiled by Numba, for NumPy's arrays only",
     "low_rank.sketch.fixed_sketch": "makes an array of NumPy; takes none",
+    "low_rank.truncated.rank_within": "takes singular values on the host",
 }
 
 WAITING = [

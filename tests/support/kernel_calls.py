@@ -22,6 +22,7 @@ from dbutterfly.kernels.low_rank import (
     spectra,
     stacks,
     subspace,
+    truncated,
 )
 from dbutterfly.kernels.low_rank import grid as blocks
 from dbutterfly.kernels.products import fusion, ksmm, packed
@@ -325,6 +326,10 @@ GRIDS = [
         "",
         1,
     ),
+    Call(truncated.energy_of, lambda on: (on.entries(12, 9),), "", 1),
+    Call(truncated.low_rank_of, lambda on: (on.entries(12, 9), 2), "", 3),
+    Call(truncated.low_rank_within, lambda on: (on.entries(12, 9), 1e9, 2), "rank zero", 1),
+    Call(truncated.low_rank_within, lambda on: (on.entries(12, 9), 0.0, 2), "hopeless", 2),
     Call(
         cross.has_unseen_residual, lambda on: (on.crosses(), on.energies(2 * on.many, 3), on.energies(2 * on.many, 3))
     ),

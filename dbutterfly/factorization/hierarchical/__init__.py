@@ -1,0 +1,1 @@
+"""The hierarchical form: blocks of low rank and butterflies away from the diagonal, dense ones near it."""

@@ -1,0 +1,130 @@
+r"""Share a tolerance among the blocks of a hierarchical matrix, so that it is kept with the fewest values.
+
+The blocks are disjoint, so that their squared errors add up. A singular value ``s`` of an m x n block of low rank takes
+m + n values, and adds ``s^2`` to the squared error where it is dropped. Those go first that add least for each value
+that they free; within a block these are the last ones, which any fewer ranks have to do without.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...operator.block_factors import BlockFactors
+from ...structure.orderings import Orderings
+from ..results.certificate import Certificate, rounding_of_products
+from .fitted import FittedBlock, zero_block
+
+__all__ = ["certify_blocks", "level_of", "share_tolerance"]
+
+FIRST_SHARE = 0.5
+"""Part of the squared error allowed that blocks take when they are fitted: the rest is shared when all are known.
+
+Not tuned. A smaller one holds more values meanwhile; a larger one leaves less to share, and less room for an energy of
+the matrix that was estimated."""
+
+
+def level_of(tol: float, energy: float, positions: int) -> float:
+    """Squared error that a block may have for each of its rows and columns; see :class:`.fitted.Settings`.
+
+    Parameters
+    ----------
+    tol : float
+        Relative error wanted.
+    energy : float
+        Energy of the matrix, or an estimate that is rather too small.
+    positions : int
+        Rows and columns of all blocks away from the diagonal together.
+    """
+    return FIRST_SHARE * tol**2 * energy / max(positions, 1)
+
+
+def share_tolerance(blocks: Sequence[FittedBlock], tol: float, *, eps: float) -> list[FittedBlock]:
+    """Lower the ranks of blocks as far as a relative error allows.
+
+    Parameters
+    ----------
+    blocks : sequence of FittedBlock
+        All blocks of a matrix.
+    tol : float
+        Relative error that may be reached, rounding included.
+    eps : float
+        Unit in the last place of the factors.
+
+    Returns
+    -------
+    list of FittedBlock
+        The blocks, those of low rank with the ranks that are left.
+    """
+    allowed = max(tol * math.sqrt(math.fsum(block.energy for block in blocks)) - _rounding_of_all(blocks, eps), 0.0)
+    free = allowed**2 - math.fsum(block.error for block in blocks)
+    ranks = [_rank_to_lower(block) for block in blocks]
+    owner = np.repeat(np.arange(len(blocks)), ranks)
+    if free <= 0 or not owner.size:
+        return list(blocks)
+    squares = np.concatenate([block.spectrum[:rank] ** 2 for block, rank in zip(blocks, ranks, strict=True)])
+    sizes = np.array([sum(block.factors.shape) for block in blocks])
+    order = np.argsort(squares / sizes[owner], kind="stable")
+    dropped = order[np.cumsum(squares[order]) <= free]
+    fewer = np.bincount(owner[dropped], minlength=len(blocks))
+    return [
+        _lower_rank(block, rank - less) if less else block
+        for block, rank, less in zip(blocks, ranks, fewer.tolist(), strict=True)
+    ]
+
+
+def _rank_to_lower(block: FittedBlock) -> int:
+    """Rank of a block of low rank whose singular values are known, 0 of others."""
+    return block.factors.rank if block.factors.kind == "low rank" and block.spectrum.size else 0
+
+
+def _lower_rank(block: FittedBlock, rank: int) -> FittedBlock:
+    """Block of a lower rank."""
+    factors, spectrum = block.factors, block.spectrum
+    left, right = factors.ks_values
+    lower = float(np.sum(spectrum[rank:] ** 2))
+    missed = block.error - float(np.sum(spectrum[factors.rank :] ** 2))
+    if rank == 0:
+        return zero_block(factors.rows, factors.cols, block.energy, spectrum)
+    kept = tuple(np.ascontiguousarray(values) for values in (left[:, :, :rank], right[:, :rank]))
+    cut = BlockFactors(factors.rows, factors.cols, kept, Orderings())
+    return block._replace(factors=cut, error=lower + max(missed, 0.0), lower=lower if block.lower else 0.0)
+
+
+def certify_blocks(blocks: Sequence[FittedBlock], *, eps: float, is_sampled: bool) -> Certificate:
+    """Certificate of a whole matrix from what is known of its blocks, whose squared errors add up.
+
+    Parameters
+    ----------
+    blocks : sequence of FittedBlock
+        All blocks.
+    eps : float
+        Unit in the last place of the factors.
+    is_sampled : bool
+        Whether some blocks are known from a part of their entries, so that the errors are estimates.
+    """
+    energy, error, lower = (
+        math.fsum(getattr(block, name) for block in blocks) for name in ("energy", "error", "lower")
+    )
+    norm = math.sqrt(energy)
+    if norm == 0:
+        return Certificate(0.0, 0.0, exact=not is_sampled, norm=0.0, deviation=0.0 if is_sampled else None)
+    rounded = _rounding_of_all(blocks, eps) / norm
+    bound = math.sqrt(error) / norm + rounded
+    if not is_sampled:
+        return Certificate(bound, max(math.sqrt(lower) / norm - rounded, 0.0), exact=True, norm=norm)
+    deviation = math.hypot(*(block.deviation for block in blocks)) / (2 * norm * max(math.sqrt(error), eps * norm))
+    return Certificate(bound, 0.0, exact=False, norm=norm, deviation=deviation)
+
+
+def _rounding_of_all(blocks: Sequence[FittedBlock], eps: float) -> float:
+    """Rounding error of the factors of all blocks in the Frobenius norm."""
+    return math.sqrt(math.fsum(block.energy * _rounding(block.factors, eps) ** 2 for block in blocks))
+
+
+def _rounding(factors: BlockFactors, eps: float) -> float:
+    """Relative rounding error of the factors of a block."""
+    count = len(factors.ks_values)
+    return rounding_of_products(count, factors.rank, eps) if count > 1 else 0.0

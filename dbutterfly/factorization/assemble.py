@@ -24,7 +24,7 @@ from .results.certificate import Certificate, certify, guarantee_of
 from .results.cut_errors import error_of_each_cut
 from .results.estimates import error_of_products
 from .results.factorization import Factorization
-from .results.line_estimates import error_of_lines
+from .results.line_estimates import error_of_lines, lines_of
 from .results.probed_error import PROBES
 from .results.trace import trace_of
 from .tasks.checks import range_error
@@ -132,7 +132,7 @@ def _estimate_lines(found: Factorization, job: FactorizationJob, evaluated: Eval
     """Factorization of a sampled matrix with an estimate of its error, from lines that are evaluated for it."""
     rows, cols = job.source.shape
     most = (rows * cols - evaluated.entries) // (rows + cols)  # no more entries than the matrix has
-    error = error_of_lines(found, job.source, ESTIMATE_SEED, most=most)
+    error = error_of_lines(lines_of(found), job.source, ESTIMATE_SEED, most=most)
     entries = evaluated.entries + (error.samples or 0) * (rows + cols) // 2
     counted = {"evaluated": {"entries": entries, "blocks_in_full": evaluated.redone}}
     norm = found.certificate.norm or error.norm or 0.0  # of all blocks, where these tell of it

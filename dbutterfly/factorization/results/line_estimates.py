@@ -19,6 +19,7 @@ that no line meets stay unknown to any sample.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +33,7 @@ from ...structure.padding import inverse_order
 from .estimates import VerifiedError, energy_ratio
 from .factorization import Factorization
 
-__all__ = ["LARGEST_PART", "error_of_lines"]
+__all__ = ["LARGEST_PART", "ProductLines", "error_of_lines", "lines_of"]
 
 LARGEST_PART = 0.3
 """Part of the residual of all lines that one may hold; where it holds more, the sample cannot tell.
@@ -65,8 +66,29 @@ class _Energies(NamedTuple):
         return _Energies(*(np.concatenate(pair) for pair in zip(self, more, strict=True)))
 
 
+ProductLines = Callable[[int, Index], Iterable[NDArray[Any]]]
+"""Gives some rows (side 0), or columns (side 1), of a product by their numbers."""
+
+
+def lines_of(factorization: Factorization) -> ProductLines:
+    """Rows and columns of the product of Kronecker-sparse factors."""
+    orders = factorization.orderings.permutations(factorization.chain)
+    positions = [
+        np.arange(length, dtype=np.int64) if order is None else inverse_order(order)
+        for order, length in zip(orders, factorization.chain.shape, strict=True)
+    ]
+
+    def product_lines(side: int, chosen: Index) -> Iterator[NDArray[Any]]:
+        one = (product_row, product_column)[side]
+        for number in chosen:
+            line = one(factorization.ks_values, factorization.chain, int(positions[side][number]))
+            yield line[positions[1 - side]]
+
+    return product_lines
+
+
 def error_of_lines(
-    factorization: Factorization,
+    product_lines: ProductLines,
     source: MatrixSource,
     seed: int,
     lines: int = ESTIMATE_LINES,
@@ -76,8 +98,8 @@ def error_of_lines(
 
     Parameters
     ----------
-    factorization : Factorization
-        What to compare.
+    product_lines : callable
+        Rows and columns of the product: :func:`lines_of` a factorization.
     source : MatrixSource
         The matrix, of which any crossings can be taken.
     seed : int
@@ -97,7 +119,7 @@ def error_of_lines(
     for _ in range(DOUBLINGS + 1):
         for side, order in enumerate(orders):
             chosen = np.sort(order[sides[side].left.size : lines]).astype(np.int64)
-            sides[side] = sides[side].join(_energies(factorization, source, side, chosen))
+            sides[side] = sides[side].join(_energies(product_lines, source, side, chosen))
         (given, left), (given_too, left_too) = (side.mean for side in sides)
         energy, residual = (given + given_too) / 2, (left + left_too) / 2
         error = energy_ratio(residual, energy)
@@ -128,32 +150,20 @@ def _deviation(sides: list[_Energies], shape: tuple[int, int], error: float, ene
     return max(by_scatter, abs(alone[0] - alone[1]) / 2)
 
 
-def _energies(factorization: Factorization, source: MatrixSource, side: int, chosen: Index) -> _Energies:
+def _energies(product_lines: ProductLines, source: MatrixSource, side: int, chosen: Index) -> _Energies:
     """Energies of some rows (side 0) or columns (side 1), times the number of all."""
     size, length = source.shape[side], source.shape[1 - side]
     across = np.arange(length, dtype=np.int64)
-    positions = _positions(factorization)
     found = np.empty((2, chosen.size))
     step = max(1, LINE_BYTES // (length * np.dtype(source.info.work_dtype).itemsize))
     for first in range(0, chosen.size, step):
         part = chosen[first : first + step]
         entries = _take(source, (part, across) if side == 0 else (across, part))
-        for number, (line, at) in enumerate(zip(entries if side == 0 else entries.T, part, strict=True), first):
-            product = (product_row, product_column)[side](
-                factorization.ks_values, factorization.chain, int(positions[side][at])
-            )
+        pairs = zip(entries if side == 0 else entries.T, product_lines(side, part), strict=True)
+        for number, (line, product) in enumerate(pairs, first):
             found[0, number] = _squares(line)
-            found[1, number] = _squares(line - product[positions[1 - side]])
+            found[1, number] = _squares(line - product)
     return _Energies(*(found * size))
-
-
-def _positions(factorization: Factorization) -> list[Index]:
-    """Standard position of each row, and of each column."""
-    orders = factorization.orderings.permutations(factorization.chain)
-    return [
-        np.arange(length, dtype=np.int64) if order is None else inverse_order(order)
-        for order, length in zip(orders, factorization.chain.shape, strict=True)
-    ]
 
 
 def _take(source: MatrixSource, at: tuple[Index, Index]) -> NDArray[Any]:

@@ -145,9 +145,7 @@ def low_rank_of(matrix: Array, rank: int) -> Truncated:
 
 
 def _random_columns(matrix: Array, width: int, found: int) -> Array:
-    """Columns of normal numbers, the same at every call, and others where so many have been found: what is left of the
-    matrix has lost those of before.
-    """
+    """Columns of normal numbers, which depend on how many were found: what is left has lost those of before."""
     numbers = np.random.default_rng(found).standard_normal((matrix.shape[1], width))
     return namespace(matrix).asarray(numbers, dtype=matrix.dtype, device=matrix.device)
 

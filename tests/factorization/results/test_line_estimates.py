@@ -6,7 +6,7 @@ import pytest
 
 import dbutterfly as dbf
 from dbutterfly.errors import InputError, NonFiniteError, ToleranceWarning
-from dbutterfly.factorization.results.line_estimates import error_of_lines
+from dbutterfly.factorization.results.line_estimates import error_of_lines, lines_of
 from dbutterfly.planning.nested import Nested
 from dbutterfly.planning.nested_search import nested_chain
 from dbutterfly.sources.dispatch import as_source
@@ -59,7 +59,7 @@ def test_the_truth_is_within_three_deviations_or_the_estimate_cannot_tell(kind):
         matrix = spoil(kind, np.random.default_rng(seed))
         nested = Nested(1e-4, np.mean(matrix**2), (16,) * (len(chain) - 1))
         fact, job = run_nested(entries_of(matrix), chain, nested, orderings=ORDERINGS)
-        error = error_of_lines(fact, job.source, seed)
+        error = error_of_lines(lines_of(fact), job.source, seed)
         outside += abs(error - dense_error(fact, matrix)) > 3 * error.deviation
     assert outside <= 1
 
@@ -68,7 +68,7 @@ def test_the_estimate_has_no_bias_and_a_deviation_that_is_its_own():
     matrix = waves() + 1e-3 * random_matrix((N, N)) * np.linspace(0.5, 1.5, N)
     chain = nested_chain((N, N), 16, rank=6)
     fact, job = run_nested(entries_of(matrix), chain, orderings=ORDERINGS)
-    found = [error_of_lines(fact, job.source, seed) for seed in range(40)]
+    found = [error_of_lines(lines_of(fact), job.source, seed) for seed in range(40)]
     truth = dense_error(fact, matrix)
     assert np.mean(found) == pytest.approx(truth, rel=0.02)
     assert np.std(found) < 1.5 * np.mean([error.deviation for error in found])
@@ -79,7 +79,7 @@ def test_the_estimate_has_no_bias_and_a_deviation_that_is_its_own():
 def test_all_lines_are_the_whole():
     matrix = waves()[:64, :64] + 0.1 * random_matrix((64, 64))
     fact = dbf.factorize(matrix, rank=2, orderings=ORDERINGS)
-    error = error_of_lines(fact, as_source(entries_of(matrix)), 0, lines=64)
+    error = error_of_lines(lines_of(fact), as_source(entries_of(matrix)), 0, lines=64)
     assert error == pytest.approx(dense_error(fact, matrix))
     assert error.deviation < 1e-6 * error
 
@@ -88,12 +88,12 @@ def test_exact_products_and_zeros():
     known = dbf.matrices.dft(64)
     fact = dbf.factorize(known, orderings=known.orderings)
     source = as_source(dbf.entries(known.f, known.shape, known.dtype, sampled=True))
-    assert error_of_lines(fact, source, 0) < 1e-14
+    assert error_of_lines(lines_of(fact), source, 0) < 1e-14
     nothing = replace(fact, ks_values=tuple(0 * values for values in fact.ks_values))
-    assert error_of_lines(nothing, source, 0) == pytest.approx(1)
+    assert error_of_lines(lines_of(nothing), source, 0) == pytest.approx(1)
     zeros = as_source(entries_of(np.zeros((64, 64), complex)))
-    assert error_of_lines(nothing, zeros, 0) == 0
-    assert math.isinf(error_of_lines(fact, zeros, 0))
+    assert error_of_lines(lines_of(nothing), zeros, 0) == 0
+    assert math.isinf(error_of_lines(lines_of(fact), zeros, 0))
 
 
 def test_bad_entries_are_named():
@@ -103,7 +103,7 @@ def test_bad_entries_are_named():
     matrix = matrix.copy()
     matrix[:, 5] = np.nan
     with pytest.raises(NonFiniteError, match=r"at index \(\d+, 5\)"):
-        error_of_lines(fact, as_source(entries_of(matrix)), 0)
+        error_of_lines(lines_of(fact), as_source(entries_of(matrix)), 0)
 
 
 def smooth(rows, cols):

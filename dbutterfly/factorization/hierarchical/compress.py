@@ -3,10 +3,14 @@
 Blocks of clusters that are far apart are tried as they are, from the largest on. One that needs too high a rank is
 divided, as are those near the diagonal. Leaves are tried too: even neighbours have a low rank where points are many to
 a diameter.
+
+Of an entry function, a block that is far away is known from skeletons: some of its columns and rows, which are found
+from each other (:mod:`.skeletons`). Others are evaluated in full.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,12 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...kernels.backend import Array, Backend
-from ...kernels.low_rank.truncated import Truncated, energy_of, low_rank_of, low_rank_within
+from ...kernels.low_rank.truncated import energy_of, low_rank_of, low_rank_within
 from ...operator.block_factors import BlockFactors
+from ...structure.axes import Index
 from ...structure.block_tree import Block, ClusterTree, divide, is_admissible
 from .fitted import FittedBlock, Settings, dense_block, zero_block
+from .skeletons import Estimated, Take, fit_skeletons, is_cheaper_in_full
 
-__all__ = ["compress_region", "low_rank_block"]
+__all__ = ["compress_region", "sample_region"]
 
 WORTH = 0.5
 """Values of a block of low rank over those of the dense one from which it is divided instead. Not tuned: its parts have
@@ -27,28 +33,6 @@ half the values at the same rank if theirs is half of it."""
 
 FIRST_RANK = 12
 """Rank that is expected of the first block of a level; of others, that of the one before. Not tuned."""
-
-
-class _Region:
-    """A region in memory, and the ranks that its blocks of each level had last."""
-
-    def __init__(
-        self, values: Array, rows: ClusterTree, cols: ClusterTree, region: Block, settings: Settings, backend: Backend
-    ) -> None:
-        self.values, self.rows, self.cols = values, rows, cols
-        self.settings, self.backend = settings, backend
-        self.corner = self.spans(region)[0][0], self.spans(region)[1][0]
-        self.ranks: dict[int, int] = {}
-
-    def spans(self, block: Block) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Positions of the rows and of the columns of a block."""
-        return self.rows.span(block.row_level, block.row), self.cols.span(block.col_level, block.col)
-
-    def take(self, block: Block) -> Array:
-        """Entries of a block."""
-        (r0, r1), (c0, c1) = self.spans(block)
-        r, c = self.corner
-        return self.values[r0 - r : r1 - r, c0 - c : c1 - c]
 
 
 def compress_region(
@@ -74,50 +58,154 @@ def compress_region(
     list of FittedBlock
         Blocks that cover the region once, with factors on the host.
     """
-    return list(_fit(_Region(backend.to_device(values), rows, cols, region, settings, backend), region))
+    return list(_WholeRegion(values, rows, cols, region, settings, backend).fit(region))
 
 
-def _fit(region: _Region, block: Block) -> Iterator[FittedBlock]:
-    """Fit a block, or its parts."""
-    parts = list(divide(region.rows, region.cols, block))
-    spans = region.spans(block)
-    is_far = is_admissible(region.rows, region.cols, block, region.settings.eta)
-    if is_far or (not parts and region.settings.rank is None and spans[0] != spans[1]):
-        found = _fit_low_rank(region, block, is_leaf=not parts)
-        if found is not None:
-            yield found
-            return
-    if not parts:
-        entries = region.take(block)
-        yield dense_block(*spans, region.backend.to_host(entries), energy_of(entries))
-    for part in parts:
-        yield from _fit(region, part)
+def sample_region(
+    take: Take, rows: ClusterTree, cols: ClusterTree, region: Block, settings: Settings
+) -> tuple[list[FittedBlock], int]:
+    """Fit the blocks of a region of an entry function, of which a part of the entries is evaluated.
+
+    Parameters
+    ----------
+    take : callable
+        Evaluates the entries at the crossings of some positions of the rows and of the columns.
+    rows, cols, region, settings
+        As for :func:`compress_region`.
+
+    Returns
+    -------
+    list of FittedBlock
+        Blocks that cover the region once.
+    int
+        Number of entries that were evaluated.
+    """
+    found = _SampledRegion(take, rows, cols, settings)
+    return list(found.fit(region)), found.evaluated
 
 
-def _fit_low_rank(region: _Region, block: Block, *, is_leaf: bool) -> FittedBlock | None:
-    """Fit a block of low rank; None where that is not worth it."""
-    entries, settings, spans = region.take(block), region.settings, region.spans(block)
-    rows, cols = entries.shape
-    most = (rows * cols * (1 if is_leaf else WORTH) - 1) // (rows + cols)
-    found: Truncated | None
-    if settings.rank is not None:
-        found = low_rank_of(entries, settings.rank) if settings.rank * (rows + cols) < rows * cols else None
-    else:
-        expected = region.ranks.get(block.row_level, FIRST_RANK)
-        found = low_rank_within(entries, settings.level * (rows + cols), int(most), expected)
-    if found is None:
-        return None
-    region.ranks[block.row_level] = found.left.shape[1]
-    host = region.backend.to_host
-    return low_rank_block(*spans, found._replace(left=host(found.left), right=host(found.right)))
+class _Region(ABC):
+    """A region, and the ranks that its blocks of each level had last."""
+
+    def __init__(self, rows: ClusterTree, cols: ClusterTree, settings: Settings) -> None:
+        self.rows, self.cols, self.settings = rows, cols, settings
+        self.ranks: dict[tuple[int, int], int] = {}
+
+    @abstractmethod
+    def entries(self, block: Block) -> Array:
+        """Entries of a block."""
+
+    @abstractmethod
+    def approximate(self, block: Block, allowed: float, most: int, expected: int) -> Estimated | None:
+        """Approximate a block by one of low rank; None where that takes more than a rank of use."""
+
+    def to_host(self, array: Array) -> NDArray[Any]:
+        """Array on the host."""
+        return np.asarray(array)
+
+    def spans(self, block: Block) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Positions of the rows and of the columns of a block."""
+        return self.rows.span(block.row_level, block.row), self.cols.span(block.col_level, block.col)
+
+    def fit(self, block: Block) -> Iterator[FittedBlock]:
+        """Fit a block, or its parts."""
+        parts, spans = list(divide(self.rows, self.cols, block)), self.spans(block)
+        is_far = is_admissible(self.rows, self.cols, block, self.settings.eta)
+        if is_far or (not parts and self.settings.rank is None and spans[0] != spans[1]):
+            found = self._fit_low_rank(block, is_leaf=not parts)
+            if found is not None:
+                yield found
+                return
+        if not parts:
+            entries = self.entries(block)
+            yield dense_block(*spans, self.to_host(entries), energy_of(entries))
+        for part in parts:
+            yield from self.fit(part)
+
+    def _fit_low_rank(self, block: Block, *, is_leaf: bool) -> FittedBlock | None:
+        """Fit a block of low rank; None where that is not worth it."""
+        settings, spans = self.settings, self.spans(block)
+        rows, cols = (last - first for first, last in spans)
+        if settings.rank is not None and settings.rank * (rows + cols) >= rows * cols:
+            return None
+        most = (rows * cols * (1 if is_leaf else WORTH) - 1) // (rows + cols)
+        level = block.row_level, block.col_level
+        expected = self.ranks.get(level, FIRST_RANK)
+        found = self.approximate(block, settings.level * (rows + cols), int(most), expected)
+        if found is None:
+            return None
+        self.ranks[level] = found.cut.left.shape[1]
+        return low_rank_block(*spans, found.map(self.to_host))
 
 
-def low_rank_block(rows: tuple[int, int], cols: tuple[int, int], found: Truncated) -> FittedBlock:
+class _WholeRegion(_Region):
+    """A region in memory."""
+
+    def __init__(
+        self,
+        values: NDArray[Any],
+        rows: ClusterTree,
+        cols: ClusterTree,
+        region: Block,
+        settings: Settings,
+        backend: Backend,
+    ) -> None:
+        super().__init__(rows, cols, settings)
+        self._backend, self._values = backend, backend.to_device(values)
+        (self._first_row, _), (self._first_col, _) = self.spans(region)
+
+    def to_host(self, array: Array) -> NDArray[Any]:
+        return self._backend.to_host(array)
+
+    def entries(self, block: Block) -> Array:
+        (r0, r1), (c0, c1) = self.spans(block)
+        row, col = self._first_row, self._first_col
+        return self._values[r0 - row : r1 - row, c0 - col : c1 - col]
+
+    def approximate(self, block: Block, allowed: float, most: int, expected: int) -> Estimated | None:
+        entries, rank = self.entries(block), self.settings.rank
+        cut = low_rank_within(entries, allowed, most, expected) if rank is None else low_rank_of(entries, rank)
+        return None if cut is None else Estimated(cut)
+
+
+class _SampledRegion(_Region):
+    """A region of an entry function."""
+
+    def __init__(self, take: Take, rows: ClusterTree, cols: ClusterTree, settings: Settings) -> None:
+        super().__init__(rows, cols, settings)
+        self._take, self.evaluated = take, 0
+        self._known: tuple[Block, NDArray[Any]] | None = None
+
+    def take(self, rows: Index, cols: Index) -> NDArray[Any]:
+        """Evaluate entries, and count them."""
+        self.evaluated += rows.size * cols.size
+        return self._take(rows, cols)
+
+    def entries(self, block: Block) -> NDArray[Any]:
+        if self._known is None or self._known[0] != block:
+            self._known = block, self.take(*(np.arange(*span, dtype=np.int64) for span in self.spans(block)))
+        return self._known[1]
+
+    def approximate(self, block: Block, allowed: float, most: int, expected: int) -> Estimated | None:
+        spans, rank = self.spans(block), self.settings.rank
+        if rank is not None:
+            allowed, most, expected = 0.0, rank, rank
+        (r0, r1), (c0, c1) = spans
+        if is_cheaper_in_full(r1 - r0, c1 - c0, expected):
+            entries = self.entries(block)
+            cut = low_rank_within(entries, allowed, most, expected) if rank is None else low_rank_of(entries, rank)
+            return None if cut is None else Estimated(cut)
+        return fit_skeletons(self.take, spans, allowed, most, expected)
+
+
+def low_rank_block(rows: tuple[int, int], cols: tuple[int, int], found: Estimated) -> FittedBlock:
     """Block of low rank, with arrays on the host."""
-    rank = found.left.shape[1]
-    lower = float(np.sum(found.values[rank:] ** 2))
+    cut = found.cut
+    rank = cut.left.shape[1]
+    dropped = float(np.sum(cut.values[rank:] ** 2))
+    lower = 0.0 if found.is_sampled else dropped
     if rank == 0:
-        return zero_block(rows, cols, found.energy)
-    ks_values = found.left[None, :, :, None], found.right[None, :, :, None]
-    kept = BlockFactors(rows, cols, ks_values)
-    return FittedBlock(kept, found.energy, lower + found.rest, lower, 0.0, found.values)
+        zeros = zero_block(rows, cols, cut.energy)
+        return zeros._replace(lower=0.0, deviation=found.deviation) if found.is_sampled else zeros
+    kept = BlockFactors(rows, cols, (cut.left[None, :, :, None], cut.right[None, :, :, None]))
+    return FittedBlock(kept, cut.energy, dropped + cut.rest, lower, found.deviation, cut.values)

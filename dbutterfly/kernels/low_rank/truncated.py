@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ..backend import Array, host_array, namespace
 from ..linalg import adjoint, squared_norms
 
-__all__ = ["Truncated", "energy_of", "low_rank_of", "low_rank_within", "rank_within"]
+__all__ = ["Truncated", "cut_rank", "energy_of", "low_rank_of", "low_rank_within", "rank_within"]
 
 STEP = 16
 """Columns of the random matrix of a round after the first one. Not tuned."""
@@ -118,7 +118,7 @@ def low_rank_within(matrix: Array, allowed: float, most: int, expected: int = ST
         if _needs_too_many(before, left, width, MISSED * allowed, most - found - width):
             return None
         width = STEP
-    cut = _cut(basis, xp.concat(parts, axis=0), (energy, left), most + 1)
+    cut = cut_rank(basis, xp.concat(parts, axis=0), (energy, left), most + 1)
     rank = rank_within(cut.values, allowed - left)
     return None if rank > most else cut._replace(left=cut.left[:, :rank], right=cut.right[:rank, :])
 
@@ -141,7 +141,7 @@ def low_rank_of(matrix: Array, rank: int) -> Truncated:
         basis = _orthonormal(xp.matmul(matrix, across), None)
     part = xp.matmul(adjoint(basis), matrix)
     left = energy_of(matrix - xp.matmul(basis, part))
-    return _cut(basis, part, (energy, left), rank)
+    return cut_rank(basis, part, (energy, left), rank)
 
 
 def _random_columns(matrix: Array, width: int, found: int) -> Array:
@@ -178,8 +178,20 @@ def _orthonormal(columns: Array, basis: Array | None) -> Array:
     return columns
 
 
-def _cut(basis: Array, part: Array, energies: tuple[float, float], rank: int) -> Truncated:
-    """Cut ``basis part`` to a rank."""
+def cut_rank(basis: Array, part: Array, energies: tuple[float, float], rank: int) -> Truncated:
+    """Cut a product of two matrices to a rank.
+
+    Parameters
+    ----------
+    basis : array, shape (m, k)
+        Orthonormal columns.
+    part : array, shape (k, n)
+        What they are multiplied by.
+    energies : pair of float
+        Energy of the matrix, and of what the product leaves of it.
+    rank : int
+        Rank.
+    """
     xp = namespace(part)
     left, values, _ = xp.linalg.svd(adjoint(xp.linalg.qr(adjoint(part))[1]), full_matrices=False)
     spectrum = host_array(values).astype(np.float64)

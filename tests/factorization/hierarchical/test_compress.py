@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from dbutterfly.factorization.hierarchical.compress import compress_region
+from dbutterfly.factorization.hierarchical.compress import compress_region, sample_region
 from dbutterfly.factorization.hierarchical.fitted import ETA, Settings
-from dbutterfly.factorization.hierarchical.share import certify_blocks, level_of, share_tolerance
+from dbutterfly.factorization.hierarchical.share import certify_blocks, certify_sampled, level_of, share_tolerance
+from dbutterfly.factorization.results.estimates import VerifiedError
 from dbutterfly.kernels.backend.resolve import resolve_backend
 from dbutterfly.kernels.products.ksmm import dense_product
 from dbutterfly.structure.block_tree import Block, cluster_trees
@@ -53,7 +54,7 @@ def test_a_tolerance_is_kept_and_proven(dtype, dimension):
     for found in (blocks, shared):
         dense, seen = to_dense(found, matrix)
         assert (seen == 1).all()
-        certificate = certify_blocks(found, eps=eps, is_sampled=False)
+        certificate = certify_blocks(found, eps=eps)
         error = np.sqrt(squares(dense.astype(complex) - matrix) / energy)
         assert certificate.lower_bound <= error * (1 + 1e-6) + 1e-12
         assert error <= certificate.error_bound <= tol
@@ -87,7 +88,7 @@ def test_a_rank_serves_all_blocks_away_from_the_diagonal():
     for rank in (1, 2, 4):
         blocks = fit(matrix, rows, cols, Settings(rank=rank))
         assert {block.factors.rank for block in blocks if block.factors.kind == "low rank"} == {rank}
-        errors.append(certify_blocks(blocks, eps=1e-16, is_sampled=False).error_bound)
+        errors.append(certify_blocks(blocks, eps=1e-16).error_bound)
         assert errors[-1] == pytest.approx(np.sqrt(squares(to_dense(blocks, matrix)[0] - matrix) / squares(matrix)))
     assert errors[2] < errors[1] < errors[0]
 
@@ -110,7 +111,7 @@ def test_nothing_is_left_of_zeros_and_noise_stays_dense():
     _, rows, cols = covariance(128, 2)
     blocks = fit(np.zeros((128, 128)), rows, cols, Settings(0.0, eta=ETA))
     assert {block.factors.kind for block in blocks} <= {"zero", "dense"}
-    assert certify_blocks(blocks, eps=1e-16, is_sampled=False).error_bound == 0
+    assert certify_blocks(blocks, eps=1e-16).error_bound == 0
     noise = np.random.default_rng(0).standard_normal((128, 128))
     blocks = fit(noise, rows, cols, Settings(1e-6))
     assert {block.factors.kind for block in blocks} == {"dense"}
@@ -124,3 +125,43 @@ def test_a_larger_tolerance_takes_no_more_values():
         sum(block.factors.nnz for block in share_tolerance(blocks, tol, eps=1e-16)) for tol in (1e-6, 1e-4, 1e-2, 0.5)
     ]
     assert values == sorted(set(values), reverse=True)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex64"])
+def test_entry_functions_are_evaluated_in_part(dtype):
+    matrix, rows, cols = covariance(1024, 1, dtype, seed=3)
+    distances = np.abs(np.arange(1024)[:, None] - np.arange(1024) + 0.5)
+    matrix = (matrix * np.cos(distances / 40)).astype(dtype)
+    counted = np.zeros(matrix.shape, int)
+
+    def take(at_rows, at_cols):
+        counted[np.ix_(at_rows, at_cols)] += 1
+        return matrix[np.ix_(at_rows, at_cols)]
+
+    eps, tol, energy = float(np.finfo(dtype).eps), 1e-3, squares(matrix)
+    level = level_of(tol, energy, 40 * 1024, is_sampled=True)
+    blocks, evaluated = sample_region(take, rows, cols, WHOLE, Settings(level))
+    assert evaluated == counted.sum() < 0.5 * matrix.size
+    dense, seen = to_dense(blocks, matrix)
+    assert (seen == 1).all()
+    fitted = np.sqrt(squares(dense - matrix) / energy)
+    assert fitted < 0.8 * tol
+    said = VerifiedError(fitted, 0.01 * fitted, 100)
+    shared = share_tolerance(blocks, tol, eps=eps, fitted=said)
+    certificate = certify_sampled(blocks, shared, said, eps=eps)
+    error = np.sqrt(squares(to_dense(shared, matrix)[0] - matrix) / energy)
+    assert error <= tol * 1.01
+    assert not certificate.proven
+    assert abs(certificate.error_bound - error) <= 3 * certificate.deviation + 20 * eps
+    assert sum(block.factors.nnz for block in shared) < sum(block.factors.nnz for block in blocks)
+
+
+def test_a_block_that_skeletons_do_not_fit_is_divided():
+    rng = np.random.default_rng(0)
+    matrix, rows, cols = covariance(512, 1)
+    matrix = np.ones_like(matrix)
+    matrix[256:, :256] = rng.standard_normal((256, 256))
+    blocks, _ = sample_region(lambda i, j: matrix[np.ix_(i, j)], rows, cols, WHOLE, Settings(1e-8))
+    dense, _ = to_dense(blocks, matrix)
+    assert np.sqrt(squares(dense - matrix) / squares(matrix)) < 1e-4
+    assert {block.factors.kind for block in blocks} == {"dense", "low rank"}

@@ -4,6 +4,8 @@ Blocks of clusters that are far apart are tried as they are, from the largest on
 divided, as are those near the diagonal. Leaves are tried too: even neighbours have a low rank where points are many to
 a diameter.
 
+Where a large block has too high a rank, a butterfly may have fewer values (:mod:`.butterflies`).
+
 Of an entry function, a block that is far away is known from skeletons: some of its columns and rows, which are found
 from each other (:mod:`.skeletons`). Others are evaluated in full.
 """
@@ -22,6 +24,7 @@ from ...kernels.low_rank.truncated import energy_of, low_rank_of, low_rank_withi
 from ...operator.block_factors import BlockFactors
 from ...structure.axes import Index
 from ...structure.block_tree import Block, ClusterTree, divide, is_admissible
+from .butterflies import HIGH_RANK, SMALLEST, Butterflies
 from .fitted import FittedBlock, Settings, dense_block, zero_block
 from .skeletons import Estimated, Take, fit_skeletons, is_cheaper_in_full
 
@@ -99,6 +102,10 @@ class _Region(ABC):
     def approximate(self, block: Block, allowed: float, most: int, expected: int) -> Estimated | None:
         """Approximate a block by one of low rank; None where that takes more than a rank of use."""
 
+    def fit_butterfly(self, block: Block, allowed: float, fewer: float) -> FittedBlock | None:  # noqa: ARG002
+        """Fit a block by a butterfly of fewer values; None where there is none."""
+        return None
+
     def to_host(self, array: Array) -> NDArray[Any]:
         """Array on the host."""
         return np.asarray(array)
@@ -132,10 +139,14 @@ class _Region(ABC):
         level = block.row_level, block.col_level
         expected = self.ranks.get(level, FIRST_RANK)
         found = self.approximate(block, settings.level * (rows + cols), int(most), expected)
-        if found is None:
-            return None
-        self.ranks[level] = found.cut.left.shape[1]
-        return low_rank_block(*spans, found.map(self.to_host))
+        if found is not None:
+            self.ranks[level] = found.cut.left.shape[1]
+        rank = most if found is None else self.ranks[level]
+        if settings.rank is None and rank >= HIGH_RANK and min(rows, cols) >= SMALLEST:
+            other = self.fit_butterfly(block, settings.level * (rows + cols), rank * (rows + cols))
+            if other is not None:
+                return other
+        return None if found is None else low_rank_block(*spans, found.map(self.to_host))
 
 
 class _WholeRegion(_Region):
@@ -152,6 +163,7 @@ class _WholeRegion(_Region):
     ) -> None:
         super().__init__(rows, cols, settings)
         self._backend, self._values = backend, backend.to_device(values)
+        self._butterflies = Butterflies(backend)
         (self._first_row, _), (self._first_col, _) = self.spans(region)
 
     def to_host(self, array: Array) -> NDArray[Any]:
@@ -166,6 +178,10 @@ class _WholeRegion(_Region):
         entries, rank = self.entries(block), self.settings.rank
         cut = low_rank_within(entries, allowed, most, expected) if rank is None else low_rank_of(entries, rank)
         return None if cut is None else Estimated(cut)
+
+    def fit_butterfly(self, block: Block, allowed: float, fewer: float) -> FittedBlock | None:
+        entries = self.entries(block)
+        return self._butterflies.fit(self.to_host(entries), self.spans(block), allowed, energy_of(entries), fewer)
 
 
 class _SampledRegion(_Region):

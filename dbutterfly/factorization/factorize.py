@@ -14,6 +14,7 @@ from ..planning.stacked_plan import StackedPlan
 from ..sources.places_read import places_read
 from ..sources.stacks.base import StackSource
 from ..sources.stacks.dispatch import open_matrices
+from ..sources.stacks.weighted import weigh_stack
 from ..sources.weighted import rescale, weigh
 from ..storage.destinations import check_apart
 from .advice.check_fit import check_fit as look_before
@@ -26,7 +27,7 @@ from .results.stacked import StackedFactorization
 from .resume import check_store, open_run, open_store, scale_as_stored
 from .run import complete_run
 from .stacked.factorize import factorize_stack
-from .stacked.planning import check_unweighted, plan_stack
+from .stacked.planning import plan_stack
 from .unknown_orderings import find_orderings
 
 __all__ = ["factorize", "plan"]
@@ -92,8 +93,7 @@ def plan(
     )
     found, engine = open_matrices(source, decode=decode), choose_engine(client, workers, cluster)
     if isinstance(found, StackSource):
-        check_unweighted(weights)
-        return plan_stack(request, found, engine, shared=shared)
+        return plan_stack(request, weigh_stack(found, weights), engine, shared=shared)
     matrix = scale_as_stored(request, weigh(found, weights), None) if request.looks_first else weigh(found, weights)
     return choose_orderings(request, matrix, engine).plan(matrix, engine)
 
@@ -167,7 +167,7 @@ def factorize(
         Positive numbers for the rows, shape (M,), and for the columns, shape (N,), by which errors count, such as
         quadrature weights or inverse noise levels; None for a side that has none. With both as diagonal matrices D1 and
         D2, the product X of the factors is fitted, and certified, in the norm of ``D1 (Z - X) D2`` relative to
-        ``D1 Z D2``. Factors and operator are those of X.
+        ``D1 Z D2``. Factors and operator are those of X. The matrices of a stack share them.
     store : str, path, or Zarr store, optional
         Where the run keeps its progress and its result: a path, or a URL such as ``s3://bucket/run``. A run that was
         cut off, by whatever, is resumed by the same call. Without a store, everything is held in memory.
@@ -275,14 +275,13 @@ def factorize(
         confirm=confirm,
     )
     found = open_matrices(source, decode=decode)
-    matrix = found if isinstance(found, StackSource) else weigh(found, weights)
+    matrix = weigh_stack(found, weights) if isinstance(found, StackSource) else weigh(found, weights)
     if store is not None:
         check_apart(store, places_read(matrix))
     where: dict[str, Any] = {"client": client, "cluster": cluster, "memory": memory, "backend": backend}
     search = partial(_identify, chain=chain, orderings=orderings, progress=progress, **where)
     engine = choose_engine(client, workers, cluster)
     if isinstance(matrix, StackSource):
-        check_unweighted(weights)
         kept: dict[str, Any] = {"store": store, "resume": resume, "progress": progress}
         return factorize_stack(request, matrix, engine, shared=shared, search=search, **kept)
     stored = open_store(store)

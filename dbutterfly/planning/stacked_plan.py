@@ -248,6 +248,7 @@ def _held_bytes(plan: Plan) -> int:
     left, right = (u * q * rank * side * item for side in (p, v))
     scattered = any(axis.index is not None or axis.padding is not None for axis in (plan.rows, plan.cols))
     copied = math.prod(plan.chain.shape) * np.dtype(plan.source.dtype).itemsize if scattered else 0
+    copied += math.prod(plan.source.shape) * item if plan.source.weights else 0
     return stored + copied + left + right + (GROUP_COPIES + LEFT_RESULTS) * max(left, right)
 
 

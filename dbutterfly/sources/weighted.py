@@ -34,7 +34,7 @@ from .samples import Place
 from .stamps import Stamps
 from .tile_grids import fold, unfold
 
-__all__ = ["rescale", "weigh"]
+__all__ = ["multiply_block", "rescale", "weigh"]
 
 Vector: TypeAlias = "NDArray[Any] | None"
 
@@ -177,7 +177,7 @@ class _WeightedSource(MatrixSource):
 
     def _multiply_block(self, block: NDArray[Any], by_row: Vector, by_col: Vector) -> NDArray[Any]:
         _check_raised(block, self.exponent, self.dtype, self.name)
-        return _multiply_block(block, by_row, by_col, self.dtype)
+        return multiply_block(block, by_row, by_col, self.dtype)
 
     def read(self, rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
         """Read one tile as a grid of blocks and multiply it; see :meth:`MatrixSource.read`."""
@@ -212,7 +212,7 @@ class _WeightedEntries(Entries):
         block = self._entries.block(rows, cols)
         _check_raised(block, self._exponent, self.dtype, repr(self._entries))
         by_row, by_col = (None if w is None else w[at] for w, at in zip(self._factors, (rows, cols), strict=True))
-        return _multiply_block(block, by_row, by_col, self.dtype)
+        return multiply_block(block, by_row, by_col, self.dtype)
 
 
 class _WeightedEntriesSource(EntriesSource):
@@ -262,7 +262,7 @@ def _along(weights: NDArray[Any] | None, axis: Axis, first: int, last: int) -> N
     return None if weights is None else weights[axis.rows(first, last)].reshape(axis.buffer_shape(first, last))
 
 
-def _multiply_block(
+def multiply_block(
     block: NDArray[Any], by_row: NDArray[Any] | None, by_col: NDArray[Any] | None, dtype: np.dtype[Any]
 ) -> NDArray[Any]:
     """Crossings of rows and columns, shape (m, n), times their weights: a new array."""

@@ -17,6 +17,7 @@ from ...structure.axes import Index
 from ...structure.chain import Chain
 from ...structure.orderings import Orderings
 from ...structure.tree import Tree
+from ...structure.weights import Weights
 from .certificate import Certificate
 from .factorization import Factorization
 from .stacked_text import format_table, summarize_stack
@@ -106,6 +107,8 @@ class StackedFactorization:
         Names of the matrices, where they have any.
     alone : dict of Factorization
         Matrices that were runs by themselves, because they are large, and are in no batch.
+    weights : Weights or None
+        Weights of rows and columns by which the errors of all matrices count.
     """
 
     shapes: tuple[tuple[int, int], ...]
@@ -114,6 +117,7 @@ class StackedFactorization:
     record: dict[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] | None = None
     alone: Mapping[int, Factorization] = field(default_factory=dict)
+    weights: Weights | None = None
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -157,7 +161,10 @@ class StackedFactorization:
         batch, place = self._places[at]
         record = {"errors_by_cut": batch.cuts[place].tolist(), "matrix": self._name(at)}
         factors = tuple(values[place] for values in batch.ks_values)
-        return Factorization(factors, batch.chain, batch.tree, batch.orderings, batch.certificates[place], record)
+        certificate = batch.certificates[place]
+        return Factorization(
+            factors, batch.chain, batch.tree, batch.orderings, certificate, record, weights=self.weights
+        )
 
     def _number_of(self, number: int | str) -> int:
         if not isinstance(number, str):

@@ -5,12 +5,14 @@
 /batches/B/cuts                   (n, J - 1)      errors of the cuts of each
 /batches/B/orderings/rows, cols                   index arrays, where a side has one
 /tasks                            (tasks, 9)      records of the tasks of the first round
+/weights/rows, cols                               weights of the rows and columns, where a side has some
 /alone/K                                          the run of a matrix by itself
 """
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,8 @@ from ...storage.run_store import RunStore
 from ...storage.saving import save_arrays
 from ...structure.chain import Chain
 from ...structure.tree import split_tree
-from ..manifests import running_version
+from ...structure.weights import Weights
+from ..manifests import digest_weights, running_version
 from .batch_entries import batch_entry, from_runs, orderings_of_entry
 from .certificate import Certificate
 from .factorization import Factorization, load
@@ -45,6 +48,8 @@ def arrays_of_result(result: StackedFactorization) -> dict[str, NDArray[Any]]:
             arrays[f"{place}/cuts"] = np.asarray(batch.cuts, np.float64)
         for side, values in index_arrays(batch.orderings.sides).items():
             arrays[f"{place}/orderings/{side}"] = values
+    for name in digest_weights(result.weights):
+        arrays[f"weights/{name}"] = getattr(result.weights, name)
     return arrays
 
 
@@ -65,6 +70,7 @@ def result_entry(result: StackedFactorization) -> dict[str, Any]:
         "alone": sorted(result.alone),
         "failed": {str(number): text for number, text in result.failed.items()},
         "names": None if result.names is None else list(result.names),
+        "weights": digest_weights(result.weights),
         "shapes": [[*shape, len(list(group))] for shape, group in itertools.groupby(result.shapes)],
     }
 
@@ -112,7 +118,16 @@ def load_stack(run: RunStore) -> StackedFactorization:
             "from a backup"
         )
     names = None if entry["names"] is None else tuple(entry["names"])
-    return StackedFactorization(shapes, batches, failed, manifest.record, names, alone)
+    sizes = dict(zip(("rows", "cols"), shapes[0], strict=True))
+    sides = {name: run.read_array(f"weights/{name}", (sizes[name],), "float64") for name in entry.get("weights", {})}
+    weights = Weights(**sides) if sides else None
+    batches = tuple(replace(batch, certificates=_mark(batch.certificates, weights)) for batch in batches)
+    return StackedFactorization(shapes, batches, failed, manifest.record, names, alone, weights)
+
+
+def _mark(certificates: tuple[Certificate, ...], weights: Weights | None) -> tuple[Certificate, ...]:
+    """Certificates of which the errors count by weights, where there are some."""
+    return certificates if weights is None else tuple(replace(each, weighted=True) for each in certificates)
 
 
 def _load_batch(run: RunStore, at: int, entry: dict[str, Any]) -> FactorizedBatch:

@@ -18,7 +18,7 @@ from ...storage.run_store import RunStore
 from ...structure.chain import Chain
 from ...structure.orderings import Orderings
 from ...structure.points import Points
-from ..manifests import running_version
+from ..manifests import digest_weights, running_version
 from ..request import Request
 from ..results.batch_entries import batch_entry, from_runs, orderings_of_entry
 from .planning import plan_of_batches
@@ -38,6 +38,7 @@ def begin_manifest(request: Request, stack: StackSource, shared: bool | None) ->
         "rank": request.rank,
         "orderings": _describe(request.orderings),
         "points": _describe(request.points),
+        "weights": digest_weights(stack.weights),
         "shared": shared,
     }
     return Manifest(

@@ -32,7 +32,6 @@ from ..unknown_orderings import find_orderings
 
 __all__ = [
     "batch_of",
-    "check_unweighted",
     "is_shared",
     "plan_of_batches",
     "plan_one",
@@ -68,18 +67,6 @@ def is_shared(stack: StackSource, shared: bool | None) -> bool:
             f"{kinds[0]}; pass shared=False, so that each has its own"
         )
     return unlike is None if shared is None else shared
-
-
-def check_unweighted(weights: Any) -> None:
-    """Refuse weights, which are those of the rows and columns of one matrix.
-
-    Raises
-    ------
-    InputError
-        If there are any.
-    """
-    if weights is not None:
-        raise InputError("weights are for one matrix, and the source is a stack; factorize its matrices by themselves")
 
 
 def plan_stack(

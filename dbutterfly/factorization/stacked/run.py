@@ -42,6 +42,7 @@ from .job import STAGE, StackJob
 from .outcomes import error_of, read_outcomes
 from .planning import batch_of, plan_of_batches, plan_one, settle_orderings, without_spare
 from .tasks import tasks_of
+from .weighted import divide_batch
 
 __all__ = ["Factorize", "complete_stack"]
 
@@ -247,7 +248,9 @@ def _assemble(run: StackRun, first: StackJob, engine: Engine, found: _Found) -> 
         kept = np.array([at for at, k in enumerate(batch.numbers.tolist()) if k not in taken], np.int64)
         taken |= set(batch.numbers.tolist())
         if kept.size:
-            batches.append(batch.take(kept))
+            divided, failed = divide_batch(batch.take(kept), stack.weights)
+            found.failed.update(failed)
+            batches.extend([divided] if divided.numbers.size else [])
     if len(found.failed) == len(stack):
         raise InputError(f"{stack.name}: no matrix can be factorized; {next(iter(found.failed.values()))}")
     record = {
@@ -261,7 +264,8 @@ def _assemble(run: StackRun, first: StackJob, engine: Engine, found: _Found) -> 
         "rounds": found.stages,
     }
     failed = dict(sorted(found.failed.items()))
-    return StackedFactorization(stack.shapes, tuple(reversed(batches)), failed, record, stack.names, found.alone)
+    batches.reverse()
+    return StackedFactorization(stack.shapes, tuple(batches), failed, record, stack.names, found.alone, stack.weights)
 
 
 def _warn(run: StackRun, result: StackedFactorization) -> None:

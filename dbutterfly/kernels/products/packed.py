@@ -206,11 +206,26 @@ def _multiply_columns(factors: Factors, x: Array, gather: Array | None, scatter:
             x = xp.permute_dims(xp.reshape(xp.take(x, gather, axis=0), (c, a, d, columns)), (1, 2, 0, 3))
         else:
             x = xp.permute_dims(xp.reshape(x, (a, c, d, columns)), (0, 2, 1, 3))
-        y = xp.matmul(matrices, x)  # equation (1), shape (a, d, b, columns)
-        if k == len(factors) - 1 and scatter is not None:
-            return _scatter(xp.reshape(xp.permute_dims(y, (2, 0, 1, 3)), (a * b * d, columns)), scatter, xp)
-        x = xp.reshape(xp.permute_dims(y, (0, 2, 1, 3)), (a * b * d, columns))
+        is_last = k == len(factors) - 1 and scatter is not None
+        y = _multiply_into(matrices, x, (1, 2, 0, 3) if is_last else (0, 2, 1, 3), xp)
+        x = xp.reshape(y, (a * b * d, columns))
+        if is_last:
+            return _scatter(x, scatter, xp)
     return x
+
+
+def _multiply_into(matrices: Array, x: Array, places: tuple[int, ...], xp: Any) -> Array:
+    """Equation (1) for all slots: (a, d, b, columns), laid out with these axes in the places of that.
+
+    NumPy's products go to where they belong without a copy.
+    """
+    back = tuple(places.index(axis) for axis in range(4))
+    if not is_numpy_namespace(xp):
+        return xp.permute_dims(xp.matmul(matrices, x), back)
+    shape = *matrices.shape[:3], x.shape[3]
+    laid = xp.empty(tuple(shape[axis] for axis in back), dtype=xp.result_type(matrices, x))
+    xp.matmul(matrices, x, out=xp.permute_dims(laid, places))
+    return laid
 
 
 def _scatter(y: Array, scatter: Array, xp: Any) -> Array:

@@ -7,15 +7,15 @@ from typing import Any
 from ..execution.task import Job
 from ..kernels.backend import Backend, Lane, resolve_backend
 from ..kernels.backend.tile_memory import Allocate
-from ..kernels.compilation import has_kernels_of_runs
+from ..kernels.compilation import ROOMS_OF_RUNS, has_kernels_of_runs
 from ..planning.plan import Plan
 
 __all__ = ["DeviceJob", "uses_compiled"]
 
 
-def uses_compiled(plan: Plan, backend: Backend) -> bool:
+def uses_compiled(plan: Plan, backend: Backend, rooms: tuple[str, ...] = ROOMS_OF_RUNS) -> bool:
     """Whether this process computes by the compiled kernels: as the plan says, on the host, where they can be had."""
-    return plan.layout.compiled and backend.name == "numpy" and has_kernels_of_runs()
+    return plan.layout.compiled and backend.name == "numpy" and has_kernels_of_runs(rooms)
 
 
 class DeviceJob(Job):
@@ -40,7 +40,12 @@ class DeviceJob(Job):
     @property
     def compiled(self) -> bool:
         """Whether this process computes by the compiled kernels."""
-        return uses_compiled(self.plan, self.computing)
+        return uses_compiled(self.plan, self.computing, self.kernel_rooms)
+
+    @property
+    def kernel_rooms(self) -> tuple[str, ...]:
+        """Packages of the kernels that the tasks use."""
+        return ROOMS_OF_RUNS
 
     @property
     def host_memory(self) -> Allocate | None:

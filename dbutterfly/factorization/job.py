@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, SourceError
 from ..execution.task import Output
+from ..kernels.compilation import ROOMS_OF_RUNS, ROOMS_OF_SKELETONS
 from ..planning.plan import Plan
 from ..sources.base import MatrixSource
 from ..sources.samples import Sample, digest_tile
@@ -51,6 +53,17 @@ class FactorizationJob(DeviceJob):
     keeps_digests: bool = False
 
     @property
+    def kernel_rooms(self) -> tuple[str, ...]:
+        """Packages of the kernels that the tasks use."""
+        return ROOMS_OF_RUNS if self.plan.nested is None else ROOMS_OF_SKELETONS
+
+    @property
+    def entries_met(self) -> int:
+        """Entries of the matrix that the kernels meet, at most."""
+        steps = self.plan.nested_steps
+        return math.prod(self.plan.source.shape) if steps is None else steps.entries
+
+    @property
     def prefetch(self) -> bool:
         """Whether a worker reads for the next task while it computes one, as the plan says."""
         return self.plan.layout.prefetch
@@ -83,12 +96,27 @@ class FactorizationJob(DeviceJob):
         difference = None
         if self.sample is not None:
             difference = self.sample.find_difference_in_tile(grid, rows, cols, tile)
+        self._refuse(difference)
+        return digest_tile(grid, rows, cols) if self.keeps_digests else 0
+
+    def look_again(self) -> None:
+        """Compare what the sample has shown with the matrix as it is now, where tasks read no tiles.
+
+        Raises
+        ------
+        SourceError
+            If an entry of the sample has another value now.
+        """
+        if self.sample is not None and self.plan.nested is not None:
+            self._refuse(self.sample.find_difference(self.source.sample(self.sample.places)))
+
+    def _refuse(self, difference: str | None) -> None:
+        """Refuse a matrix that has changed, if it has."""
         if difference is not None:
             raise SourceError(
                 f"{self.source.name} gives other entries than when the run began: {difference}; a matrix must stay as "
                 "it is while it is factorized, and functions must give an entry the same value each time"
             )
-        return digest_tile(grid, rows, cols) if self.keeps_digests else 0
 
     @property
     def tile_source(self) -> MatrixSource:

@@ -66,7 +66,7 @@ def next_nested(job: FactorizationJob, error: float, tol: float) -> Nested | Non
 
 
 def _enough(wanted: int, room: int) -> int:
-    """Size of skeletons for what blocks wanted: twice as many where their proxies could tell of no more."""
+    """Size of skeletons for what blocks wanted: half as many more where their proxies could tell of no more."""
     if wanted >= count_proxies(room):
-        return 2 * wanted
+        return wanted + wanted // 2
     return wanted + 1 if wanted >= room else wanted

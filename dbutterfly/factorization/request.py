@@ -161,6 +161,7 @@ class Request:
             tree=before.tree,
             orderings=before.orderings,
             budget=before.budget,
+            compiled=before.layout.compiled,
         )
         return replace(again, tree_is_given=before.tree_is_given, notes=before.notes)
 
@@ -182,7 +183,14 @@ class Request:
                 return None
         tree, orders = self.tree, orderings.for_chain(chain)
         made = make_nested_plan(
-            source.info, chain, nested, tree=tree, orderings=orders, passes=self.passes, budget=budget
+            source.info,
+            chain,
+            nested,
+            tree=tree,
+            orderings=orders,
+            passes=self.passes,
+            budget=budget,
+            compiled=None if earlier is None else layout_of(earlier).compiled,
         )
         if earlier is not None and earlier.plan is not None:
             return replace(made, notes=tuple(earlier.plan["notes"]))

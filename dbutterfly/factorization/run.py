@@ -132,7 +132,7 @@ def _run_once(run: Run, engine: Engine, progress: bool) -> Factorization:
         _check_unchanged(job)
         if isinstance(engine, ThreadEngine) and not job.compiled:
             seconds = sum(stage["compute_seconds"] for stage in stages.values())
-            count_run(np.dtype(job.plan.source.work_dtype), math.prod(job.plan.source.shape), seconds)
+            count_run(np.dtype(job.plan.source.work_dtype), job.entries_met, seconds, job.kernel_rooms)
         record = {
             "plan": job.plan.to_json(),
             "plan_text": str(job.plan),
@@ -153,7 +153,8 @@ def _run_once(run: Run, engine: Engine, progress: bool) -> Factorization:
 
 
 def _check_unchanged(job: FactorizationJob) -> None:
-    """Refuse a matrix that has lost or gained chunks while it was read."""
+    """Refuse a matrix that has lost or gained chunks while it was read, or whose entries have changed."""
+    job.look_again()
     before, now = job.plan.source.missing_chunks, job.source.recount()
     if before != now:
         raise SourceError(

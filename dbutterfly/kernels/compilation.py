@@ -1,6 +1,7 @@
 """When the compiled kernels are compiled: nobody waits for a compiler before a small job.
 
-Three packages hold compiled kernels: for products with factors, the approximation of blocks, and the nodes of chains.
+Four packages hold compiled kernels: for products with factors, the approximation of blocks, the nodes of chains, and
+skeletons.
 Numba keeps what it has compiled in a cache on disk, for each kind of processor. What is there is loaded at once, in
 some tenths of a second. What is not takes Numba 4 to 24 s for a dtype (measured on two busy cores, an AMD EPYC); until
 it is there, the plain kernels work. It is begun, in a thread beside them, when they have taken so long in this process
@@ -27,6 +28,8 @@ from typing import Any
 
 __all__ = [
     "CHARS",
+    "ROOMS_OF_RUNS",
+    "ROOMS_OF_SKELETONS",
     "are_worthwhile",
     "compile_now",
     "compiled_kernels",
@@ -40,7 +43,7 @@ __all__ = [
 CHARS = "fdFD"
 """Dtypes for which there are compiled kernels."""
 
-ROOMS = ("products", "low_rank", "factors")
+ROOMS = ("products", "low_rank", "factors", "low_rank.skeletons")
 """Packages of the kernels that have compiled ones, in a package ``jit``."""
 
 SECONDS_BEFORE = 1.0
@@ -64,6 +67,22 @@ WORTH_WAITING = 1 << 30
 """Entries of a matrix for which the compiled kernels are compiled before the run, if they are not there.
 
 Not tuned: the plain kernels take 2 to 10 s for so many, and compiling takes 4 to 20 s, once for a machine.
+"""
+
+ROOMS_OF_SKELETONS = ("low_rank.skeletons",)
+"""Those of them that runs by nested skeletons use."""
+
+SKELETONS_WORTHWHILE = 3 << 21
+"""Entries that such a run evaluates from which it uses the compiled kernel, where that need not be compiled first.
+
+Importing Numba and loading the kernel take .45 s. The plain kernel takes .1 s for a million entries of complex128, and
+the compiled one a tenth of it (one core of an AMD EPYC, skeletons of 17 lines).
+"""
+
+SKELETONS_WORTH_WAITING = 1 << 26
+"""Entries that such a run evaluates for which it is compiled before the run.
+
+Not tuned: the plain kernel takes 7 s for so many, and compiling takes 5 s.
 """
 
 _log = logging.getLogger("dbutterfly")
@@ -125,11 +144,18 @@ def counting_seconds(jit: Any, dtype: Any) -> Iterator[None]:
     _count_seconds((jit, dtype.char), time.perf_counter() - started)
 
 
-def count_run(dtype: Any, entries: int, seconds: float) -> None:
+def count_run(dtype: Any, entries: int, seconds: float, rooms: tuple[str, ...] = ROOMS_OF_RUNS) -> None:
     """Count what the plain kernels have taken for a run in this process, if the compiled ones are worthwhile for it."""
-    if entries >= WORTHWHILE and dtype.char in CHARS:
-        for room in ROOMS_OF_RUNS:
+    if entries >= _limits(rooms)[0] and dtype.char in CHARS:
+        for room in rooms:
             _count_seconds((compiled_kernels(room), dtype.char), seconds)
+
+
+def _limits(rooms: tuple[str, ...]) -> tuple[int, int]:
+    """Entries from which on compiled kernels are worthwhile, and worth waiting for."""
+    if rooms == ROOMS_OF_SKELETONS:
+        return SKELETONS_WORTHWHILE, SKELETONS_WORTH_WAITING
+    return WORTHWHILE, WORTH_WAITING
 
 
 def _count_seconds(key: _Key, seconds: float) -> None:
@@ -158,7 +184,7 @@ def kept_dtypes() -> str:
     return "".join(char for char in CHARS if all(jit is not None and _is_kept(jit, char) for jit in packages))
 
 
-def are_worthwhile(dtype: Any, entries: int) -> bool:
+def are_worthwhile(dtype: Any, entries: int, rooms: tuple[str, ...] = ROOMS_OF_RUNS) -> bool:
     """Whether a run uses the compiled kernels; those of a large matrix are compiled when they are first called.
 
     It depends on the size of the matrix, and on whether they are compiled by now.
@@ -168,20 +194,23 @@ def are_worthwhile(dtype: Any, entries: int) -> bool:
     dtype : dtype
         In which is computed.
     entries : int
-        Number of entries of the matrix, or of all matrices of a stack.
+        Number of entries of the matrix, or of all matrices of a stack; those that are evaluated for skeletons.
+    rooms : tuple of str
+        Packages of the kernels that the run uses.
     """
-    if entries < WORTHWHILE or dtype.char not in CHARS or not has_kernels_of_runs():
+    least, waiting = _limits(rooms)
+    if entries < least or dtype.char not in CHARS or not has_kernels_of_runs(rooms):
         return False
-    if entries >= WORTH_WAITING:
+    if entries >= waiting:
         return True
     # Asked of all: a compilation is begun for each.
-    found = [is_compiled(compiled_kernels(room), dtype) for room in ROOMS_OF_RUNS]
+    found = [is_compiled(compiled_kernels(room), dtype) for room in rooms]
     return all(found)
 
 
-def has_kernels_of_runs() -> bool:
+def has_kernels_of_runs(rooms: tuple[str, ...] = ROOMS_OF_RUNS) -> bool:
     """Whether this process can compile, or load, what runs use: without, it does their work by the plain kernels."""
-    return all(compiled_kernels(room) is not None for room in ROOMS_OF_RUNS)
+    return all(compiled_kernels(room) is not None for room in rooms)
 
 
 def _is_kept(jit: Any, char: str) -> bool:

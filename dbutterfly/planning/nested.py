@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from ..errors import MemoryBudgetError
+from ..kernels.compilation import ROOMS_OF_SKELETONS, are_worthwhile
 from ..sources.info import SourceInfo
 from ..sources.sample_sizes import Sizes
 from ..structure.axes import axes_of_cut
@@ -142,6 +143,7 @@ def make_nested_plan(
     orderings: Orderings,
     passes: int = 1,
     budget: Budget,
+    compiled: bool | None = None,
 ) -> Plan:
     """Plan a run by nested skeletons.
 
@@ -151,6 +153,8 @@ def make_nested_plan(
         As for :func:`dbutterfly.planning.search.make_plan`. The two sides meet at the root cut of the tree.
     nested : Nested
         How skeletons are nested.
+    compiled : bool, optional
+        Whether workers use the compiled kernel, as a run that is continued does; by default, where it is worthwhile.
 
     Raises
     ------
@@ -166,6 +170,8 @@ def make_nested_plan(
     rows, cols = axes_of_cut(chain, root, place(orderings, source.shape, chain), source.edges)
     steps = NestedSteps(chain, root, nested.capacities)
     nested = _fit_tasks(nested, steps, source, budget, item)
+    if compiled is None:
+        compiled = are_worthwhile(np.dtype(source.work_dtype), steps.entries, ROOMS_OF_SKELETONS)
     return Plan(
         source=source,
         chain=chain,
@@ -177,7 +183,15 @@ def make_nested_plan(
         rows=rows,
         cols=cols,
         copy=None,
-        layout=Layout(root=root, tile_rows=split.u, tile_cols=split.q, left_groups=1, right_groups=1, prefetch=False),
+        layout=Layout(
+            root=root,
+            tile_rows=split.u,
+            tile_cols=split.q,
+            left_groups=1,
+            right_groups=1,
+            prefetch=False,
+            compiled=compiled,
+        ),
         tile_bytes_read=steps.entries * np.dtype(source.dtype).itemsize,
         peak_bytes=_peak(steps, nested.task_entries, source, item),
         device_peak_bytes=0,

@@ -54,11 +54,14 @@ Found by the run of benchmark ``out_of_core`` that reads from the page cache. Wi
 used their memory again, the prediction was 1.7 and 2.1 times the measured time.
 """
 
-SECONDS_PER_ENTRY = 2e-7
-"""Time of one core to evaluate an entry for nested skeletons, and of what is made of it.
+SECONDS_PER_ENTRY = 1.3e-7
+"""Time of one core to evaluate an entry for nested skeletons, and of what the plain kernel makes of it.
 
-Measured on a Helmholtz kernel, N = 4096 to 16384, of whose time a third is that of the function.
+Measured on a Helmholtz kernel, N = 4096 to 16384, of whose time two fifths are that of the function.
 """
+
+COMPILED_SECONDS_PER_ENTRY = 8e-8
+"""The same with the compiled kernel, N = 65536."""
 
 SECONDS_PER_TASK = 0.005
 """Time that a task takes besides reading and arithmetic. Not tuned."""
@@ -142,10 +145,11 @@ def predict_stage_seconds(plan: Plan, read_bandwidth: float, device: Device | No
 def _nested_seconds(plan: Plan) -> dict[str, float]:
     """Time of the steps of nested skeletons, which read nothing: by the entries that they evaluate."""
     assert plan.nested_steps is not None
+    seconds = COMPILED_SECONDS_PER_ENTRY if plan.layout.compiled else SECONDS_PER_ENTRY
     entries = {step.name: step.entries for step in plan.nested_steps.steps} | {CORE: plan.nested_steps.core_entries}
     return {
         stage: math.ceil(tasks / min(plan.budget.workers, tasks))
-        * (SECONDS_PER_ENTRY * entries[stage] / tasks + SECONDS_PER_TASK)
+        * (seconds * entries[stage] / tasks + SECONDS_PER_TASK)
         for stage, tasks in plan.tasks.items()
     }
 

@@ -2,9 +2,10 @@
 
 Proxies are drawn at random from strata, one from each, which are narrow at both ends of the group and wide in its
 middle, as the nodes of a quadrature are: smooth functions that agree at such places agree between them, and at the
-ends. Measured on a Helmholtz and a Fourier integral kernel (N = 4096, tolerance 1e-6): with equal strata, the error is
-2 to 20 times as large, and with strata that take no notice of where the lines lie, 30 times. Checks are equally likely
-anywhere.
+ends, both of which are proxies. Without these two, single lines at ends hold up to .4 of all errors of a Helmholtz
+kernel (N = 65536), and an estimate from 32 lines cannot tell. Measured on a Helmholtz and a Fourier integral kernel (N
+= 4096, tolerance 1e-6): with equal strata, the error is 2 to 20 times as large, and with strata that take no notice of
+where the lines lie, 30 times. Checks are equally likely anywhere.
 
 The lines of a group lie beside each other in a matrix whose order is known; they are sorted then. Where they are
 scattered over the matrix, their order in the group says more of where they lie than their numbers.
@@ -55,6 +56,7 @@ def choose_lines(members: Index, proxies: int, checks: int, rng: np.random.Gener
         return Lines(there, there[:0])
     there = _in_place(there)
     edges = np.arange(proxies) + rng.random(proxies)
+    edges[0], edges[-1] = 0, proxies  # the ends: beyond the outermost proxies, errors are largest
     at = edges / proxies
     at = ENDS * (1 - np.cos(np.pi * at)) / 2 + (1 - ENDS) * at
     numbers = np.arange(proxies)

@@ -107,6 +107,8 @@ def gather_leaf(primes: list[int], leaf: int) -> list[int]:
 
 def merge_digits(digits: list[int], count: int) -> list[int]:
     """Multiply neighbours into ``count`` digits with the least sum of squared logarithms: as equal as they can be."""
+    if count == len(digits):
+        return list(digits)
     best: list[tuple[float, tuple[int, ...]]] = [(0.0, ()), *[(math.inf, ())] * len(digits)]
     for _ in range(count):  # best[end]: the first ``end`` digits, merged into as many as there were rounds
         grown = best

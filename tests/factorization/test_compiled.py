@@ -89,7 +89,7 @@ def test_a_process_that_cannot_compile_continues_by_the_plain_kernels(matrix, mo
     plan = dbf.plan(matrix)
     assert plan.layout.compiled
     expected = dbf.factorize(matrix)
-    monkeypatch.setattr("dbutterfly.factorization.device_job.has_kernels_of_runs", lambda: False)
+    monkeypatch.setattr("dbutterfly.factorization.device_job.has_kernels_of_runs", lambda _: False)
     monkeypatch.setattr("dbutterfly.kernels.low_rank.compiled.compiled_kernels", lambda _: None)
     found = dbf.factorize(matrix)
     assert found.certificate.error_bound == pytest.approx(expected.certificate.error_bound, rel=1e-3)

@@ -5,6 +5,7 @@ import pytest
 
 import dbutterfly as dbf
 from dbutterfly.errors import InputError, MemoryBudgetError, NonFiniteError, SourceError, ToleranceWarning
+from dbutterfly.kernels import compilation
 from tests.support.comparisons import assert_same
 
 ORDERINGS = ("bitreversal", None)
@@ -99,6 +100,30 @@ def test_a_run_is_repeated_with_the_ranks_that_its_blocks_wanted(fact, monkeypat
     assert min(found.chain.ranks) > 6
 
 
+def test_exact_butterflies_come_back_in_their_rank():
+    known = dbf.matrices.dft(1024)
+    source = dbf.entries(known.f, known.shape, known.dtype, sampled=True)
+    found = dbf.factorize(source, tol=1e-6, orderings=known.orderings)
+    assert found.chain.ranks == (1, 1, 1, 1)
+    assert found.certificate.error_bound < 1e-14
+
+
+@pytest.mark.parametrize("shape", [(3, 90_000), (1021, 1031), (512, 600)])
+def test_zeros_and_shapes_without_digits(shape):
+    source = dbf.entries(lambda rows, cols: np.zeros((rows.size, cols.size)), shape, float, sampled=True)
+    found = dbf.factorize(source, tol=1e-6, check_fit=False)
+    assert found.shape == shape
+    assert found.certificate.error_bound == 0
+
+
+def test_an_estimate_far_below_what_checks_have_met_cannot_tell(monkeypatch):
+    monkeypatch.setattr("dbutterfly.factorization.nested_result._errors_by_cut", lambda *_: [3e-2, 4e-2])
+    chain = dbf.Chain.of_digits((64, *[2] * 5, 1), (1, *[2] * 5, 64), [10] * 6)
+    told = dbf.factorize(waves(), chain, orderings=ORDERINGS, check_fit=False).certificate
+    assert told.error_bound == pytest.approx(5e-2)
+    assert told.deviation == np.inf
+
+
 def test_ranks_are_kept():
     chain = dbf.Chain.of_digits((64, *[2] * 5, 1), (1, *[2] * 5, 64), [10] * 6)
     found = dbf.factorize(waves(), chain, orderings=ORDERINGS)
@@ -166,6 +191,20 @@ def test_a_block_of_another_shape_is_refused():
         dbf.factorize(waves(f=short), tol=1e-5, orderings=ORDERINGS)
 
 
+def test_a_function_that_changes_its_answers_is_refused():
+    class Changing(Waves):
+        def __call__(self, rows, cols):
+            return super().__call__(rows, cols) * (1 + 1e-3 * (self.entries > 300_000))
+
+    with pytest.raises(SourceError, match=r"gives other entries than when the run began: entry \(\d+, \d+\) is"):
+        dbf.factorize(waves(f=Changing()), tol=1e-5, orderings=ORDERINGS, workers=1)
+
+
+def test_functions_that_raise_are_named():
+    with pytest.raises(SourceError, match="the power is gone"):
+        dbf.factorize(waves(f=Waves(failing_after=1000)), tol=1e-5, orderings=ORDERINGS)
+
+
 def test_a_tolerance_that_is_not_reached_is_said(monkeypatch):
     monkeypatch.setattr(
         "dbutterfly.planning.nested_search._Look.ranks", lambda _, cuts, count: [min(1, count)] * len(cuts)
@@ -174,3 +213,20 @@ def test_a_tolerance_that_is_not_reached_is_said(monkeypatch):
     with pytest.warns(ToleranceWarning, match=r"tol=1e-05 was not reached: error .*, estimated"):
         found = dbf.factorize(waves(), tol=1e-5, orderings=ORDERINGS)
     assert found.certificate.error_bound > 1e-5
+
+
+@pytest.mark.skipif(compilation.compiled_kernels("low_rank.skeletons") is None, reason="needs Numba")
+def test_compiled_skeletons_give_the_same_bits_in_any_number_of_threads_and_sittings(fact, tmp_path, monkeypatch):
+    compilation.compile_now("D", rooms=compilation.ROOMS_OF_SKELETONS)
+    with monkeypatch.context() as patch:
+        patch.setattr(compilation, "SKELETONS_WORTHWHILE", 1)
+        found = dbf.factorize(waves(), tol=1e-5, orderings=ORDERINGS, workers=2)
+        assert found.record["plan"]["compiled"]
+        assert_same(dbf.factorize(waves(), tol=1e-5, orderings=ORDERINGS, workers=1), found)
+        with pytest.raises(SourceError, match="the power is gone"):
+            dbf.factorize(waves(f=Waves(failing_after=300_000)), tol=1e-5, orderings=ORDERINGS, store=tmp_path / "run")
+    assert not fact.record["plan"]["compiled"]
+    assert found.certificate.error_bound == pytest.approx(fact.certificate.error_bound, rel=0.2)
+    assert error_of(found) <= 1e-5
+    # A run is continued by the kernels of its plan.
+    assert_same(dbf.factorize(waves(), tol=1e-5, orderings=ORDERINGS, store=tmp_path / "run"), found)

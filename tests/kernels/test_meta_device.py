@@ -34,6 +34,8 @@ NO_KERNELS = {
     "low_rank.jit": "compiled by Numba, for NumPy's arrays only",
     "factors.jit": "compiled by Numba, for NumPy's arrays only",
     "products.jit": "compiled by Numba, for NumPy's arrays only",
+    "low_rank.skeletons.compiled": "calls the compiled loop, for NumPy's arrays only",
+    "low_rank.skeletons.jit": "compiled by Numba, for NumPy's arrays only",
     "low_rank.sketch.fixed_sketch": "makes an array of NumPy; takes none",
     "low_rank.truncated.rank_within": "takes singular values on the host",
 }

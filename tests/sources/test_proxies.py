@@ -40,6 +40,12 @@ def test_proxies_lie_close_at_both_ends():
     assert counted[[0, -1]].min() > 1.5 * counted[4:6].max()
 
 
+def test_both_ends_are_proxies():
+    for group in range(20):
+        proxies = choose_lines(np.arange(1000), 20, 4, stream(group)).proxies
+        assert (proxies[0], proxies[-1]) == (0, 999)
+
+
 def test_checks_are_equally_likely_anywhere():
     counted = np.zeros(10)
     for group in range(1000):

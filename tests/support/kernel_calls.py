@@ -13,7 +13,6 @@ from dbutterfly.kernels.factors import cut_spaces, halves, hierarchy, nodes, pro
 from dbutterfly.kernels.grouping import groups, pairs, panels, similarity
 from dbutterfly.kernels.low_rank import (
     cross,
-    interpolative,
     nystrom,
     pivots,
     ranges,
@@ -25,6 +24,7 @@ from dbutterfly.kernels.low_rank import (
     truncated,
 )
 from dbutterfly.kernels.low_rank import grid as blocks
+from dbutterfly.kernels.low_rank.skeletons import interpolative
 from dbutterfly.kernels.products import fusion, ksmm, packed
 from dbutterfly.structure.chain import Chain, Cut
 from dbutterfly.structure.tree import split_tree, tree_leaves
@@ -316,7 +316,8 @@ GRIDS = [
             on.places(15, 2 * on.many, 3, 4),
         ),
     ),
-    Call(interpolative.interpolate, lambda on: (on.entries(on.many, 12, 9), 5, on.energies(on.many)), "", 1),
+    Call(interpolative.interpolate, lambda on: (on.entries(on.many, 12, 9), 5, on.energies(on.many)), "", 2),
+    Call(interpolative.remainders, lambda on: (on.entries(on.many, 12, 9), 5, on.energies(on.many)), "", 2),
     Call(
         interpolative.interpolation_residual,
         lambda on: (
@@ -324,7 +325,7 @@ GRIDS = [
             on.entries(on.many, 4, 9),
         ),
         "",
-        1,
+        2,
     ),
     Call(truncated.energy_of, lambda on: (on.entries(12, 9),), "", 1),
     Call(truncated.cut_rank, lambda on: (on.entries(12, 4), on.entries(4, 9), (2.0, 1.0), 2), "", 1),
@@ -486,8 +487,8 @@ for name, chain in CHAINS.items():
             name,
             0 if rank == 1 else 2,
         ),
-        Call(product_rows.product_row, lambda on, chain=chain: (on.factors(chain), chain, 5), name),
-        Call(product_rows.product_column, lambda on, chain=chain: (on.factors(chain), chain, 5), name),
+        Call(product_rows.product_rows, lambda on, chain=chain: (on.factors(chain), chain, [5, 0, 6]), name),
+        Call(product_rows.product_columns, lambda on, chain=chain: (on.factors(chain), chain, [5, 0, 6]), name),
         Call(fusion.fuse_factors, lambda on, chain=chain: (on.factors(chain)[:2],), name),
         Call(ksmm.dense_product, lambda on, chain=chain: (on.factors(chain),), name),
         Call(rounding.product_norm, lambda on, chain=chain: (on.factors(chain), chain), name, 1),

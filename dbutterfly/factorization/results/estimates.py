@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import RangeError
-from ...kernels.factors.product_rows import product_row
+from ...kernels.factors.product_rows import product_rows
 from ...sources.base import MatrixSource
 from ...sources.exponents import exponent_of, largest_energy, largest_part
 from ...sources.operators import OperatorSource
@@ -146,8 +146,8 @@ def _row_energies(
         if not np.max(energies[-1]) < largest_energy(stored.dtype):
             raise RangeError.of(source.name, stored.dtype, source.exponent + exponent_of(largest_part(stored)))
         stored = stored.astype(np.result_type(stored, factorization.dtype), copy=False)
-        for row, position in zip(stored, standard[first:last], strict=True):
-            product = product_row(factorization.ks_values, factorization.chain, int(position))
+        products = product_rows(factorization.ks_values, factorization.chain, standard[first:last])
+        for row, product in zip(stored, products, strict=True):
             row[there if order is None else order[there]] -= product[there]
         residuals.append(np.sum(np.abs(stored) ** 2, axis=1, dtype=np.float64))
     return np.concatenate(energies), np.concatenate(residuals)

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...kernels.factors.product_rows import product_column, product_row
+from ...kernels.factors.product_rows import product_columns, product_rows
 from ...planning.nested import ESTIMATE_LINES
 from ...sources.base import MatrixSource
 from ...structure.axes import Index
@@ -79,9 +79,8 @@ def lines_of(factorization: Factorization) -> ProductLines:
     ]
 
     def product_lines(side: int, chosen: Index) -> Iterator[NDArray[Any]]:
-        one = (product_row, product_column)[side]
-        for number in chosen:
-            line = one(factorization.ks_values, factorization.chain, int(positions[side][number]))
+        multiply = (product_rows, product_columns)[side]
+        for line in multiply(factorization.ks_values, factorization.chain, positions[side][chosen]):
             yield line[positions[1 - side]]
 
     return product_lines

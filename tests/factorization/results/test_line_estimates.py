@@ -8,7 +8,7 @@ import dbutterfly as dbf
 from dbutterfly.errors import InputError, NonFiniteError, ToleranceWarning
 from dbutterfly.factorization.results.line_estimates import error_of_lines, lines_of
 from dbutterfly.planning.nested import Nested
-from dbutterfly.planning.nested_search import nested_chain
+from dbutterfly.planning.nested_chains import nested_chain
 from dbutterfly.sources.dispatch import as_source
 from tests.support.comparisons import dense_error, random_matrix
 from tests.support.nested_runs import run_nested

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dbutterfly.kernels.factors.product_rows import product_column, product_row
+from dbutterfly.kernels.factors.product_rows import product_columns, product_rows
 from dbutterfly.structure.chain import Chain
 
 CHAINS = [
@@ -32,11 +32,11 @@ def test_rows_and_columns_of_the_product(xp, chain, dtype):
     for values in factors[1:]:
         product = product @ dense(values)
     device = [xp.asarray(values) for values in factors]
-    for row in range(chain.shape[0]):
-        found = xp.to_numpy(product_row(device, chain, row))
+    for lines in (np.arange(chain.shape[0]), rng.permutation(chain.shape[0])[:5], [2]):
+        found = xp.to_numpy(product_rows(device, chain, lines))
         assert found.dtype == dtype
-        np.testing.assert_allclose(found, product[row], rtol=2e-5, atol=1e-4 if dtype == "float32" else 1e-12)
-    for column in range(chain.shape[1]):
-        found = xp.to_numpy(product_column(device, chain, column))
+        np.testing.assert_allclose(found, product[lines], rtol=2e-5, atol=1e-4 if dtype == "float32" else 1e-12)
+    for lines in (np.arange(chain.shape[1]), rng.permutation(chain.shape[1])[:4], [1]):
+        found = xp.to_numpy(product_columns(device, chain, lines)).T
         assert found.dtype == dtype
-        np.testing.assert_allclose(found, product[:, column], rtol=2e-5, atol=1e-4 if dtype == "float32" else 1e-12)
+        np.testing.assert_allclose(found, product[:, lines], rtol=2e-5, atol=1e-4 if dtype == "float32" else 1e-12)

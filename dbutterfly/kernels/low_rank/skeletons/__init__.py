@@ -1,0 +1,1 @@
+"""Skeletons: columns of matrices by which all others are written."""

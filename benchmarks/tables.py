@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import statistics
 from collections.abc import Callable, Iterator
@@ -12,6 +13,16 @@ from typing import Any
 from . import harness
 
 README = Path(__file__).parent / "README.md"
+
+KERNELS = {
+    "helmholtz": "waves between segments",
+    "fourier integral": "Fourier integral operator",
+    "plates": "waves between plates in space",
+    "fourier": "discrete Fourier transform",
+    "interlaced cauchy": "Cauchy, interlaced points",
+    "one circle": "waves on one circle",
+}
+"""Kernels in words."""
 
 
 def scaling(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
@@ -249,8 +260,61 @@ def confidence(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
         yield [name, f"{len(found)} of {len(here)}", "", right]
 
 
+def entries(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
+    """Times, entries, sizes and errors of entry functions, beside the figures that are cited."""
+    yield [
+        "kernel",
+        "N",
+        "tolerance",
+        "processor time",
+        "entries",
+        "over r^2 N log2 N",
+        "factors",
+        "peak",
+        "stated error",
+        "error of fresh rows",
+        "ButterflyPACK: time, entries, factors, error",
+    ]
+    for row in rows:
+        cited = ""
+        if "butterflypack_seconds" in row:
+            cited = (
+                f"{row['butterflypack_seconds']:g} s, {row['butterflypack_share']:.2g} of all, "
+                f"{row['butterflypack_megabytes']:g} MB, {row['butterflypack_error']:.1e}"
+            )
+        doubt = "cannot tell" if row["deviation"] == math.inf else f"+- {row['deviation']:.1e}"
+        yield [
+            KERNELS[row["target"]],
+            str(row["n"]),
+            f"{row['tol']:g}",
+            f"{row['cpu_seconds']:.2f} s",
+            f"{row['share']:.2g} of all",
+            f"{row['entries_over_r2_n_log_n']:.3f}",
+            f"{row['megabytes']:.1f} MB",
+            f"{row['peak_gib']:.2f} GiB",
+            f"{row['stated_error']:.1e} {doubt}",
+            f"{row['error_of_fresh_rows']:.1e}",
+            cited,
+        ]
+
+
+def estimates(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
+    """How often the truth lies outside of three stated deviations, by kinds of hostile functions."""
+    yield ["function", "of", "cannot tell", "truth outside of three deviations", "largest ratio, where it tells"]
+    for row in rows:
+        yield [
+            row["target"],
+            str(row["functions"]),
+            str(row["cannot_tell"]),
+            str(row["outside_of_three_deviations"]),
+            f"{row['largest_ratio_told']:.3g}",
+        ]
+
+
 TABLES: dict[str, Callable[[list[dict[str, Any]]], Iterator[list[str]]]] = {
     "advice": advice,
+    "entries": entries,
+    "estimates": estimates,
     "prove": prove,
     "scaling": scaling,
     "scheduler": scheduler,

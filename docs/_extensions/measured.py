@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeAlias
@@ -41,12 +42,44 @@ def storage(row: Row) -> str:
     return "page cache" if rate is None else f"{rate:.0f} MB/s per worker"
 
 
+def system(row: Row) -> str:
+    """Cell of a system, with its options."""
+    return f"{row['system']}, {row['options']}" if row.get("options") else row["system"]
+
+
+def told(row: Row) -> str:
+    """Cell of what a system has said of an error."""
+    if "refused" in row:
+        return f"refused: {row['refused']}"
+    if "told" not in row:
+        return "nothing"
+    if row["proven"]:
+        said = f"at most {row['told']:.2g}, proven"
+    elif row["deviation"] == math.inf:
+        said = f"about {row['told']:.2g}, and that the sample cannot tell"
+    else:
+        said = f"{row['told']:.2g} +- {row['deviation']:.1g}, estimated"
+    return f"{said}; with a warning" if row["warned"] else said
+
+
 def always(_: Row) -> bool:
     """Whether to show a row, where all are shown."""
     return True
 
 
 COLUMNS: dict[str, tuple[str, Callable[[Row], bool], list[Column]]] = {
+    "asked": (
+        "asked",
+        always,
+        [
+            ("kernel", lambda row: tables.KERNELS[row["target"]]),
+            ("asked", field("tol", "g")),
+            ("system", system),
+            ("got", field("truth", ".2g")),
+            ("was told", told),
+            ("factors, MB", field("megabytes", ".1f")),
+        ],
+    ),
     "peers": (
         "peers",
         always,

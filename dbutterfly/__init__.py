@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .identification.identify import identify
     from .identification.result import IdentifiedOrderings
     from .operator.butterfly import ButterflyOperator
+    from .operator.hierarchical import HierarchicalOperator
     from .operator.stacked import StackedOperator
     from .operator.streaming import StreamedProduct, stream_product
     from .planning.plan import Plan
@@ -64,6 +65,7 @@ __all__ = [
     "Chain",
     "Entries",
     "Factorization",
+    "HierarchicalOperator",
     "IdentifiedOrderings",
     "Orderings",
     "Pattern",
@@ -96,6 +98,7 @@ _PLACES = {
     "Chain": "structure.chain:Chain",
     "Entries": "sources.entries:Entries",
     "Factorization": "factorization.results.factorization:Factorization",
+    "HierarchicalOperator": "operator.hierarchical:HierarchicalOperator",
     "IdentifiedOrderings": "identification.result:IdentifiedOrderings",
     "Orderings": "structure.orderings:Orderings",
     "Pattern": "structure.chain:Pattern",

@@ -17,6 +17,7 @@ Each message names the argument, the value received and the remedy. The errors f
             StoreMismatchError                     it holds another run
             CheckpointError                        a part of it is damaged
         ClusterError, also a RuntimeError        a cluster does not start
+        ConvergenceError, also a RuntimeError    iterations do not reach their tolerance
         TaskError, also a RuntimeError           a task failed
 
 Code written for NumPy thus catches errors about an argument as ``ValueError``, and errors about memory as
@@ -36,6 +37,7 @@ __all__ = [
     "ChainError",
     "CheckpointError",
     "ClusterError",
+    "ConvergenceError",
     "DButterflyError",
     "FailedMatricesWarning",
     "FitWarning",
@@ -196,6 +198,10 @@ class NoSuchMatrixError(InputError, IndexError):
 
 class SingularFactorError(InputError):
     """A factor has no inverse. The message names the factor."""
+
+
+class ConvergenceError(DButterflyError, RuntimeError):
+    """Iterations do not reach their tolerance, or the matrix is not what they need. The message says what was met."""
 
 
 class SourceError(InputError):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
+from .factors import transpose_factors
 
 __all__ = ["BlockFactors"]
 
@@ -59,3 +62,17 @@ class BlockFactors:
     def nnz(self) -> int:
         """Number of values of all factors."""
         return sum(values.size for values in self.ks_values)
+
+    @property
+    def T(self) -> BlockFactors:
+        """The transposed block, whose factors are views."""
+        sides = self.orderings.permutations(self.chain) if self.kind == "butterfly" else (None, None)
+        return BlockFactors(self.cols, self.rows, transpose_factors(self.ks_values), Orderings(*sides[::-1]))
+
+    def conj(self) -> BlockFactors:
+        """The conjugate block."""
+        return self.with_values(tuple(np.conj(values) for values in self.ks_values))
+
+    def with_values(self, ks_values: Iterable[NDArray[Any]]) -> BlockFactors:
+        """The block with other values."""
+        return replace(self, ks_values=tuple(ks_values))

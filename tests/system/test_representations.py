@@ -50,6 +50,7 @@ def public_objects() -> list[Any]:
         certificate,
         dbf.VerifiedError(0.125, 0.01, 64),
         dbf.ButterflyOperator(factors, found),
+        dbf.HierarchicalOperator([], (N, N), "float64", shuffled, shuffled),
         dbf.StreamedProduct((N, 1 << 20), np.dtype("float32"), 512, 2048, 1 << 40),
         dbf.entries(functools.partial(hilbert, np.arange(N)), (N, N), "float64"),
         dbf.advise(np.broadcast_to(np.float32(1), (N, N))),

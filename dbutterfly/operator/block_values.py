@@ -1,0 +1,94 @@
+"""All values of a hierarchical matrix in one array, in the order in which products want them.
+
+A block has *pieces*: a dense one a left piece, one of low rank a left and a right piece
+(:mod:`dbutterfly.operator.block_layout`). The array has the left pieces, each transposed, cluster by cluster of the
+rows; then the right ones, cluster by cluster of the columns; then the factors of butterflies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .block_factors import BlockFactors
+
+__all__ = ["Piece", "arrange_blocks", "order_pieces", "view_blocks"]
+
+
+class Piece(NamedTuple):
+    """A factor of a block: which block, and which of its factors."""
+
+    block: int
+    factor: int
+
+
+def order_pieces(blocks: Sequence[BlockFactors]) -> tuple[list[Piece], list[Piece], list[Piece]]:
+    """Left pieces cluster by cluster of the rows, right ones cluster by cluster of the columns, and all others."""
+    lefts = [Piece(k, 0) for k, block in enumerate(blocks) if block.kind in ("dense", "low rank")]
+    rights = [Piece(k, 1) for k, block in enumerate(blocks) if block.kind == "low rank"]
+    others = [Piece(k, at) for k, b in enumerate(blocks) if b.kind == "butterfly" for at in range(len(b.ks_values))]
+    return (
+        sorted(lefts, key=lambda piece: blocks[piece.block].rows),
+        sorted(rights, key=lambda piece: blocks[piece.block].cols),
+        others,
+    )
+
+
+def arrange_blocks(blocks: Sequence[BlockFactors], dtype: Any) -> tuple[NDArray[Any], list[BlockFactors]]:
+    """Put all values into one array, in the order of the layout.
+
+    Parameters
+    ----------
+    blocks : sequence of BlockFactors
+        Blocks of a matrix.
+    dtype : dtype
+        Dtype of the array.
+
+    Returns
+    -------
+    ndarray, shape (nnz,)
+        The values: left pieces transposed, then right ones, then butterflies factor by factor.
+    list of BlockFactors
+        The same blocks, whose factors are views of it.
+    """
+    values = np.empty(sum(block.nnz for block in blocks), dtype)
+    patterns = [tuple(factor.shape for factor in block.ks_values) for block in blocks]
+    placed = view_blocks(values, blocks, patterns)
+    for block, new in zip(blocks, placed, strict=True):
+        for factor, place in zip(block.ks_values, new.ks_values, strict=True):
+            place[...] = factor
+    return values, placed
+
+
+def view_blocks(
+    values: NDArray[Any], blocks: Sequence[BlockFactors], patterns: Sequence[tuple[tuple[int, ...], ...]]
+) -> list[BlockFactors]:
+    """Blocks with such patterns whose factors are views of an array, in the order of :func:`arrange_blocks`.
+
+    Parameters
+    ----------
+    values : ndarray, shape (nnz,)
+        The values.
+    blocks : sequence of BlockFactors
+        Their spans and orderings.
+    patterns : sequence of tuple of (a, b, c, d)
+        Patterns of the factors of each block.
+    """
+    shaped = [
+        replace(block, ks_values=tuple(np.broadcast_to(values[:0].sum(), pattern) for pattern in own))
+        for block, own in zip(blocks, patterns, strict=True)
+    ]
+    lefts, rights, others = order_pieces(shaped)
+    factors: list[list[Any]] = [[None] * len(own) for own in patterns]
+    start = 0
+    for pieces, is_left in ((lefts, True), (rights, False), (others, False)):
+        for block, factor in pieces:
+            a, b, c, d = patterns[block][factor]
+            part = values[start : (start := start + a * b * c * d)]
+            view = part.reshape(c, b).T[None, :, :, None] if is_left else part.reshape(a, b, c, d)
+            factors[block][factor] = view
+    return [replace(block, ks_values=tuple(own)) for block, own in zip(blocks, factors, strict=True)]

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .factorization.results.certificate import Certificate
     from .factorization.results.estimates import VerifiedError
     from .factorization.results.factorization import Factorization
+    from .factorization.results.hierarchical import HierarchicalFactorization
     from .factorization.results.opening import open_result as open
     from .factorization.results.stacked import StackedFactorization
     from .factorization.verify import verify
@@ -65,6 +66,7 @@ __all__ = [
     "Chain",
     "Entries",
     "Factorization",
+    "HierarchicalFactorization",
     "HierarchicalOperator",
     "IdentifiedOrderings",
     "Orderings",
@@ -98,6 +100,7 @@ _PLACES = {
     "Chain": "structure.chain:Chain",
     "Entries": "sources.entries:Entries",
     "Factorization": "factorization.results.factorization:Factorization",
+    "HierarchicalFactorization": "factorization.results.hierarchical:HierarchicalFactorization",
     "HierarchicalOperator": "operator.hierarchical:HierarchicalOperator",
     "IdentifiedOrderings": "identification.result:IdentifiedOrderings",
     "Orderings": "structure.orderings:Orderings",

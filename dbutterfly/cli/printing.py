@@ -11,6 +11,8 @@ from typing import Any
 from ..factorization.results.certificate import Certificate
 from ..factorization.results.estimates import VerifiedError
 from ..factorization.results.factorization import Factorization
+from ..factorization.results.hierarchical import HierarchicalFactorization
+from ..factorization.results.hierarchical_text import format_kinds
 from ..factorization.results.stacked import StackedFactorization
 from ..factorization.results.verdict import verdict_on
 from ..planning.sizes import format_bytes
@@ -54,17 +56,27 @@ def factorization_lines(factorization: Factorization) -> Iterator[tuple[str, str
         "factors",
         f"{len(chain)}, {format_bytes(factorization.nbytes)}: {factorization.compression:.1f} times smaller",
     )
-    chunks = factorization.record.get("plan", {}).get("chunks", {})
+    yield from _run_lines(factorization.record)
+    yield from _certificate_lines(factorization.certificate)
+
+
+def _run_lines(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a run has read and done."""
+    chunks = record.get("plan", {}).get("chunks", {})
     if chunks.get("missing"):
         yield "missing", f"{chunks['missing']} of {chunks['count']} chunks, taken as the fill value"
-    for stage, done in factorization.record.get("stages", {}).items():
+    for stage, done in record.get("stages", {}).items():
         resumed = f" and {done['resumed']} of an earlier run" if done["resumed"] else ""
         read = f", {format_bytes(done['bytes_read'])} read" if done["bytes_read"] else ""
         yield stage, f"{done['tasks']} tasks{resumed} in {done['seconds']:.2f} s{read}"
-    if "matrix_check" in factorization.record:
-        yield "stored run", f"the matrix is its own: {factorization.record['matrix_check']}"
-    yield "certificate", str(factorization.certificate)
-    verdict = verdict_on(factorization.certificate)
+    if "matrix_check" in record:
+        yield "stored run", f"the matrix is its own: {record['matrix_check']}"
+
+
+def _certificate_lines(certificate: Certificate) -> Iterator[tuple[str, str]]:
+    """The certificate, and a verdict on what is useless."""
+    yield "certificate", str(certificate)
+    verdict = verdict_on(certificate)
     if verdict.is_useless:
         yield "verdict", verdict.text
 
@@ -83,13 +95,46 @@ def factorization_json(factorization: Factorization) -> dict[str, Any]:
     }
 
 
-def print_result(found: Factorization | StackedFactorization, as_json: bool, **more: Any) -> None:
+def hierarchical_lines(found: HierarchicalFactorization) -> Iterator[tuple[str, str]]:
+    """Names and texts that describe a result in the hierarchical form and its run."""
+    first, _, *kinds = format_kinds(found)
+    yield "matrix", first
+    for line in kinds:
+        yield line[:10].strip(), " ".join(line[10:].split())
+    yield from _run_lines(found.record)
+    yield from _certificate_lines(found.certificate)
+
+
+def hierarchical_json(found: HierarchicalFactorization) -> dict[str, Any]:
+    """Plain values that describe a result in the hierarchical form and its run."""
+    return {
+        "shape": list(found.shape),
+        "dtype": found.dtype.name,
+        "symmetry": found.symmetry,
+        "kinds": found.summary(),
+        "nbytes": found.nbytes,
+        "compression": found.compression,
+        "certificate": certificate_json(found.certificate),
+        "record": found.record,
+    }
+
+
+def print_result(
+    found: Factorization | HierarchicalFactorization | StackedFactorization, as_json: bool, **more: Any
+) -> None:
     """Print a factorization and its run, or the table of a stack; ``more`` goes to the JSON."""
-    if as_json:
-        values = stack_json(found) if isinstance(found, StackedFactorization) else factorization_json(found)
-        print_json({**more, **values})
-    elif isinstance(found, StackedFactorization):
-        show(str(found))
+    if isinstance(found, StackedFactorization):
+        if as_json:
+            print_json({**more, **stack_json(found)})
+        else:
+            show(str(found))
+    elif isinstance(found, HierarchicalFactorization):
+        if as_json:
+            print_json({**more, **hierarchical_json(found)})
+        else:
+            print_lines(hierarchical_lines(found))
+    elif as_json:
+        print_json({**more, **factorization_json(found)})
     else:
         print_lines(factorization_lines(found))
 

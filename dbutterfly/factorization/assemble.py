@@ -126,7 +126,7 @@ def _estimate(found: Factorization, job: FactorizationJob, stats: BlockStats) ->
     if job.plan.source.sampled:
         return _estimate_lines(found, job, count_evaluated(split, rank, stats.slack[..., -1]))
     if isinstance(job.source, OperatorSource) and not ProbeSizes(split, rank).in_full:
-        error = error_of_products(found, job.source, PROBES, ESTIMATE_SEED)
+        error = error_of_products(found.operator, job.source, PROBES, ESTIMATE_SEED)
         counted = {"evaluated": {"products": ProbeSizes(split, rank).products() + PROBES}}
     else:
         return found

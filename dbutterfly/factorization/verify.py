@@ -28,8 +28,18 @@ from ..sources.weighted import rescale, weigh
 from ..storage.workspace import MemoryWorkspace
 from ..structure.axes import Axis
 from .job import FactorizationJob
-from .results.estimates import VerifiedError, energy_ratio, error_of_products, error_of_rows
-from .results.factorization import Factorization, read_factorization
+from .results.estimates import (
+    ROWS_AT_A_TIME,
+    VerifiedError,
+    energy_ratio,
+    error_of_products,
+    error_of_rows,
+    rows_of_factors,
+    rows_of_operator,
+)
+from .results.factorization import Factorization
+from .results.hierarchical import HierarchicalFactorization
+from .results.opening import read_result
 from .scaled_factors import divide_by_power, exponent_of_result
 from .tasks.verification import VerifyTask
 from .weighted_factors import multiply_by_weights
@@ -37,10 +47,10 @@ from .weighted_factors import multiply_by_weights
 __all__ = ["VerifiedError", "compare_tiles", "products_of_cut", "verify"]
 
 
-@read_arguments(factorization=read_factorization)
+@read_arguments(factorization=read_result)
 @on_cluster
 def verify(
-    factorization: Factorization,
+    factorization: Factorization | HierarchicalFactorization,
     source: Any,
     *,
     samples: int | None = None,
@@ -58,7 +68,7 @@ def verify(
 
     Parameters
     ----------
-    factorization : Factorization
+    factorization : Factorization or HierarchicalFactorization
         What to verify, or the place of a complete run, which is opened.
     source : array_like, zarr.Array, path, ...
         The matrix Z, as for :func:`dbutterfly.factorize`.
@@ -68,7 +78,7 @@ def verify(
     seed : int
         Seed of the draw.
     client, cluster, memory, workers, decode, progress
-        As for :func:`dbutterfly.factorize`.
+        As for :func:`dbutterfly.factorize`. The hierarchical form is compared by this process alone.
 
     Returns
     -------
@@ -86,6 +96,8 @@ def verify(
         raise InputError(f"source has shape {wrapped.shape} but the factorization is of a {factorization.shape} matrix")
     if samples is not None and isinstance(wrapped, OperatorSource) and samples >= wrapped.shape[1]:
         samples = None  # products with unit vectors are no more, and give all entries
+    if isinstance(factorization, HierarchicalFactorization):
+        return _verify_blocks(factorization, wrapped, samples, seed)
     wrapped = weigh(wrapped, factorization.weights)
     compared = multiply_by_weights(factorization, np.dtype(wrapped.info.work_dtype))
 
@@ -95,12 +107,28 @@ def verify(
             engine = choose_engine(client, workers, cluster)
             return compare_tiles(product, source, engine, memory, progress)  # type: ignore[arg-type]  # it was read
         if samples is not None and isinstance(source, OperatorSource):
-            return error_of_products(product, source, samples, seed)
-        return error_of_rows(product, source, samples, seed)
+            return error_of_products(product.operator, source, samples, seed)
+        return error_of_rows(rows_of_factors(product), source, samples, seed)
 
     error = _compare_in_range(compare, rescale(wrapped, exponent_of_result(factorization)))
     error.weighted = factorization.weights is not None
     return error
+
+
+def _verify_blocks(
+    found: HierarchicalFactorization, source: MatrixSource, samples: int | None, seed: int
+) -> VerifiedError:
+    """Compare a matrix with blocks of the hierarchical form, some rows at a time."""
+    operator, edges = found.operator, source.edges[0]
+    height = 1 if edges is None else int(np.diff(edges).max())
+
+    def compare(source: MatrixSource) -> VerifiedError:
+        product = operator if source.exponent == 0 else operator * 2.0**-source.exponent
+        if samples is not None and isinstance(source, OperatorSource):
+            return error_of_products(product, source, samples, seed)
+        return error_of_rows(rows_of_operator(product), source, samples, seed, max(ROWS_AT_A_TIME, height))
+
+    return _compare_in_range(compare, source)
 
 
 def _compare_in_range(compare: Callable[[MatrixSource], VerifiedError], source: MatrixSource) -> VerifiedError:

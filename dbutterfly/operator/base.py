@@ -72,6 +72,16 @@ class FactorOperator(ArrayOperator):
         return factors
 
     @property
+    def _values(self) -> tuple[NDArray[Any], ...]:
+        """Arrays that it holds."""
+        return self._products.ks_values
+
+    @property
+    def _most_rows(self) -> int:
+        """Most rows of what a product holds between two factors."""
+        return max(max(pattern.shape) for pattern in self.chain)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the values of all factors."""
         return sum(values.nbytes for values in self._products.ks_values)

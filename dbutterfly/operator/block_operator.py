@@ -90,9 +90,19 @@ class BlockOperator(ArrayOperator):
         return sum(block.nnz for block in self._products.blocks)
 
     @property
+    def _values(self) -> tuple[NDArray[Any], ...]:
+        """Arrays that it holds."""
+        return tuple(values for block in self._products.blocks for values in block.ks_values)
+
+    @property
+    def _most_rows(self) -> int:
+        """Most rows of what a product gathers between right and left panels."""
+        return self._products.most_rows
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the values of all blocks."""
-        return sum(values.nbytes for block in self._products.blocks for values in block.ks_values)
+        return sum(values.nbytes for values in self._values)
 
     def __repr__(self) -> str:
         rows, cols = self.shape

@@ -63,6 +63,13 @@ class BlockProducts:
         ]
         return sum(held) + sum(block.products.nbytes_packed for block in self._butterflies() if self._places)
 
+    @property
+    def most_rows(self) -> int:
+        """Rows of what is gathered for the left panels, or of a butterfly where that is more."""
+        layout = self._place(None).layout
+        tall = (max(block.products.shape) for block in self._butterflies())
+        return int(max(layout.gather.shape[0], layout.shape[1] + layout.coefficients.shape[0], *tall))
+
     def _butterflies(self) -> list[ButterflyBlock]:
         return [block for group in self._place(None).layout.butterflies for block in group]
 

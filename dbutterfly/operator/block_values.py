@@ -51,17 +51,30 @@ def arrange_blocks(blocks: Sequence[BlockFactors], dtype: Any) -> tuple[NDArray[
     Returns
     -------
     ndarray, shape (nnz,)
-        The values: left pieces transposed, then right ones, then butterflies factor by factor.
+        The values: left pieces transposed, then right ones, then butterflies factor by factor. Those that lie so
+        already are not copied.
     list of BlockFactors
         The same blocks, whose factors are views of it.
     """
-    values = np.empty(sum(block.nnz for block in blocks), dtype)
     patterns = [tuple(factor.shape for factor in block.ks_values) for block in blocks]
+    size = sum(block.nnz for block in blocks)
+    there = next((factor.base for block in blocks for factor in block.ks_values), None)
+    if there is not None and there.shape == (size,) and there.dtype == dtype:
+        placed = view_blocks(there, blocks, patterns)
+        if all(map(_is_same, blocks, placed)):
+            return there, placed
+    values = np.empty(size, dtype)
     placed = view_blocks(values, blocks, patterns)
     for block, new in zip(blocks, placed, strict=True):
         for factor, place in zip(block.ks_values, new.ks_values, strict=True):
             place[...] = factor
     return values, placed
+
+
+def _is_same(one: BlockFactors, other: BlockFactors) -> bool:
+    """Whether two blocks with factors of the same shapes are views of the same memory."""
+    pairs = zip(one.ks_values, other.ks_values, strict=True)
+    return all(a.strides == b.strides and a.ctypes.data == b.ctypes.data for a, b in pairs)
 
 
 def view_blocks(

@@ -14,7 +14,7 @@ from ..sources.places_read import places_read
 from ..storage import saving
 from ..storage.files import FileKind, check_file, write_whole
 from ..storage.local_paths import local_path
-from ..storage.manifest import FORMAT, OPERATOR, STACK, Manifest, index_arrays, name_sides
+from ..storage.manifest import FORMAT, HIERARCHICAL, OPERATOR, STACK, Manifest, index_arrays, name_sides
 from ..storage.run_store import RunStore
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
@@ -59,6 +59,10 @@ def load_factors(place: Any) -> tuple[list[NDArray[Any]], Orderings]:
     if run.manifest.kind == STACK:
         raise StoreError(
             f"place={place!r} holds a stack of matrices; dbutterfly.open(place)[k].operator is that of one of them"
+        )
+    if run.manifest.kind == HIERARCHICAL:
+        raise StoreError(
+            f"place={place!r} holds blocks of the hierarchical form; dbutterfly.open(place).operator multiplies by them"
         )
     return run.factors(), orderings_of(run)
 

@@ -7,7 +7,7 @@ is that of a factorization: it reads blocks ahead, tries them again, and runs th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from ..storage.workspace import Selection
 from ..structure.arguments import show_value
 from ..structure.axes import Axis, Tile
 from .butterfly import ButterflyOperator
+from .hierarchical import HierarchicalOperator
 
 __all__ = ["StreamedProduct", "stream_product"]
 
@@ -47,7 +48,10 @@ Twice the 32 columns that the compiled kernels take through all factors together
 """
 
 
-def read_operator(name: str, value: Any) -> ButterflyOperator:
+Operator: TypeAlias = "ButterflyOperator | HierarchicalOperator"
+
+
+def read_operator(name: str, value: Any) -> Operator:
     """Read an operator of this package.
 
     Raises
@@ -55,11 +59,11 @@ def read_operator(name: str, value: Any) -> ButterflyOperator:
     InputError
         If it is none.
     """
-    if isinstance(value, ButterflyOperator):
+    if isinstance(value, (ButterflyOperator, HierarchicalOperator)):
         return value
     raise InputError(
-        f"{name}={show_value(value)} is a {type(value).__name__}; pass a ButterflyOperator, such as .operator of a "
-        "factorization"
+        f"{name}={show_value(value)} is a {type(value).__name__}; pass a ButterflyOperator or HierarchicalOperator, "
+        "such as .operator of a factorization"
     )
 
 
@@ -91,7 +95,7 @@ class StreamedProduct:
 @read_arguments(operator=read_operator)
 @on_cluster
 def stream_product(
-    operator: ButterflyOperator,
+    operator: Operator,
     source: Any,
     destination: Any,
     *,
@@ -107,7 +111,7 @@ def stream_product(
 
     Parameters
     ----------
-    operator : ButterflyOperator
+    operator : ButterflyOperator or HierarchicalOperator
         Operator to multiply by, such as a transpose or adjoint.
     source : array_like, zarr.Array, path, ...
         Matrix with as many rows as the operator has columns, as for :func:`dbutterfly.factorize`.
@@ -145,7 +149,7 @@ def stream_product(
     if found.shape[0] != operator.shape[1]:
         rows, cols = operator.shape
         raise InputError(f"{found.name} has shape {found.shape}; a {rows} x {cols} operator takes {cols} rows")
-    read = places_read(found, operator.ks_values)
+    read = places_read(found, operator._values)
     check_apart(destination, read, "destination")
     engine = choose_engine(client, workers, cluster)
     dtype = np.result_type(operator.dtype, found.dtype)
@@ -166,7 +170,7 @@ def stream_product(
     return StreamedProduct(shape, dtype, columns, len(tasks), bytes_read)
 
 
-def _prepare_kernels(operator: ButterflyOperator, dtype: np.dtype[Any], columns: int) -> None:
+def _prepare_kernels(operator: Operator, dtype: np.dtype[Any], columns: int) -> None:
     """Compile the kernels and lay the factors out, so that a process has them before its first task and none counts.
 
     Numba and its compiled kernels took 100 MiB, five times what tasks were allowed that read blocks of 32 columns of a
@@ -176,7 +180,7 @@ def _prepare_kernels(operator: ButterflyOperator, dtype: np.dtype[Any], columns:
     operator.apply(np.zeros((operator.shape[1], min(columns, WORK_COLUMNS)), dtype))
 
 
-def _columns_of_block(operator: ButterflyOperator, source: MatrixSource, dtype: np.dtype[Any], memory: int) -> int:
+def _columns_of_block(operator: Operator, source: MatrixSource, dtype: np.dtype[Any], memory: int) -> int:
     """Columns of a block that fits into memory: whole chunks if one fits, else a divisor of a chunk.
 
     Raises
@@ -187,7 +191,7 @@ def _columns_of_block(operator: ButterflyOperator, source: MatrixSource, dtype: 
     rows, cols = operator.shape
     operand = 2 * cols * source.dtype.itemsize  # the block that is multiplied and the one that is read meanwhile
     each = operand + (2 * cols + 2 * rows) * dtype.itemsize  # contiguous operand, product, and what is written of it
-    tall = max(max(pattern.shape) for pattern in operator.chain)
+    tall = operator._most_rows
     fixed = 2 * tall * WORK_COLUMNS * dtype.itemsize + source.decode_bytes
     fitting = (memory - fixed) // each
     edges = source.edges[1]
@@ -211,7 +215,7 @@ class ProductJob(Job):
 
     source: MatrixSource
     workspace: Any
-    operator: ButterflyOperator
+    operator: Operator
 
 
 class ProductPlace:

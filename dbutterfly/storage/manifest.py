@@ -16,7 +16,18 @@ from numpy.typing import NDArray
 
 from .manifest_checks import check_entries
 
-__all__ = ["FACTORIZATION", "FORMAT", "KEY", "OPERATOR", "STACK", "Manifest", "Sides", "index_arrays", "name_sides"]
+__all__ = [
+    "FACTORIZATION",
+    "FORMAT",
+    "HIERARCHICAL",
+    "KEY",
+    "OPERATOR",
+    "STACK",
+    "Manifest",
+    "Sides",
+    "index_arrays",
+    "name_sides",
+]
 
 KEY = "dbutterfly"
 """Attribute of a Zarr group that holds the manifest of a run, or of an operator."""
@@ -33,6 +44,9 @@ OPERATOR: Final = "operator"
 STACK: Final = "stack"
 """Kind of a store that holds a run for a stack of matrices."""
 
+HIERARCHICAL: Final = "hierarchical"
+"""Kind of a store that holds a run for the hierarchical form, or a result in that form."""
+
 LAYOUT = ("root", "tile_rows", "tile_cols", "left_groups", "right_groups", "prefetch", "copy", "compiled")
 """Names of the choices of a plan, in the order of the list that the JSON has."""
 
@@ -47,7 +61,7 @@ class Manifest:
     Attributes
     ----------
     kind : str
-        :data:`FACTORIZATION`, :data:`OPERATOR` or :data:`STACK`.
+        :data:`FACTORIZATION`, :data:`OPERATOR`, :data:`STACK` or :data:`HIERARCHICAL`.
     status : {"running", "complete"}
         Whether the factors are there.
     epoch : str
@@ -96,6 +110,8 @@ class Manifest:
     stack : dict
         Of a run for a stack: what was ``asked``, the ``rounds`` that have begun, each a list of batches of matrices
         that share a chain, and of one that has ended the ``result``.
+    hierarchical : dict
+        Of the hierarchical form: what was ``asked``, and of a run that has ended the ``result``.
     damaged : str
         Array of the result that was found damaged and told: the next call computes everything again.
     others : dict
@@ -127,6 +143,7 @@ class Manifest:
     record: dict[str, Any] | None = None
     checksums: dict[str, str] | None = None
     stack: dict[str, Any] | None = None
+    hierarchical: dict[str, Any] | None = None
     damaged: str | None = None
     others: dict[str, Any] = field(default_factory=dict)
 

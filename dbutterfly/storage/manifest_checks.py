@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .chain_checks import MOST_FACTORS, check_chain, check_tree, leaves_of, shape_of
+from .hierarchical_checks import check_hierarchical
 from .json_checks import (
     LARGEST,
     Check,
@@ -111,6 +112,7 @@ _certificate = dict_with(
         "guarantee": or_none(number(0, infinite=True)),
         "weighted": truth,
         "lower_bound_from": or_none(text),
+        "form": one_of("butterfly", "hierarchical"),
     },
     "error_bound",
     "lower_bound",
@@ -167,7 +169,7 @@ def _identity(value: Any, name: str) -> None:
 _shape = tuple_of(integer(1), integer(1))
 
 _CHECKS: Mapping[str, Check] = {
-    "kind": one_of("factorization", "operator", "stack"),
+    "kind": one_of("factorization", "operator", "stack", "hierarchical"),
     "status": one_of("running", "complete"),
     "epoch": matching(r"[0-9A-Za-z_-]{1,64}", "a name of letters and digits"),
     "version": text,
@@ -191,6 +193,7 @@ _CHECKS: Mapping[str, Check] = {
     "certificate": _certificate,
     "record": _record,
     "stack": check_stack,
+    "hierarchical": check_hierarchical,
     "damaged": text,
     "checksums": dict_of(text, text),
 }

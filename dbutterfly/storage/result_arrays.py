@@ -51,6 +51,11 @@ DIMENSIONS = {
     "certificates": ["matrix", "measure"],
     "cuts": ["matrix", "cut"],
     "tasks": ["task", "measure"],
+    "table": ["block", "property"],
+    "patterns": ["factor", "axis"],
+    "errors": ["block", "measure"],
+    "values": ["value"],
+    "indices": ["index"],
     "residuals": ["row_part", "col_part"],
 }
 """Names of the dimensions of the arrays that are no factors; those of a factor are its own, as factors differ."""

@@ -11,6 +11,7 @@
     /batches/B/...            of a stack: factors, certificates and orderings of the matrices that share a chain
     /rounds/R/B/rows,cols     of a stack: index arrays of the batches of a round
     /alone/K                  of a stack: the run of a matrix by itself
+    /blocks/...               of the hierarchical form: table, patterns, values, errors and orderings of its blocks
     /work/EPOCH/...           halves A and B, energies and factors by group, of a run under way
     /work/EPOCH/done/STAGE    one row per finished task, written by the task after all else
 
@@ -217,7 +218,7 @@ class RunStore:
 
     def restart(self, manifest: Manifest) -> None:
         """Forget the progress of a run that was not completed, or is to be computed anew."""
-        names = ["work", "factors", "orderings", "trace", "weights", "batches", "rounds", "alone"]
+        names = ["work", "factors", "orderings", "trace", "weights", "batches", "rounds", "alone", "blocks"]
         if manifest.identity != self.manifest.identity:
             names.append(STAMPS)
         self._put_manifest(replace(manifest, epoch=_new_epoch()))

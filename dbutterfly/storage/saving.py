@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import StoreError
 from .arrays import occupant
 from .destinations import Place, check_apart
-from .manifest import OPERATOR, STACK, Manifest, Sides
+from .manifest import HIERARCHICAL, OPERATOR, STACK, Manifest, Sides
 from .replacing import new_place
 from .run_store import RunStore
 
@@ -100,4 +100,6 @@ def _describe(found: RunStore | None) -> str:
         return "a dbutterfly operator"
     if found.manifest.kind == STACK:
         return "a dbutterfly stack" if found.is_complete else "a dbutterfly run for a stack that has not ended"
+    if found.manifest.kind == HIERARCHICAL and not found.is_complete:
+        return "a dbutterfly run for the hierarchical form that has not ended"
     return "a dbutterfly factorization" if found.is_complete else "a dbutterfly run that has not ended"

@@ -84,3 +84,28 @@ def make_operator(
     tol = 1e-7 if np.finfo(matrix.dtype).eps > 1e-10 else 1e-11
     blocks, rows, cols = make_blocks(matrix, points, tol=tol, is_half=symmetry != "none")
     return dbf.HierarchicalOperator(blocks, matrix.shape, dtype, rows.order, cols.order, symmetry), matrix
+
+
+def make_factorization(
+    dtype: str = "float64", symmetry: str = "symmetric", tol: float = 1e-4, record: dict[str, Any] | None = None
+) -> tuple[dbf.HierarchicalFactorization, NDArray[Any]]:
+    """A result in the hierarchical form, as a run leaves one, and its matrix."""
+    matrix, points = make_kernel(dtype, symmetry)
+    blocks, rows, cols = make_blocks(matrix, points, tol=tol, is_half=symmetry != "none")
+    shuffled = matrix[np.ix_(*(np.arange(t.size) if t.order is None else t.order for t in (rows, cols)))]
+    table = np.zeros((len(blocks), 4))
+    for number, block in enumerate(blocks):
+        part = shuffled[slice(*block.rows), slice(*block.cols)]
+        product = functools.reduce(np.matmul, (values[0, :, :, 0] for values in block.ks_values or (part * 0,)))
+        error = float(np.linalg.norm(part - product) ** 2) if block.kind != "dense" else 0.0
+        table[number] = float(np.linalg.norm(part)) ** 2, error, 0.9 * error, 0.0
+    twice = [2 if symmetry != "none" and block.rows != block.cols else 1 for block in blocks]
+    energy, error, lower, _ = np.array(twice) @ table
+    norm = float(np.sqrt(energy))
+    certificate = dbf.Certificate(
+        float(np.sqrt(error)) / norm, float(np.sqrt(lower)) / norm, True, norm, form="hierarchical"
+    )
+    found = dbf.HierarchicalFactorization(
+        tuple(blocks), matrix.shape, matrix.dtype, rows.order, cols.order, symmetry, certificate, table, record or {}
+    )
+    return found, matrix

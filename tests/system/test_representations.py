@@ -13,6 +13,7 @@ from dbutterfly.factorization.results.trace import Trace
 from dbutterfly.identification.result import Trees
 from dbutterfly.structure.chain import Cut
 from dbutterfly.structure.tree import split_tree
+from tests.support.hierarchical_blocks import make_factorization
 from tests.support.html_pages import assert_needs_nothing_else
 
 N = 4096
@@ -44,6 +45,7 @@ def public_objects() -> list[Any]:
         dbf.Orderings(shuffled, "bitreversal"),
         dbf.Points(np.ones((N, 2)), np.ones(N)),
         dbf.Factorization(factors, chain, tree, dbf.Orderings(shuffled), certificate, {}, trace),
+        make_factorization()[0],
         stack,
         stack.operator,
         dbf.plan(np.ones((3, 64, 64))),

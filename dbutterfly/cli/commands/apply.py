@@ -11,6 +11,7 @@ import dbutterfly as dbf
 
 from ...errors import InputError
 from ...execution.arguments import read_named
+from ...factorization.results.opening import load_operator
 from ...storage.destinations import check_apart, place_of
 from ..options import AsJson, ClusterOptions, ClusterText, Memory, NoDecode, Quiet, TlsText, Workers
 from ..printing import print_json, print_lines
@@ -48,7 +49,7 @@ def apply(
         check_apart(absolute_place(y), read, "product")
     else:
         check_array_file(y, read, overwrite=overwrite)
-    stored = dbf.ButterflyOperator.load(absolute_place(store))
+    stored = load_operator(absolute_place(store))
     operator = stored.T if transpose else stored.H if adjoint else stored
     started = time.perf_counter()
     if y.rstrip("/").endswith(".zarr"):
@@ -75,7 +76,7 @@ def apply(
         print_lines([("product", f"{' x '.join(map(str, shape))} {dtype.name} in {y}, in {seconds:.3g} s{how}")])
 
 
-def _product_in_memory(operator: dbf.ButterflyOperator, x: str, *, decode: bool) -> Any:
+def _product_in_memory(operator: dbf.ButterflyOperator | dbf.HierarchicalOperator, x: str, *, decode: bool) -> Any:
     """Product with the array in a file or a store, computed in memory."""
     right = load_array(x, decode=decode)
     if right.ndim not in (1, 2) or right.shape[0] != operator.shape[1]:

@@ -9,7 +9,7 @@ import typer
 import dbutterfly as dbf
 
 from ...execution.arguments import read_named
-from ...factorization.results.factorization import read_factorization
+from ...factorization.results.opening import read_result
 from ..exit_codes import check_tolerance
 from ..options import (
     AsJson,
@@ -50,7 +50,7 @@ def verify(
     It is relative to the matrix, in the Frobenius norm, exact or estimated from some rows.
     """
     read_named(tol=tol, samples=samples, seed=seed, memory=memory)
-    found = read_factorization("store", absolute_place(store))
+    found = read_result("store", absolute_place(store))
     with open_cluster(cluster, cluster_option, tls, workers) as where:
         verified = dbf.verify(
             found,

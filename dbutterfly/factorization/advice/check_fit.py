@@ -16,7 +16,8 @@ from ...planning.plan import Plan
 from ...sources.base import MatrixSource
 from ...sources.windows import open_window
 from ...structure.orderings import Orderings
-from ..results.verdict import REMEDY, USELESS, part_of_norm
+from ..results.certificate import WORDS
+from ..results.verdict import USELESS, part_of_norm
 from .advise import BANDWIDTH, READ
 from .choose import predict_pairs
 from .pairs import STANDARD, OrderingPair, list_pairs
@@ -135,7 +136,8 @@ def _fewest_values(sampler: FitSampler, pair: OrderingPair, tol: float) -> float
 
 def _warn(what: str, better: str) -> None:
     """Warn the caller, with what is better."""
-    remedy = better or REMEDY[0].lower() + REMEDY[1:]
+    known = WORDS["butterfly"].remedy
+    remedy = better or known[0].lower() + known[1:]
     warn_caller(
         f"a look at some blocks says that {what}: {remedy}. dbutterfly.advise shows the choices; check_fit=False does "
         "without the look",

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,44 @@ ROUNDING = 2
 """Units in the last place per factor and rank by which a product may be off."""
 
 
+class Words(NamedTuple):
+    """What texts call a result, and what is compared with it.
+
+    Attributes
+    ----------
+    result : str
+        The result.
+    peer : str
+        What may be as good: any of those, the lower bound says, has at least that error.
+    limit : str
+        What limits them.
+    remedy : str
+        What helps where all of them are useless.
+    """
+
+    result: str
+    peer: str
+    limit: str
+    remedy: str
+
+
+WORDS = {
+    "butterfly": Words(
+        "product",
+        "product of this chain",
+        "this chain",
+        "Other orderings, another chain or a higher rank are needed",
+    ),
+    "hierarchical": Words(
+        "hierarchical matrix",
+        "matrix of these blocks and ranks",
+        "these blocks and ranks",
+        "A smaller tolerance or a higher rank is needed",
+    ),
+}
+"""Words of each form."""
+
+
 @dataclass(frozen=True)
 class Certificate:
     """Quality of a factorization; all errors are relative to the Frobenius norm of the matrix.
@@ -53,7 +91,7 @@ class Certificate:
     error_bound : float
         The relative error ``||Z - product|| / ||Z||`` is at most this.
     lower_bound : float
-        No product of factors with this chain has a smaller relative error.
+        No product of factors with this chain, or no matrix of these blocks and ranks, has a smaller relative error.
     exact : bool
         Whether ``error_bound`` is the error itself up to rounding, as it is after two reads.
     norm : float
@@ -71,6 +109,9 @@ class Certificate:
     lower_bound_from : str or None
         How the lower bound was obtained, where :func:`dbutterfly.prove` has raised it: from all cuts of the chain
         together. None for that of the run, which is the bound of one cut.
+    form : {"butterfly", "hierarchical"}
+        Of what it is the certificate. Blocks of the hierarchical form are disjoint, so that the squares of their errors
+        and of their lower bounds add up.
     """
 
     error_bound: float
@@ -81,6 +122,12 @@ class Certificate:
     guarantee: float | None = None
     weighted: bool = False
     lower_bound_from: str | None = None
+    form: str = "butterfly"
+
+    @property
+    def words(self) -> Words:
+        """What texts call the result."""
+        return WORDS[self.form]
 
     @property
     def ratio(self) -> float:
@@ -117,7 +164,7 @@ class Certificate:
         if self.deviation is not None:
             return f"error {self.error_bound:.4g} +- {self.deviation:.2g}, estimated ({norm})"
         error = "error" if self.exact else "error bound"
-        best = f"no product of this chain is below {self.lower_bound:.4g}"
+        best = f"no {self.words.peer} is below {self.lower_bound:.4g}"
         known = "" if self.guarantee is None else f" (a priori {self.guarantee:.3g})"
         ratio = f", ratio {self.ratio:.4f}{known}" if math.isfinite(self.ratio) else ""
         proof = "" if self.lower_bound_from is None else f", proven from {self.lower_bound_from}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Self
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator
 
 from ...errors import RangeError
-from ...kernels.factors.product_rows import product_rows
+from ...kernels.factors.product_rows import product_rows as multiplied_rows
 from ...sources.base import MatrixSource
 from ...sources.exponents import exponent_of, largest_energy, largest_part
 from ...sources.operators import OperatorSource
@@ -19,7 +21,7 @@ from ...structure.padding import inverse_order
 from .factorization import Factorization
 from .probed_error import probed_error
 
-__all__ = ["VerifiedError", "energy_ratio", "error_of_products", "error_of_rows"]
+__all__ = ["VerifiedError", "energy_ratio", "error_of_products", "error_of_rows", "rows_of_factors", "rows_of_operator"]
 
 ROWS_AT_A_TIME = 64
 
@@ -69,19 +71,64 @@ class VerifiedError(float):
         return f"{value:.6g} +- {self.deviation:.2g} (estimated from {self.samples} {self.compared}{weighted})"
 
 
-def error_of_rows(factorization: Factorization, source: MatrixSource, samples: int | None, seed: int) -> VerifiedError:
+ProductRows: TypeAlias = Callable[[NDArray[np.int64]], Iterable[NDArray[Any]]]
+"""Gives some rows of a product by their numbers."""
+
+
+def rows_of_factors(factorization: Factorization) -> ProductRows:
+    """Rows of the product of Kronecker-sparse factors."""
+    positions, order = factorization.orderings.permutations(factorization.chain)
+    places = None if positions is None else inverse_order(positions)
+    there = None if order is None else np.flatnonzero(order != GAP)
+
+    def product_rows(chosen: NDArray[np.int64]) -> Iterator[NDArray[Any]]:
+        found = multiplied_rows(
+            factorization.ks_values, factorization.chain, chosen if places is None else places[chosen]
+        )
+        for product in found:
+            if there is None or order is None:
+                yield product
+                continue
+            row = np.empty(there.size, product.dtype)
+            row[order[there]] = product[there]
+            yield row
+
+    return product_rows
+
+
+def rows_of_operator(operator: LinearOperator) -> ProductRows:
+    """Rows of the matrix of an operator, by products of its transpose with unit vectors."""
+
+    def product_rows(chosen: NDArray[np.int64]) -> NDArray[Any]:
+        units = np.zeros((operator.shape[0], chosen.size), operator.dtype)
+        units[chosen, np.arange(chosen.size)] = 1
+        rows: NDArray[Any] = (operator.T @ units).T
+        return rows
+
+    return product_rows
+
+
+def error_of_rows(
+    product_rows: ProductRows,
+    source: MatrixSource,
+    samples: int | None,
+    seed: int,
+    step: int = ROWS_AT_A_TIME,
+) -> VerifiedError:
     """Compare rows of the matrix with those of the product.
 
     Parameters
     ----------
-    factorization : Factorization
-        What to compare.
+    product_rows : callable
+        Rows of the product, as :func:`rows_of_factors` gives them.
     source : MatrixSource
         The matrix.
     samples : int or None
         Rows, drawn at random without replacement; None compares all of them.
     seed : int
         Seed of the draw.
+    step : int
+        Most rows that are compared at a time.
 
     Raises
     ------
@@ -93,21 +140,21 @@ def error_of_rows(factorization: Factorization, source: MatrixSource, samples: i
     rows = source.shape[0]
     count = rows if samples is None else min(samples, rows)
     chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:count]).astype(np.int64)
-    energies, residuals = _row_energies(factorization, source, chosen)
+    energies, residuals = _row_energies(product_rows, source, chosen, step)
     error = _estimate(energies, residuals, rows, sampled=samples is not None)
     error.norm = math.sqrt(math.fsum(energies) * rows / count)
     return error
 
 
-def error_of_products(factorization: Factorization, source: OperatorSource, samples: int, seed: int) -> VerifiedError:
+def error_of_products(operator: LinearOperator, source: OperatorSource, samples: int, seed: int) -> VerifiedError:
     """Compare products of an operator with those of its factors: each product tells of all rows.
 
     Parameters
     ----------
-    factorization : Factorization
-        What to compare.
+    operator : LinearOperator
+        Product of the factors.
     source : OperatorSource
-        The operator.
+        The operator that was factorized.
     samples : int
         Vectors, of independent normal numbers.
     seed : int
@@ -118,21 +165,18 @@ def error_of_products(factorization: Factorization, source: OperatorSource, samp
     SourceError
         If a product fails, or holds a NaN or an infinity.
     """
-    found = probed_error(source, factorization.operator.matmat, probes=samples, seed=seed)
+    found = probed_error(source, operator.matmat, probes=samples, seed=seed)
     return VerifiedError(found.error, found.deviation, samples, "products")
 
 
 def _row_energies(
-    factorization: Factorization, source: MatrixSource, chosen: NDArray[np.int64]
+    product_rows: ProductRows, source: MatrixSource, chosen: NDArray[np.int64], step: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Squared norms of the chosen rows of Z and of their residuals."""
     cols = source.shape[1]
     row_axis = axis_of_entries(chosen, source.edges[0])
     col_axis = Axis(cols, 1, False, edges=source.edges[1])
-    positions, order = factorization.orderings.permutations(factorization.chain)
-    standard = chosen if positions is None else inverse_order(positions)[chosen]
-    there = slice(None) if order is None else np.flatnonzero(order != GAP)
-    step = min(ROWS_AT_A_TIME, max(1, ROW_BYTES // (cols * np.dtype(source.info.work_dtype).itemsize)))
+    step = min(step, max(1, ROW_BYTES // (cols * np.dtype(source.info.work_dtype).itemsize)))
     energies, residuals = [], []
     for first in range(0, chosen.size, step):
         last = min(first + step, chosen.size)
@@ -145,12 +189,13 @@ def _row_energies(
             energies.append(np.sum(np.abs(stored) ** 2, axis=1, dtype=np.float64))
         if not np.max(energies[-1]) < largest_energy(stored.dtype):
             raise RangeError.of(source.name, stored.dtype, source.exponent + exponent_of(largest_part(stored)))
-        stored = stored.astype(np.result_type(stored, factorization.dtype), copy=False)
-        products = product_rows(factorization.ks_values, factorization.chain, standard[first:last])
-        for row, product in zip(stored, products, strict=True):
-            row[there if order is None else order[there]] -= product[there]
-        residuals.append(np.sum(np.abs(stored) ** 2, axis=1, dtype=np.float64))
+        left = [_energy(row - product) for row, product in zip(stored, product_rows(chosen[first:last]), strict=True)]
+        residuals.append(np.array(left))
     return np.concatenate(energies), np.concatenate(residuals)
+
+
+def _energy(values: NDArray[Any]) -> float:
+    return float(np.sum(np.abs(values) ** 2, dtype=np.float64))
 
 
 def _estimate(

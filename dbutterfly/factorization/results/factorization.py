@@ -14,7 +14,7 @@ from ...errors import InputError, StoreError
 from ...operator.butterfly import ButterflyOperator
 from ...operator.files import orderings_of
 from ...sources.places_read import places_read
-from ...storage.manifest import OPERATOR, STACK
+from ...storage.manifest import HIERARCHICAL, OPERATOR, STACK
 from ...storage.places import is_store
 from ...storage.run_store import RunStore
 from ...storage.saving import save_factors
@@ -254,6 +254,11 @@ def read_factorization(name: str, value: Any) -> Factorization:
         if run.manifest.kind == STACK:
             raise StoreError(
                 f"{name}={_show_place(value)} holds a stack of matrices; pass one of them, as dbutterfly.open(...)[k]"
+            )
+        if run.manifest.kind == HIERARCHICAL:
+            raise StoreError(
+                f"{name}={_show_place(value)} holds a result in the hierarchical form, and this is for butterflies; "
+                "dbutterfly.open opens it"
             )
         return load(run)
     raise InputError(

@@ -28,7 +28,7 @@ from .verdict import verdict_on
 if TYPE_CHECKING:
     from .factorization import Factorization
 
-__all__ = ["certificate_html", "draw_bounds", "factorization_html"]
+__all__ = ["certificate_html", "certificate_parts", "draw_bounds", "factorization_html"]
 
 WIDTH = 440.0
 """Pixels of the axis of the bounds in a notebook."""
@@ -39,10 +39,11 @@ HEIGHT = 12.0
 
 def certificate_html(certificate: Certificate) -> str:
     """HTML of a certificate: a verdict in words, its bounds as a bar, and its numbers."""
-    return card("Certificate", *_certificate_parts(certificate))
+    return card("Certificate", *certificate_parts(certificate))
 
 
-def _certificate_parts(certificate: Certificate) -> list[Element]:
+def certificate_parts(certificate: Certificate) -> list[Element]:
+    """Elements of a certificate: a verdict in words, its bounds as a bar, and its numbers."""
     verdict, bounds = verdict_on(certificate), draw_bounds(certificate, WIDTH)
     return [
         verdict_line(verdict.text, is_alarm=verdict.is_useless),
@@ -79,7 +80,7 @@ def _proven_bars(certificate: Certificate, scale: float, colour: str) -> tuple[l
     ]
     most = "the error" if certificate.exact else "the error bound"
     says = legend(
-        ("currentColor", f"impossible for this chain: below {certificate.lower_bound:.4g}", 0.35),
+        ("currentColor", f"impossible for {certificate.words.limit}: below {certificate.lower_bound:.4g}", 0.35),
         (colour, f"left to gain: up to {most}, {certificate.error_bound:.4g}", 1.0),
     )
     return bars, says
@@ -119,4 +120,4 @@ def factorization_html(factorization: Factorization) -> str:
         "details", element("summary", "Factors", style="cursor:pointer;margin-top:6px"), draw_chain(chain)
     )
     title = f"Factorization of a {rows} x {cols} {factorization.dtype.name} matrix"
-    return card(title, *_certificate_parts(factorization.certificate), table(lines), factors)
+    return card(title, *certificate_parts(factorization.certificate), table(lines), factors)

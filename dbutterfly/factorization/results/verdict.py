@@ -15,8 +15,6 @@ USELESS = 0.5
 At 0.5, a quarter of the energy of the matrix is missed.
 """
 
-REMEDY = "Other orderings, another chain or a higher rank are needed"
-
 
 class Verdict(NamedTuple):
     """A sentence or two, and whether they say that a factorization is useless."""
@@ -29,16 +27,18 @@ def verdict_on(certificate: Certificate) -> Verdict:
     """Judge a factorization by its certificate."""
     error, lower = certificate.error_bound, certificate.lower_bound
     missed, least = (_part(part, certificate) for part in (error, lower))
+    result, peer, _, remedy = certificate.words
     if certificate.norm == 0:
-        return Verdict("The matrix is zero, and so is the product.", False)
+        return Verdict(f"The matrix is zero, and so is the {result}.", False)
     if lower > USELESS:
-        return Verdict(f"Useless: no product of this chain comes closer to the matrix than {least}. {REMEDY}.", True)
+        return Verdict(f"Useless: no {peer} comes closer to the matrix than {least}. {remedy}.", True)
     if not certificate.proven and error > USELESS:
-        return Verdict(f"Useless: the product misses the matrix by about {missed}. {REMEDY}.", True)
+        return Verdict(f"Useless: the {result} misses the matrix by about {missed}. {remedy}.", True)
     if not error <= USELESS:
+        second = " With passes=2, the error itself is known." if certificate.form == "butterfly" else f" {remedy}."
         return Verdict(
-            f"Useless as it is: the product may miss the matrix by {missed}, and {least} is the least "
-            "that can be proven of any product of this chain. With passes=2, the error itself is known.",
+            f"Useless as it is: the {result} may miss the matrix by {missed}, and {least} is the least that can be "
+            f"proven of any {peer}.{second}",
             True,
         )
     return Verdict(_praise(certificate), False)
@@ -46,15 +46,15 @@ def verdict_on(certificate: Certificate) -> Verdict:
 
 def _praise(certificate: Certificate) -> str:
     """Words for a product that is close to its matrix."""
-    error, ratio = certificate.error_bound, certificate.ratio
+    error, ratio, words = certificate.error_bound, certificate.ratio, certificate.words
     missed = _part(error, certificate)
     if not certificate.proven:
-        return f"The product misses the matrix by about {missed}. This is an estimate: not all was looked at."
-    words = f"The product misses the matrix by {'' if certificate.exact else 'at most '}{missed}"
+        return f"The {words.result} misses the matrix by about {missed}. This is an estimate: not all was looked at."
+    praise = f"The {words.result} misses the matrix by {'' if certificate.exact else 'at most '}{missed}"
     if error == 0 or not math.isfinite(ratio):
-        return f"{words}."
+        return f"{praise}."
     near = f"{100 * (ratio - 1):.2g} % more than" if ratio < 2 else f"{ratio:.3g} times"
-    return f"{words}: that is at most {near} the least that any product of this chain can reach."
+    return f"{praise}: that is at most {near} the least that any {words.peer} can reach."
 
 
 def _part(error: float, certificate: Certificate) -> str:

@@ -35,7 +35,7 @@ from .timeline import timeline
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["check_report", "page", "write_page"]
+__all__ = ["check_report", "facts_of", "page", "render", "write_page"]
 
 ENGINES = {"ThreadEngine": "threads of one process", "DaskEngine": "the workers of a Dask cluster"}
 
@@ -51,13 +51,26 @@ LONGEST_NAME = 160
 """Letters of the name of a matrix: a known one may tell its whole chain."""
 
 
-class Subject(Protocol):
-    """What a page needs of a factorization."""
+class Result(Protocol):
+    """What a page needs of any result."""
 
     @property
     def shape(self) -> tuple[int, int]: ...
     @property
     def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def certificate(self) -> Certificate: ...
+    @property
+    def record(self) -> dict[str, Any]: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def compression(self) -> float: ...
+
+
+class Subject(Result, Protocol):
+    """What a page needs of a butterfly factorization."""
+
     @property
     def chain(self) -> Chain: ...
     @property
@@ -65,42 +78,58 @@ class Subject(Protocol):
     @property
     def orderings(self) -> Orderings: ...
     @property
-    def certificate(self) -> Certificate: ...
-    @property
-    def record(self) -> dict[str, Any]: ...
-    @property
     def trace(self) -> Trace | None: ...
-    @property
-    def nbytes(self) -> int: ...
-    @property
-    def compression(self) -> float: ...
 
 
 def page(subject: Subject) -> str:
     """HTML page of a factorization, complete in itself."""
-    record, trace = subject.record, subject.trace
+    trace = subject.trace
+    facts = facts_of(subject, f"in {len(subject.chain)} factors", trace) | {
+        "form": "Butterfly factorization",
+        "chain": _html(draw_chain(subject.chain)),
+        "orderings": subject.orderings.describe(),
+        "levels": cut_bars(subject),
+        "map": None if trace is None else _map(trace, subject),
+    }
+    return render(facts)
+
+
+def facts_of(subject: Result, parts: str, trace: Trace | None) -> dict[str, Any]:
+    """What a page says of any result; what only some have is empty.
+
+    Parameters
+    ----------
+    subject : Result
+        The result.
+    parts : str
+        Of what it consists.
+    trace : Trace or None
+        When its tasks ran.
+    """
+    record = subject.record
     rows, cols = subject.shape
     verdict = verdict_on(subject.certificate)
-    facts = {
+    return {
         "title": f"{rows} x {cols} {subject.dtype.name}",
         "matrix": textwrap.shorten(record.get("matrix", ""), LONGEST_NAME, placeholder=" ..."),
         "version": record.get("version", ""),
         "verdict": verdict.text,
         "is_useless": verdict.is_useless,
-        "cards": _cards(subject),
+        "cards": _cards(subject, parts),
         "certificate": str(subject.certificate),
         "bounds": _html(draw_bounds(subject.certificate, WIDTH_OF_BOUNDS)),
         "compared": compare(record),
         "plan": record.get("plan_text", ""),
-        "chain": _html(draw_chain(subject.chain)),
-        "orderings": subject.orderings.describe(),
         "stages": [_stage(name, done, record) for name, done in record.get("stages", {}).items()],
         "engine": _engine(record),
-        "levels": cut_bars(subject),
         "timeline": None if trace is None else timeline(trace),
-        "map": None if trace is None else _map(trace, subject),
-        "provenance": _provenance(subject),
+        "provenance": _provenance(subject, trace),
+        **dict.fromkeys(("chain", "orderings", "levels", "map", "blocks", "kinds")),
     }
+
+
+def render(facts: dict[str, Any]) -> str:
+    """Put facts into the template."""
     return _template().render(facts)
 
 
@@ -161,23 +190,23 @@ def _template() -> jinja2.Template:
     ).get_template("page.html")
 
 
-def _cards(subject: Subject) -> list[tuple[str, str]]:
+def _cards(subject: Result, parts: str) -> list[tuple[str, str]]:
     """Numbers that a reader looks for first: what they are called, and what they are."""
     certificate = subject.certificate
-    error = "weighted error" if certificate.weighted else "error"
+    error, is_product = "weighted error" if certificate.weighted else "error", certificate.form == "butterfly"
     if certificate.deviation is not None:
         first = [(f"{error}, estimated", f"{certificate.error_bound:.3g} ± {certificate.deviation:.1g}")]
     else:
         first = [
             (error if certificate.exact else f"{error} at most", f"{certificate.error_bound:.4g}"),
-            ("no product is below", f"{certificate.lower_bound:.4g}"),
+            (f"{'no product is' if is_product else 'no such blocks are'} below", f"{certificate.lower_bound:.4g}"),
             ("ratio", f"{certificate.ratio:.4f}" if math.isfinite(certificate.ratio) else "–"),
         ]
     seconds = sum(stage["seconds"] for stage in subject.record.get("stages", {}).values())
     return [
         *first,
         ("times smaller", f"{subject.compression:.1f}"),
-        (f"in {len(subject.chain)} factors", format_bytes(subject.nbytes)),
+        (parts, format_bytes(subject.nbytes)),
         *([("time of all stages", format_seconds(seconds))] if seconds else []),
     ]
 
@@ -218,7 +247,7 @@ def _map(trace: Trace, subject: Subject) -> dict[str, str]:
     }
 
 
-def _provenance(subject: Subject) -> list[tuple[str, str]]:
+def _provenance(subject: Result, trace: Trace | None) -> list[tuple[str, str]]:
     """Where the result comes from, as far as that was kept: matrix, call, time, and versions."""
     record, lines = subject.record, []
     known = dict(record.get("provenance", {}))
@@ -226,8 +255,8 @@ def _provenance(subject: Subject) -> list[tuple[str, str]]:
         lines.append(("matrix Z", record["matrix"]))
     if "call" in known:
         lines.append(("call", known.pop("call")))
-    if subject.trace is not None and len(subject.trace.tasks):
-        started = subject.trace.tasks[:, 1 + Record._fields.index("started")].min()
+    if trace is not None and len(trace.tasks):
+        started = trace.tasks[:, 1 + Record._fields.index("started")].min()
         when = datetime.datetime.fromtimestamp(min(max(float(started), 0.0), LATEST), datetime.UTC)
         lines.append(("first task", f"{when:%Y-%m-%d %H:%M:%S} UTC"))
     versions = {"dbutterfly": record.get("version", ""), **known}

@@ -8,6 +8,9 @@ Every matrix here is an entry function. A block costs what its entries cost, whe
 - Butterflies of a higher rank, to a tolerance: :func:`helmholtz`, :func:`nudft`, :func:`fourier_integral`,
   :func:`hankel`, :func:`legendre`, :func:`cauchy`. Each is in standard order once its rows are bit-reversed, and its
   ``chain`` has the rank that was measured for the ``tol`` asked for.
+- Kernels of one set of points with itself, which are no butterflies: :func:`covariance`, :func:`laplace`,
+  :func:`helmholtz` on one circle, sphere or cloud, :func:`graph_kernel`, and :func:`cauchy` of interlaced points. Their
+  ``points`` are those of the rows and columns.
 - :func:`dct2`, of rank two in an order of its own.
 - Of any of them, :func:`noisy` and :func:`shuffled` versions.
 
@@ -15,6 +18,7 @@ Every matrix here is an entry function. A block costs what its entries cost, whe
 """
 
 from .butterflies import butterfly, gaussian_butterfly, orthogonal_butterfly
+from .kernels_of_points import covariance, graph_kernel, laplace
 from .known import KnownMatrix
 from .noise import noisy
 from .oscillatory import fourier_integral, nudft
@@ -28,14 +32,17 @@ __all__ = [
     "KnownMatrix",
     "butterfly",
     "cauchy",
+    "covariance",
     "dct2",
     "default_chunks",
     "dft",
     "fourier_integral",
     "gaussian_butterfly",
+    "graph_kernel",
     "hadamard",
     "hankel",
     "helmholtz",
+    "laplace",
     "legendre",
     "noisy",
     "nudft",

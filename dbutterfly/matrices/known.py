@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -15,6 +15,7 @@ from ..sources.entries import Entries, EntryFunction
 from ..structure.arguments import as_integer, read_choice, read_count, show_value
 from ..structure.chain import Chain
 from ..structure.orderings import Orderings
+from ..structure.points import Points
 
 __all__ = [
     "Indices",
@@ -59,14 +60,16 @@ class KnownMatrix(Entries):
         Rows M and columns N.
     dtype : dtype
         float32, float64, complex64 or complex128.
-    norm : float
-        Frobenius norm.
+    norm : float or None
+        Frobenius norm; None where it is to be computed when it is asked for.
     chain : Chain, optional
         Chain of which the matrix is a product, up to noise; None where there is none.
     orderings : Orderings or pair, optional
         Orderings that bring the matrix into the standard order of ``chain``.
     tol : float
         Relative tolerance at which the blocks of every cut have the ranks of ``chain``; 0 where they have them exactly.
+    points : callable, optional
+        Makes the points to which rows and columns belong, when they are asked for.
 
     Attributes
     ----------
@@ -78,6 +81,8 @@ class KnownMatrix(Entries):
         ``Z[rows][:, cols]`` is in standard order.
     tol : float
         Relative tolerance at which the blocks of every cut have the ranks of ``chain``; noise not counted.
+    points : Points or None
+        Points to which rows and columns belong; None where there are none.
 
     Notes
     -----
@@ -90,16 +95,30 @@ class KnownMatrix(Entries):
         shape: tuple[int, int],
         dtype: DTypeLike,
         *,
-        norm: float,
+        norm: float | None,
         chain: Chain | None = None,
         orderings: Any = None,
         tol: float = 0.0,
+        points: Callable[[], Points] | None = None,
     ) -> None:
         super().__init__(f, shape, dtype)
-        self.norm = float(norm)
+        self._norm = None if norm is None else float(norm)
         self.chain = chain
         self.orderings = Orderings.from_any(orderings)
         self.tol = float(tol)
+        self._points = points
+
+    @property
+    def norm(self) -> float:
+        """Frobenius norm; one that is not known is computed from all entries when it is first asked for."""
+        if self._norm is None:
+            self._norm = _frobenius_norm(self)
+        return self._norm
+
+    @property
+    def points(self) -> Points | None:
+        """Points to which rows and columns belong, to be given to ``factorize(..., points=Z.points)``; None without."""
+        return None if self._points is None else self._points()
 
     @property
     def rank(self) -> int | None:

@@ -65,6 +65,7 @@ def noisy(matrix: Matrix, eps: float, *, seed: Seed = None) -> KnownMatrix:
         chain=known.chain,
         orderings=known.orderings,
         tol=known.tol,
+        points=known._points,
     )
 
 

@@ -13,7 +13,10 @@ from ..errors import InputError
 from ..sources.entries import check_dtype
 from ..structure.arguments import read_number
 from ..structure.orderings import BITREVERSAL
+from ..structure.points import Points
+from .kernels_of_points import helmholtz_of_one_set
 from .known import Indices, KnownMatrix, Seed, check_choice, check_size, draw_entropy
+from .one_set import Place
 from .points import Geometry, PointSets, Spread, distances, pair_sum
 from .ranked import ranked_chain
 
@@ -29,6 +32,7 @@ _RANKS = {
     (Geometry.SQUARES, Spread.GRID): {1e-3: 4, 1e-6: 7, 1e-9: 12},
     (Geometry.SQUARES, Spread.RANDOM): {1e-3: 4, 1e-6: 7, 1e-9: 12},
 }
+_ONE_SET = (Place.CIRCLE, Place.SQUARE, Place.SPHERE, Place.CUBE)
 _CAUCHY_RANKS = {1e-3: 1, 1e-6: 2, 1e-9: 3}
 
 
@@ -42,21 +46,25 @@ def helmholtz(
     dtype: DTypeLike = np.complex128,
     seed: Seed = None,
 ) -> KnownMatrix:
-    """Helmholtz kernel between two sets of points, ``Z[i, j] = exp(i k |x_i - y_j|) / sqrt(|x_i - y_j|)``.
+    """Helmholtz kernel of waves: of two sets of points, or of one set with itself.
+
+    In the plane it is ``Z[i, j] = exp(i k |x_i - y_j|) / sqrt(|x_i - y_j|)``, in space
+    ``exp(i k |x_i - y_j|) / |x_i - y_j|``.
 
     Parameters
     ----------
     n : int
         Number of points of each set, at least 1.
-    geometry : {"segments", "circles", "squares"}
+    geometry : {"segments", "circles", "squares", "circle", "square", "sphere", "cube"}
         Two parallel unit segments at distance 1; two concentric circles of radius 1 (rows) and 2 (columns); or two unit
-        squares in the plane with a gap of 1 between them.
+        squares in the plane with a gap of 1 between them. One set: a unit circle, square, sphere or cube.
     points : {"grid", "random"}
         Midpoints of equal cells, or independent uniform points. A grid in the square has as many rows of cells as the
         divisor of ``n`` next to ``sqrt(n)``, so only a line of cells for a prime.
     wavenumber : float, optional
         The k of the kernel. By default it grows with ``n`` to ten points per wavelength: ``2 pi n / 10`` on segments,
-        ``n / 20`` on circles (measured on the outer one), ``2 pi sqrt(n) / 10`` on squares.
+        ``n / 20`` on circles (measured on the outer one), ``2 pi sqrt(n) / 10`` on squares; on one set, the distance of
+        points is their share of the length, area or volume, to the power of one over the dimension.
     tol : float
         Tolerance of the rank of the chain, at least 1e-9.
     dtype : dtype
@@ -70,6 +78,12 @@ def helmholtz(
         Points of segments and circles are sorted, points of squares are ordered by recursive bisection (with the
         prime factors of ``n`` in place of twos, where it has others). So the matrix is in standard order once its rows
         are bit-reversed: neighbours in either order are neighbours in space. Its norm is accurate to 1e-9.
+
+        Points of one set are in no order, the chain of their matrix is None, as it is no butterfly, and the norm is
+        computed when it is asked for. On the diagonal is the mean over a ball (an arc, a disc) of radius a around the
+        point, as large as the share of each point, to first order in ``k a``: with the dimension d of the set and p 1/2
+        in the plane and 1 in space, ``d / (d - p) a^-p + i k d / (d - p + 1) a^(1 - p)``. ``points`` of either matrix
+        are those of its rows and columns.
 
     Raises
     ------
@@ -122,11 +136,15 @@ def helmholtz(
     (3, 'rows bitreversal, columns standard')
     """
     n, dtype = check_size(n), check_dtype(dtype)
-    kind = Geometry(check_choice(geometry, "geometry", list(Geometry)))
+    chosen = check_choice(geometry, "geometry", [*Geometry, *_ONE_SET])
     spread = Spread(check_choice(points, "points", list(Spread)))
     if dtype.kind != "c":
         raise InputError(f"dtype={dtype}: a wave is complex; use complex64 or complex128")
-    k = _default_wavenumber(n, kind) if wavenumber is None else _check_wavenumber(wavenumber)
+    given = None if wavenumber is None else _check_wavenumber(wavenumber)
+    if chosen in list(_ONE_SET):
+        return helmholtz_of_one_set(n, Place(chosen), spread, given, dtype, seed)
+    kind = Geometry(chosen)
+    k = _default_wavenumber(n, kind) if given is None else given
     sets = PointSets(n, kind, spread, draw_entropy(seed) if spread is Spread.RANDOM else 0)
     return KnownMatrix(
         _Helmholtz(sets, k),
@@ -136,6 +154,7 @@ def helmholtz(
         chain=ranked_chain(n, _RANKS[kind, spread], tol),
         orderings=(BITREVERSAL, None),
         tol=tol,
+        points=sets.points,
     )
 
 
@@ -201,8 +220,10 @@ def cauchy(n: int, *, points: str = "separated", tol: float = 1e-6, dtype: DType
     norm = math.sqrt(float(((n - np.abs(lag)) / f.denominator(lag) ** 2).sum()))
     chain = ranked_chain(n, _CAUCHY_RANKS, tol)
     if interlaced:
-        return KnownMatrix(f, (n, n), dtype, norm=norm)
-    return KnownMatrix(f, (n, n), dtype, norm=norm, chain=chain, orderings=(BITREVERSAL, None), tol=tol)
+        return KnownMatrix(f, (n, n), dtype, norm=norm, points=f.points)
+    return KnownMatrix(
+        f, (n, n), dtype, norm=norm, chain=chain, orderings=(BITREVERSAL, None), tol=tol, points=f.points
+    )
 
 
 @dataclass(frozen=True)
@@ -236,6 +257,11 @@ class _Cauchy:
 
     def __call__(self, rows: Indices, cols: Indices) -> NDArray[Any]:
         return 1 / self.denominator(np.subtract.outer(rows, cols))
+
+    def points(self) -> Points:
+        """Points of the rows and of the columns."""
+        x = np.arange(self.n) / self.n
+        return Points(x + 0.5 / self.n, x) if self.interlaced else Points(x, x + 2)
 
     def denominator(self, lag: Indices) -> NDArray[np.float64]:
         """``x_i - y_j`` for ``lag = i - j``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..sources.entries import Entries
 from ..structure.orderings import Orderings
+from ..structure.points import Points
 from .known import Indices, KnownMatrix, Matrix, Seed, as_known, generator
 
 __all__ = ["shuffled", "undo_orderings"]
@@ -51,6 +53,7 @@ def shuffled(matrix: Matrix, *, seed: Seed = None) -> KnownMatrix:
         chain=known.chain,
         orderings=(rows, cols),
         tol=known.tol,
+        points=None if known._points is None else _PermutedPoints(known._points, *shuffles),
     )
 
 
@@ -63,6 +66,23 @@ def undo_orderings(matrix: KnownMatrix, orderings: Orderings) -> KnownMatrix:
         return matrix
     f = _Permuted(matrix, *(None if side is None else _invert(side) for side in sides))
     return KnownMatrix(f, matrix.shape, matrix.dtype, norm=matrix.norm, chain=matrix.chain, orderings=orderings)
+
+
+@dataclass(frozen=True, eq=False)
+class _PermutedPoints:
+    """Makes the points of a matrix whose rows and columns are taken in another order."""
+
+    points: Callable[[], Points]
+    rows: Indices
+    cols: Indices
+
+    def __call__(self) -> Points:
+        known = self.points()
+        rows, cols = (
+            None if side is None else side[order]
+            for side, order in zip(known.sides.values(), (self.rows, self.cols), strict=True)
+        )
+        return Points(rows, cols, known.period or None)
 
 
 @dataclass(frozen=True, eq=False)

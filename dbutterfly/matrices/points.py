@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..structure.chain import Chain
+from ..structure.points import Points
 
 __all__ = ["Geometry", "PointSets", "Spread", "coordinates", "distances", "pair_sum"]
 
@@ -76,6 +77,10 @@ class PointSets:
             scattered = _grid(self.n, self.geometry.dimension)
         radices = Chain.chainable((self.n, self.n), longer=False).row_radices
         return scattered[_divide(scattered, radices if side else radices[::-1])]
+
+    def points(self) -> Points:
+        """Points of the rows and of the columns."""
+        return Points(*(np.ascontiguousarray(side.T) for side in coordinates(self)))
 
 
 @functools.lru_cache(maxsize=4)

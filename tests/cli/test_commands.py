@@ -251,6 +251,9 @@ def test_demo_in_full():
         ("hankel --n 10", lambda: dbf.matrices.hankel(10)),
         ("legendre --n 16 --dtype float32", lambda: dbf.matrices.legendre(16, dtype="float32")),
         ("cauchy --n 12", lambda: dbf.matrices.cauchy(12)),
+        ("covariance --n 12 --seed 3", lambda: dbf.matrices.covariance(12, seed=3)),
+        ("laplace --n 12", lambda: dbf.matrices.laplace(12)),
+        ("graph-kernel --n 12", lambda: dbf.matrices.graph_kernel(12)),
     ],
 )
 def test_generate_every_kind(done, kind, wanted):

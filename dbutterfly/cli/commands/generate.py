@@ -34,6 +34,9 @@ class KnownName(enum.StrEnum):
     HANKEL = "hankel"
     LEGENDRE = "legendre"
     CAUCHY = "cauchy"
+    COVARIANCE = "covariance"
+    LAPLACE = "laplace"
+    GRAPH_KERNEL = "graph-kernel"
 
 
 _MAKERS: dict[KnownName, Callable[..., KnownMatrix]] = {
@@ -45,12 +48,15 @@ _MAKERS: dict[KnownName, Callable[..., KnownMatrix]] = {
     KnownName.HANKEL: dbf.matrices.hankel,
     KnownName.LEGENDRE: dbf.matrices.legendre,
     KnownName.CAUCHY: dbf.matrices.cauchy,
+    KnownName.LAPLACE: dbf.matrices.laplace,
+    KnownName.GRAPH_KERNEL: dbf.matrices.graph_kernel,
 }
 # These draw random numbers, and take a seed.
 _RANDOM_MAKERS: dict[KnownName, Callable[..., KnownMatrix]] = {
     KnownName.ORTHOGONAL: dbf.matrices.orthogonal_butterfly,
     KnownName.GAUSSIAN: dbf.matrices.gaussian_butterfly,
     KnownName.NUDFT: dbf.matrices.nudft,
+    KnownName.COVARIANCE: dbf.matrices.covariance,
 }
 
 

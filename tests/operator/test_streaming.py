@@ -11,6 +11,7 @@ import dbutterfly as dbf
 from dbutterfly import ButterflyOperator, Chain, stream_product
 from dbutterfly.errors import InputError, MemoryBudgetError, StoreError, TaskError
 from dbutterfly.execution import resident_memory
+from tests.support.hierarchical_blocks import make_operator
 
 
 def operator(dtype="float64", shape=(24, 40)):
@@ -42,6 +43,16 @@ def test_product_is_that_of_the_matrix(engine, tmp_path, chunks):
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "y.zarr")[:], op @ x)
     assert (done.shape, done.dtype) == ((24, 100), np.float64)
     assert done.bytes_read == x.nbytes
+
+
+def test_blocks_of_a_hierarchical_matrix_multiply_too(tmp_path):
+    op, dense = make_operator("float64", "symmetric")
+    x = matrix(10, rows=len(dense))
+    zarr.create_array(tmp_path / "x.zarr", data=x, chunks=(200, 5))
+    stream_product(op.T, tmp_path / "x.zarr", tmp_path / "y.zarr", memory="2MiB", workers=2)
+    np.testing.assert_allclose(zarr.open_array(tmp_path / "y.zarr")[:], dense @ x, atol=1e-8)
+    with pytest.raises(MemoryBudgetError, match="does not hold a block of one column"):
+        stream_product(op, x, tmp_path / "z.zarr", memory=1)
 
 
 def test_blocks_fit_the_memory_and_the_chunks(tmp_path):

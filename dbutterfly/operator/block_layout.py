@@ -17,7 +17,7 @@ the layout: nothing is copied when it is opened (:mod:`dbutterfly.operator.block
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -136,8 +136,8 @@ def lay_out(blocks: Sequence[BlockFactors], shape: tuple[int, int], dtype: Any, 
         shape,
         dtype,
         tuple(right_panels),
-        _group(left_panels, lambda panel: panel[:2]),
-        _group(right_panels, lambda panel: panel[:2]),
+        _group(left_panels, _span_of_panel),
+        _group(right_panels, _span_of_panel),
         _group(butterflies, lambda block: block.rows),
         _group(transposed, lambda block: block.cols),
         gather,
@@ -230,12 +230,16 @@ def _by_span(pieces: Iterable[Piece], spans: Sequence[Span]) -> dict[Span, list[
     return found
 
 
-T = TypeVar("T")
+Part = TypeVar("Part", Panel, ButterflyBlock)
 
 
-def _group(parts: Sequence[T], span_of: Any) -> tuple[tuple[T, ...], ...]:
+def _span_of_panel(panel: Panel) -> Span:
+    return panel.first, panel.last
+
+
+def _group(parts: Sequence[Part], span_of: Callable[[Part], Span]) -> tuple[tuple[Part, ...], ...]:
     """Groups of disjoint spans: nested spans get as many as they are deep."""
-    groups: list[list[T]] = []
+    groups: list[list[Part]] = []
     ends: list[int] = []
     for part in sorted(parts, key=lambda part: (span_of(part)[0], -span_of(part)[1])):
         first, last = span_of(part)

@@ -55,13 +55,15 @@ class BlockProducts:
     @property
     def nbytes_packed(self) -> int:
         """Bytes held besides the blocks: of panels that are no views of them, and of what butterflies laid out."""
+        if None not in self._places:
+            return 0
         held = [
             int(panel.values.shape[0] * panel.values.shape[1]) * self.dtype.itemsize
             for key, place in self._places.items()
             for panel in place.layout.panels()
             if key is not None or panel.values.base is None
         ]
-        return sum(held) + sum(block.products.nbytes_packed for block in self._butterflies() if self._places)
+        return sum(held) + sum(block.products.nbytes_packed for block in self._butterflies())
 
     @property
     def most_rows(self) -> int:

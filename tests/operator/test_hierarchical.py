@@ -130,6 +130,8 @@ def test_values_that_lie_in_order_are_not_copied():
     values, arranged = arrange_blocks(blocks, np.float64)
     placed = dbf.HierarchicalOperator(arranged, matrix.shape, "float64")
     assert all(np.shares_memory(values, factor) for block in arranged for factor in block.ks_values)
+    assert operator.nbytes_prepared == 0
+    assert not operator._products._places
     x = np.ones(matrix.shape[1])
     np.testing.assert_array_equal(placed @ x, operator @ x)
     assert (operator.nbytes_prepared, placed.nbytes_prepared) == (operator.nbytes, 0)

@@ -14,6 +14,7 @@ import pytest
 import dbutterfly as dbf
 from dbutterfly.execution import thread_engine
 from tests.support.devices import has_device
+from tests.support.hierarchical_blocks import make_operator
 
 pytestmark = [
     pytest.mark.gpu,
@@ -82,6 +83,21 @@ def test_products_stay_on_the_device(dtype, columns):
     assert y.dtype == dtype
     expected = z @ x
     assert np.linalg.norm(cupy.asnumpy(y) - expected) <= 10 * TOLERANCE[dtype] * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "symmetry"), [("float32", "none"), ("float64", "symmetric"), ("complex128", "hermitian")]
+)
+def test_products_of_blocks_stay_on_the_device(dtype, symmetry):
+    cupy = importlib.import_module("cupy")
+    operator, _ = make_operator(dtype, symmetry)
+    for one in (operator, operator.T, operator.H, operator.conj()):
+        x = np.random.default_rng(4).standard_normal((one.shape[1], 3)).astype(dtype)
+        y = one @ cupy.asarray(x)
+        assert isinstance(y, cupy.ndarray)
+        assert y.dtype == dtype
+        expected = one @ x
+        assert np.linalg.norm(cupy.asnumpy(y) - expected) <= 10 * TOLERANCE[dtype] * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("target", ["dft", "orthogonal"])

@@ -126,7 +126,7 @@ def lay_out(blocks: Sequence[BlockFactors], shape: tuple[int, int], dtype: Any, 
         Whether the blocks below the diagonal stand for those above it, too: then the transposed product leaves out
         those on it.
     """
-    lefts, rights, _ = order_pieces(blocks)
+    lefts, rights, _ = order_pieces(blocks, [len(block.ks_values) for block in blocks])
     right_panels, coefficients = _join_rights(blocks, rights, dtype)
     left_panels, gather, is_counted = _join_lefts(blocks, lefts, shape[1], coefficients, dtype, is_half=is_half)
     entries, places = _invert(gather, is_counted, shape[1], sum(panel.values.shape[0] for panel in right_panels))

@@ -26,11 +26,19 @@ class Piece(NamedTuple):
     factor: int
 
 
-def order_pieces(blocks: Sequence[BlockFactors]) -> tuple[list[Piece], list[Piece], list[Piece]]:
-    """Left pieces cluster by cluster of the rows, right ones cluster by cluster of the columns, and all others."""
-    lefts = [Piece(k, 0) for k, block in enumerate(blocks) if block.kind in ("dense", "low rank")]
-    rights = [Piece(k, 1) for k, block in enumerate(blocks) if block.kind == "low rank"]
-    others = [Piece(k, at) for k, b in enumerate(blocks) if b.kind == "butterfly" for at in range(len(b.ks_values))]
+def order_pieces(blocks: Sequence[BlockFactors], counts: Sequence[int]) -> tuple[list[Piece], list[Piece], list[Piece]]:
+    """Left pieces cluster by cluster of the rows, right ones cluster by cluster of the columns, and all others.
+
+    Parameters
+    ----------
+    blocks : sequence of BlockFactors
+        Blocks, of which the positions count.
+    counts : sequence of int
+        Number of factors of each.
+    """
+    lefts = [Piece(number, 0) for number, count in enumerate(counts) if count in (1, 2)]
+    rights = [Piece(number, 1) for number, count in enumerate(counts) if count == 2]
+    others = [Piece(number, factor) for number, count in enumerate(counts) if count > 2 for factor in range(count)]
     return (
         sorted(lefts, key=lambda piece: blocks[piece.block].rows),
         sorted(rights, key=lambda piece: blocks[piece.block].cols),
@@ -59,7 +67,7 @@ def arrange_blocks(blocks: Sequence[BlockFactors], dtype: Any) -> tuple[NDArray[
     patterns = [tuple(factor.shape for factor in block.ks_values) for block in blocks]
     size = sum(block.nnz for block in blocks)
     there = next((factor.base for block in blocks for factor in block.ks_values), None)
-    if there is not None and there.shape == (size,) and there.dtype == dtype:
+    if isinstance(there, np.ndarray) and there.shape == (size,) and there.dtype == dtype:
         placed = view_blocks(there, blocks, patterns)
         if all(map(_is_same, blocks, placed)):
             return there, placed
@@ -91,11 +99,7 @@ def view_blocks(
     patterns : sequence of tuple of (a, b, c, d)
         Patterns of the factors of each block.
     """
-    shaped = [
-        replace(block, ks_values=tuple(np.broadcast_to(values[:0].sum(), pattern) for pattern in own))
-        for block, own in zip(blocks, patterns, strict=True)
-    ]
-    lefts, rights, others = order_pieces(shaped)
+    lefts, rights, others = order_pieces(blocks, [len(own) for own in patterns])
     factors: list[list[Any]] = [[None] * len(own) for own in patterns]
     start = 0
     for pieces, is_left in ((lefts, True), (rights, False), (others, False)):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...operator.block_factors import BlockFactors
+from ...operator.block_values import arrange_blocks
 from ...operator.hierarchical import HierarchicalOperator
 from .certificate import Certificate
 from .hierarchical_text import describe_kinds, format_kinds
@@ -28,7 +29,8 @@ class HierarchicalFactorization:
     Attributes
     ----------
     blocks : tuple of BlockFactors
-        The blocks, by positions of the rows and columns.
+        The blocks, by positions of the rows and columns. Their values are put into one array, in the order in which the
+        operator wants them: those of a result that was opened are there already.
     shape : (int, int)
         Rows and columns of the matrix.
     dtype : dtype
@@ -55,6 +57,10 @@ class HierarchicalFactorization:
     certificate: Certificate
     table: NDArray[np.float64]
     record: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _, arranged = arrange_blocks(self.blocks, self.dtype)
+        object.__setattr__(self, "blocks", tuple(arranged))
 
     @property
     def nbytes(self) -> int:

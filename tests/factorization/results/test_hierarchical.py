@@ -73,7 +73,7 @@ def test_a_store_brings_it_back(found, tmp_path):
     assert_same(found, again)
     x = np.ones(found.shape[1])
     np.testing.assert_array_equal(again @ x, found @ x)
-    assert again.operator.nbytes_prepared == 0
+    assert again.operator.nbytes_prepared == found.operator.nbytes_prepared == 0
     assert_same(found, pickle.loads(pickle.dumps(again)))
     again.save(tmp_path / "again")
     assert_same(found, dbf.open(tmp_path / "again"))

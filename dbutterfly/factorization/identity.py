@@ -20,21 +20,20 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StoreMismatchError
 from ..execution.task import Record
-from ..planning.plan import Plan
 from ..sources.base import MatrixSource
 from ..sources.samples import Sample, digest_tile
 from ..sources.stamps import ABSENT, Stamps
 from ..storage.result_arrays import digest_of
 from ..storage.run_store import RunStore
 from ..structure.axes import Axis, Index, Tile
-from .job import FactorizationJob
+from .job import MatrixJob, ReadingPlan
 from .results.factorization import Factorization
 from .workspace_arrays import read_ended
 
@@ -61,6 +60,9 @@ DIGEST = Record._fields.index("digest")
 """Field of the record of a task."""
 
 _log = logging.getLogger("dbutterfly")
+
+AnyJob = TypeVar("AnyJob", bound=MatrixJob)
+"""The class of a job."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +116,7 @@ class Identity:
         """Whether changed stamps do not say yet that entries have changed, so that digests of what was read decide."""
         return self.stamps is not None and not self.stamps.is_of_content
 
-    def watch(self, job: FactorizationJob) -> FactorizationJob:
+    def watch(self, job: AnyJob) -> AnyJob:
         """Job whose tasks leave digests where those will decide, and compare what they read with the sample elsewhere.
 
         The job travels with every task: stamps, which are compared when the run ends, spare it the sample.
@@ -136,7 +138,10 @@ class Identity:
 
 
 def recognise(
-    source: MatrixSource, stored: RunStore, plan: Callable[[], Plan], digests: Callable[[], NDArray[np.float64] | None]
+    source: MatrixSource,
+    stored: RunStore,
+    plan: Callable[[], ReadingPlan],
+    digests: Callable[[], NDArray[np.float64] | None],
 ) -> Recognition:
     """Find out whether a matrix is the one of a stored run.
 
@@ -174,7 +179,7 @@ def recognise(
     return Recognition(text, stamps, False)
 
 
-def digests_of_run(stored: RunStore, plan: Plan) -> NDArray[np.float64]:
+def digests_of_run(stored: RunStore, plan: ReadingPlan) -> NDArray[np.float64]:
     """Digests of what a run under way has read of the matrix, tile by tile; NaN of what it has not read."""
     stage = next(iter(plan.tasks))
     return read_ended(stored, stage, plan.tasks[stage])[:, DIGEST]
@@ -205,7 +210,7 @@ def _compare_pieces(
     stored: RunStore,
     stamps: Stamps,
     changed: NDArray[np.bool_],
-    plan: Plan,
+    plan: ReadingPlan,
     digests: NDArray[np.float64] | None,
 ) -> str | None:
     """Compare what the run has read of changed pieces; None where it has left no digests of it."""
@@ -233,7 +238,7 @@ def _compare_pieces(
     return text if len(again) == len(read) else f"{text}; {compare_sample(source, stored)}"
 
 
-def _tiles_read(plan: Plan) -> tuple[Axis, Axis, Sequence[Tile]]:
+def _tiles_read(plan: ReadingPlan) -> tuple[Axis, Axis, Sequence[Tile]]:
     """Sides and tiles by which a run reads the matrix first: panels of a copy, or tiles."""
     if plan.copy is not None:
         return plan.copy.rows, plan.copy.cols, plan.panels

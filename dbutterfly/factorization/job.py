@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,18 +23,46 @@ from ..structure.chain import Chain
 from ..structure.tree import Tree
 from .device_job import DeviceJob
 
-__all__ = ["CopySource", "FactorizationJob"]
+__all__ = ["CopySource", "FactorizationJob", "MatrixJob", "ReadingPlan"]
+
+
+class ReadingPlan(Protocol):
+    """What must be known of the plan of a run: the sides and tiles by which it reads, or copies, the matrix."""
+
+    @property
+    def rows(self) -> Axis:
+        """Rows of the tiles."""
+
+    @property
+    def cols(self) -> Axis:
+        """Columns of the tiles."""
+
+    @property
+    def tiles(self) -> Sequence[Tile]:
+        """Tiles."""
+
+    @property
+    def copy(self) -> Any:
+        """Copy that the tiles are read from, with sides of its own; None where there is none."""
+
+    @property
+    def panels(self) -> Sequence[Tile]:
+        """Tiles of the copying tasks."""
+
+    @property
+    def tasks(self) -> dict[str, int]:
+        """Number of tasks of every stage."""
 
 
 @dataclass(frozen=True, eq=False)
-class FactorizationJob(DeviceJob):
-    """Matrix, plan, workspace and backend of a run, which all of its tasks share.
+class MatrixJob(DeviceJob):
+    """Matrix, plan, workspace and backend of a run of one matrix, which all of its tasks share.
 
     Attributes
     ----------
     source : MatrixSource
         The matrix.
-    plan : Plan
+    plan : Plan or HierarchicalPlan
         How it is cut.
     workspace : Workspace
         Where the outputs go.
@@ -46,27 +75,16 @@ class FactorizationJob(DeviceJob):
     """
 
     source: MatrixSource
-    plan: Plan
+    plan: Any
     workspace: Workspace
     backend: str = "auto"
     sample: Sample | None = None
     keeps_digests: bool = False
 
     @property
-    def kernel_rooms(self) -> tuple[str, ...]:
-        """Packages of the kernels that the tasks use."""
-        return ROOMS_OF_RUNS if self.plan.nested is None else ROOMS_OF_SKELETONS
-
-    @property
-    def entries_met(self) -> int:
-        """Entries of the matrix that the kernels meet, at most."""
-        steps = self.plan.nested_steps
-        return math.prod(self.plan.source.shape) if steps is None else steps.entries
-
-    @property
-    def prefetch(self) -> bool:
-        """Whether a worker reads for the next task while it computes one, as the plan says."""
-        return self.plan.layout.prefetch
+    def reads_tiles(self) -> bool:
+        """Whether tasks read tiles of the matrix, which are compared with the sample."""
+        return True
 
     def check(self, output: Output) -> None:
         """Refuse an output with a NaN, which in the workspace means that nothing was written."""
@@ -107,7 +125,7 @@ class FactorizationJob(DeviceJob):
         SourceError
             If an entry of the sample has another value now.
         """
-        if self.sample is not None and self.plan.nested is not None:
+        if self.sample is not None and not self.reads_tiles:
             self._refuse(self.sample.find_difference(self.source.sample(self.sample.places)))
 
     def _refuse(self, difference: str | None) -> None:
@@ -117,6 +135,34 @@ class FactorizationJob(DeviceJob):
                 f"{self.source.name} gives other entries than when the run began: {difference}; a matrix must stay as "
                 "it is while it is factorized, and functions must give an entry the same value each time"
             )
+
+
+@dataclass(frozen=True, eq=False)
+class FactorizationJob(MatrixJob):
+    """What the tasks of a butterfly factorization share; see :class:`MatrixJob`."""
+
+    plan: Plan
+
+    @property
+    def reads_tiles(self) -> bool:
+        """Whether tasks read tiles of the matrix; those of nested skeletons read none."""
+        return self.plan.nested is None
+
+    @property
+    def kernel_rooms(self) -> tuple[str, ...]:
+        """Packages of the kernels that the tasks use."""
+        return ROOMS_OF_RUNS if self.plan.nested is None else ROOMS_OF_SKELETONS
+
+    @property
+    def entries_met(self) -> int:
+        """Entries of the matrix that the kernels meet, at most."""
+        steps = self.plan.nested_steps
+        return math.prod(self.plan.source.shape) if steps is None else steps.entries
+
+    @property
+    def prefetch(self) -> bool:
+        """Whether a worker reads for the next task while it computes one, as the plan says."""
+        return self.plan.layout.prefetch
 
     @property
     def tile_source(self) -> MatrixSource:

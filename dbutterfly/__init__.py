@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from .execution import clusters
     from .factorization.advice.advise import advise
     from .factorization.advice.result import Advice
-    from .factorization.factorize import factorize, plan
+    from .factorization.factorize import factorize
+    from .factorization.plan import plan
     from .factorization.proof.prove import prove
     from .factorization.results.certificate import Certificate
     from .factorization.results.estimates import VerifiedError
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from .operator.hierarchical import HierarchicalOperator
     from .operator.stacked import StackedOperator
     from .operator.streaming import StreamedProduct, stream_product
+    from .planning.hierarchical_plan import HierarchicalPlan
     from .planning.plan import Plan
     from .planning.stacked_plan import StackedPlan
     from .sources.entries import Entries, entries
@@ -68,6 +70,7 @@ __all__ = [
     "Factorization",
     "HierarchicalFactorization",
     "HierarchicalOperator",
+    "HierarchicalPlan",
     "IdentifiedOrderings",
     "Orderings",
     "Pattern",
@@ -102,6 +105,7 @@ _PLACES = {
     "Factorization": "factorization.results.factorization:Factorization",
     "HierarchicalFactorization": "factorization.results.hierarchical:HierarchicalFactorization",
     "HierarchicalOperator": "operator.hierarchical:HierarchicalOperator",
+    "HierarchicalPlan": "planning.hierarchical_plan:HierarchicalPlan",
     "IdentifiedOrderings": "identification.result:IdentifiedOrderings",
     "Orderings": "structure.orderings:Orderings",
     "Pattern": "structure.chain:Pattern",
@@ -120,7 +124,7 @@ _PLACES = {
     "identify": "identification.identify:identify",
     "matrices": "matrices",
     "open": "factorization.results.opening:open_result",
-    "plan": "factorization.factorize:plan",
+    "plan": "factorization.plan:plan",
     "prove": "factorization.proof.prove:prove",
     "stream_product": "operator.streaming:stream_product",
     "verify": "factorization.verify:verify",

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DButterflyError
-from ..factorization.factorize import factorize, plan
+from ..factorization.factorize import factorize
+from ..factorization.plan import plan
 from ..factorization.results.factorization import Factorization
 from ..factorization.verify import verify
 from ..matrices import dft, noisy, write

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .logs import log_to_stderr
 
 if TYPE_CHECKING:
+    from ..planning.hierarchical_plan import HierarchicalPlan
     from ..planning.plan import Plan
     from ..planning.stacked_plan import StackedPlan
 
@@ -27,7 +28,7 @@ def show_log(quiet: bool, log_json: bool) -> contextlib.AbstractContextManager[N
     return log_to_stderr(logging.CRITICAL if quiet else logging.INFO, as_json=log_json)
 
 
-def show_plan(planned: Plan | StackedPlan, quiet: bool, log_json: bool) -> None:
+def show_plan(planned: Plan | StackedPlan | HierarchicalPlan, quiet: bool, log_json: bool) -> None:
     """Show a plan on stderr, or log it."""
     if log_json:
         _log.info("plan", extra={"fields": {"event": "plan", "plan": planned.to_json()}})

@@ -197,6 +197,26 @@ Prove: TypeAlias = Annotated[
     bool,
     typer.Option("--prove", help="Raise the lower bound afterwards, as the command prove does."),
 ]
+Form: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--form",
+        autocompletion=one_of("butterfly", "hierarchical", "auto"),
+        help="butterfly, hierarchical (for kernels of points with themselves), or auto for the one with fewer values, "
+        "which is the default where both sides have points and there is --tol.",
+    ),
+]
+Eta: TypeAlias = Annotated[
+    float | None,
+    typer.Option("--eta", help="Hierarchical: diameter over distance up to which clusters are far apart."),
+]
+Leaf: TypeAlias = Annotated[
+    int | None, typer.Option("--leaf", help="Hierarchical: most rows of a cluster that is not divided.")
+]
+Symmetric: TypeAlias = Annotated[
+    bool,
+    typer.Option("--symmetric", help="Hierarchical: the matrix is symmetric or Hermitian, so that one half is read."),
+]
 Tolerance: TypeAlias = Annotated[
     float | None, typer.Option("--tol", help="Exit with code 3 if the verified relative error is above this.")
 ]

@@ -112,6 +112,22 @@ READERS: dict[str, Reader] = {
     ),
     "decode": read_flag,
     "device_memory": optional(read_memory),
+    "eta": optional(
+        partial(
+            read_number,
+            least=math.ulp(0.0),
+            fault="is no ratio of a diameter to a distance",
+            remedy="use a positive number, such as 2; larger ones take more clusters to be far apart",
+        )
+    ),
+    "form": optional(
+        partial(
+            read_choice,
+            choices=("butterfly", "hierarchical", "auto"),
+            remedy="use 'butterfly', 'hierarchical', or 'auto' for the one with fewer values",
+        )
+    ),
+    "leaf": optional(partial(read_count, remedy="give the most rows of a cluster that is not divided, such as 64")),
     "memory": optional(read_memory),
     "missing": partial(
         read_choice,
@@ -136,6 +152,7 @@ READERS: dict[str, Reader] = {
     "seed": read_seed,
     "shared": optional(read_flag),
     "sweeps": read_sweeps,
+    "symmetric": read_flag,
     "tol": optional(read_tolerance),
     "tree": read_tree,
     "weights": read_weights,

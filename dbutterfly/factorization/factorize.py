@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from ..execution.arguments import read_arguments
 from ..execution.choose import check_backend, choose_engine
-from ..execution.clusters import for_cluster, on_cluster
+from ..execution.clusters import on_cluster
+from ..execution.engine import Engine
 from ..identification.result import IdentifiedOrderings
-from ..planning.plan import Plan
-from ..planning.stacked_plan import StackedPlan
+from ..sources.base import MatrixSource
 from ..sources.places_read import places_read
 from ..sources.stacks.base import StackSource
 from ..sources.stacks.dispatch import open_matrices
@@ -20,82 +21,19 @@ from ..storage.destinations import check_apart
 from .advice.check_fit import check_fit as look_before
 from .advice.choose import choose_orderings, read_orderings_or_auto
 from .confirmation import confirm_result
+from .hierarchical.factorize import factorize_hierarchical
+from .hierarchical.form import HIERARCHICAL, check_form, choose_form
 from .proof.prove import complete_proof
 from .request import Request
 from .results.factorization import Factorization
+from .results.hierarchical import HierarchicalFactorization
 from .results.stacked import StackedFactorization
 from .resume import check_store, open_run, open_store, scale_as_stored
 from .run import complete_run
 from .stacked.factorize import factorize_stack
-from .stacked.planning import plan_stack
 from .unknown_orderings import find_orderings
 
-__all__ = ["factorize", "plan"]
-
-
-@read_arguments(orderings=read_orderings_or_auto)
-@for_cluster
-def plan(
-    source: Any,
-    chain: Any = None,
-    *,
-    tree: Any = "balanced",
-    rank: int = 1,
-    tol: float | None = None,
-    passes: int = 1,
-    orderings: Any = None,
-    points: Any = None,
-    weights: Any = None,
-    store: Any = None,
-    client: Any = None,
-    cluster: Any = None,
-    memory: int | str | None = None,
-    device_memory: int | str | None = None,
-    workers: int | None = None,
-    backend: str = "auto",
-    decode: bool = True,
-    shared: bool | None = None,
-    prove: bool = False,
-) -> Plan | StackedPlan:
-    """Plan a factorization without reading the matrix (or, with ``tol``, reading some of its blocks).
-
-    Parameters
-    ----------
-    source, chain, tree, rank, tol, passes, orderings, points, weights
-        As for :func:`factorize`.
-    store, client, cluster, memory, device_memory, workers, backend, decode, shared, prove
-        As for :func:`factorize`. No cluster is started, a scheduler that runs is asked for its workers; of ``"cuda"``
-        it must be known how many there are. If ``device_memory`` is given, it is that of GPUs which need not be here.
-        Of ``store``, only whether there is one matters: it has room for a copy of the matrix in another order, which
-        arbitrary orderings of both sides of a chunked matrix call for.
-
-    Returns
-    -------
-    Plan or StackedPlan
-        ``print(plan)`` shows root cut, tiles, tasks, bytes read and written, amplification, peak memory and time; of a
-        stack, what its matrices share and how many a task takes.
-    """
-    check_backend(backend, client or cluster)
-    request = Request(
-        chain=chain,
-        tree=tree,
-        rank=rank,
-        tol=tol,
-        passes=passes,
-        orderings=orderings,
-        points=points,
-        weights=weights,
-        memory=memory,  # type: ignore[arg-type]  # it was read
-        device_memory=device_memory,  # type: ignore[arg-type]
-        backend=backend,
-        has_store=store is not None,
-        prove=prove,
-    )
-    found, engine = open_matrices(source, decode=decode), choose_engine(client, workers, cluster)
-    if isinstance(found, StackSource):
-        return plan_stack(request, weigh_stack(found, weights), engine, shared=shared)
-    matrix = scale_as_stored(request, weigh(found, weights), None) if request.looks_first else weigh(found, weights)
-    return choose_orderings(request, matrix, engine).plan(matrix, engine)
+__all__ = ["factorize"]
 
 
 @read_arguments(orderings=read_orderings_or_auto)
@@ -127,7 +65,11 @@ def factorize(
     confirm: str | None = None,
     check_fit: bool | None = None,
     shared: bool | None = None,
-) -> Factorization | StackedFactorization:
+    form: str | None = None,
+    eta: float | None = None,
+    leaf: int | None = None,
+    symmetric: bool = False,
+) -> Factorization | StackedFactorization | HierarchicalFactorization:
     """Factorize a matrix, or each matrix of a stack, into Kronecker-sparse factors, with a certificate.
 
     Parameters
@@ -216,10 +158,25 @@ def factorize(
         Whether all matrices of a stack get one chain and one pair of orderings, which are looked for once. By default
         they do where they have one shape and dtype; False looks for those of each matrix. Where the certificate of a
         matrix does not confirm a tolerance, it gets a larger chain in either case.
+    form : {"butterfly", "hierarchical", "auto"}, optional
+        Form of the result. The hierarchical one is for kernels of points with themselves: clusters of rows and columns
+        are halved again and again, blocks of clusters that are far apart are of low rank, others are divided down to
+        dense leaves. It takes ``points``, or clusters of the order as stored, and ``tol`` or ``rank``; chains, trees,
+        orderings, weights, sweeps, proofs and second reads are for butterflies. ``"auto"`` takes the form for which
+        sampled blocks promise fewer values. By default that is the choice where both sides have points and ``tol`` is
+        given, else a butterfly.
+    eta : float, optional
+        Of the hierarchical form: clusters are far apart where the smaller of their diameters is at most this times
+        their distance, by default 4. A block that does not come to a low rank is divided nevertheless.
+    leaf : int, optional
+        Of the hierarchical form: most rows, or columns, of a cluster that is not divided, by default 64.
+    symmetric : bool
+        Of the hierarchical form: whether Z is symmetric or, if complex, Hermitian, as a sample says. The half above the
+        diagonal is then neither read nor kept.
 
     Returns
     -------
-    Factorization or StackedFactorization
+    Factorization, StackedFactorization or HierarchicalFactorization
         Factors, operator, certificate and record; of a stack, those of each matrix. A matrix of a stack that cannot be
         factorized, such as one with a NaN, is named, by a FailedMatricesWarning too, and left out.
 
@@ -273,8 +230,13 @@ def factorize(
         has_store=store is not None,
         progress=progress,
         confirm=confirm,
+        form=form,
+        eta=eta,
+        leaf=leaf,
+        symmetric=symmetric,
     )
     found = open_matrices(source, decode=decode)
+    check_form(request, is_stack=isinstance(found, StackSource))
     matrix = weigh_stack(found, weights) if isinstance(found, StackSource) else weigh(found, weights)
     if store is not None:
         check_apart(store, places_read(matrix))
@@ -284,19 +246,38 @@ def factorize(
     if isinstance(matrix, StackSource):
         kept: dict[str, Any] = {"store": store, "resume": resume, "progress": progress}
         return factorize_stack(request, matrix, engine, shared=shared, search=search, **kept)
+    options: dict[str, Any] = {"store": store, "resume": resume, "check_fit": check_fit}
+    return _factorize_matrix(request, matrix, engine, search, **options)
+
+
+def _factorize_matrix(
+    request: Request,
+    matrix: MatrixSource,
+    engine: Engine,
+    search: Callable[..., IdentifiedOrderings],
+    *,
+    store: Any,
+    resume: bool,
+    check_fit: bool | None,
+) -> Factorization | HierarchicalFactorization:
+    """Factorize one matrix, in the form that it gets."""
     stored = open_store(store)
-    matrix = scale_as_stored(request, matrix, stored if resume else None)
+    known = stored if resume else None
+    matrix = scale_as_stored(request, matrix, known)
+    form, request, prediction = choose_form(request, matrix, engine, known)
+    kept: dict[str, Any] = {"store": store, "stored": stored, "resume": resume}
+    if form == HIERARCHICAL:
+        return factorize_hierarchical(request, matrix, engine, check_fit=check_fit, prediction=prediction, **kept)
     check_store(request, matrix, stored)
-    request = choose_orderings(request, matrix, engine, stored if resume else None)
-    identify = partial(search, matrix)
-    request = find_orderings(request, matrix, stored if resume else None, lambda rank: identify(rank=rank))
-    with open_run(request, matrix, engine, store=store, stored=stored, resume=resume) as run:
-        if run.result is None and (stored is None or not resume):
-            look_before(run.job.source, run.job.plan, tol, check_fit)
-        result = run.result or complete_run(run, engine, progress=progress)
+    request = choose_orderings(request, matrix, engine, known)
+    request = find_orderings(request, matrix, known, lambda rank: search(matrix, rank=rank))
+    with open_run(request, matrix, engine, **kept) as run:
+        if run.result is None and known is None:
+            look_before(run.job.source, run.job.plan, request.tol, check_fit)
+        result = run.result or complete_run(run, engine, progress=request.progress)
         result = confirm_result(result, matrix, request, engine)
-    where = {"memory": request.memory, "place": store, "progress": progress}
-    return complete_proof(result, rescale(matrix, 0), engine, **where) if prove else result
+    where = {"memory": request.memory, "place": store, "progress": request.progress}
+    return complete_proof(result, rescale(matrix, 0), engine, **where) if request.prove else result
 
 
 def _identify(*args: Any, **options: Any) -> IdentifiedOrderings:

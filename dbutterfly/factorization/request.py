@@ -61,6 +61,10 @@ class Request:
         Whether to show how far the sampling for a tolerance has come.
     confirm : {"full"} or None
         How an estimated error is confirmed.
+    form : {"butterfly", "hierarchical", "auto"} or None
+        Form of the result.
+    eta, leaf, symmetric
+        Of the hierarchical form.
     """
 
     chain: Chain | str | None = None
@@ -81,6 +85,10 @@ class Request:
     found_chain: Chain | None = None
     progress: bool = False
     confirm: str | None = None
+    form: str | None = None
+    eta: float | None = None
+    leaf: int | None = None
+    symmetric: bool = False
 
     def __post_init__(self) -> None:
         check_unordered(self.points, self.orderings)

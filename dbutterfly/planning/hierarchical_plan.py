@@ -215,6 +215,8 @@ class HierarchicalPlan:
         """What is done to the matrix, and how much of it."""
         if self.source.sampled:
             return "evaluates", "what the regions ask for, some N log^2 N of the entries"
+        if self.source.in_full:
+            return "evaluates", f"all {format_bytes(self.bytes_read)}: samples would be no fewer entries"
         if self.copy is None:
             return "reads", f"{format_bytes(self.bytes_read)}, amplification {self.amplification:.2f}"
         of_it = f"{format_bytes(self.copy.bytes_read)} of it for a copy in the order of the clusters"

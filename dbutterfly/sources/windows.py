@@ -33,11 +33,14 @@ from .arrays import ArraySource
 from .base import MatrixSource
 from .operators import OperatorSource
 
-__all__ = ["Window", "open_window"]
+__all__ = ["Window", "open_chunk", "open_window"]
 
 MOST_EVALUATED = 1 << 20
 """Entries of an entry function that are evaluated once, all of them, and held. Advice on the Fourier matrix looked at
 .16, .87, 1.5 and 1.04 million for N = 64, 256, 512 and 1024: at each entry up to 39 times, and no fewer than it has."""
+
+UNCHUNKED = 256
+"""Rows, or columns, that are read with a chunk of a matrix that has chunks of the other side only. Not tuned."""
 
 LARGEST_ENTRY = 1e140
 """Largest modulus of an entry: squares of as many as there may be add up to a number."""
@@ -136,6 +139,26 @@ def open_window(source: MatrixSource, limit: int, rng: np.random.Generator) -> W
     if is_small and source.info.nbytes <= limit:
         return _Held(source, limit, None, None, source.read_block(*(slice(0, size) for size in source.shape)))
     return _Anywhere(source, limit)
+
+
+def open_chunk(source: MatrixSource, row: int, col: int) -> Window:
+    """Window of the chunk of a stored matrix that an entry lies in, which is read now.
+
+    Parameters
+    ----------
+    source : MatrixSource
+        The matrix.
+    row, col : int
+        Place of the entry.
+    """
+    spans = []
+    for edges, size, at in zip(source.edges, source.shape, (row, col), strict=True):
+        edge = chunk_edges(size, UNCHUNKED) if edges is None else edges
+        first = int(np.searchsorted(edge, at, side="right")) - 1
+        spans.append(edge[first : first + 2].tolist())
+    block = source.read_range(slice(*spans[0]), slice(*spans[1]))
+    rows, cols = (np.arange(*span, dtype=np.int64) for span in spans)
+    return _Held(source, block.nbytes, rows, cols, block)
 
 
 class _Anywhere(Window):

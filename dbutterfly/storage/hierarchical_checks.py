@@ -1,8 +1,8 @@
-"""What the manifest of the hierarchical form must have: what was asked, and the result."""
+"""What the manifest of the hierarchical form must have: what was asked, the layout of the plan, and the result."""
 
 from __future__ import annotations
 
-from .json_checks import dict_with, integer, one_of, tuple_of
+from .json_checks import dict_with, integer, number, one_of, or_none, truth, tuple_of
 from .stack_checks import DTYPES, SIDES
 
 __all__ = ["check_hierarchical"]
@@ -20,5 +20,18 @@ _result = {
     "values": integer(0),
     "indices": integer(0),
 }
-check_hierarchical = dict_with({"asked": dict_with({}), "result": dict_with(_result, *_result)}, "asked")
+_layout = {
+    "eta": or_none(number(0)),
+    "leaf": integer(1),
+    "symmetry": one_of("none", "symmetric", "hermitian"),
+    "level": number(0),
+    "sizes": tuple_of(integer(1), or_none(integer(1))),
+    "panel_bytes": integer(0),
+    "prefetch": truth,
+    "looked_at": integer(0),
+    "in_full": truth,
+}
+check_hierarchical = dict_with(
+    {"asked": dict_with({}), "layout": dict_with(_layout, *_layout), "result": dict_with(_result, *_result)}, "asked"
+)
 """Check of the entry ``hierarchical``."""

@@ -111,7 +111,8 @@ class Manifest:
         Of a run for a stack: what was ``asked``, the ``rounds`` that have begun, each a list of batches of matrices
         that share a chain, and of one that has ended the ``result``.
     hierarchical : dict
-        Of the hierarchical form: what was ``asked``, and of a run that has ended the ``result``.
+        Of the hierarchical form: what was ``asked``, the ``layout`` of the plan, and of a run that has ended the
+        ``result``.
     damaged : str
         Array of the result that was found damaged and told: the next call computes everything again.
     others : dict
@@ -154,8 +155,9 @@ class Manifest:
 
     @property
     def asked(self) -> dict[str, Any] | None:
-        """What was asked of a run for a stack; None of any other."""
-        return None if self.stack is None else dict(self.stack["asked"])
+        """What was asked of a run for a stack, or for the hierarchical form; None of any other."""
+        entry = self.stack if self.stack is not None else self.hierarchical
+        return None if entry is None else dict(entry["asked"])
 
     @property
     def tasks(self) -> dict[str, int]:

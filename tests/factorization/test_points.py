@@ -71,7 +71,7 @@ def test_points_of_space():
     x, y = np.random.default_rng(0).random((2, 512, 3))
     y[:, 0] += 2
     matrix = waves(x, y, 40.0)
-    found = dbf.factorize(matrix, tol=1e-2, points=(x, y))
+    found = dbf.factorize(matrix, tol=1e-2, points=(x, y), form="butterfly")
     assert dense_error(found, matrix) <= 1e-2
     assert found.compression > 4
     assert found.certificate.error_bound < 0.1 * dbf.factorize(matrix, found.chain).certificate.error_bound
@@ -93,7 +93,7 @@ def test_points_of_one_side_go_with_an_ordering_of_the_other():
 def test_runs_with_points_are_recognised_and_of_other_points_refused(squares, tmp_path):
     _, (x, y), matrix = squares
     x, y, matrix = x[:120], y[:120], matrix[:120, :120]
-    arguments = {"tol": 1e-2, "store": tmp_path / "run.zarr"}
+    arguments = {"tol": 1e-2, "store": tmp_path / "run.zarr", "form": "butterfly"}
     first = dbf.factorize(matrix, points=(x, y), **arguments)
     again = dbf.factorize(matrix, points=dbf.Points(x.tolist(), y), **arguments)
     assert_same(first, again)
@@ -111,8 +111,8 @@ def test_commands_take_places_of_points(squares, tmp_path, monkeypatch, capsys):
     points = ["--row-points", "x.npy", "--col-points", "y.zarr"]
     assert main(["plan", "z.npy", *points]) == 0
     assert "columns permuted" in capsys.readouterr().out
-    assert main(["factorize", "z.npy", "run.zarr", "--tol", "0.01", "--quiet", *points]) == 0
-    found = dbf.factorize(matrix[:120, :125], tol=0.01, points=(x[:120], y[:125]))
+    assert main(["factorize", "z.npy", "run.zarr", "--tol", "0.01", "--form", "butterfly", "--quiet", *points]) == 0
+    found = dbf.factorize(matrix[:120, :125], tol=0.01, points=(x[:120], y[:125]), form="butterfly")
     assert dbf.open("run.zarr").certificate.error_bound == pytest.approx(found.certificate.error_bound)
     capsys.readouterr()
     for more, message in (

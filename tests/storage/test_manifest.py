@@ -24,6 +24,17 @@ BATCH = {"numbers": [[0, 3], [5, 1]], "chain": [[1, 2, 2, 1]], "tree": 0, "order
 PLANNED = BATCH | {"per_task": 2, "peak_bytes": 1000}
 FOUND = BATCH | {"dtype": "float32", "guarantee": 1.5}
 RESULT = {"batches": [FOUND], "alone": [3], "failed": {"4": "NaN"}, "names": None, "shapes": [[2, 2, 6]]}
+HIERARCHICAL_LAYOUT = {
+    "eta": None,
+    "leaf": 64,
+    "symmetry": "none",
+    "level": 1e-9,
+    "sizes": [4096, None],
+    "panel_bytes": 0,
+    "prefetch": True,
+    "looked_at": 100,
+    "in_full": False,
+}
 FULL = Manifest(
     status="complete",
     epoch="0123abcd",
@@ -64,6 +75,7 @@ FULL = Manifest(
     record={"engine": "ThreadEngine"},
     checksums={"factors/0": "00ff"},
     stack={"asked": {"rank": 1}, "rounds": [[PLANNED]]},
+    hierarchical={"asked": {"leaf": 64}, "layout": HIERARCHICAL_LAYOUT},
     damaged="factors/0",
 )
 

@@ -32,7 +32,6 @@ MOST_ARROWS = 90
 """Arrows between rooms, with ``kernels`` opened into its own rooms. All 18 of them could have 153 without a circle."""
 
 LONG_MODULES: dict[str, str] = {
-    "dbutterfly/factorization/factorize.py": "two public functions, whose docstrings are two thirds of it",
     "dbutterfly/operator/butterfly.py": "the whole vocabulary of one public class, whose docstrings are most of it",
     "dbutterfly/structure/chain.py": "one public class and its constructors, whose docstrings are two thirds of it",
 }

@@ -23,10 +23,10 @@ FOUND = dbf.factorize(MATRIX)
 FUNCTIONS = {
     "factorize": (dbf.factorize, ("chain", "tree", "rank", "tol", "passes", "orderings", "points", "weights", "memory",
                                   "device_memory", "workers", "backend", "missing", "resume", "progress", "sweeps",
-                                  "confirm", "check_fit", "client")),
+                                  "confirm", "check_fit", "client", "form", "eta", "leaf", "symmetric")),
     "advise": (dbf.advise, ("points", "weights", "tol", "read", "seed", "workers", "decode")),
     "plan": (dbf.plan, ("chain", "tree", "rank", "tol", "passes", "orderings", "points", "weights", "memory",
-                        "device_memory", "workers", "backend", "client")),
+                        "device_memory", "workers", "backend", "client", "form", "eta", "leaf", "symmetric")),
     "identify": (dbf.identify, ("chain", "method", "levels", "orderings", "rank", "client", "workers", "memory", "seed",
                                 "budget", "backend")),
     "verify": (dbf.verify, ("factorization", "samples", "seed", "client", "memory", "workers", "progress")),

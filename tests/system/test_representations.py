@@ -49,6 +49,7 @@ def public_objects() -> list[Any]:
         stack,
         stack.operator,
         dbf.plan(np.ones((3, 64, 64))),
+        dbf.plan(np.broadcast_to(np.float32(1), (N, N)), form="hierarchical", memory="256 MiB"),
         certificate,
         dbf.VerifiedError(0.125, 0.01, 64),
         dbf.ButterflyOperator(factors, found),

@@ -31,6 +31,9 @@ from ..options import (
     ColPoints,
     ColWeights,
     DeviceMemory,
+    Eta,
+    Form,
+    Leaf,
     LogJson,
     Memory,
     Missing,
@@ -48,13 +51,14 @@ from ..options import (
     Source,
     Store,
     Sweeps,
+    Symmetric,
     Target,
     TlsText,
     TreeText,
     Workers,
     one_of,
 )
-from ..printing import factorization_json, factorization_lines, print_json, print_lines, print_result, verified_json
+from ..printing import print_lines, print_result, verified_json
 from ..values import absolute_place, load_weights, open_cluster, parse_job
 
 __all__ = ["factorize"]
@@ -85,6 +89,10 @@ def factorize(
     missing: Missing = "fill",
     no_decode: NoDecode = False,
     shared: Shared = None,
+    form: Form = None,
+    eta: Eta = None,
+    leaf: Leaf = None,
+    symmetric: Symmetric = False,
     sweeps: Sweeps = "0",
     prove: Prove = False,
     no_resume: Annotated[bool, typer.Option("--no-resume", help="Compute anew what the store holds.")] = False,
@@ -104,19 +112,19 @@ def factorize(
     A run that was cut off is continued by the same command. The plan goes to stderr. Of a stack, a table is printed.
     """
     read_named(tol=tol, missing=missing, sweeps=sweeps, backend=backend, memory=memory, device_memory=device_memory)
+    blocks = {**read_named(form=form, eta=eta, leaf=leaf), "symmetric": symmetric}
     matrix, place = open_matrices(absolute_place(source), decode=not no_decode), absolute_place(store)
     _check_places(matrix, place, report, verify)
     target = tol if chain is None and rank is None else None
     job = parse_job(matrix, chain, tree, rank, target, passes, orderings, (row_points, col_points, period))
-    job["weights"] = load_weights(row_weights, col_weights)
+    job |= {"weights": load_weights(row_weights, col_weights), **blocks}
     bars = not quiet and not log_json
     with show_log(quiet, log_json), open_cluster(cluster, cluster_option, tls, workers) as where:
         resources: dict[str, Any] = {"cluster": where, "memory": memory}
         if not isinstance(matrix, StackSource):
             _identify(matrix, job, bars, **resources, backend=backend)
         on_device: dict[str, Any] = {"backend": backend, "device_memory": device_memory}
-        is_searched = job["tol"] is not None or is_unknown(job["orderings"])
-        if not (isinstance(matrix, StackSource) and is_searched):  # a run for a stack that goes on searches no more
+        if not _is_searched_stack(matrix, job):  # a run for a stack that goes on searches no more
             planned = dbf.plan(matrix, **job, **resources, **on_device, store=place, shared=shared, prove=prove)
             # Free memory may change until the run; the plan that was shown must not.
             resources["memory"] = planned.budget.memory
@@ -150,6 +158,11 @@ def factorize(
     return check_tolerance(verified, tol, log_json)
 
 
+def _is_searched_stack(matrix: MatrixSource, job: dict[str, Any]) -> bool:
+    """Whether chains or orderings are looked for of a stack."""
+    return isinstance(matrix, StackSource) and (job["tol"] is not None or is_unknown(job["orderings"]))
+
+
 def _interrupted(store: str, no_resume: bool) -> Interrupted:
     """Say what an interrupted run has kept."""
     same = "the same command without --no-resume" if no_resume else "the same command"
@@ -171,14 +184,18 @@ def _show_stack(found: dbf.StackedFactorization, tol: float | None, as_json: boo
     check_certificates(found, tol, log_json)
 
 
-def _show_result(found: dbf.Factorization, verified: dbf.VerifiedError | None, as_json: bool, **more: Any) -> None:
+def _show_result(
+    found: dbf.Factorization | dbf.HierarchicalFactorization,
+    verified: dbf.VerifiedError | None,
+    as_json: bool,
+    **more: Any,
+) -> None:
     """Print a result, with its verified error where it was measured."""
-    if as_json:
-        error = {} if verified is None else {"verified": verified_json(verified)}
-        print_json({**more, **factorization_json(found), **error})
-    else:
-        print_lines(factorization_lines(found))
-        print_lines([] if verified is None else [("verified", f"error {verified}")])
+    if as_json and verified is not None:
+        more["verified"] = verified_json(verified)
+    print_result(found, as_json, **more)
+    if not as_json and verified is not None:
+        print_lines([("verified", f"error {verified}")])
 
 
 def _check_places(matrix: MatrixSource, store: str, report: str | None, verify: bool) -> None:

@@ -20,6 +20,9 @@ from ..options import (
     ColPoints,
     ColWeights,
     DeviceMemory,
+    Eta,
+    Form,
+    Leaf,
     Memory,
     NoDecode,
     OrderingsText,
@@ -30,6 +33,7 @@ from ..options import (
     RowWeights,
     Shared,
     Source,
+    Symmetric,
     TlsText,
     TreeText,
     Workers,
@@ -74,6 +78,10 @@ def plan(
     device_memory: DeviceMemory = None,
     no_decode: NoDecode = False,
     shared: Shared = None,
+    form: Form = None,
+    eta: Eta = None,
+    leaf: Leaf = None,
+    symmetric: Symmetric = False,
     as_json: AsJson = False,
 ) -> None:
     """Predict what a factorization will cost.
@@ -93,6 +101,7 @@ def plan(
     points = row_points, col_points, period
     job = parse_job(matrix, chain, tree, rank, tol, passes, orderings, points)
     job["weights"] = load_weights(row_weights, col_weights)
+    job |= {"form": form, "eta": eta, "leaf": leaf, "symmetric": symmetric}
     kind = choose_cluster(cluster, cluster_option, tls, workers)
     planned = dbf.plan(
         matrix,
@@ -104,9 +113,9 @@ def plan(
         store=store,
         shared=shared,
     )
-    if bandwidth is not None and isinstance(planned, dbf.StackedPlan):
-        raise InputError("--read-bandwidth predicts the time of one matrix; leave it out for a stack")
-    stages = {} if bandwidth is None or isinstance(planned, dbf.StackedPlan) else planned.stage_seconds(bandwidth, gpu)
+    if bandwidth is not None and not isinstance(planned, dbf.Plan):
+        raise InputError("--read-bandwidth predicts the time of one matrix in the form of a butterfly; leave it out")
+    stages = planned.stage_seconds(bandwidth, gpu) if bandwidth is not None and isinstance(planned, dbf.Plan) else {}
     if as_json:
         predicted = {"read_bandwidth": bandwidth, "seconds": sum(stages.values()), "stage_seconds": stages}
         if gpu is not None:

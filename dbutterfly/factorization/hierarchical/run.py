@@ -1,0 +1,181 @@
+"""The tasks of a hierarchical run, and the result: blocks that share one tolerance, and one certificate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import CheckpointError, FitWarning, SourceError, ToleranceWarning, warn_caller
+from ...execution.engine import Engine
+from ...operator.block_factors import BlockFactors
+from ...planning.hierarchical_plan import HierarchicalPlan
+from ...storage.manifest import HIERARCHICAL
+from ..manifests import running_version
+from ..provenance import describe_provenance
+from ..results.certificate import Certificate
+from ..results.estimates import VerifiedError
+from ..results.hierarchical import HierarchicalFactorization
+from ..results.line_estimates import error_of_lines
+from ..scaled_factors import share_power
+from ..stages import run_tasks
+from .arrays import create_hierarchical_arrays
+from .block_lines import lines_of_blocks
+from .current_run import HierarchicalRun
+from .encoding import Head, decode_blocks
+from .fitted import FittedBlock
+from .job import HierarchicalJob, read_region
+from .share import certify_blocks, certify_sampled, share_tolerance
+from .tasks import tasks_of
+
+__all__ = ["complete_hierarchical"]
+
+ESTIMATE_SEED = 0x5EED
+"""Seed of the rows and columns with which sampled blocks are compared: none of those of the tasks."""
+
+
+def complete_hierarchical(run: HierarchicalRun, engine: Engine, *, progress: bool = False) -> HierarchicalFactorization:
+    """Do what is left to do of a run, and keep its result.
+
+    Parameters
+    ----------
+    run : HierarchicalRun
+        The run.
+    engine : Engine
+        Where its tasks run.
+    progress : bool
+        Whether to show a bar for every stage.
+    """
+    job = run.job
+    create_hierarchical_arrays(job)
+    try:
+        stages, _ = run_tasks(run, engine, tasks_of(job.plan), progress=progress)
+        _check_unchanged(job)
+        blocks, evaluated = _read_blocks(job)
+    except CheckpointError as error:
+        explained = run.explain(error)
+        if explained is error:
+            raise
+        raise explained from error
+    record = {
+        "plan": job.plan.to_json(),
+        "plan_text": str(job.plan),
+        "engine": type(engine).__name__,
+        "workers": engine.workers,
+        "version": running_version(),
+        "provenance": describe_provenance(run.request),
+        "matrix": job.source.name,
+        "stages": stages,
+    }
+    if job.plan.source.sampled:
+        record["evaluated"] = {"entries": evaluated + job.plan.looked_at}
+    result = _assemble(job, blocks, record)
+    _warn(result, job.plan)
+    run.put_result(result)
+    return result
+
+
+def _read_blocks(job: HierarchicalJob) -> tuple[list[FittedBlock], int]:
+    """Blocks of all regions, and the number of entries that were evaluated for them."""
+    blocks: list[FittedBlock] = []
+    evaluated = 0
+    for region in range(len(job.plan.regions)):
+        values, table = read_region(job.workspace, job.plan, region)
+        blocks += decode_blocks(values, table)
+        evaluated += Head.of(table).evaluated
+    return blocks, evaluated
+
+
+def _assemble(job: HierarchicalJob, blocks: list[FittedBlock], record: dict[str, Any]) -> HierarchicalFactorization:
+    """Result from the blocks: the tolerance is shared out among them, and their squares are added up."""
+    plan, dtype = job.plan, np.dtype(job.plan.source.work_dtype)
+    eps = float(np.finfo(dtype).eps)
+    fitted = _estimate(job, blocks, record) if plan.source.sampled else None
+    given = [_count_twice(block) for block in blocks] if plan.is_half else blocks
+    counted = given if plan.tol is None else share_tolerance(given, plan.tol, eps=eps, fitted=fitted)
+    if fitted is None:
+        certificate = certify_blocks(counted, eps=eps)
+    else:
+        certificate = certify_sampled(given, counted, fitted, eps=eps)
+    exponent = job.source.exponent
+    if exponent:
+        record["exponent"] = exponent
+    measures = [(each.energy, each.error, each.lower, each.deviation) for each in counted]
+    twice = np.array([1 + (plan.is_half and _has_mirror_image(each)) for each in counted])
+    with np.errstate(over="ignore"):
+        table = np.ldexp(np.array(measures, np.float64) / twice[:, None], 2 * exponent)
+    return HierarchicalFactorization(
+        blocks=tuple(_scale(block.factors, exponent) for block in counted),
+        shape=job.source.shape,
+        dtype=dtype,
+        row_order=plan.trees[0].order,
+        col_order=plan.trees[1].order,
+        symmetry=plan.symmetry,
+        certificate=_certificate_of(certificate, exponent),
+        table=table,
+        record=record,
+    )
+
+
+def _estimate(job: HierarchicalJob, blocks: list[FittedBlock], record: dict[str, Any]) -> VerifiedError:
+    """Error of the blocks of an entry function, from rows and columns that are evaluated for it, and counted."""
+    entries, (rows, cols) = record["evaluated"]["entries"], job.source.shape
+    most = (rows * cols - entries) // (rows + cols)  # no more entries than the matrix has
+    error = error_of_lines(lines_of_blocks(blocks, job.plan), job.source, ESTIMATE_SEED, most=most)
+    record["evaluated"]["entries"] = entries + (error.samples or 0) * (rows + cols) // 2
+    return error
+
+
+def _count_twice(block: FittedBlock) -> FittedBlock:
+    """Block with the squares of its mirror image across the diagonal, where it has one."""
+    if not _has_mirror_image(block):
+        return block
+    measures = {name: 2 * getattr(block, name) for name in ("energy", "error", "lower", "deviation")}
+    return block._replace(**measures, spectrum=math.sqrt(2) * block.spectrum)
+
+
+def _has_mirror_image(block: FittedBlock) -> bool:
+    return block.factors.rows != block.factors.cols
+
+
+def _scale(factors: BlockFactors, exponent: int) -> BlockFactors:
+    """Block of the matrix as it was given, from that of the matrix divided by a power of two."""
+    if not exponent or not factors.ks_values:
+        return factors
+    scaled: tuple[NDArray[Any], ...] = share_power(factors.ks_values, exponent)
+    return BlockFactors(factors.rows, factors.cols, scaled, factors.orderings)
+
+
+def _certificate_of(certificate: Certificate, exponent: int) -> Certificate:
+    """Certificate of the matrix as it was given, in this form."""
+    return replace(certificate, norm=float(np.ldexp(certificate.norm, exponent)), form=HIERARCHICAL)
+
+
+def _warn(result: HierarchicalFactorization, plan: HierarchicalPlan) -> None:
+    """Say that a tolerance was not reached, or that a rank leaves the result no smaller than the matrix."""
+    certificate, tol = result.certificate, plan.tol
+    if tol is not None and (certificate.error_bound > tol or certificate.deviation == math.inf):
+        what = "was not reached" if certificate.error_bound > tol else "is not confirmed"
+        remedy = "sampled=False looks at all entries" if plan.source.sampled else "a smaller tol leaves room for it"
+        warn_caller(f"tol={tol:g} {what}: {certificate}; {remedy}", ToleranceWarning)
+    values, entries = sum(block.nnz for block in result.blocks), math.prod(plan.source.shape)
+    dense = entries / 2 if plan.is_half else entries
+    if tol is None and values >= dense:  # with a tolerance, a look at some blocks has told
+        warn_caller(
+            f"the blocks for rank={plan.rank} are no smaller than dense: {values} values for {dense:.4g} entries",
+            FitWarning,
+        )
+
+
+def _check_unchanged(job: HierarchicalJob) -> None:
+    """Refuse a matrix that has lost or gained chunks while it was read, or of which entries have changed."""
+    job.look_again()
+    before, now = job.plan.source.missing_chunks, job.source.recount()
+    if before != now:
+        raise SourceError(
+            f"{job.source.name}: {before} chunks were missing at the start of the run and {now} are at its end; begin "
+            "anew (resume=False) with a matrix that nobody changes"
+        )

@@ -44,7 +44,7 @@ OF_A_KIND = 3
 SIDE = 64
 """Rows and columns of a block that are looked at. Not tuned: from half as many on, ranks are taken to rise further."""
 
-SPARE = 8
+SPARE = 16
 """Lines that the skeletons of a block are drawn from, beside those that they keep, as in :mod:`.skeletons`."""
 
 DRAWN = 2

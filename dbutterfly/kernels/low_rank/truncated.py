@@ -29,7 +29,8 @@ from ..linalg import adjoint, squared_norms
 __all__ = ["Truncated", "cut_rank", "energy_of", "low_rank_of", "low_rank_within", "rank_within"]
 
 STEP = 16
-"""Columns of the random matrix of a round after the first one. Not tuned."""
+"""Least columns of the random matrix of a round after the first one; there are twice as many altogether after each. Not
+tuned."""
 
 SPARE_COLUMNS = 8
 """Columns of the random matrix beyond the rank that is expected. Not tuned: with fewer, most blocks need a second
@@ -41,8 +42,10 @@ MISSED = 0.25
 1.16 times what any matrix of this rank has."""
 
 HOPE = 1.5
-"""Columns that are taken to be needed over those that the fall of the energy foretells, which is steeper later on where
-a spectrum has a knee. Not tuned."""
+"""Columns that there may be over those that the fall of the energy in the second and later rounds foretells. Not tuned.
+
+Spectra of oscillatory kernels are flat up to a knee. Where the first round told, 16 of 40 blocks of 512 x 512 of the
+Helmholtz kernel on a circle, at ranks 28 and 30, were taken to be of no low rank after 20 columns."""
 
 
 POWERS = 1
@@ -115,9 +118,9 @@ def low_rank_within(matrix: Array, allowed: float, most: int, expected: int = ST
         left = energy_of(rest)
         basis = columns if basis is None else xp.concat((basis, columns), axis=1)
         parts.append(part)
-        if _needs_too_many(before, left, width, MISSED * allowed, most - found - width):
+        if found and _needs_too_many(before, left, width, MISSED * allowed, most - found - width):
             return None
-        width = STEP
+        width = max(STEP, basis.shape[1])
     cut = cut_rank(basis, xp.concat(parts, axis=0), (energy, left), most + 1)
     rank = rank_within(cut.values, allowed - left)
     return None if rank > most else cut._replace(left=cut.left[:, :rank], right=cut.right[:rank, :])

@@ -78,7 +78,7 @@ def test_entry_functions_are_evaluated_in_full(matrix):
 
 
 def test_entry_functions_are_evaluated_in_part():
-    points, asked = draw_points(2, 640), {**ASKED, "tol": 1e-2}
+    points, asked = draw_points(2, 1100), {**ASKED, "tol": 1e-2}
     matrix, evaluated = make_covariance(points), []
     for symmetric in (False, True):
         source = make_entries(points, sampled=True)

@@ -105,18 +105,16 @@ def stored(n: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         path = f"{place}/z.zarr"
         M.write(known, path, chunks=(2048, 2048))
-        with LocalCluster(2, threads_per_worker=1, dashboard_address=":0", memory_limit="1 GiB") as cluster:
-            with Client(cluster) as client:
-                client.run(_read_once, path, 0, 2)  # fills the page cache
-                started = time.perf_counter()
-                futures = [client.submit(_read_once, path, part, 2, pure=False) for part in range(2)]
-                client.gather(futures)
-                reading = time.perf_counter() - started
-                started = time.perf_counter()
-                found = dbf.factorize(
-                    path, points=known.points, tol=1e-3, form="hierarchical", store=f"{place}/run.zarr", client=client
-                )
-                seconds = time.perf_counter() - started
+        local = LocalCluster(2, threads_per_worker=1, dashboard_address=":0", memory_limit="1 GiB")
+        with local as cluster, Client(cluster) as client:
+            client.run(_read_once, path, 0, 2)  # fills the page cache
+            started = time.perf_counter()
+            client.gather([client.submit(_read_once, path, part, 2, pure=False) for part in range(2)])
+            reading = time.perf_counter() - started
+            started = time.perf_counter()
+            where = {"store": f"{place}/run.zarr", "client": client}
+            found = dbf.factorize(path, points=known.points, tol=1e-3, form="hierarchical", **where)
+            seconds = time.perf_counter() - started
     plan = found.record["plan"]
     return {
         "n": n,

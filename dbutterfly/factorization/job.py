@@ -117,16 +117,22 @@ class MatrixJob(DeviceJob):
         self._refuse(difference)
         return digest_tile(grid, rows, cols) if self.keeps_digests else 0
 
-    def look_again(self) -> None:
-        """Compare what the sample has shown with the matrix as it is now, where tasks read no tiles.
+    def check_unchanged(self) -> None:
+        """Refuse a matrix that has lost or gained chunks while it was read, or whose entries have changed.
 
         Raises
         ------
         SourceError
-            If an entry of the sample has another value now.
+            If that is so.
         """
         if self.sample is not None and not self.reads_tiles:
             self._refuse(self.sample.find_difference(self.source.sample(self.sample.places)))
+        before, now = self.plan.source.missing_chunks, self.source.recount()
+        if before != now:
+            raise SourceError(
+                f"{self.source.name}: {before} chunks were missing at the start of the run and {now} are at its end; "
+                "begin anew (resume=False) with a matrix that nobody changes"
+            )
 
     def _refuse(self, difference: str | None) -> None:
         """Refuse a matrix that has changed, if it has."""

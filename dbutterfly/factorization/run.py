@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ..errors import CheckpointError, RangeError, SourceError, ToleranceWarning, warn_caller
+from ..errors import CheckpointError, RangeError, ToleranceWarning, warn_caller
 from ..execution.engine import Engine
 from ..execution.thread_engine import ThreadEngine
 from ..kernels.compilation import count_run
@@ -129,7 +129,7 @@ def _run_once(run: Run, engine: Engine, progress: bool) -> Factorization:
             later_arrays = thread.submit(create_arrays, job, later)
             stages, rows = run_stages(run, engine, later_arrays=later_arrays, progress=progress)
             later_arrays.result()
-        _check_unchanged(job)
+        job.check_unchanged()
         if isinstance(engine, ThreadEngine) and not job.compiled:
             seconds = sum(stage["compute_seconds"] for stage in stages.values())
             count_run(np.dtype(job.plan.source.work_dtype), job.entries_met, seconds, job.kernel_rooms)
@@ -150,14 +150,3 @@ def _run_once(run: Run, engine: Engine, progress: bool) -> Factorization:
         if explained is error:
             raise
         raise explained from error
-
-
-def _check_unchanged(job: FactorizationJob) -> None:
-    """Refuse a matrix that has lost or gained chunks while it was read, or whose entries have changed."""
-    job.look_again()
-    before, now = job.plan.source.missing_chunks, job.source.recount()
-    if before != now:
-        raise SourceError(
-            f"{job.source.name}: {before} chunks were missing at the start of the run and {now} are at its end; begin "
-            "anew (resume=False) with a matrix that nobody changes"
-        )

@@ -40,8 +40,8 @@ whole matrix takes 78 MB and 3.3 s without butterflies at N = 8192, and 58 MB an
 HIGH_RANK = 40
 """Rank of a block from which it is tried as a butterfly.
 
-Measured on the matrix of :data:`SMALLEST`, N = 4096: with 16 of the blocks of ranks 28 to 31 as butterflies it took 28 in
-place of 31 MB, and 4.7 in place of 1.1 s, most of it for the search of two chains."""
+Measured on the matrix of :data:`SMALLEST`, N = 4096: with 16 of the blocks of ranks 28 to 31 as butterflies it took 28
+in place of 31 MB, and 4.7 in place of 1.1 s, most of it for the search of two chains."""
 
 HELD = 8
 """Memory of a fit over that of the block that it is planned with. Not tuned: it only keeps the plan from tiles."""

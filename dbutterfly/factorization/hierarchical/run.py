@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import CheckpointError, FitWarning, SourceError, ToleranceWarning, warn_caller
+from ...errors import CheckpointError, FitWarning, ToleranceWarning, warn_caller
 from ...execution.engine import Engine
 from ...operator.block_factors import BlockFactors
 from ...planning.hierarchical_plan import HierarchicalPlan
@@ -53,7 +53,7 @@ def complete_hierarchical(run: HierarchicalRun, engine: Engine, *, progress: boo
     create_hierarchical_arrays(job)
     try:
         stages, _ = run_tasks(run, engine, tasks_of(job.plan), progress=progress)
-        _check_unchanged(job)
+        job.check_unchanged()
         blocks, evaluated = _read_blocks(job)
     except CheckpointError as error:
         explained = run.explain(error)
@@ -167,15 +167,4 @@ def _warn(result: HierarchicalFactorization, plan: HierarchicalPlan) -> None:
         warn_caller(
             f"the blocks for rank={plan.rank} are no smaller than dense: {values} values for {dense:.4g} entries",
             FitWarning,
-        )
-
-
-def _check_unchanged(job: HierarchicalJob) -> None:
-    """Refuse a matrix that has lost or gained chunks while it was read, or of which entries have changed."""
-    job.look_again()
-    before, now = job.plan.source.missing_chunks, job.source.recount()
-    if before != now:
-        raise SourceError(
-            f"{job.source.name}: {before} chunks were missing at the start of the run and {now} are at its end; begin "
-            "anew (resume=False) with a matrix that nobody changes"
         )

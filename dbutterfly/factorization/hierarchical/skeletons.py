@@ -43,8 +43,9 @@ COMPARED = 12
 """Rows and columns whose crossings are compared; see :data:`SPARE`."""
 
 MISSED = 1 / 64
-"""Part of the squared error allowed that columns beyond the skeleton may leave on the proxies: what they leave elsewhere
-is a few times as much. See :data:`SPARE`."""
+"""Part of the squared error allowed that columns beyond the skeleton may leave on the proxies.
+
+What they leave elsewhere is a few times as much. See :data:`SPARE`."""
 
 WORTH = 0.75
 """Entries of skeletons over those of the block from which it is evaluated in full. Not tuned."""

@@ -9,6 +9,7 @@ import zarr
 
 import dbutterfly as dbf
 from dbutterfly.errors import CheckpointError, StoreMismatchError
+from dbutterfly.factorization.hierarchical.job import HierarchicalJob
 from dbutterfly.factorization.hierarchical.tasks import RegionTask
 from dbutterfly.storage.run_store import RunStore
 from tests.support.comparisons import snapshot
@@ -153,7 +154,7 @@ def test_a_damaged_piece_is_copied_again(place, expected, tmp_path, monkeypatch)
 
     with monkeypatch.context() as patch:
         patch.setattr(run, "tasks_of", panels_only)
-        patch.setattr(run, "_check_unchanged", stop)
+        patch.setattr(HierarchicalJob, "check_unchanged", stop)
         with pytest.raises(KeyboardInterrupt):
             dbf.factorize(place, store=store, **ARGUMENTS)
     work = store / "work" / RunStore.open(str(store)).manifest.epoch / "pieces"

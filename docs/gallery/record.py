@@ -19,6 +19,7 @@ RUNS = {
     "graph_fourier": ["", "--n 64"],
     "butterfly_trees": ["", "--n 4 --seed 1"],
     "unknown_orderings": ["", "--n 64 --seed 1"],
+    "gaussian_process": ["", "--n 1024"],
 }
 """Arguments of the runs of every example. The first run is drawn, too."""
 

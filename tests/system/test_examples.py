@@ -168,6 +168,25 @@ def test_helmholtz_keeps_its_promises(example, capsys):
     assert lines_that_differ(printed, recorded("helmholtz", "--n 128 256")) == []
 
 
+@pytest.mark.slow
+@using("gaussian_process")
+def test_predictions_are_those_of_the_dense_covariance(example, capsys):
+    results = example.main(["--n", "1024"])
+    for one in results:
+        assert one.error < 1.1e-6
+        assert one.difference < 1e-3
+        assert one.missed < 0.2
+        assert 3 * one.memory < one.dense_memory
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 2
+    certain, record = ([line[:58] for line in lines] for lines in (printed, recorded("gaussian_process", "--n 1024")))
+    assert certain[0].endswith("prediction off")  # what is compared with the dense way is of rounding
+    assert lines_that_differ(certain, record) == []
+    with pytest.raises(SystemExit):
+        example.main(["--n", "64"])
+    assert "--n 64 is too few" in capsys.readouterr().err
+
+
 @using("butterfly_trees")
 def test_one_pair_of_trees_is_exact(example, capsys):
     (found,) = example.main(["--n", "4", "--seed", "1"])
@@ -219,6 +238,7 @@ def test_errors_of_a_stack_of_trees_are_those_of_single_factorizations(example):
         ("butterfly_trees", ["--n", "4"]),
         ("graph_fourier", ["--n", "64", "--graphs", "path"]),
         ("helmholtz", ["--n", "64"]),
+        ("gaussian_process", ["--n", "512", "--tol", "1e-3"]),
         ("transformer_weights", ["--layer", "0"]),
     ],
     indirect=["example"],

@@ -65,6 +65,19 @@ Which terms it adds first depends on the length of the row and on the processor,
 """
 
 
+_SUMS: dict[str, Any] = {**_OPTIONS, "fastmath": {"contract", "nsz", "reassoc"}}
+
+spliced = numba.njit(inline="always", **_SUMS)
+"""Decorator of loops whose text becomes a part of each caller before that is compiled: they are never compiled alone.
+
+What is compiled on its own is optimized, and made machine code, for itself, and optimized once more in each caller. A
+call costs nothing at run time either way. The caller's options count, also for sums along a row.
+"""
+
+called = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_SUMS)
+"""Decorator of loops that are compiled once and called from others, with sums as for :data:`summing`."""
+
+
 def stamp_of(directory: Path, names: Iterable[str]) -> np.uint64:
     """Digest of the sources of loops, and of this module.
 

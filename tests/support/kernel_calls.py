@@ -13,6 +13,7 @@ from dbutterfly.kernels.factors import cut_spaces, halves, hierarchy, nodes, pro
 from dbutterfly.kernels.grouping import groups, pairs, panels, similarity
 from dbutterfly.kernels.low_rank import (
     cross,
+    most_captured,
     nystrom,
     pivots,
     ranges,
@@ -200,7 +201,18 @@ BLOCKS = [
     Call(
         subspace.best_subspaces, lambda on: (on.entries(4 * on.many, 15, 2), (1, 3)), "fewer columns than the rank", 4
     ),
-    Call(subspace.subspaces_by_gram, lambda on: (on.entries(4 * on.many, 12, 15), (1, 2)), "", 2),
+    Call(
+        most_captured.bound_captured,
+        lambda on: (
+            on.entries(4 * on.many, 12, 15),
+            on.entries(4 * on.many, 12, 5),
+            on.energies(4 * on.many, 5),
+            (1, 2),
+            on.energies(4 * on.many, 2),
+        ),
+        "",
+        1,
+    ),
     Call(linalg.tame, lambda on: (on.entries(4 * on.many, 6, 9),), "", 1),
     Call(linalg.pad, lambda on: (on.entries(4, 2, 9), 3), "more"),
     Call(linalg.pad, lambda on: (on.entries(4, 3, 9), 2), "fewer"),

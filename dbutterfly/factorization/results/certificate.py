@@ -11,10 +11,13 @@ to and ``B'`` their product. The blocks are disjoint, hence
   since ``R_b`` is orthogonal to the rows of ``V_b^H``, and so to the first term. The cross term of the second one,
   ``sum Re <R_b, x (b - b')>``, is small because x nearly spans the range U of ``A_b``, to which ``R_b`` is nearly
   orthogonal: ``||U^H R_b||^2 <= slack``, or U would capture more than the best approximation does. With ``sin_j`` the
-  sine of the angle between column j of x and U,
+  sine of the angle between column j of x and U, and ``sigma`` the largest singular value of ``R_b``,
 
-  ``|<R_b, x (b - b')>| <= sqrt(slack) ||b - b'|| + ||R_b|| sum_j sin_j ||(b - b')_j||``, hence
-  ``||Z - X B'||^2 <= e1^2 + e2^2 + e3^2 + 2 sum_b (the same)``;
+  ``|<R_b, x (b - b')>| <= sqrt(slack) ||b - b'|| + sigma sum_j sin_j ||(b - b')_j||``, hence
+  ``||Z - X B'||^2 <= e1^2 + e2^2 + e3^2 + 2 sum_b (the same)``,
+
+  where ``sigma^2 <= ||A_b||^2 + slack``, since R_b, which is Z_b times a projection, has no larger singular value than
+  Z_b, and what r directions capture of that is bounded: in blocks of noise, far less than ``||R_b||^2``;
 - after a second read, where ``B = X^H Z``: ``||Z - X B'||^2 = sum ||Z_b - x x^H Z_b||^2 + e3^2``, exactly;
 - any product of the same chain leaves blocks of rank r at the root cut, so none has an error below that of their best
   approximations, which :mod:`dbutterfly.kernels.low_rank.rank_one` and :mod:`dbutterfly.kernels.low_rank.subspace`
@@ -241,7 +244,7 @@ def certify(
     e3, doubt = math.fsum(right_error.ravel()), _rounding_of_differences(stats, eps)
     if second is None:
         e2 = math.fsum(left_error[..., 0].ravel())
-        error = math.sqrt(discarded + doubt + e2 + e3 + 2 * _cross_term(stats, left_error[..., 1:], right_error))
+        error = math.sqrt(discarded + doubt + e2 + e3 + 2 * _cross_term(stats, left_error[..., 1:], right_error, eps))
     else:
         error = math.sqrt(math.fsum(second.ravel()) + e3)
     norm, rounding = math.sqrt(energy), rounding_of_products(factors, rank, eps)
@@ -261,11 +264,13 @@ def _rounding_of_differences(stats: BlockStats, eps: float) -> float:
     return SUBTRACTED * eps * math.fsum(stats.energy[stats.discarded >= CANCELLING * eps * stats.energy])
 
 
-def _cross_term(stats: BlockStats, sines: NDArray[np.float64], right_error: NDArray[np.float64]) -> float:
+def _cross_term(stats: BlockStats, sines: NDArray[np.float64], right_error: NDArray[np.float64], eps: float) -> float:
     """Bound on ``sum |<R_b, x (b - b')>|`` (see the module docstring)."""
     discarded = np.maximum(stats.discarded, 0)
     slack = np.minimum(np.maximum(stats.slack, 0), discarded)
+    largest = np.minimum(stats.energy - discarded + slack + SUBTRACTED * eps * stats.energy, discarded)  # sigma^2
+    sigma = np.sqrt(np.maximum(largest, 0))
     residual = right_error.swapaxes(0, 1)
-    whole = np.sqrt(residual.sum(axis=-1))
-    leaning = np.sqrt(slack) * whole + np.sqrt(discarded) * np.sqrt(np.minimum(sines, 1) * residual).sum(axis=-1)
-    return math.fsum(np.minimum(leaning, np.sqrt(discarded) * whole).ravel())
+    whole, single = np.sqrt(residual.sum(axis=-1)), np.sqrt(residual)
+    leaning = np.sqrt(slack) * whole + sigma * (np.sqrt(np.minimum(sines, 1)) * single).sum(axis=-1)
+    return math.fsum(np.minimum(leaning, np.minimum(np.sqrt(discarded) * whole, sigma * single.sum(axis=-1))).ravel())

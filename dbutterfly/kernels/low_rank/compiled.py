@@ -72,7 +72,7 @@ def approximate_stacks(
     *,
     kind: Kind = "certified",
 ) -> tuple[LowRank, NDArray[np.bool_]]:
-    """Approximations of rank r of all blocks of the parts; and the mask of those with nothing left to gain.
+    """Approximations of rank r of all blocks of the parts; and the mask of those whose squares leave the range.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def approximate_stacks(
     ranks : tuple of int
         Ascending ranks for which energies are wanted; the last one is that of the approximation.
     kind : {"certified", "weighted", "orthonormal"}
-        Whether a block must show that there is nothing left to gain. Otherwise it is enough that little is gained, and
+        Whether what is left to gain is bounded. Otherwise it is enough that little is gained by another round, and
         the left parts carry the singular values, or are orthonormal and the energies those of another approximation.
     """
     jit = compiled_kernels("low_rank")
@@ -91,10 +91,10 @@ def approximate_stacks(
     (p, v), count, rank, levels = shape, spans[-1].stop, ranks[-1], len(ranks)
     omega = fixed_sketch(min(p, v, rank + OVERSAMPLING), p).astype(dtype)
     left, right = np.empty((count, rank, p), dtype), np.empty((count, rank, v), dtype)
-    numbers, settled = np.empty((count, 1 + 2 * levels)), np.empty(count, np.bool_)
+    numbers, outside = np.empty((count, 1 + 2 * levels)), np.empty(count, np.bool_)
     wanted, limits = np.asarray(ranks, np.int64), safe_range(omega)
     kinds = kind == "certified", kind == "orthonormal"
     for part, at in zip(parts, spans, strict=True):
-        loop(copy(part), omega, wanted, *kinds, *limits, left[at], right[at], numbers[at], settled[at])
+        loop(copy(part), omega, wanted, *kinds, *limits, left[at], right[at], numbers[at], outside[at])
     energy, discarded, slack = numbers[:, 0], numbers[:, 1 : 1 + levels], numbers[:, 1 + levels :]
-    return LowRank(left, right, energy, discarded, slack), settled
+    return LowRank(left, right, energy, discarded, slack), outside

@@ -19,7 +19,7 @@ from .compiled import Kind, approximate_stacks
 from .ranges import leading_ranges, weighted_ranges
 from .rank_one_grid import rank_one_grid
 from .stacks import spans_of, stacks_of
-from .subspace import LowRank, best_subspaces, subspaces_by_gram
+from .subspace import LowRank, best_subspaces
 
 __all__ = ["left_parts", "low_rank_grid"]
 
@@ -71,20 +71,18 @@ def low_rank_grid(
 def _by_compiled_loops(
     parts: list[Array], copy: Callable[[Array], Array], grid: Array, ranks: tuple[int, ...], dtype: Any
 ) -> LowRank:
-    """Approximate the blocks of all parts by the compiled loop, and those that it leaves open by Gram matrices."""
-    found, settled = approximate_stacks(parts, copy, grid.shape[2:], ranks, dtype)
-    rest = [subspaces_by_gram(blocks, ranks) for blocks in _take_open(parts, copy, settled)]
+    """Approximate the blocks of all parts by the compiled loop, and by the plain kernel those that are out of range."""
+    found, outside = approximate_stacks(parts, copy, grid.shape[2:], ranks, dtype)
+    rest = [best_subspaces(blocks, ranks) for blocks in _take_marked(parts, copy, outside)]
     if not rest:
         return found
-    return replace(found, ~settled, LowRank(*(np.concatenate(arrays) for arrays in zip(*rest, strict=True))))
+    return replace(found, outside, LowRank(*(np.concatenate(arrays) for arrays in zip(*rest, strict=True))))
 
 
-def _take_open(
-    parts: list[Array], copy: Callable[[Array], Array], settled: NDArray[np.bool_]
-) -> Iterator[NDArray[Any]]:
-    """Copies of the blocks that are not settled, part by part."""
+def _take_marked(parts: list[Array], copy: Callable[[Array], Array], mask: NDArray[np.bool_]) -> Iterator[NDArray[Any]]:
+    """Copies of the blocks under a mask, part by part."""
     for part, at in zip(parts, spans_of(parts), strict=True):
-        which = np.flatnonzero(~settled[at])
+        which = np.flatnonzero(mask[at])
         if which.size:
             yield np.take(copy(part), which, axis=0)
 
@@ -117,9 +115,9 @@ def left_parts(grid: Array, rank: int, *, stack_bytes: int, weighted: bool = Tru
     parts, copy = stacks_of(grid, grid.dtype, RANKED_STACKS * stack_bytes)
     if compiled:
         kind: Kind = "weighted" if weighted else "orthonormal"
-        left, settled = approximate_stacks(parts, copy, grid.shape[2:], (rank,), grid.dtype, kind=kind)
-        rest = [ranges(blocks, rank) for blocks in _take_open(parts, copy, settled)]
-        found = replace_rows(left.left, ~settled, np.concatenate(rest)) if rest else left.left
+        left, outside = approximate_stacks(parts, copy, grid.shape[2:], (rank,), grid.dtype, kind=kind)
+        rest = [ranges(blocks, rank) for blocks in _take_marked(parts, copy, outside)]
+        found = replace_rows(left.left, outside, np.concatenate(rest)) if rest else left.left
     else:
         found = namespace(grid).concat([ranges(copy(part), rank) for part in parts], axis=0)
     return namespace(grid).reshape(found, (*grid.shape[:2], rank, grid.shape[2]))

@@ -19,11 +19,13 @@ By (2), the largest singular value is *bounded from above* by quantities that th
 
 and the round stops where that bound leaves nothing to gain. Blocks that are rank one up to noise pass at once. Others
 have less than half of their energy in one vector, a small gap, or a start orthogonal to the top vector. For these the
-Gram matrix G of the short side, n x n, is raised to a power, which gives the top vector, and the bound
+Gram matrix G of the short side, n x n, is raised to a power s, which gives the top vector, and from the mean and the
+variance of the eigenvalues of ``H = G^s`` the bound
 
-    (5)  sigma_1^2 <= trace(G^m)^(1/m),    m = 2, 4, 8 or 16
+    (5)  sigma_1^(2s) <= mean + sqrt((n - 1) variance),    mean = trace(H) / n,    variance = ||H||^2 / n - mean^2
 
-The power is the least one that leaves little to gain: each squaring costs as much as the Gram matrix itself.
+for s = 1, 2, 4 or 8 (Wolkowicz and Styan, "Bounds for eigenvalues using traces", Linear Algebra Appl. 29 (1980)). The
+power is the least one that leaves little to gain: each squaring costs as much as the Gram matrix itself.
 
 Squares are summed in the precision of the matrix along runs of about 1024 entries, and in float64 from there on.
 :mod:`dbutterfly.kernels.low_rank.rank_one_grid` does the first round for whole tiles.
@@ -36,6 +38,7 @@ from typing import Any, NamedTuple
 from ..backend import Array, any_true, is_complex, namespace, true_places
 from ..linalg import (
     RELATIVE_SLACK,
+    SUBTRACTED,
     adjoint,
     has_cancelled,
     nonzero_divisor,
@@ -63,7 +66,7 @@ Of the ratio of the certificate, that is 2.5 % at most. See "Blocks of noise" un
 """
 
 MOST_EXPONENT = 8
-"""Power of the Gram matrix at which squaring ends, m = 16 in (5)."""
+"""Power of the Gram matrix at which squaring ends, s in (5)."""
 
 
 class RankOne(NamedTuple):
@@ -232,11 +235,12 @@ def rank_one_by_gram(blocks: Array, energy: Array, discarded: Array) -> RankOne:
 def _top_vector(power: Array, exponent: int, scale: Array, energy: Array, caught: Array) -> tuple[Array, Array]:
     """Top eigenvector (k, n, 1) of positive semidefinite matrices G, and a bound on their largest eigenvalue.
 
-    With ``H = G^s`` for the exponent s, the bound (5) for ``m = 2 s`` is ``trace(G^m)^(1/m) = ||H||^(1/s)``. Blocks for
-    which it leaves much to gain beyond what is ``caught`` are squared again. For s = 8 it is 9 % above the eigenvalue
-    where three others are as large, since ``4^(1/16) = 1.09``, and sharper the faster they fall. The vector is ``H^5
-    e_j`` for the j with the largest ``||H e_j|| / ||H^(1/2) e_j||``, the unit vector that leans most towards the top
-    vector: the largest column would rather be one where the energy of lesser vectors is concentrated.
+    The bound (5) is no more than ``||H||^(1/s)``: for s = 8, 9 % above the eigenvalue where three others are as large,
+    since ``4^(1/16) = 1.09``, and sharper the faster they fall. Blocks for which that norm leaves much to gain beyond
+    what is ``caught`` are squared again: it says more about the vector, which (5) alone may leave far from the top one
+    where all eigenvalues are near to each other. The vector is ``H^5 e_j`` for the j with the largest ``||H e_j|| /
+    ||H^(1/2) e_j||``, the unit vector that leans most towards the top vector: the largest column would rather be one
+    where the energy of lesser vectors is concentrated.
 
     ``power`` is H for G divided by ``scale``, so that its trace is ``sqrt(n)``: ``||H||^2``, for s = 8 from ``n^-7`` to
     ``n^8``, neither underflows nor overflows.
@@ -245,12 +249,16 @@ def _top_vector(power: Array, exponent: int, scale: Array, energy: Array, caught
     size, eps = power.shape[-1], float(xp.finfo(power.dtype).eps)
     columns = squared_norms(power)
     squares = xp.sum(columns, axis=-1)
-    bound = scale * squares ** (1 / (2 * exponent)) * (1 + size * eps)  # (5), with the rounding of the products
-    bound = xp.minimum(bound, energy)
+    mean = xp.sum(xp.astype(_diagonal(power), xp.float64), axis=-1) / size
+    spread = xp.maximum(squares / size - mean**2, xp.zeros_like(mean)) + SUBTRACTED * eps * squares / size
+    most = mean + xp.sqrt((size - 1) * spread)
+    rounded = 1 + size * eps  # of the products
+    bound = xp.minimum(scale * most ** (1 / exponent) * rounded, energy)  # (5)
     vector = _leaning_vector(power, columns, squares)
     if exponent == MOST_EXPONENT:
         return vector, bound
-    open_ = bound - caught > GRAM_SLACK * (energy - caught)
+    norm = xp.minimum(scale * squares ** (1 / (2 * exponent)) * rounded, energy)
+    open_ = norm - caught > GRAM_SLACK * (energy - caught)
     which = true_places(open_)
     if which.shape[0] == 0:
         return vector, bound

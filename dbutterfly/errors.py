@@ -11,6 +11,7 @@ Each message names the argument, the value received and the remedy. The errors f
             SingularFactorError                    the factors that are to be inverted
             SourceError                            the matrix cannot be read
                 MissingChunksError                   chunks of it are not stored
+            ToleranceError                         the tolerance: no product reaches it
         MemoryBudgetError, also a MemoryError    the memory allowed is too small
         StoreError                               the store of a run cannot be used
             StoreBusyError                         another run works on it
@@ -55,6 +56,7 @@ __all__ = [
     "StoreError",
     "StoreMismatchError",
     "TaskError",
+    "ToleranceError",
     "ToleranceWarning",
 ]
 
@@ -135,6 +137,20 @@ class DButterflyError(Exception):
 
 class InputError(DButterflyError, ValueError):
     """An argument cannot be used. The message says which, what it was and what would do."""
+
+
+class ToleranceError(InputError):
+    """No product of the chains that are worthwhile reaches the tolerance: the run has stopped before its end.
+
+    Attributes
+    ----------
+    least_error : float
+        No product of the chain has a relative error below this.
+    """
+
+    def __init__(self, message: str, least_error: float = 0.0) -> None:
+        super().__init__(message)
+        self.least_error = least_error
 
 
 class ChainError(InputError):

@@ -78,6 +78,9 @@ class Run:
         self.job = replace(self.job, source=source, sample=sample)
         self.restart(plan)
 
+    def note_out_of_reach(self, error: float) -> None:
+        """Keep that the run has stopped since no product has an error below this, which is above the tolerance."""
+
     def explain(self, error: CheckpointError) -> CheckpointError:
         """Error to raise for something that is damaged."""
         return error
@@ -151,6 +154,10 @@ class StoredRun(Run):
         self.job = replace(self.job, source=source)
         self._forget(plan, identity.to_json())
         self.job = identity.keep(self._store).watch(self.job)
+
+    def note_out_of_reach(self, error: float) -> None:
+        """Keep it, so that a larger tolerance goes on from what has been done."""
+        self._store.update(out_of_reach=error)
 
     def explain(self, error: CheckpointError) -> CheckpointError:
         """Error to raise for something that is damaged, which the next sitting computes again."""

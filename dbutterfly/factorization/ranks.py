@@ -20,7 +20,7 @@ from .block_stats import BlockStats
 from .job import FactorizationJob
 from .workspace_arrays import workspace_arrays
 
-__all__ = ["memory_workspace", "next_rank", "with_rank"]
+__all__ = ["memory_workspace", "next_rank", "rank_beyond", "with_rank"]
 
 
 STALLED = 0.97
@@ -58,6 +58,12 @@ def next_rank(job: FactorizationJob, error_bound: float, tol: float) -> int | No
     expected = error_bound * left / left[now]
     fitting = [rank for rank, error in zip(ranks, expected, strict=True) if rank > job.rank and error <= tol]
     rank = fitting[0] if fitting else _extrapolate(ranks, expected, tol)
+    return None if rank is None else _worth(job, rank)
+
+
+def rank_beyond(job: FactorizationJob, errors: NDArray[np.float64], tol: float) -> int | None:
+    """Choose a rank beyond those for which tiles are split, from errors for these; None if none seems worthwhile."""
+    rank = _extrapolate(job.plan.ranks, errors, tol)
     return None if rank is None else _worth(job, rank)
 
 

@@ -114,7 +114,7 @@ class Request:
 
     def with_chain_of(self, earlier: Manifest | None) -> Request:
         """Request that continues a run: with a tolerance, its chain is taken over, and need not be looked for."""
-        if self.tol is None or earlier is None or earlier.tol != self.tol:
+        if self.tol is None or earlier is None or not earlier.may_have_tolerance(self.tol):
             return self
         return self.with_chain(Chain(earlier.chain))
 

@@ -72,7 +72,9 @@ def check_store(request: Request, source: MatrixSource, stored: RunStore | None)
     if stored is None or (request.tol is None and not is_unknown(request.orderings)):
         return
     before = stored.manifest
-    names = [name for name in KNOWN_BEFOREHAND if name != "matrix" or before.identity is not None]
+    names = [
+        name for name in _same(before, request.tol, KNOWN_BEFOREHAND) if name != "matrix" or before.identity is not None
+    ]
     asked = replace(
         before,
         dtype=source.info.work_dtype,
@@ -158,6 +160,8 @@ def open_run(
             check_chunks(source, stored)
             plan = request.with_chain_of(stored.manifest).plan(source, engine, earlier=stored.manifest)
             identity = identity.keep(stored) if identity is not None else _continued(source, stored, plan)
+            if stored.manifest.out_of_reach is not None:
+                stored.update(tol=request.tol, out_of_reach=None)
         else:
             identity = _recognised(source, stored, plan) if resume else Identity.of(source)
             stored.restart(replace(manifest, identity=identity.to_json()))
@@ -221,9 +225,14 @@ def _manifest(request: Request, source: MatrixSource, plan: Plan) -> Manifest:
     return manifest if identified is None else replace(manifest, identified=identified.to_json())
 
 
+def _same(stored: Manifest, tol: float | None, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Entries in which a run with this tolerance must agree with a stored one."""
+    return tuple(name for name in names if name != "tol" or not stored.may_have_tolerance(tol))
+
+
 def _check_same(stored: RunStore, manifest: Manifest, plan: Plan, resume: bool) -> None:
     """Refuse a store of another job; where the arguments leave the root cut free, that of the stored run is asked."""
-    names: tuple[str, ...] = SAME_RUN
+    names = _same(stored.manifest, manifest.tol, SAME_RUN)
     if stored.manifest.matrix is not None and stored.manifest.identity is None:
         if resume:
             raise StoreMismatchError(
@@ -231,7 +240,7 @@ def _check_same(stored: RunStore, manifest: Manifest, plan: Plan, resume: bool) 
                 "nothing by which its matrix is known again; dbutterfly.open opens a run that has ended, and "
                 "resume=False begins anew"
             )
-        names = tuple(name for name in SAME_RUN if name != "matrix")
+        names = tuple(name for name in names if name != "matrix")
     factors = len(plan.chain)
     # What was saved was not run here, and has no layout.
     root = 0 if stored.manifest.layout is None else layout_of(stored.manifest).root

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ..errors import CheckpointError, RangeError, ToleranceWarning, warn_caller
+from ..errors import CheckpointError, RangeError, ToleranceError, ToleranceWarning, warn_caller
 from ..execution.engine import Engine
 from ..execution.thread_engine import ThreadEngine
 from ..kernels.compilation import count_run
@@ -21,6 +21,7 @@ from .manifests import running_version
 from .nested_ranks import next_nested
 from .provenance import describe_provenance
 from .ranks import next_rank
+from .reach import RankTooLow
 from .results.factorization import Factorization
 from .scaled_factors import multiply_by_power
 from .stages import run_stages
@@ -79,7 +80,15 @@ def _reach_tolerance(run: Run, engine: Engine, progress: bool) -> Factorization:
     """Run the stages for the rank of the plan, and for higher ones until the tolerance is reached or out of reach."""
     tol = run.request.tol
     while True:
-        result = _run_in_range(run, engine, progress)
+        try:
+            result = _run_in_range(run, engine, progress)
+        except RankTooLow as excluded:
+            _log.info("rank %d of the root cut cannot reach tol=%g: on with %d", run.job.rank, tol, excluded.rank)
+            _go_on(run, engine, excluded.rank)
+            continue
+        except ToleranceError as error:
+            run.note_out_of_reach(error.least_error)
+            raise
         certified = _as_given(result, run.job).certificate
         if run.job.plan.nested is not None:
             nested = None if tol is None else next_nested(run.job, certified.error_bound, tol)
@@ -92,11 +101,16 @@ def _reach_tolerance(run: Run, engine: Engine, progress: bool) -> Factorization:
         if rank is None:
             return result
         _log.info("the error bound for rank %d of the root cut is above tol=%g: on with %d", run.job.rank, tol, rank)
-        plan = run.job.plan
-        if rank <= plan.ranks[-1]:
-            run.raise_rank(rank)
-        else:
-            run.restart(run.request.with_chain(plan.chain.raised(rank - run.job.rank)).plan(run.job.source, engine))
+        _go_on(run, engine, rank)
+
+
+def _go_on(run: Run, engine: Engine, rank: int) -> None:
+    """Go on with a rank of the root cut, from the tiles as they are if they are split for it."""
+    plan = run.job.plan
+    if rank <= plan.ranks[-1]:
+        run.raise_rank(rank)
+    else:
+        run.restart(run.request.with_chain(plan.chain.raised(rank - run.job.rank)).plan(run.job.source, engine))
 
 
 def _as_given(result: Factorization, job: FactorizationJob) -> Factorization:

@@ -23,6 +23,7 @@ from ..sources.info import SourceInfo
 from ..structure.axes import Tile
 from .current_run import Run
 from .job import FactorizationJob
+from .reach import Reach
 from .tasks.copies import CopyTask
 from .tasks.halves import LeftTask, RightTask
 from .tasks.probed_tiles import ProbeTask
@@ -58,9 +59,13 @@ def run_stages(
     run: Run, engine: Engine, *, later_arrays: Future[None], progress: bool
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
     """Run what is left to do of every stage of a run; see :func:`run_tasks`."""
-    plan = run.job.plan
+    plan, tol = run.job.plan, run.request.tol
     stages = stage_tasks(plan, _tile_task(plan.source)) if plan.nested is None else nested_tasks(plan)
-    return run_tasks(run, engine, stages, later_arrays=later_arrays, progress=progress)
+    reach = None
+    if tol is not None and plan.split is not None and plan.nested is None and _tile_task(plan.source) is TileTask:
+        reach = Reach(run.job, tol)
+        reach.resume()
+    return run_tasks(run, engine, stages, later_arrays=later_arrays, reach=reach, progress=progress)
 
 
 def run_tasks(
@@ -69,6 +74,7 @@ def run_tasks(
     stages: Mapping[str, Sequence[Task[Any]]],
     *,
     later_arrays: Future[None] | None = None,
+    reach: Reach | None = None,
     progress: bool,
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
     """Run what is left to do of every stage.
@@ -83,6 +89,8 @@ def run_tasks(
         Tasks of each stage, in the order of the stages.
     later_arrays : Future, optional
         Ends when the arrays of the stages after the first one are there.
+    reach : Reach, optional
+        Looks at every tile that has ended, and ends the run where its tolerance is out of reach.
     progress : bool
         Whether to show a bar for every stage.
 
@@ -100,13 +108,14 @@ def run_tasks(
                 later_arrays.result()
             rows = records[stage] = job.workspace.read_rows(done_name(stage))
             todo = [(index, task) for index, task in enumerate(tasks) if np.isnan(rows[index]).any()]
-            if not todo and stage in found:
-                continue
-            started = time.perf_counter()
-            _run_stage(run, engine, bar, stage, todo, rows)
-            found[stage] = _summarize(rows, time.perf_counter() - started, len(tasks) - len(todo))
-            _log_ended(stage, found[stage], rows[[index for index, _ in todo]])
-            run.record_stages(found)
+            if todo or stage not in found:
+                started = time.perf_counter()
+                _run_stage(run, engine, bar, stage, todo, rows, reach if stage == "tiles" else None)
+                found[stage] = _summarize(rows, time.perf_counter() - started, len(tasks) - len(todo))
+                _log_ended(stage, found[stage], rows[[index for index, _ in todo]])
+                run.record_stages(found)
+            if reach is not None and stage == "tiles":
+                reach.look()
     return found, records
 
 
@@ -124,6 +133,7 @@ def _run_stage(
     stage: str,
     todo: list[tuple[int, Task[Any]]],
     rows: NDArray[np.float64],
+    reach: Reach | None,
 ) -> None:
     """Run the tasks of a stage that have not ended, and keep their records in ``rows``."""
     started = said = time.monotonic()
@@ -138,6 +148,8 @@ def _run_stage(
             fields = {"event": "progress", "tasks": len(rows), "ended": ended}
             _log_stage(stage, f"{ended} of {len(rows)} tasks", read, now - started, fields)
         run.check_right()
+        if reach is not None:
+            reach.look_at(number)
 
     run_under_bar(bar, engine, run.job, stage, todo, finished=ended, on_done=on_done)
 

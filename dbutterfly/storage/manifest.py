@@ -89,6 +89,8 @@ class Manifest:
         Times that the matrix is read.
     tol : float
         Tolerance that was asked for.
+    out_of_reach : float
+        Least error that the run has proven, if it has stopped since that is above the tolerance.
     sweeps : int or "converged"
         Sweeps that were asked for.
     rank : int
@@ -133,6 +135,7 @@ class Manifest:
     identity: dict[str, Any] | None = None
     passes: int | None = None
     tol: float | None = None
+    out_of_reach: float | None = None
     sweeps: int | str | None = None
     rank: int | None = None
     layout: dict[str, Any] | None = None
@@ -169,6 +172,12 @@ class Manifest:
         """Rank of the root cut with which the run began; None where there is no such cut."""
         split = None if self.plan is None else self.plan["split"]
         return None if split is None else int(split["rank"])
+
+    def may_have_tolerance(self, tol: float | None) -> bool:
+        """Whether a run with a tolerance goes on from here: one with the same, or a larger one after it has stopped."""
+        if tol is None or self.out_of_reach is None:
+            return tol == self.tol
+        return tol == self.tol or tol > self.out_of_reach
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as format 2 has them."""

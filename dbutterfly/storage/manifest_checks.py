@@ -183,6 +183,7 @@ _CHECKS: Mapping[str, Check] = {
     "identity": _identity,
     "passes": one_of(1, 2),
     "tol": number(math.nextafter(0, 1)),
+    "out_of_reach": number(0),
     "sweeps": either(one_of("converged"), _count),
     "rank": integer(1),
     "layout": _layout,

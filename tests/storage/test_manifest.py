@@ -48,6 +48,7 @@ FULL = Manifest(
     exponent=-400,
     identity={"sample": {"places": [], "dtype": "float32", "values": "", "tolerance": 0.0}, "stamps": None},
     passes=2,
+    out_of_reach=0.5,
     tol=1e-3,
     sweeps=4,
     rank=2,

@@ -41,7 +41,7 @@ from ...kernels.linalg import CANCELLING, SUBTRACTED
 from ...structure.tree import Tree, tree_leaves
 from ..block_stats import BlockStats
 
-__all__ = ["Certificate", "certify", "guarantee_of", "rounding_of_products"]
+__all__ = ["Certificate", "certify", "guarantee_of", "least_energy", "rounding_of_products"]
 
 ROUNDING = 2
 """Units in the last place per factor and rank by which a product may be off."""
@@ -238,7 +238,7 @@ def certify(
     guarantee : float, optional
         See :func:`guarantee_of`.
     """
-    energy, discarded, slack = (math.fsum(part.ravel()) for part in (stats.energy, stats.discarded, stats.slack))
+    energy, discarded = (math.fsum(part.ravel()) for part in (stats.energy, stats.discarded))
     if energy == 0:
         return Certificate(0.0, 0.0, True, 0.0, guarantee=guarantee)
     e3, doubt = math.fsum(right_error.ravel()), _rounding_of_differences(stats, eps)
@@ -249,9 +249,15 @@ def certify(
         error = math.sqrt(math.fsum(second.ravel()) + e3)
     norm, rounding = math.sqrt(energy), rounding_of_products(factors, rank, eps)
     error *= 1 + SUBTRACTED * eps  # energies are themselves sums of rounded squares
-    lower = math.sqrt(max(discarded - slack - doubt, 0.0)) / norm * (1 - SUBTRACTED * eps)
+    lower = math.sqrt(max(least_energy(stats, eps), 0.0)) / norm * (1 - SUBTRACTED * eps)
     exact = second is not None
     return Certificate(error / norm + rounding, max(lower - rounding, 0.0), exact, norm, guarantee=guarantee)
+
+
+def least_energy(stats: BlockStats, eps: float) -> float:
+    """Energy that the best approximations of blocks leave at least, up to the rounding of the energies themselves."""
+    discarded, slack = math.fsum(stats.discarded.ravel()), math.fsum(stats.slack.ravel())
+    return discarded - slack - _rounding_of_differences(stats, eps)
 
 
 def rounding_of_products(factors: int, rank: int, eps: float) -> float:

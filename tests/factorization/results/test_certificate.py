@@ -159,6 +159,13 @@ def test_the_rounding_allowance_grows_with_the_factors():
     assert few.lower_bound < 0.5 < few.error_bound
 
 
+def test_the_bound_of_one_read_is_near_the_error_of_noise():
+    """Without the largest singular values of residuals, which bound what these add, it is 1.12 times the error."""
+    matrix = random_matrix((1024, 1024))
+    fact = dbf.factorize(matrix, check_fit=False)
+    assert dense_error(fact, matrix) <= fact.certificate.error_bound <= 1.06 * dense_error(fact, matrix)
+
+
 def test_the_guarantee_counts_the_cuts():
     assert guarantee_of(0, 1) == 0
     assert guarantee_of((0, 1), 1) == guarantee_of((0, 1), 2) == 1

@@ -30,13 +30,14 @@ __all__ = [
     "Loop",
     "array_type",
     "cache_directory",
+    "called",
     "compile_loop",
     "entry_type",
     "inline",
     "number_type",
+    "spliced",
     "stamp_of",
     "subroutine",
-    "summing",
     "types",
 ]
 
@@ -58,13 +59,6 @@ inline = numba.njit(forceinline=True, **_OPTIONS)
 subroutine = numba.njit(**_OPTIONS)
 """Decorator of loops that are compiled once; a call of them takes some nanoseconds."""
 
-summing = numba.njit(forceinline=True, **{**_OPTIONS, "fastmath": {"contract", "nsz", "reassoc"}})
-"""Decorator of inlined loops that sum along a row: the compiler may add the terms up in vectors.
-
-Which terms it adds first depends on the length of the row and on the processor, on nothing else.
-"""
-
-
 _SUMS: dict[str, Any] = {**_OPTIONS, "fastmath": {"contract", "nsz", "reassoc"}}
 
 spliced = numba.njit(inline="always", **_SUMS)
@@ -75,7 +69,10 @@ call costs nothing at run time either way. The caller's options count, also for 
 """
 
 called = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_SUMS)
-"""Decorator of loops that are compiled once and called from others, with sums as for :data:`summing`."""
+"""Decorator of loops that are compiled once and called from others; sums along a row may be added up in vectors.
+
+Which terms are added first depends on the length of the row and on the processor, on nothing else.
+"""
 
 
 def stamp_of(directory: Path, names: Iterable[str]) -> np.uint64:

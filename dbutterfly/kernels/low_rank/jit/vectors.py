@@ -70,7 +70,9 @@ def square(x: Any, i: Any, first: Any, last: Any) -> Any:
 @called
 def sum_squares(x: Any, i: Any, n: Any) -> Any:
     """The same in float64, beyond runs of ``RUN`` entries: :func:`dbutterfly.kernels.linalg.squared_norms`."""
-    whole, last = 0.0, max(n - n % RUN, RUN) - RUN
+    if n < 2 * RUN:
+        return np.float64(square(x, i, 0, n))  # with a start of which the compiler knows that it is not negative
+    whole, last = 0.0, n - n % RUN - RUN
     for first in range(0, last, RUN):
         whole += np.float64(square(x, i, first, first + RUN))
     return whole + np.float64(square(x, i, last, n))

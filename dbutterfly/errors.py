@@ -228,14 +228,11 @@ class MissingChunksError(SourceError):
     """Chunks of the matrix are not in its storage, or nobody can tell, and the caller refuses that."""
 
 
-# ---- memory
+# ---- memory, stores and runs
 
 
 class MemoryBudgetError(DButterflyError, MemoryError):
     """The memory budget is too small for the job. The message gives the least one that works."""
-
-
-# ---- stores
 
 
 class StoreError(DButterflyError):
@@ -267,9 +264,6 @@ class CheckpointError(StoreError):
 
     def __str__(self) -> str:
         return str(self.args[0])
-
-
-# ---- runs
 
 
 class ClusterError(DButterflyError, RuntimeError):

@@ -13,6 +13,7 @@ from dbutterfly.kernels.compilation import compiled_kernels
 pytestmark = pytest.mark.skipif(compiled_kernels() is None, reason="needs Numba")
 
 
+@pytest.mark.slow  # Numba compiles for most of its time
 def test_it_says_what_is_kept_and_where(capsys):
     two = ["--dtype", "float32", "--dtype", "complex128"]
     assert main(["compile", *two]) == 0
@@ -37,6 +38,7 @@ def test_it_says_why_nothing_can_be_compiled(capsys, monkeypatch):
     assert "nothing can be compiled: NUMBA_DISABLE_JIT is set" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_it_says_that_nothing_can_be_kept(capsys, monkeypatch):
     def refuse():
         raise RuntimeError("no place")

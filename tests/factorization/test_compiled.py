@@ -10,7 +10,10 @@ from dbutterfly.kernels import compilation
 from dbutterfly.storage.run_store import RunStore
 from tests.support.comparisons import assert_same, noisy_butterfly
 
-pytestmark = pytest.mark.skipif(compilation.compiled_kernels("low_rank") is None, reason="needs Numba")
+pytestmark = [
+    pytest.mark.skipif(compilation.compiled_kernels("low_rank") is None, reason="needs Numba"),
+    pytest.mark.slow,  # Numba compiles for most of their time
+]
 
 
 @pytest.fixture(autouse=True)

@@ -215,6 +215,7 @@ def test_a_tolerance_that_is_not_reached_is_said(monkeypatch):
     assert found.certificate.error_bound > 1e-5
 
 
+@pytest.mark.slow  # Numba compiles for most of its time
 @pytest.mark.skipif(compilation.compiled_kernels("low_rank.skeletons") is None, reason="needs Numba")
 def test_compiled_skeletons_give_the_same_bits_in_any_number_of_threads_and_sittings(fact, tmp_path, monkeypatch):
     compilation.compile_now("D", rooms=compilation.ROOMS_OF_SKELETONS)

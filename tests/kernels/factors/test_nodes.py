@@ -12,7 +12,10 @@ from dbutterfly.structure.chain import Chain, Cut
 from dbutterfly.structure.tree import split_tree
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
-pytestmark = pytest.mark.skipif(compiled_kernels("factors") is None, reason="needs Numba")
+pytestmark = [
+    pytest.mark.skipif(compiled_kernels("factors") is None, reason="needs Numba"),
+    pytest.mark.slow,  # Numba compiles for most of their time
+]
 
 
 def random_array(shape, dtype, seed=0):

@@ -14,7 +14,10 @@ from dbutterfly.kernels.low_rank.rank_one_grid import rank_one_grid
 from tests.kernels.low_rank.test_rank_one_grid import assert_claims, mixed_grid, noisy_blocks
 from tests.kernels.low_rank.test_subspace import KINDS, SHAPES, random_array, wide
 
-pytestmark = pytest.mark.skipif(compiled_kernels("low_rank") is None, reason="needs Numba")
+pytestmark = [
+    pytest.mark.skipif(compiled_kernels("low_rank") is None, reason="needs Numba"),
+    pytest.mark.slow,  # Numba compiles for most of their time
+]
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
 TWO = ["float32", "complex128"]  # the loop for ranks takes Numba ten seconds for each dtype

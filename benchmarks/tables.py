@@ -311,10 +311,37 @@ def estimates(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
         ]
 
 
+def hierarchical(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
+    """Times, values and errors of kernels of one set of points, beside the figures that are cited."""
+    yield ["kernel", "N", "tolerance", "read", "processor time", "values", "stated", "error", "ButterflyPACK, knn"]
+    for row in rows:
+        if "kind" not in row:
+            continue
+        cited = ""
+        if "butterflypack_seconds" in row:
+            cited = f"{row['butterflypack_seconds']:g} s, {row['butterflypack_megabytes']:g} MB, "
+            cited += f"{row['butterflypack_error']:.1e}; {row['butterflypack_error_of_defaults']:.1e} without knn"
+        said = f"{row['stated']:.2e}"
+        if row["deviation"] is not None:
+            said += " cannot tell" if row["deviation"] == math.inf else f" +- {row['deviation']:.0e}"
+        yield [
+            row["target"],
+            str(row["n"]),
+            f"{row['tol']:g}",
+            "all" if row["kind"] == "array" else f"{row['share']:.2g} of all",
+            f"{row['cpu_seconds']:.2f} s",
+            f"{row['megabytes']:.1f} MB",
+            said,
+            f"{row['error']:.2e}",
+            cited,
+        ]
+
+
 TABLES: dict[str, Callable[[list[dict[str, Any]]], Iterator[list[str]]]] = {
     "advice": advice,
     "entries": entries,
     "estimates": estimates,
+    "hierarchical": hierarchical,
     "prove": prove,
     "scaling": scaling,
     "scheduler": scheduler,

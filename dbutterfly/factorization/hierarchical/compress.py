@@ -102,6 +102,12 @@ class _Region(ABC):
     def approximate(self, block: Block, allowed: float, most: int, expected: int) -> Estimated | None:
         """Approximate a block by one of low rank; None where that takes more than a rank of use."""
 
+    def approximate_in_full(self, block: Block, allowed: float, most: int, expected: int) -> Estimated | None:
+        """Approximate a block from all of its entries."""
+        entries, rank = self.entries(block), self.settings.rank
+        cut = low_rank_within(entries, allowed, most, expected) if rank is None else low_rank_of(entries, rank)
+        return None if cut is None else Estimated(cut)
+
     def fit_butterfly(self, block: Block, allowed: float, fewer: float) -> FittedBlock | None:  # noqa: ARG002
         """Fit a block by a butterfly of fewer values; None where there is none."""
         return None
@@ -175,9 +181,7 @@ class _WholeRegion(_Region):
         return self._values[r0 - row : r1 - row, c0 - col : c1 - col]
 
     def approximate(self, block: Block, allowed: float, most: int, expected: int) -> Estimated | None:
-        entries, rank = self.entries(block), self.settings.rank
-        cut = low_rank_within(entries, allowed, most, expected) if rank is None else low_rank_of(entries, rank)
-        return None if cut is None else Estimated(cut)
+        return self.approximate_in_full(block, allowed, most, expected)
 
     def fit_butterfly(self, block: Block, allowed: float, fewer: float) -> FittedBlock | None:
         entries = self.entries(block)
@@ -208,9 +212,7 @@ class _SampledRegion(_Region):
             allowed, most, expected = 0.0, rank, rank
         (r0, r1), (c0, c1) = spans
         if is_cheaper_in_full(r1 - r0, c1 - c0, expected):
-            entries = self.entries(block)
-            cut = low_rank_within(entries, allowed, most, expected) if rank is None else low_rank_of(entries, rank)
-            return None if cut is None else Estimated(cut)
+            return self.approximate_in_full(block, allowed, most, expected)
         return fit_skeletons(self.take, spans, allowed, most, expected)
 
 

@@ -31,8 +31,8 @@ from .exponents import exponent_of, largest_part
 from .info import work_dtype
 from .operators import OperatorSource
 from .samples import Place
-from .stamps import Stamps
 from .tile_grids import fold, unfold
+from .wrapped import WrappedSource
 
 __all__ = ["multiply_block", "rescale", "weigh"]
 
@@ -103,7 +103,7 @@ def _diagonals(weights: Weights | None, exponent: int, shape: tuple[int, int], d
     return rows, cols
 
 
-class _WeightedSource(MatrixSource):
+class _WeightedSource(WrappedSource):
     """A matrix that is read, with weights: tiles are multiplied by whoever reads them.
 
     Where the matrix puts its tiles into memory of their own, in the dtype of the computation, they are multiplied in
@@ -111,51 +111,13 @@ class _WeightedSource(MatrixSource):
     """
 
     def __init__(self, source: MatrixSource, weights: Weights | None, exponent: int) -> None:
-        self.unweighted, self.weights, self.exponent = source, weights, exponent
+        self._wrap(source)
+        self.weights, self.exponent = weights, exponent
         self.name, self.shape, self.edges = source.name, source.shape, source.edges
         self.dtype = work_dtype(source.dtype, source.name)
         self._factors = _diagonals(weights, exponent, self.shape, self.dtype)
         self._in_place = source.reads_in_place and source.dtype.newbyteorder("=") == self.dtype
         self.recopies_tiles = not self._in_place
-        self.shared, self.needs_cluster, self.steps = source.shared, source.needs_cluster, source.steps
-        self.decode_bytes, self.decoding = source.decode_bytes, source.decoding
-        self.chunk_count, self.fill_value = source.chunk_count, source.fill_value
-        self.is_computed, self.tolerance, self.spare_bytes = source.is_computed, source.tolerance, source.spare_bytes
-
-    @property
-    def client(self) -> Any:
-        """Client of the matrix."""
-        return self.unweighted.client
-
-    @client.setter
-    def client(self, client: Any) -> None:
-        self.unweighted.client = client
-
-    def prepare(self, client: Any, workers: int) -> None:
-        """Compute once what many ranges need."""
-        self.unweighted.prepare(client, workers)
-
-    @property
-    def lists_chunks(self) -> bool:
-        """Whether the storage tells which chunks it holds."""
-        return self.unweighted.lists_chunks
-
-    @property
-    def missing_chunks(self) -> int:
-        """Number of chunks that the storage did not hold when they were first counted."""
-        return self.unweighted.missing_chunks
-
-    def missing_keys(self, limit: int) -> list[str]:
-        """Names in the storage of the first ``limit`` missing chunks."""
-        return self.unweighted.missing_keys(limit)
-
-    def recount(self) -> int:
-        """Number of chunks that the storage does not hold now."""
-        return self.unweighted.recount()
-
-    def stamps(self) -> Stamps | None:
-        """Stamps of the matrix, of which a run keeps the weights besides."""
-        return self.unweighted.stamps()
 
     def choose_places(self, rng: np.random.Generator) -> tuple[Place, ...]:
         """Choose places that cost what they do in the matrix."""

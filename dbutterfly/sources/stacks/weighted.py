@@ -14,6 +14,7 @@ from ..base import MatrixSource
 from ..info import work_dtype
 from ..stamps import Stamps
 from ..weighted import multiply_block, weigh
+from ..wrapped import WrappedSource
 from .base import StackSource
 
 __all__ = ["weigh_stack"]
@@ -37,11 +38,14 @@ def weigh_stack(stack: StackSource, weights: Weights | None) -> StackSource:
     return stack if weights is None else _WeightedStack(stack, weights)
 
 
-class _WeightedStack(StackSource):
+class _WeightedStack(WrappedSource, StackSource):
     """A stack with weights: matrices are multiplied by whoever reads them. Its stamps are those of the stack."""
 
+    unweighted: StackSource
+
     def __init__(self, stack: StackSource, weights: Weights) -> None:
-        self.unweighted, self.weights, self._scaled = stack, weights, weights.scaled
+        self._wrap(stack)
+        self.weights, self._scaled = weights, weights.scaled
         self.names, self.left_out, self.per_chunk = stack.names, stack.left_out, stack.per_chunk
         dtypes = [work_dtype(dtype, stack.name_matrix(number)) for number, dtype in enumerate(stack.dtypes)]
         for number, kind in enumerate(zip(stack.shapes, dtypes, strict=True)):
@@ -49,24 +53,7 @@ class _WeightedStack(StackSource):
                 weights.validate(*kind)
             except InputError as error:
                 raise InputError(f"{stack.name_matrix(number)}: {error}") from None
-        super().__init__(stack.name, stack.shapes, dtypes)
-        self.shared, self.needs_cluster, self.steps = stack.shared, stack.needs_cluster, stack.steps
-        self.is_computed, self.tolerance, self.spare_bytes = stack.is_computed, stack.tolerance, stack.spare_bytes
-        self.decode_bytes, self.decoding, self.fill_value = stack.decode_bytes, stack.decoding, stack.fill_value
-        self.chunk_count = stack.chunk_count
-
-    @property
-    def client(self) -> Any:
-        """Client of the stack."""
-        return self.unweighted.client
-
-    @client.setter
-    def client(self, client: Any) -> None:
-        self.unweighted.client = client
-
-    def prepare(self, client: Any, workers: int) -> None:
-        """Compute once what many ranges need."""
-        self.unweighted.prepare(client, workers)
+        StackSource.__init__(self, stack.name, stack.shapes, dtypes)
 
     def name_matrix(self, number: int) -> str:
         """Name of a matrix in messages."""
@@ -86,31 +73,9 @@ class _WeightedStack(StackSource):
         """Bytes of the chunks that reading several matrices asks the storage for."""
         return self.unweighted.bytes_of(numbers)
 
-    @property
-    def lists_chunks(self) -> bool:
-        """Whether the storage tells which chunks it holds."""
-        return self.unweighted.lists_chunks
-
-    @property
-    def missing_chunks(self) -> int:
-        """Number of chunks that the storage did not hold when they were first counted."""
-        return self.unweighted.missing_chunks
-
-    def missing_keys(self, limit: int) -> list[str]:
-        """Names in the storage of the first ``limit`` missing chunks."""
-        return self.unweighted.missing_keys(limit)
-
-    def recount(self) -> int:
-        """Number of chunks that the storage does not hold now."""
-        return self.unweighted.recount()
-
     def stamps_of_matrices(self) -> Stamps | None:
         """Stamps of the matrices, of which a run keeps the weights besides."""
         return self.unweighted.stamps_of_matrices()
-
-    def stamps(self) -> Stamps | None:
-        """Stamps of the stack."""
-        return self.unweighted.stamps()
 
     def matrix(self, number: int) -> MatrixSource:
         """Source of one matrix, with its weights."""

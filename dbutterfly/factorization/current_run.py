@@ -16,6 +16,7 @@ from .arrays import forget_damaged
 from .identity import Identity, digests_of_run, recognise
 from .job import FactorizationJob
 from .manifests import build_manifest
+from .progress_kept import KeptInStore, NothingKept
 from .ranks import memory_workspace, with_rank
 from .request import Request
 from .results.factorization import Factorization
@@ -24,7 +25,7 @@ from .workspace_arrays import open_workspace
 __all__ = ["Run", "StoredRun"]
 
 
-class Run:
+class Run(NothingKept):
     """A run under way, which keeps what it has done in the memory of this process.
 
     Parameters
@@ -46,17 +47,6 @@ class Run:
 
     def __init__(self, request: Request, job: FactorizationJob, result: Factorization | None = None) -> None:
         self.request, self.job, self.result = request, job, result
-
-    @property
-    def stages(self) -> dict[str, Any]:
-        """Summaries of the stages that have ended in earlier sittings."""
-        return {}
-
-    def record_stages(self, stages: dict[str, Any]) -> None:
-        """Keep the summaries of the stages that have ended."""
-
-    def check_right(self) -> None:
-        """Refuse to go on where another process has taken over the run."""
 
     def raise_rank(self, rank: int) -> None:
         """Go on with a rank for which the tiles are split already."""
@@ -81,15 +71,11 @@ class Run:
     def note_out_of_reach(self, error: float) -> None:
         """Keep that the run has stopped since no product has an error below this, which is above the tolerance."""
 
-    def explain(self, error: CheckpointError) -> CheckpointError:
-        """Error to raise for something that is damaged."""
-        return error
-
     def put_result(self, result: Factorization) -> None:
         """Keep what came out."""
 
 
-class StoredRun(Run):
+class StoredRun(KeptInStore, Run):
     """A run that keeps its progress and its result in a store, so that another sitting can continue it.
 
     Parameters
@@ -119,19 +105,6 @@ class StoredRun(Run):
                     f"the run has split no tiles (ranks {job.plan.ranks}); begin anew with resume=False"
                 )
             self.job = with_rank(job, store.manifest.rank)
-
-    @property
-    def stages(self) -> dict[str, Any]:
-        """Summaries of the stages that have ended, in earlier sittings and in this one."""
-        return dict(self._store.manifest.stages or {})
-
-    def record_stages(self, stages: dict[str, Any]) -> None:
-        """Keep the summaries of the stages that have ended."""
-        self._store.update(stages=stages)
-
-    def check_right(self) -> None:
-        """Refuse to go on where another process has taken over the run."""
-        self._lease.check()
 
     def raise_rank(self, rank: int) -> None:
         """Go on with a rank for which the tiles are split already."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...errors import CheckpointError
 from ...storage.lease import Lease
 from ...storage.run_store import RunStore
 from ..identity import digests_of_run, recognise
+from ..progress_kept import KeptInStore, NothingKept
 from ..request import Request
 from ..results.hierarchical import HierarchicalFactorization
 from ..results.hierarchical_files import arrays_of_result, result_entry
@@ -18,7 +17,7 @@ from .job import HierarchicalJob
 __all__ = ["HierarchicalRun", "StoredHierarchicalRun"]
 
 
-class HierarchicalRun:
+class HierarchicalRun(NothingKept):
     """A run under way, which keeps what it has done in the memory of this process.
 
     Parameters
@@ -34,26 +33,11 @@ class HierarchicalRun:
     def __init__(self, request: Request, job: HierarchicalJob, result: HierarchicalFactorization | None = None) -> None:
         self.request, self.job, self.result = request, job, result
 
-    @property
-    def stages(self) -> dict[str, Any]:
-        """Summaries of the stages that have ended in earlier sittings."""
-        return {}
-
-    def record_stages(self, stages: dict[str, Any]) -> None:
-        """Keep the summaries of the stages that have ended."""
-
-    def check_right(self) -> None:
-        """Refuse to go on where another process has taken over the run."""
-
-    def explain(self, error: CheckpointError) -> CheckpointError:
-        """Error to raise for something that is damaged."""
-        return error
-
     def put_result(self, result: HierarchicalFactorization) -> None:
         """Keep what came out."""
 
 
-class StoredHierarchicalRun(HierarchicalRun):
+class StoredHierarchicalRun(KeptInStore, HierarchicalRun):
     """A run that keeps its progress and its result in a store.
 
     Parameters
@@ -69,19 +53,6 @@ class StoredHierarchicalRun(HierarchicalRun):
     def __init__(self, request: Request, job: HierarchicalJob, *, store: RunStore, lease: Lease) -> None:
         super().__init__(request, job)
         self._store, self._lease = store, lease
-
-    @property
-    def stages(self) -> dict[str, Any]:
-        """Summaries of the stages that have ended, in earlier sittings and in this one."""
-        return dict(self._store.manifest.stages or {})
-
-    def record_stages(self, stages: dict[str, Any]) -> None:
-        """Keep the summaries of the stages that have ended."""
-        self._store.update(stages=stages)
-
-    def check_right(self) -> None:
-        """Refuse to go on where another process has taken over the run."""
-        self._lease.check()
 
     def explain(self, error: CheckpointError) -> CheckpointError:
         """Error to raise for something that is damaged, which the next sitting computes again."""

@@ -14,6 +14,7 @@ from ...planning.stacked_plan import StackedPlan
 from ...storage.lease import Lease
 from ...storage.memory_workspace import MemoryWorkspace
 from ...storage.run_store import RunStore
+from ..progress_kept import KeptInStore, NothingKept
 from ..request import Request
 from ..results.stacked import StackedFactorization
 from ..results.stacked_files import arrays_of_result, result_entry
@@ -25,7 +26,7 @@ from .manifests import put_orderings_of_round, round_entry
 __all__ = ["StackRun", "StoredStackRun"]
 
 
-class StackRun:
+class StackRun(NothingKept):
     """A run under way, which keeps what it has done in the memory of this process.
 
     Parameters
@@ -42,17 +43,6 @@ class StackRun:
         self.request, self.job, self.result = request, job, result
         self.round = 0
 
-    @property
-    def stages(self) -> dict[str, Any]:
-        """Summaries of the stages of this round that have ended in earlier sittings."""
-        return {}
-
-    def record_stages(self, stages: dict[str, Any]) -> None:
-        """Keep the summaries of the stages that have ended."""
-
-    def check_right(self) -> None:
-        """Refuse to go on where another process has taken over the run."""
-
     def begin_round(self, plan: StackedPlan) -> None:
         """Go on with another round."""
         self.round += 1
@@ -66,15 +56,11 @@ class StackRun:
         """Place of the run of a matrix which is factorized by itself; None where nothing is kept."""
         return None
 
-    def explain(self, error: CheckpointError) -> CheckpointError:
-        """Error to raise for something that is damaged."""
-        return error
-
     def put_result(self, result: StackedFactorization) -> None:
         """Keep what came out."""
 
 
-class StoredStackRun(StackRun):
+class StoredStackRun(KeptInStore, StackRun):
     """A run that keeps its progress and its result in a store.
 
     Parameters
@@ -104,10 +90,6 @@ class StoredStackRun(StackRun):
         """Keep the summaries of the stages that have ended."""
         if self.round == 0:
             self._store.update(stages=stages)
-
-    def check_right(self) -> None:
-        """Refuse to go on where another process has taken over the run."""
-        self._lease.check()
 
     def next_round(self) -> StackedPlan | None:
         """Plan of the round after this one, where an earlier sitting had made it."""

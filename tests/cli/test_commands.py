@@ -92,6 +92,7 @@ def process(*arguments, **options):
 # ---- the program
 
 
+@pytest.mark.slow
 def test_help_version_and_both_ways_to_start_it(tmp_path):
     listed = process("--help")
     assert listed.returncode == 0
@@ -213,6 +214,7 @@ def test_demo_in_small(run, tmp_path):
     refused(run("demo --n 256 --directory kept --quiet"), "already holds a Zarr array")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "noise"), [(256, 0.01), (12, 0.0), (1, 0.0)])
 def test_demo_as_json_leaves_nothing_behind(done, monkeypatch, tmp_path, n, noise):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -699,6 +701,7 @@ def test_orderings_are_identified_and_used(done, run, tmp_path):
     assert one_side["found"]
 
 
+@pytest.mark.slow
 def test_orderings_that_are_not_there(run):
     np.save("z.npy", np.random.default_rng(0).standard_normal((32, 32)))
     code, out, _ = run("identify z.npy rows.npy cols.npy --budget 1")

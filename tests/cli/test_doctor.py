@@ -69,6 +69,7 @@ def test_it_tells_what_is_missing_and_how_to_get_it(doctor, monkeypatch, tmp_pat
     assert re.search(r"^kubernetes +kubectl: not here$", text, re.M)
 
 
+@pytest.mark.slow
 def test_it_describes_the_device(doctor, device, monkeypatch):
     monkeypatch.setattr(diagnosis.cuda, "is_installed", lambda: True)
     assert doctor("--json")[1]["gpu"] == {"device": "simulated, 2.0 GiB; CUDA driver 12.8", "reason": None}
@@ -108,6 +109,7 @@ def _pretend(version):
     versions._version_cached = real if version is None else lambda name: version if name == "zarr" else real(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["local", "slurm", "threads"])
 def test_it_compares_only_with_a_cluster_that_runs(doctor, where):
     code, text = doctor("--cluster", where)

@@ -40,6 +40,7 @@ def test_a_table_is_printed(run):
     assert json.loads(run("plan z.zarr --json")[1])["matrices"] == 5
 
 
+@pytest.mark.slow
 def test_a_tolerance_that_is_missed_and_matrices_that_fail_are_said(run, tmp_path):
     chained = "--chain dyadic"
     assert run(f"factorize z.zarr run.zarr --tol 0.5 {chained} --quiet")[0] == 0

@@ -7,6 +7,7 @@ from dbutterfly.errors import InputError
 MATRIX = np.asarray(dbf.matrices.orthogonal_butterfly(16, seed=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

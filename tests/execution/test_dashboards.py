@@ -69,6 +69,7 @@ def test_a_form_that_somebody_has_set_is_trusted():
         assert dashboards.find_dashboard(client_of("/user/me/proxy/1/status")) == "/user/me/proxy/1/status"
 
 
+@pytest.mark.slow
 def test_it_is_named_once_for_a_client_in_the_log_or_above_the_bars(client, port, caplog, monkeypatch, capsys):
     link = f"http://127.0.0.1:{port}/status"
     monkeypatch.setattr(type(client), "dashboard_link", link)

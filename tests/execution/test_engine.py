@@ -452,6 +452,7 @@ def test_workers_that_cannot_see_the_matrix_say_so(client, tmp_path):
         dbf.factorize(array, client=client)
 
 
+@pytest.mark.slow
 def test_a_relative_store_is_found_by_workers_elsewhere(client, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     matrix = random_matrix((16, 16))

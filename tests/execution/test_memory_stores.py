@@ -41,6 +41,7 @@ def test_missing_entry_of_a_source_in_memory_is_named(client):
         dbf.factorize(array, client=client)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", ["fsspec", "obstore"], indirect=True)
 def test_run_in_memory_gets_its_results_sent(store, client):
     first = dbf.factorize(Z, store=store, client=client)

@@ -153,6 +153,7 @@ def test_noise_is_removed_as_well_as_by_the_best_peers(seed):
     assert dense_error(dbf.factorize(matrix), matrix) <= 0.991 * noise_of(matrix, known)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "eps"), [(256, 0.1), (512, 0.1), (512, 0.01), (1024, 0.03)])
 def test_noise_on_a_transform_leaves_what_the_degrees_of_freedom_say(n, eps):
     known = dbf.matrices.dft(n)
@@ -162,6 +163,7 @@ def test_noise_on_a_transform_leaves_what_the_degrees_of_freedom_say(n, eps):
     assert dense_error(fact, matrix) == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_second_read_does_not_harm():
     for seed in range(5):
         matrix = random_matrix((64, 64), seed=seed)

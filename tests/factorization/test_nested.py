@@ -57,6 +57,7 @@ def test_the_tolerance_is_reached_by_few_entries(fact):
     assert fact.trace.residuals.max() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tol"), [("complex64", 1e-3), ("float32", 1e-4), ("float64", 1e-8)])
 def test_every_dtype_stays_what_it_is(dtype, tol):
     def real(rows, cols):
@@ -75,6 +76,7 @@ def test_engines_agree_to_the_bit(fact, engine):
     assert found.certificate == fact.certificate
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_goes_on_where_it_was(fact, tmp_path):
     place, whole = tmp_path / "run", Waves()
     dbf.factorize(waves(f=whole), tol=1e-5, orderings=ORDERINGS)

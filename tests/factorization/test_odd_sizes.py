@@ -31,6 +31,7 @@ def sources(matrix, directory):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orderings", [(None, None), BY_DISTANCE, (None, "bitreversal"), ("bitreversal",) * 2])
 def test_every_source_gives_the_factors_of_the_padded_matrix(orderings, tmp_path):
     """Which are also those of an array into which the zeros were put by hand."""

@@ -102,6 +102,7 @@ def test_runs_with_points_are_recognised_and_of_other_points_refused(squares, tm
         dbf.factorize(matrix, points=(y, y), **arguments)
 
 
+@pytest.mark.slow
 def test_commands_take_places_of_points(squares, tmp_path, monkeypatch, capsys):
     _, (x, y), matrix = squares
     monkeypatch.chdir(tmp_path)

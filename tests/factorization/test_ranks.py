@@ -89,6 +89,7 @@ def test_products_are_recovered_and_certificates_hold_for_every_chain(data):
         assert fact.certificate.error_bound == pytest.approx(error, rel=1e-5, abs=1e3 * EPS[dtype])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("passes", [1, 2])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_an_oscillatory_kernel_is_compressed(dtype, passes):

@@ -221,6 +221,7 @@ def test_calls_in_two_threads_take_turns_or_are_refused(matrix, expected, many_t
     assert sum(len(blocks(log)) - len(blocks(f"{log}.samples")) for log in logs) == 64
 
 
+@pytest.mark.slow
 def test_a_run_may_be_continued_elsewhere(matrix, expected, many_tiles, client, tmp_path):
     """Begun on threads, continued on a cluster with other memory, from another kind of source of the same numbers."""
     store = tmp_path / "run"

@@ -91,6 +91,7 @@ def test_an_estimate_is_within_its_deviation(seed, orderings):
     assert abs(estimate - dense_error(fact, matrix)) < 5 * estimate.deviation
 
 
+@pytest.mark.slow
 def test_the_deviation_is_honest():
     rng = np.random.default_rng(0)
     matrix = noisy_butterfly(256, eps=0.2) * rng.uniform(0.5, 2, (256, 1))

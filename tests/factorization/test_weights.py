@@ -116,6 +116,7 @@ def test_a_weighted_error_is_lower_than_without_weights():
     assert weighted_error(fact, matrix, weights) < 0.5 * weighted_error(plain, matrix, weights)
 
 
+@pytest.mark.slow
 def test_a_tolerance_is_that_of_the_weighted_error():
     matrix, weights = kernel((256, 256)), log_normal((256, 256), spread=3.0)
     plain = dbf.factorize(matrix, tol=1e-4, orderings=BY_DISTANCE)
@@ -157,6 +158,7 @@ def test_sampled_entries_and_operators_are_weighted():
         assert not estimate.exact
 
 
+@pytest.mark.slow
 def test_hidden_orderings_are_found_in_a_weighted_matrix():
     matrix = np.asarray(dbf.matrices.shuffled(dbf.matrices.dft(64), seed=1))
     weights = log_normal((64, 64), spread=0.5)
@@ -235,6 +237,7 @@ def test_a_run_without_weights_is_refused_to_one_with(tmp_path):
         dbf.factorize(matrix, store=tmp_path / "run.zarr", weights=(np.arange(1, 17), None))
 
 
+@pytest.mark.slow
 def test_a_changed_matrix_is_recognised_under_weights(tmp_path):
     matrix, weights = kernel((64, 64)), log_normal((64, 64))
     place = str(tmp_path / "z.zarr")
@@ -270,6 +273,7 @@ def test_weights_are_kept_with_the_factors(tmp_path):
     assert dbf.verify(plain, matrix).weighted is False
 
 
+@pytest.mark.slow
 def test_damaged_weights_are_named(tmp_path):
     matrix, store = random_matrix((16, 16)), tmp_path / "run.zarr"
     dbf.factorize(matrix, store=store, weights=(np.arange(1, 17), None))
@@ -309,6 +313,7 @@ def test_a_zero_matrix_has_a_zero_weighted_error():
     assert fact.certificate.error_bound == fact.certificate.norm == 0
 
 
+@pytest.mark.slow
 def test_commands_take_places_of_weights(tmp_path, monkeypatch, capsys):
     matrix, (rows, cols) = kernel((61, 64), "float64"), log_normal((61, 64))
     monkeypatch.chdir(tmp_path)

@@ -59,6 +59,7 @@ def by_groups(*groups):
     return labels
 
 
+@pytest.mark.slow
 @needs_library
 @pytest.mark.parametrize("noise", [0, 0.1])
 @pytest.mark.parametrize("target", ["dft", "orthogonal"])

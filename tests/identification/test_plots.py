@@ -30,6 +30,7 @@ def contrast(axes, groups):
     return drawn[inside].mean(), drawn[~inside].mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("level", "groups"), [(1, 8), (2, 4), (3, 2)])
 def test_groups_are_squares_after_ordering_only(shuffled, level, groups, tmp_path):
     before, after = plots.plot_similarity(shuffled, shuffled.orderings, shuffled.chain, level)

@@ -278,6 +278,7 @@ def test_repr_is_one_line():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [1, 5, 40])
 def test_layout_is_that_of_lazylinop(columns):
     require("psutil", "bench")

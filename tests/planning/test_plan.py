@@ -84,6 +84,7 @@ def jobs(draw):
 # ---------------------------------------------------------------- invariants
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(jobs(), st.integers(1, 8), st.sampled_from([1 << 23, 1 << 24, 1 << 28]))
 def test_tiles_and_groups_cover_everything_once(job, workers, memory):

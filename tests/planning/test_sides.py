@@ -33,6 +33,7 @@ def test_tilings_of_a_side_differ_and_reach_from_one_group_to_all(axis):
     assert (per_tile[0], per_tile[-1]) == (1, axis.groups)
 
 
+@pytest.mark.slow
 @given(axes())
 def test_a_tiling_costs_the_chunks_that_its_tiles_touch(axis):
     for tiling in side_tilings(axis):

@@ -51,6 +51,7 @@ def test_the_tolerance_is_reached_with_fewer_values_than_by_one_rank(tol):
 KERNELS = ("helmholtz", "nudft", "hankel")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KERNELS)
 def test_values_never_grow_with_the_tolerance(name):
     matrix = np.asarray(getattr(dbf.matrices, name)(128))

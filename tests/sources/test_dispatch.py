@@ -381,6 +381,7 @@ def test_source_is_taken_as_it_is():
 # ---------------------------------------------------------------- Zarr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [None, (200, 300)], ids=["chunks", "shards"])
 @pytest.mark.parametrize("codec", ["none", "zstd", "checksum"])
 @pytest.mark.parametrize("local", [True, False])

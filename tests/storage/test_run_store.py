@@ -345,6 +345,7 @@ def test_what_a_killed_process_left_of_its_first_file_is_no_obstacle(tmp_path):
     assert occupant(tmp_path / "other") == "other files"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "desktop.ini", ".nfs000123", "._run", ".directory"])
 def test_what_systems_leave_in_an_empty_directory_is_nothing(tmp_path, name):
     fact = dbf.factorize(np.eye(8))

@@ -138,6 +138,7 @@ def test_axis_without_edges_is_read_as_one_hull():
 # ---------------------------------------------------------------- costs
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(axes(), st.integers(1, 10))
 def test_tiling_cost_is_what_the_tiles_touch(axis, per_tile):

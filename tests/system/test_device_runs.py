@@ -81,6 +81,7 @@ def test_entry_functions_and_operators(device):
         assert_same(on_device, on_host)
 
 
+@pytest.mark.slow
 def test_the_next_tile_is_copied_while_the_kernels_of_this_one_run(device, stored, monkeypatch):
     uploaded, upload, overlapped = threading.Semaphore(0), cuda.DeviceLane.upload, []
 
@@ -105,6 +106,7 @@ def test_the_next_tile_is_copied_while_the_kernels_of_this_one_run(device, store
     assert_same(found, dbf.factorize(stored, backend="numpy"))
 
 
+@pytest.mark.slow
 def test_tiles_are_read_into_pinned_memory_which_serves_again(device, stored):
     found = dbf.factorize(stored, backend="cupy", workers=1)
     tiles = found.record["stages"]["tiles"]["tasks"]

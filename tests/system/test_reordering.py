@@ -68,6 +68,7 @@ def test_a_run_through_a_copy_gives_the_same(dtype, chunks, passes, eager, tmp_p
     assert_same(dbf.open(tmp_path / "run"), fact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tree", "shape"), [("left", (64, 400)), ("right", (400, 64)), ("balanced", (30, 77)), ("left", (77, 30))], ids=str
 )
@@ -170,6 +171,7 @@ def half_done(eager, tmp_path, monkeypatch):
     return stop, arguments, plan, expected
 
 
+@pytest.mark.slow
 def test_a_copy_that_was_cut_off_is_continued(half_done):
     stop, arguments, plan, expected = half_done
     stop(2)

@@ -29,6 +29,7 @@ with dbf.clusters.opened("threads", workers=2) as cluster:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "absent"),
     [
@@ -49,6 +50,7 @@ def test_what_is_not_used_is_not_imported(code, absent, tmp_path):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_public_names_are_those_that_type_checkers_see():
     tree = ast.parse(Path(dbf.__file__).read_text())
     [declared] = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]

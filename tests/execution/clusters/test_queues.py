@@ -111,6 +111,7 @@ SUBMITTED = {
 CANCELS = {"qsub": "qdel", "bsub": "bkill"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SUBMITTED)
 def test_jobs_are_submitted_and_cancelled(name, tmp_path, monkeypatch):
     """Programs in the place of the manager's keep what they are given, and run nothing."""

@@ -38,6 +38,7 @@ def known_matrices():
         yield getattr(known, name)(N), {"bitreversal,none"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", mostly_slow(range(13), (0, 4, 7)))
 def test_the_right_orderings_come_first_and_do_what_is_said(number):
     known, right = next(itertools.islice(known_matrices(), number, None))
@@ -95,6 +96,7 @@ def test_one_side_may_have_points():
     assert dbf.factorize(matrix[:, np.argsort(y)], **advice.arguments()).certificate.error_bound < 1e-2
 
 
+@pytest.mark.slow
 def test_weights_count_as_in_a_run():
     matrix = kernel((128, 160))
     weights = tuple(np.exp(np.random.default_rng(0).standard_normal(size)) for size in matrix.shape)
@@ -121,6 +123,7 @@ def test_a_tolerance_takes_the_fewest_values_that_reach_it():
 KINDS = ["zarr", "slabs", "dask", "entries", "sampled", "memmap", "operator", "odd"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(KINDS, ("zarr", "entries")))
 def test_every_source_is_judged(kind, tmp_path):
     matrix = noisy_butterfly(N, eps=1e-2, orderings=(None, "bitreversal")) if kind != "odd" else kernel((211, 307))

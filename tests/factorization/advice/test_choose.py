@@ -49,6 +49,7 @@ def test_points_are_taken_where_they_are_best():
     assert dbf.factorize(ordered, orderings="auto", points=points).orderings.sides == {"rows": None, "cols": None}
 
 
+@pytest.mark.slow
 def test_a_run_that_continues_is_not_looked_at_again(looks, tmp_path):
     matrix, store = noisy_butterfly(N, eps=1e-2, orderings=("bitreversal", None)), tmp_path / "run"
     fact = dbf.factorize(matrix, orderings="auto", store=store, check_fit=True)

@@ -77,6 +77,7 @@ def test_entry_functions_are_evaluated_in_full(matrix):
     assert error_of(found, matrix) <= ASKED["tol"]
 
 
+@pytest.mark.slow
 def test_entry_functions_are_evaluated_in_part():
     points, asked = draw_points(2, 1100), {**ASKED, "tol": 1e-2}
     matrix, evaluated = make_covariance(points), []

@@ -85,6 +85,7 @@ def test_threads_and_clusters_give_the_same(place, expected, engine, store):
     assert_same_blocks(dbf.factorize(place, store=store, **engine, **ARGUMENTS), expected)
 
 
+@pytest.mark.slow
 def test_sampled_entries_are_the_same_on_threads_and_clusters(engine, tmp_path):
     points = draw_points(2, 640)
     arguments = {"points": (points, points), **ASKED, "tol": 1e-2}
@@ -129,6 +130,7 @@ def cut_off(place, store, monkeypatch):
             dbf.factorize(place, store=store, **ARGUMENTS)
 
 
+@pytest.mark.slow
 def test_damage_of_a_run_under_way_costs_the_tasks_concerned(place, expected, tmp_path, monkeypatch):
     store = tmp_path / "run"
     cut_off(place, store, monkeypatch)
@@ -141,6 +143,7 @@ def test_damage_of_a_run_under_way_costs_the_tasks_concerned(place, expected, tm
     assert_same_blocks(dbf.factorize(place, store=store, **ARGUMENTS), expected)
 
 
+@pytest.mark.slow
 def test_a_damaged_piece_is_copied_again(place, expected, tmp_path, monkeypatch):
     from dbutterfly.factorization.hierarchical import run
 
@@ -201,6 +204,7 @@ def test_stores_of_other_runs_are_refused_before_any_work(place, matrix, tmp_pat
     assert snapshot(store) == before
 
 
+@pytest.mark.slow
 def test_a_matrix_that_has_changed_is_recognised(place, matrix, tmp_path):
     store = tmp_path / "run"
     dbf.factorize(place, store=store, **ARGUMENTS)
@@ -214,6 +218,7 @@ def test_a_matrix_that_has_changed_is_recognised(place, matrix, tmp_path):
     assert error_of(found, np.asarray(array)) <= ASKED["tol"]
 
 
+@pytest.mark.slow
 def test_a_lost_chunk_is_told(place, tmp_path):
     shutil.rmtree(place / "c/1")
     with pytest.warns(dbf.errors.MissingChunksWarning, match="of 9 chunks are not stored"):

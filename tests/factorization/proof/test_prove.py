@@ -147,6 +147,7 @@ def test_estimates_become_proofs():
     assert proven.certificate.norm == pytest.approx(np.linalg.norm(np.asarray(known)))
 
 
+@pytest.mark.slow
 def test_a_stored_run_keeps_its_proof_and_goes_on_with_it(tmp_path):
     matrix, place = hard(), tmp_path / "run"
     dbf.factorize(matrix, store=place, sweeps="converged")
@@ -184,6 +185,7 @@ def test_a_proof_goes_on_from_where_it_was_interrupted(tmp_path, monkeypatch):
     assert resumed.certificate.lower_bound == pytest.approx(whole.certificate.lower_bound, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_damaged_targets_are_made_anew(tmp_path, caplog):
     matrix, place = hard(), tmp_path / "run"
     dbf.factorize(matrix, store=place)

@@ -24,6 +24,7 @@ def store_run(matrix, tmp_path, chunks=(4, 8), **job):
     return dbf.factorize(tmp_path / "z.zarr", store=tmp_path / "run", passes=2, **job)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("orderings", "dtype", "eps"),
     [(FOURIER, "complex128", 1e-3), (("bitreversal", None), "float32", 0.1)],
@@ -45,6 +46,7 @@ def test_targets_are_nearly_those_in_memory(tmp_path, monkeypatch, orderings, dt
     assert beside.lower_bound * (1 - 1e-2) < proven.certificate.lower_bound <= beside.lower_bound * (1 + 1e-5)
 
 
+@pytest.mark.slow
 def test_workers_come_to_the_same(tmp_path, engine, monkeypatch):
     monkeypatch.setattr(streamed, "ROUNDS", 1)
     matrix = np.asarray(dbf.matrices.noisy(dbf.matrices.dft(16), 0.1, seed=0))
@@ -67,6 +69,7 @@ def test_higher_ranks_and_arrays_without_chunks(tmp_path):
     assert fact.certificate.lower_bound <= dense_error(fact, matrix) <= fact.certificate.error_bound
 
 
+@pytest.mark.slow
 def test_a_proof_that_failed_goes_on(tmp_path, monkeypatch):
     matrix = np.asarray(dbf.matrices.noisy(dbf.matrices.dft(16), 0.1, seed=0))
     store_run(matrix, tmp_path, orderings=FOURIER)
@@ -87,6 +90,7 @@ def test_a_proof_that_failed_goes_on(tmp_path, monkeypatch):
     assert set(computed[100:]).isdisjoint(before)
 
 
+@pytest.mark.slow
 def test_what_was_done_after_a_gap_is_done_again(tmp_path, monkeypatch):
     """Sums take turns in two arrays: a sum that is made anew would be mistaken for a later one."""
     matrix = np.asarray(dbf.matrices.noisy(dbf.matrices.dft(16), 0.1, seed=0))
@@ -110,6 +114,7 @@ def test_what_was_done_after_a_gap_is_done_again(tmp_path, monkeypatch):
     assert second.certificate.lower_bound == pytest.approx(first.certificate.lower_bound, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_outer_cuts_of_large_matrices_are_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(ways, "PRODUCT_BYTES", 0)
     monkeypatch.setattr(ways, "PRODUCT_SHARE", 0.5)

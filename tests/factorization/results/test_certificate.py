@@ -174,6 +174,7 @@ def test_the_guarantee_counts_the_cuts():
     assert guarantee_of(((0, 1), (2, 3)), 1) == pytest.approx(math.sqrt(1 + 9))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["random", "noisy", "steep"])
 def test_bounds_best_known_error_and_guarantee_are_in_order(kind, rank):

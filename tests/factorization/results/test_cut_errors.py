@@ -116,6 +116,7 @@ def test_they_do_not_depend_on_tasks_and_workers(factorized, engine, tmp_path):
         assert dbf.open(tmp_path / f"{tiles}").record["errors_by_cut"] == errors.tolist()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_them_all(factorized, tmp_path, monkeypatch):
     matrix = noisy_butterfly(256)
     _, expected = factorized(matrix)

@@ -50,6 +50,7 @@ def spoil(kind, rng):
     return matrix
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["spikes", "bad block", "discontinuity", "heavy tails", "zero almost everywhere", "Nyquist"]
 )
@@ -121,6 +122,7 @@ def test_a_full_look_makes_an_estimate_exact():
     assert fact.certificate.error_bound <= 1e-4
 
 
+@pytest.mark.slow
 def test_a_full_look_keeps_what_is_stored_and_what_is_proven(tmp_path):
     known = dbf.matrices.dft(64)
     assert dbf.factorize(known, orderings=known.orderings, confirm="full").certificate.lower_bound is not None

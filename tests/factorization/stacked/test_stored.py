@@ -130,6 +130,7 @@ def test_stores_of_other_runs_are_refused_before_any_work(place, stack, tmp_path
         dbf.ButterflyOperator.load(store)
 
 
+@pytest.mark.slow
 def test_matrices_that_have_changed_are_recognised(place, stack, tmp_path):
     store = tmp_path / "run"
     dbf.factorize(place, store=store)
@@ -146,6 +147,7 @@ def test_matrices_that_have_changed_are_recognised(place, stack, tmp_path):
     assert found[5].certificate.norm == pytest.approx(2 * np.linalg.norm(stack[5]))
 
 
+@pytest.mark.slow
 def test_what_is_damaged_is_computed_again(place, expected, tmp_path):
     store = tmp_path / "run"
     dbf.factorize(place, store=store)
@@ -180,6 +182,7 @@ def test_damage_of_a_run_under_way_costs_the_tasks_concerned(place, expected, tm
     assert_same_stacks(found, expected)
 
 
+@pytest.mark.slow
 def test_rounds_of_higher_ranks_are_continued(tmp_path, monkeypatch):
     from dbutterfly.factorization.stacked import planning, run
 

@@ -127,6 +127,7 @@ def test_fourier(n):
     assert operator.count == ProbeSizes(job.plan.split, 1).products() == {256: 256, 1024: 544}[n]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "rank"), [(512, 5), (1024, 4), (1024, 8)])
 def test_an_oscillatory_kernel_is_met_almost_as_well_as_it_can_be(n, rank):
     matrix, orderings = helmholtz(n), ("bitreversal", None)

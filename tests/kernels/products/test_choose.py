@@ -43,6 +43,7 @@ def test_numba_that_cannot_be_imported_is_done_without(monkeypatch):
     assert compilation.compiled_kernels.__wrapped__() is None
 
 
+@pytest.mark.slow
 @needs_numba
 def test_switch_of_numba_is_heeded():
     code = "from dbutterfly.kernels.compilation import compiled_kernels; assert compiled_kernels() is None"

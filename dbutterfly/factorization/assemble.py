@@ -25,6 +25,7 @@ from .results.cut_errors import error_of_each_cut
 from .results.estimates import error_of_products
 from .results.factorization import Factorization
 from .results.line_estimates import error_of_lines, lines_of
+from .results.other_cuts import raise_by_other_cuts
 from .results.probed_error import PROBES
 from .results.trace import trace_of
 from .tasks.checks import range_error
@@ -102,7 +103,10 @@ def _certify(job: FactorizationJob, stats: BlockStats, factors: int) -> tuple[Ce
         rank=planned.chain.rank,
         guarantee=guarantee_of(planned.tree, planned.passes),
     )
-    left, right = (_read_residuals(job, *half) for half in zip(("left", "right"), job.halves, strict=True))
+    sides = list(zip(("left", "right"), job.halves, stats.energy.shape, strict=True))
+    least = [read(f"{side}_least", EVERYTHING) if len(half) > 1 else np.zeros(groups) for side, half, groups in sides]
+    certificate = raise_by_other_cuts(certificate, stats, least[0], least[1], planned)
+    left, right = (_read_residuals(job, side, half) for side, half, _ in sides)
     return certificate, error_of_each_cut(planned.tree, stats, left, right, second, eps=eps)
 
 

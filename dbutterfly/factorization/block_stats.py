@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from ..kernels.backend import Array, namespace
+from ..kernels.linalg import CANCELLING, SUBTRACTED
 
 __all__ = ["BlockStats"]
 
@@ -45,3 +46,13 @@ class BlockStats:
     def of_rank(self, rank_index: int) -> Self:
         """Energies for one of the n ranks, by its place among them."""
         return type(self)(self.energy, self.discarded[..., rank_index], self.slack[..., rank_index])
+
+    def least(self, eps: float, axis: int) -> Array:
+        """Energies that any approximations of the blocks leave at least, summed along an axis, for one rank.
+
+        Discarded energies that are differences of energies may be off by their rounding, with machine epsilon ``eps``.
+        """
+        xp = namespace(self.energy)
+        off = xp.where(self.discarded >= CANCELLING * eps * self.energy, SUBTRACTED * eps * self.energy, 0.0)
+        known = xp.sum(self.discarded - self.slack - off, axis=axis)
+        return xp.where(known > 0, known, xp.zeros_like(known))  # nothing where a slack is infinite

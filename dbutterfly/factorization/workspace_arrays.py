@@ -12,6 +12,8 @@
     right_error  (q, u, r)       storage  ``||b - b'||^2`` of each row of B and of the product of right factors
     left_missed  (u, cuts)       storage  ``||given - product||^2`` of every node of the left tree, by its cut
     right_missed (q, cuts)       storage  ``||given - product||^2`` of every node of the right tree, by its cut
+    left_least   (u,)            storage  energy that any product of the left chain misses of a row group; 0: not formed
+    right_least  (q,)            storage  likewise of a column group
     left/l       (u, a, b, c, d) storage  factors of the row groups
     right/l      (q, a, b, c, d) storage  factors of the column groups
     interpolated, factor/l         storage  by nested skeletons: factors (a, b, c, d) for skeletons of all sizes that
@@ -20,8 +22,9 @@
     done/STAGE   (tasks, 9)      tasks    that a task has ended: the fields of its ``Record``
 
 Here p, u, q, v and r are those of the root cut (:class:`dbutterfly.structure.chain.Cut`), and k >= r is the largest of
-the n ranks for which the tiles were split. A half of one factor has no nodes, and no array ``..._missed``. "Storage"
-order is that of the copy where the plan makes one. The row of ``done`` is the last thing that a task writes.
+the n ranks for which the tiles were split. A half of one factor has no nodes, and no
+``..._missed`` and ``..._least``. "Storage" order is that of the copy where the plan makes one. The row of ``done`` is
+the last thing that a task writes.
 
 :func:`workspace_arrays` is this table in code, for a plan.
 """
@@ -151,6 +154,7 @@ def _rows(plan: Plan) -> Iterator[_Row]:
             yield f"{side}/{index}", (groups, *pattern), (per_task, *pattern), dtype, side, spans
         if (cuts := len(half) - 1) > 0:
             yield f"{side}_missed", (groups, cuts), (per_task, cuts), f8, side, spans
+            yield f"{side}_least", (groups,), (per_task,), f8, side, spans
 
 
 def _nested_rows(plan: Plan) -> Iterator[_Row]:

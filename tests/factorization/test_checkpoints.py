@@ -112,6 +112,8 @@ WRITERS = [
     ("right_error", "end", 2, "right"),
     ("left_missed", "end", 2, "left"),
     ("right_missed", "end", 1, "right"),
+    ("left_least", "end", 1, "left"),
+    ("right_least", "end", 2, "right"),
     ("left/0", "end", 1, "left"),
     ("right/3", "end", 2, "right"),
 ]

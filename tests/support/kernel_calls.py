@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dbutterfly.kernels import linalg, orthonormal
-from dbutterfly.kernels.factors import cut_spaces, halves, hierarchy, nodes, product_rows, rounding, sweeps
+from dbutterfly.kernels.factors import cut_bounds, cut_spaces, halves, hierarchy, nodes, product_rows, rounding, sweeps
 from dbutterfly.kernels.grouping import groups, pairs, panels, similarity
 from dbutterfly.kernels.low_rank import (
     cross,
@@ -408,7 +408,10 @@ HIERARCHIES = [
         hierarchy.orthonormal_columns,
         lambda on: (
             hierarchy.Factored(
-                [on.entries(4 * on.many, 1, 8, 6, 1)], on.entries(4 * on.many, 8, 6), on.energies(4 * on.many, 0)
+                [on.entries(4 * on.many, 1, 8, 6, 1)],
+                on.entries(4 * on.many, 8, 6),
+                on.energies(4 * on.many, 0),
+                on.energies(4 * on.many),
             ),
             2,
         ),
@@ -421,6 +424,11 @@ HIERARCHIES = [
             on.entries(4 * on.many, 6, 9),
             cut_spaces.CutSpaces(on.entries(4 * on.many, 6, 2), on.entries(4 * on.many, 2, 9)),
         ),
+    ),
+    Call(cut_bounds.least_of_blocks, lambda on: (on.entries(6 * on.many, 5, 4), 2)),
+    Call(
+        cut_bounds.join_bounds,
+        lambda on: (on.energies(2 * on.many, 3, 4), on.energies(6 * on.many), on.energies(8 * on.many)),
     ),
     Call(hierarchy.insert_top, lambda on: (on.energies(3 * on.many, 2), on.energies(3 * on.many), ((0, 1), (2, 3)))),
 ]

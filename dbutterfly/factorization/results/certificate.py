@@ -21,7 +21,7 @@ to and ``B'`` their product. The blocks are disjoint, hence
 - after a second read, where ``B = X^H Z``: ``||Z - X B'||^2 = sum ||Z_b - x x^H Z_b||^2 + e3^2``, exactly;
 - any product of the same chain leaves blocks of rank r at the root cut, so none has an error below that of their best
   approximations, which :mod:`dbutterfly.kernels.low_rank.rank_one` and :mod:`dbutterfly.kernels.low_rank.subspace`
-  bound from below.
+  bound from below. The cuts below the root cut may prove more (:mod:`dbutterfly.factorization.results.other_cuts`).
 
 All sums are taken in float64. A discarded energy is the difference ``||Z_b||^2 - ||Z_b v||^2``, or where that cancels
 formed from the residual. A rounding allowance of two units in the last place per factor and rank, and of some units of
@@ -111,7 +111,7 @@ class Certificate:
         ``D1 Z D2``, with the weights as diagonals.
     lower_bound_from : str or None
         How the lower bound was obtained, where :func:`dbutterfly.prove` has raised it: from all cuts of the chain
-        together. None for that of the run, which is the bound of one cut.
+        together. None for that of the run, which bounds every part of the matrix by one cut.
     form : {"butterfly", "hierarchical"}
         Of what it is the certificate. Blocks of the hierarchical form are disjoint, so that the squares of their errors
         and of their lower bounds add up.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...kernels.backend import Array, Backend, namespace
-from ...kernels.factors.halves import LeftHalves, RightHalves, fit_left_halves, fit_right_halves
+from ...kernels.factors.halves import LeftHalves, fit_left_halves, fit_right_halves
 from ...kernels.factors.hierarchy import join_left, join_right
 from ...kernels.linalg import squared_norms
 from ...kernels.low_rank.grid import low_rank_grid
@@ -25,12 +25,12 @@ from ...sources.exponents import SMALLEST_ENTRIES, exponent_of, largest_energy, 
 from ...structure.axes import Index, Tile
 from ..block_stats import BlockStats
 from ..device_job import uses_compiled
-from ..results.certificate import certify, guarantee_of
-from ..results.cut_errors import error_of_each_cut
+from ..results.certificate import certify
 from ..scaled_factors import scale_certificate, share_power
 from ..tasks.checks import first_bad_entry, mark_nonzero
 from ..tasks.projection import project_blocks
 from ..tasks.tiles import inverse_order
+from .certificates import certify_matrices
 from .outcomes import NON_FINITE, OUT_OF_RANGE, SOUND, TOO_LARGE, Outcome
 
 __all__ = ["Fitted", "fit_matrices"]
@@ -115,14 +115,23 @@ def _fit(matrices: NDArray[Any], plan: Plan, backend: Backend) -> Fitted:
     _, left_chain, right_chain = plan.chain.cut(plan.layout.root)
     assert isinstance(plan.tree, tuple)
     parts = xp.reshape(blocks.left, (count * u, *blocks.left.shape[2:]))
-    left = fit_left_halves(parts, left_chain, plan.tree[0], rank, **way)
+    stats = BlockStats(blocks.energy, blocks.discarded, blocks.slack)
+    floors = _known_least(stats, plan, backend)
+    left = fit_left_halves(parts, left_chain, plan.tree[0], rank, floor=floors[0], **way)
     right_parts, second = _right_parts(grids, left, blocks, plan, backend)
-    right = fit_right_halves(xp.permute_dims(right_parts, (0, 2, 1, 3, 4)), right_chain, plan.tree[1], **way)
-    outcomes, cuts = _certify(blocks, left, right, second, plan, backend)
+    right_parts = xp.permute_dims(right_parts, (0, 2, 1, 3, 4))
+    right = fit_right_halves(right_parts, right_chain, plan.tree[1], floor=floors[1], **way)
+    outcomes, cuts = certify_matrices(stats, left, right, second, plan, backend)
     outcomes = [fault or _check_range(found, plan) for fault, found in zip(faults, outcomes, strict=True)]
     joined = [join_left(factor, u) for factor in left.factors] + [join_right(factor, q) for factor in right.factors]
     factors = [np.ascontiguousarray(backend.to_host(factor)) for factor in joined]
     return _without_faults(factors, outcomes, np.array(cuts).reshape(count, -1), plan)
+
+
+def _known_least(stats: BlockStats, plan: Plan, backend: Backend) -> list[Array]:
+    """Energies that any approximations of the blocks leave of all row groups (n*u,), and column groups (n*q,)."""
+    eps = float(np.finfo(plan.source.work_dtype).eps)
+    return [backend.to_device(stats.least(eps, axis).reshape(-1)) for axis in (2, 1)]
 
 
 def _way_of_kernels(plan: Plan, backend: Backend) -> dict[str, Any]:
@@ -222,42 +231,6 @@ def _right_parts(
     right = _in_order(right, plan.cols.member_order, 4, backend)
     second = _in_standard_groups(backend.to_host(residual), plan, None)
     return _in_standard_groups(right, plan, backend), second[..., None]
-
-
-def _certify(
-    blocks: _Blocks,
-    left: LeftHalves,
-    right: RightHalves,
-    second: NDArray[np.float64] | None,
-    plan: Plan,
-    backend: Backend,
-) -> tuple[list[Outcome], list[list[float]]]:
-    """Certificate of each matrix, and the error of each of its cuts."""
-    assert plan.split is not None
-    (_, u, q, _, rank), count = plan.split, blocks.energy.shape[0]
-    eps = float(np.finfo(plan.source.work_dtype).eps)
-    left_errors = backend.to_host(left.errors).reshape(count, u, q, 1 + rank)
-    right_errors = backend.to_host(right.errors)
-    left_missed = backend.to_host(left.missed).reshape(count, u, -1)
-    right_missed = backend.to_host(right.missed).reshape(count, q, -1)
-    guarantee = guarantee_of(plan.tree, plan.passes)
-    outcomes, cuts = [], []
-    for k in range(count):
-        stats = BlockStats(blocks.energy[k], blocks.discarded[k], blocks.slack[k])
-        seen = None if second is None else second[k]
-        certificate = certify(
-            stats,
-            left_errors[k],
-            right_errors[k],
-            seen,
-            factors=len(plan.chain),
-            eps=eps,
-            rank=plan.chain.rank,
-            guarantee=guarantee,
-        )
-        outcomes.append(Outcome.of(certificate))
-        cuts.append(error_of_each_cut(plan.tree, stats, left_missed[k], right_missed[k], seen, eps=eps))
-    return outcomes, cuts
 
 
 def _check_range(outcome: Outcome, plan: Plan) -> Outcome:

@@ -7,7 +7,7 @@ misses is measured beside it, for the certificate.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...structure.chain import Chain
 from ...structure.tree import Tree
@@ -35,6 +35,8 @@ class LeftHalves(NamedTuple):
         ``||A - X X^H A||^2`` of each block, and the squared sines of the columns of X to the range of A.
     missed : array of float64, shape (U, cuts)
         ``||given - product||^2`` of every node of the left tree, by its cut; no cuts where it is one factor.
+    least : array of float64, shape (U,)
+        Energy that any product of the left chain misses of each matrix, where it was asked for; else zero.
     """
 
     factors: list[Array]
@@ -42,6 +44,7 @@ class LeftHalves(NamedTuple):
     scale: Array
     errors: Array
     missed: Array
+    least: Array
 
 
 class RightHalves(NamedTuple):
@@ -55,15 +58,25 @@ class RightHalves(NamedTuple):
         ``||b - b'||^2`` of each row of what was given and of the product.
     missed : array of float64, shape (K*q, cuts)
         As for :class:`LeftHalves`.
+    least : array of float64, shape (K*q,)
+        As for :class:`LeftHalves`, of the matrix that was given, which after a single read is ``X^H A V^H``.
     """
 
     factors: list[Array]
     errors: Array
     missed: Array
+    least: Array
 
 
 def fit_left_halves(
-    parts: Array, chain: Chain, tree: Tree, rank: int, *, stack_bytes: int, compiled: bool = False
+    parts: Array,
+    chain: Chain,
+    tree: Tree,
+    rank: int,
+    *,
+    floor: Array | None = None,
+    stack_bytes: int,
+    compiled: bool = False,
 ) -> LeftHalves:
     """Factorize the left parts of row groups, and scale the products to unit columns.
 
@@ -75,23 +88,34 @@ def fit_left_halves(
         Left half of the chain, and where it is cut.
     rank : int
         Rank r of the blocks.
+    floor : array of float64, shape (U,), optional
+        Energy that any product of the whole chain is known to miss of each row group: where the left chain may miss
+        more of ``A = Z V``, that is found out (:mod:`dbutterfly.kernels.factors.cut_bounds`).
     stack_bytes : int
         Bytes of blocks that a kernel works on at a time.
     compiled : bool
         Whether compiled loops approximate the blocks, which are those of a NumPy array then.
     """
     xp = namespace(parts)
-    left = factor_stack(left_matrices(parts), chain, tree, stack_bytes=stack_bytes, compiled=compiled)
+    way: dict[str, Any] = {"floor": floor, "stack_bytes": stack_bytes, "compiled": compiled}
+    left = factor_stack(left_matrices(parts), chain, tree, **way)
     left = orthonormal_columns(left, rank)
     basis = left_rows(left.product, rank)
     scale = xp.matmul(xp.conj(basis), xp.matrix_transpose(parts))
     error = xp.sum(squared_norms(parts - xp.matmul(xp.matrix_transpose(scale), basis)), axis=-1)
     errors = xp.concat((error[:, :, None], _squared_sines(basis, parts, scale)), axis=-1)
-    return LeftHalves(left.factors, basis, scale, errors, _with_top(left.residuals, xp.sum(error, axis=-1), tree))
+    missed = _with_top(left.residuals, xp.sum(error, axis=-1), tree)
+    return LeftHalves(left.factors, basis, scale, errors, missed, left.least)
 
 
 def fit_right_halves(
-    parts: Array, chain: Chain, tree: Tree, *, stack_bytes: int, compiled: bool = False
+    parts: Array,
+    chain: Chain,
+    tree: Tree,
+    *,
+    floor: Array | None = None,
+    stack_bytes: int,
+    compiled: bool = False,
 ) -> RightHalves:
     """Factorize ``X^H Z``.
 
@@ -101,6 +125,8 @@ def fit_right_halves(
         Right parts of the blocks of K matrices, or of one whose column groups are taken in part.
     chain, tree : Chain, Tree
         Right half of the chain, and where it is cut.
+    floor : array of float64, shape (K*q,), optional
+        As for :func:`fit_left_halves`, of each column group.
     stack_bytes : int
         Bytes of blocks that a kernel works on at a time.
     compiled : bool
@@ -108,10 +134,11 @@ def fit_right_halves(
     """
     xp = namespace(parts)
     count, q, _, rank, _ = parts.shape
-    fitted = factor_stack(right_matrices(parts), chain, tree, stack_bytes=stack_bytes, compiled=compiled)
+    way: dict[str, Any] = {"floor": floor, "stack_bytes": stack_bytes, "compiled": compiled}
+    fitted = factor_stack(right_matrices(parts), chain, tree, **way)
     errors = squared_norms(parts - right_rows(fitted.product, q, rank))
     top = xp.reshape(xp.sum(errors, axis=(2, 3)), (count * q,))
-    return RightHalves(fitted.factors, errors, _with_top(fitted.residuals, top, tree))
+    return RightHalves(fitted.factors, errors, _with_top(fitted.residuals, top, tree), fitted.least)
 
 
 def _with_top(below: Array, top: Array, tree: Tree) -> Array:

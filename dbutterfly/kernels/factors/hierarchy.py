@@ -36,12 +36,13 @@ import functools
 import operator
 from typing import Any, NamedTuple
 
-from ...structure.chain import Chain
+from ...structure.chain import Chain, Cut
 from ...structure.tree import Tree, tree_leaves
 from ..backend import Array, namespace
 from ..linalg import squared_norms
 from ..low_rank.grid import left_parts
 from ..orthonormal import orthonormalizers
+from .cut_bounds import join_bounds, least_of_blocks, may_tell_more
 from .nodes import multiply_node, project_node
 
 __all__ = [
@@ -78,14 +79,25 @@ class Factored(NamedTuple):
     residuals : array of float64, shape (K, J - 2)
         Energies ``||Z' - product'||^2``, summed over the matrices Z' of a node, for every node that is cut below the
         top one, in the order of the cuts. Shape (K, 0) for a single factor.
+    least : array of float64, shape (K,)
+        Energy that any product of the chain misses of each matrix (:mod:`.cut_bounds`); zero where it was not formed.
     """
 
     factors: list[Array]
     product: Array
     residuals: Array
+    least: Array
 
 
-def factor_stack(matrices: Array, chain: Chain, tree: Tree, *, stack_bytes: int, compiled: bool = False) -> Factored:
+def factor_stack(
+    matrices: Array,
+    chain: Chain,
+    tree: Tree,
+    *,
+    floor: Array | None = None,
+    stack_bytes: int,
+    compiled: bool = False,
+) -> Factored:
     """Factorize every matrix of a stack by the same chain.
 
     Parameters
@@ -96,6 +108,8 @@ def factor_stack(matrices: Array, chain: Chain, tree: Tree, *, stack_bytes: int,
         Dense chain of shape (m, n).
     tree : Tree
         Where the chain is cut; only its shape counts, not the numbers of its leaves.
+    floor : array of float64, shape (K,), optional
+        Energy of each matrix that any product of the chain is known to miss. Where the cuts may tell more, it is asked.
     stack_bytes : int
         Bytes of blocks that a kernel works on at a time.
     compiled : bool
@@ -104,8 +118,8 @@ def factor_stack(matrices: Array, chain: Chain, tree: Tree, *, stack_bytes: int,
     xp = namespace(matrices)
     if isinstance(tree, int):
         (pattern,) = chain.patterns
-        nothing = xp.zeros((matrices.shape[0], 0), dtype=xp.float64, device=matrices.device)
-        return Factored([xp.reshape(matrices, (-1, *pattern))], matrices, nothing)
+        nothing = xp.zeros((matrices.shape[0], 1), dtype=xp.float64, device=matrices.device)
+        return Factored([xp.reshape(matrices, (-1, *pattern))], matrices, nothing[:, :0], nothing[:, 0])
     split, left_chain, right_chain = chain.cut(len(tree_leaves(tree[0])))
     p, u, q, v, rank = split
     count = matrices.shape[0]
@@ -114,17 +128,38 @@ def factor_stack(matrices: Array, chain: Chain, tree: Tree, *, stack_bytes: int,
     exact = isinstance(tree[0], int)  # a left child of one factor is its own product
     way: dict[str, Any] = {"stack_bytes": stack_bytes, "compiled": compiled}
     parts = left_matrices(left_parts(blocks, rank, weighted=not exact, **way))  # (1): U S
-    left = factor_stack(parts, left_chain, tree[0], **way)
+    # Left parts of rank one are ``Z V``. Those of higher ranks are a part of it only, from which no bound follows.
+    shares = [None if floor is None else xp.repeat(floor / groups, groups) for groups in (u, q)]
+    left = factor_stack(parts, left_chain, tree[0], floor=shares[0] if rank == 1 else None, **way)
     residuals = _residuals(parts, left, tree[0], PANEL)
     if rank == 1 or not exact:  # ranges of a rank above 1 that are their own product are orthonormal already
         left = orthonormal_columns(left, rank)  # (2)
     right = project_node(left.product, matrices if compiled else blocks, split, compiled=compiled)  # (3)
-    fitted = factor_stack(right, right_chain, tree[1], **way)
+    fitted = factor_stack(right, right_chain, tree[1], floor=shares[1], **way)
+    least = xp.zeros(count, dtype=xp.float64, device=matrices.device)
+    if floor is not None:
+        least = _bound_node(blocks, right, (left.least, fitted.least), split, floor)
     sums = (_sum_up(residuals, u), _sum_up(_residuals(right, fitted, tree[1]), q))
     factors = [join_left(factor, u) for factor in left.factors] + [join_right(factor, q) for factor in fitted.factors]
-    return Factored(
-        factors, multiply_node(left.product, fitted.product, split, compiled=compiled), xp.concat(sums, axis=1)
-    )
+    product = multiply_node(left.product, fitted.product, split, compiled=compiled)
+    return Factored(factors, product, xp.concat(sums, axis=1), least)
+
+
+def _bound_node(blocks: Array, right: Array, children: tuple[Array, Array], split: Cut, floor: Array) -> Array:
+    """Energies (K,) that any product misses of the matrices of a node, from its blocks (K*u, q, p, v) and children.
+
+    ``right`` are the matrices ``X^H Z`` of its right children.
+    """
+    xp = namespace(blocks)
+    p, u, q, v, rank = split
+    count = blocks.shape[0] // u
+    energy, kept = (squared_norms(xp.reshape(array, (count, -1))) for array in (blocks, right))
+    own = xp.zeros((count, u, q), dtype=xp.float64, device=blocks.device)
+    places = may_tell_more(energy - kept, energy, floor, float(xp.finfo(blocks.dtype).eps))
+    for place in places.tolist():
+        found = xp.reshape(blocks[place * u : (place + 1) * u, ...], (u * q, p, v))
+        own[place, ...] = xp.reshape(least_of_blocks(found, rank), (u, q))
+    return join_bounds(own, *children)
 
 
 def insert_top(residuals: Array, top: Array, tree: Tree) -> Array:

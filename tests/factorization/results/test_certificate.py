@@ -1,3 +1,4 @@
+import functools
 import math
 
 import numpy as np
@@ -143,6 +144,45 @@ def test_it_says_what_it_proves():
     )
     assert str(Certificate(0.5, 0.0, True, 3.0)).startswith("error 0.5, no product")
     assert "ratio" not in str(Certificate(0.5, 0.0, True, 3.0))
+
+
+def good_at_the_root(side, rank, shape=(64, 64)):
+    """Blocks of the root cut are of the rank of the chain, with right (left) parts that are alike: no product fits."""
+    (p, u, q, v, r), *_ = Chain.chainable(shape, rank).cut(3)
+    rng = np.random.default_rng(0)
+    left, right = rng.standard_normal((u, q, p, r)), rng.standard_normal((u, q, r, v))
+    if side == "left":
+        right[:] = right[:1]
+    else:
+        left[:] = left[:, :1]
+    return np.ascontiguousarray((left @ right).transpose(2, 0, 1, 3)).reshape(shape)
+
+
+@functools.cache
+def least_known(side, rank):
+    """Error of the best of three trees, after sweeps."""
+    matrix, chain = good_at_the_root(side, rank), Chain.chainable((64, 64), rank)
+    found = [
+        dbf.factorize(matrix, chain, tree=tree, sweeps=8, check_fit=False) for tree in ("balanced", "left", "right")
+    ]
+    return min(dense_error(fact, matrix) for fact in found)
+
+
+@pytest.mark.parametrize("place", ["memory", "store", "stack"])
+@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_cuts_below_the_root_bound_the_error_where_the_root_cut_tells_nothing(side, rank, passes, place, tmp_path):
+    matrix, chain = good_at_the_root(side, rank), Chain.chainable((64, 64), rank)
+    arguments = {"passes": passes, "check_fit": False}
+    if place == "stack":
+        fact = dbf.factorize(np.stack([matrix, matrix]), chain, **arguments)[1]
+    else:
+        store = {"store": tmp_path / "run.zarr"} if place == "store" else {}
+        fact = dbf.factorize(matrix, chain, **arguments, **store)
+    least = least_known(side, rank)
+    assert len(fact.tree[0]) == 2  # cut 3 is the root cut
+    assert 0.7 * least < fact.certificate.lower_bound <= least <= fact.certificate.error_bound
 
 
 def test_json_goes_both_ways():

@@ -113,6 +113,8 @@ def test_factors_of_a_group_multiply_to_what_the_errors_say(r):
     for name, shape in {"A": (u, q, r, p), "B": (q, u, r, v), "scale": (u, q, r, r)}.items():
         job.workspace.create(name, shape, shape, np.float64)
         job.workspace.write(name, (slice(None),), random_matrix((shape[0], int(np.prod(shape[1:])))).reshape(shape))
+    job.workspace.create("stats", (u, q, 3), (u, q, 3), np.float64)
+    job.workspace.write("stats", (slice(None),), np.zeros((u, q, 3)))
     for side, task, name in ((0, LeftTask(0, u), "A"), (1, RightTask(0, q), "B")):
         chain, tree = job.halves[side], job.trees[side]
         found = outputs_of(job, task)

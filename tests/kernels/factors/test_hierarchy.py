@@ -88,7 +88,8 @@ def to_numpy(xp, factored):
 
 def unmeasured(xp, factors, products):
     """Left children whose nodes below are of no account."""
-    return Factored([xp.asarray(f) for f in factors], xp.asarray(products), xp.asarray(np.zeros((len(products), 0))))
+    nothing = xp.asarray(np.zeros((len(products), 1)))
+    return Factored([xp.asarray(f) for f in factors], xp.asarray(products), nothing[:, :0], nothing[:, 0])
 
 
 # ---------------------------------------------------------------- exact recovery

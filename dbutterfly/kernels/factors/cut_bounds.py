@@ -1,0 +1,73 @@
+r"""What any product of a chain misses of matrices at least, by the cuts below the root cut.
+
+The children of a node are factorized on matrices that are projections of those of the node: the left one on ``Z V`` and
+the right one on ``X^H Z``, with orthonormal rows ``V^H`` and columns X block by block. A block of a cut of the child is
+so a block Y of the whole chain at that cut, multiplied by matrices whose norm is at most one,
+
+    (1)  C = P Y Q,    ||P|| <= 1,    ||Q|| <= 1,    hence    s_i(C) <= s_i(Y)    (Horn and Johnson, *Topics*, 3.3.4)
+
+and every product of the chain, whose blocks have rank r there, misses the energy of Y beyond its r largest singular
+values, which is no less than
+
+    (2)  sum_{i>r} s_i(C)^2
+
+The row groups of a node are covered by their own blocks and by those of the left cuts, so that each row group may take
+the better bound of the two, and likewise each column group and the right cuts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backend import Array, host_array, namespace
+from ..linalg import SUBTRACTED, squared_norms
+
+__all__ = ["TELLING", "join_bounds", "least_of_blocks", "may_tell_more"]
+
+TELLING = 4.0
+"""Times the energy of the known bound that a node must miss for its own bound to be formed.
+
+The bound of a node is at most what it misses: what is left out at least may be twice the error that is known already.
+Nothing is spent where the root cut tells most, as of noise, or of kernels whose ranks are alike at all cuts.
+"""
+
+
+def may_tell_more(missed: Array, energy: Array, floor: Array, eps: float) -> NDArray[np.intp]:
+    """Places on the host of those of the matrices (K,) of which a node misses more than is known to be unavoidable.
+
+    Parameters
+    ----------
+    missed, energy : array of float64, shape (K,)
+        ``||Z||^2 - ||X^H Z||^2`` of each matrix Z of the node, and ``||Z||^2``.
+    floor : array of float64, shape (K,)
+        Energy that is known to be missed.
+    eps : float
+        Machine epsilon of the dtype of the matrices.
+    """
+    rounding = 2 * SUBTRACTED * eps * energy
+    return np.flatnonzero(host_array(missed > TELLING * floor + rounding))
+
+
+def least_of_blocks(blocks: Array, rank: int) -> Array:
+    """Energies (2) of blocks (n, p, v), as float64 (n,), less the rounding of the decomposition."""
+    xp = namespace(blocks)
+    wide = xp.complex128 if xp.isdtype(blocks.dtype, "complex floating") else xp.float64
+    blocks = xp.astype(blocks, wide)
+    if min(blocks.shape[1:]) <= rank:
+        return xp.zeros(blocks.shape[0], dtype=xp.float64, device=blocks.device)
+    if blocks.shape[1] < blocks.shape[2]:
+        blocks = xp.matrix_transpose(blocks)
+    squares = xp.linalg.svdvals(blocks) ** 2
+    eps = float(xp.finfo(xp.float64).eps)
+    energy = xp.sum(squared_norms(blocks), axis=-1)
+    return xp.maximum(xp.sum(squares[:, rank:], axis=-1) - SUBTRACTED * eps * energy, xp.zeros_like(energy))
+
+
+def join_bounds(own: Array, left: Array, right: Array) -> Array:
+    """Bounds (K,) of nodes from those of their blocks (K, u, q), of left children (K*u,) and of right ones (K*q,)."""
+    xp = namespace(own)
+    count, u, q = own.shape
+    by_rows = xp.maximum(xp.sum(own, axis=2), xp.reshape(left, (count, u)))
+    by_cols = xp.maximum(xp.sum(own, axis=1), xp.reshape(right, (count, q)))
+    return xp.maximum(xp.sum(by_rows, axis=1), xp.sum(by_cols, axis=1))

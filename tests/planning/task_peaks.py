@@ -53,6 +53,8 @@ def planned_job(path, kind, side, rank, dtype):
         for name, shape in shapes.items():
             workspace.create(name, shape, shape, dtype)
             workspace.write(name, (slice(None),), rng.standard_normal(shape, np.float32).astype(dtype))
+        workspace.create("stats", (u, q, 3), (u, q, 3), np.float64)
+        workspace.write("stats", (slice(None),), np.zeros((u, q, 3)))
     return FactorizationJob(source, plan, workspace)
 
 

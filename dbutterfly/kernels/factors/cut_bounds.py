@@ -20,7 +20,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backend import Array, host_array, namespace
+from ..backend import Array, host_array, is_complex, namespace
 from ..linalg import SUBTRACTED, squared_norms
 
 __all__ = ["TELLING", "join_bounds", "least_of_blocks", "may_tell_more"]
@@ -31,6 +31,9 @@ TELLING = 4.0
 The bound of a node is at most what it misses: what is left out at least may be twice the error that is known already.
 Nothing is spent where the root cut tells most, as of noise, or of kernels whose ranks are alike at all cuts.
 """
+
+ENTRIES = 1 << 16
+"""Entries of blocks that are decomposed at a time, in double precision. Not tuned: 1 MiB, which tasks can spare."""
 
 
 def may_tell_more(missed: Array, energy: Array, floor: Array, eps: float) -> NDArray[np.intp]:
@@ -52,16 +55,22 @@ def may_tell_more(missed: Array, energy: Array, floor: Array, eps: float) -> NDA
 def least_of_blocks(blocks: Array, rank: int) -> Array:
     """Energies (2) of blocks (n, p, v), as float64 (n,), less the rounding of the decomposition."""
     xp = namespace(blocks)
-    wide = xp.complex128 if xp.isdtype(blocks.dtype, "complex floating") else xp.float64
-    blocks = xp.astype(blocks, wide)
-    if min(blocks.shape[1:]) <= rank:
-        return xp.zeros(blocks.shape[0], dtype=xp.float64, device=blocks.device)
-    if blocks.shape[1] < blocks.shape[2]:
-        blocks = xp.matrix_transpose(blocks)
-    squares = xp.linalg.svdvals(blocks) ** 2
-    eps = float(xp.finfo(xp.float64).eps)
+    count, p, v = blocks.shape
+    if min(p, v) <= rank:
+        return xp.zeros(count, dtype=xp.float64, device=blocks.device)
+    many = max(1, ENTRIES // (p * v))
+    found = [_least_of_few(blocks[first : min(first + many, count), ...], rank) for first in range(0, count, many)]
+    return found[0] if len(found) == 1 else xp.concat(found)
+
+
+def _least_of_few(blocks: Array, rank: int) -> Array:
+    """Energies (2) of so few blocks that they may be held in double precision."""
+    xp = namespace(blocks)
+    blocks = xp.astype(blocks, xp.complex128 if is_complex(xp, blocks.dtype) else xp.float64)
+    values = xp.linalg.svdvals(blocks if blocks.shape[1] >= blocks.shape[2] else xp.matrix_transpose(blocks))
     energy = xp.sum(squared_norms(blocks), axis=-1)
-    return xp.maximum(xp.sum(squares[:, rank:], axis=-1) - SUBTRACTED * eps * energy, xp.zeros_like(energy))
+    rounding = SUBTRACTED * float(xp.finfo(xp.float64).eps) * energy
+    return xp.maximum(xp.sum(values[:, rank:] ** 2, axis=-1) - rounding, xp.zeros_like(energy))
 
 
 def join_bounds(own: Array, left: Array, right: Array) -> Array:

@@ -11,7 +11,7 @@ DTYPES = ("float32", "float64", "complex64", "complex128")
 """Dtypes that factors may have."""
 
 _side = or_none(one_of("array", "bitreversal"))
-SIDES = dict_with({"rows": _side, "cols": _side})
+SIDES = dict_of(one_of("rows", "cols"), _side)
 """Check of what the manifest says of each side."""
 
 MOST_MATRICES = 10**8

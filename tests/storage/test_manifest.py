@@ -137,6 +137,11 @@ def test_an_entry_that_is_null_is_as_one_that_is_missing(null):
     assert Manifest.from_json(FULL.to_json() | {null: None}) == dataclasses.replace(FULL, **{null: None})
 
 
+def test_matrices_have_two_sides():
+    with pytest.raises(ManifestError, match="orderings"):
+        Manifest.from_json(FULL.to_json() | {"orderings": {"": None}})
+
+
 def test_tasks_and_rank_are_those_of_the_plan():
     assert (FULL.tasks, FULL.first_rank) == ({"tiles": 3}, 1)
     assert (Manifest().tasks, Manifest().first_rank) == ({}, None)

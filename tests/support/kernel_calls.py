@@ -425,6 +425,7 @@ HIERARCHIES = [
             cut_spaces.CutSpaces(on.entries(4 * on.many, 6, 2), on.entries(4 * on.many, 2, 9)),
         ),
     ),
+    Call(cut_bounds.may_tell_more, lambda on: (*(on.energies(5 * on.many) for _ in range(3)), 2e-16)),
     Call(cut_bounds.least_of_blocks, lambda on: (on.entries(6 * on.many, 5, 4), 2)),
     Call(
         cut_bounds.join_bounds,

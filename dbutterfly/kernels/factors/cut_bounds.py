@@ -17,10 +17,7 @@ the better bound of the two, and likewise each column group and the right cuts.
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..backend import Array, host_array, is_complex, namespace
+from ..backend import Array, is_complex, namespace
 from ..linalg import SUBTRACTED, squared_norms
 
 __all__ = ["TELLING", "join_bounds", "least_of_blocks", "may_tell_more"]
@@ -36,8 +33,8 @@ ENTRIES = 1 << 16
 """Entries of blocks that are decomposed at a time, in double precision. Not tuned: 1 MiB, which tasks can spare."""
 
 
-def may_tell_more(missed: Array, energy: Array, floor: Array, eps: float) -> NDArray[np.intp]:
-    """Places on the host of those of the matrices (K,) of which a node misses more than is known to be unavoidable.
+def may_tell_more(missed: Array, energy: Array, floor: Array, eps: float) -> Array:
+    """Mask of the matrices (K,) of which a node misses more than is known to be unavoidable.
 
     Parameters
     ----------
@@ -49,7 +46,7 @@ def may_tell_more(missed: Array, energy: Array, floor: Array, eps: float) -> NDA
         Machine epsilon of the dtype of the matrices.
     """
     rounding = 2 * SUBTRACTED * eps * energy
-    return np.flatnonzero(host_array(missed > TELLING * floor + rounding))
+    return missed > TELLING * floor + rounding
 
 
 def least_of_blocks(blocks: Array, rank: int) -> Array:

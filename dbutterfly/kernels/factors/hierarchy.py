@@ -38,7 +38,7 @@ from typing import Any, NamedTuple
 
 from ...structure.chain import Chain, Cut
 from ...structure.tree import Tree, tree_leaves
-from ..backend import Array, namespace
+from ..backend import Array, host_array, namespace
 from ..linalg import squared_norms
 from ..low_rank.grid import left_parts
 from ..orthonormal import orthonormalizers
@@ -155,8 +155,8 @@ def _bound_node(blocks: Array, right: Array, children: tuple[Array, Array], spli
     count = blocks.shape[0] // u
     energy, kept = (squared_norms(xp.reshape(array, (count, -1))) for array in (blocks, right))
     own = xp.zeros((count, u, q), dtype=xp.float64, device=blocks.device)
-    places = may_tell_more(energy - kept, energy, floor, float(xp.finfo(blocks.dtype).eps))
-    for place in places.tolist():
+    telling = may_tell_more(energy - kept, energy, floor, float(xp.finfo(blocks.dtype).eps))
+    for place in host_array(telling).nonzero()[0].tolist():
         found = xp.reshape(blocks[place * u : (place + 1) * u, ...], (u * q, p, v))
         own[place, ...] = xp.reshape(least_of_blocks(found, rank), (u, q))
     return join_bounds(own, *children)

@@ -103,10 +103,10 @@ def _certify(job: FactorizationJob, stats: BlockStats, factors: int) -> tuple[Ce
         rank=planned.chain.rank,
         guarantee=guarantee_of(planned.tree, planned.passes),
     )
-    sides = list(zip(("left", "right"), job.halves, stats.energy.shape, strict=True))
-    least = [read(f"{side}_least", EVERYTHING) if len(half) > 1 else np.zeros(groups) for side, half, groups in sides]
-    certificate = raise_by_other_cuts(certificate, stats, least[0], least[1], planned)
-    left, right = (_read_residuals(job, side, half) for side, half, _ in sides)
+    (left, left_least), (right, right_least) = (
+        _read_cuts(job, *side) for side in zip(("left", "right"), job.halves, stats.energy.shape, strict=True)
+    )
+    certificate = raise_by_other_cuts(certificate, stats, left_least, right_least, planned)
     return certificate, error_of_each_cut(planned.tree, stats, left, right, second, eps=eps)
 
 
@@ -117,9 +117,13 @@ def _certify_single_factor(job: FactorizationJob, stats: BlockStats) -> Certific
     return certify(stats, nothing, nothing, nothing[..., :1], factors=1, eps=eps)
 
 
-def _read_residuals(job: FactorizationJob, side: str, half: Chain) -> NDArray[np.float64]:
-    """Energies that the nodes of a half miss, by their cuts, for each group; none where the half is one factor."""
-    return job.workspace.read(f"{side}_missed", EVERYTHING) if len(half) > 1 else np.zeros((1, 0))
+def _read_cuts(
+    job: FactorizationJob, side: str, half: Chain, groups: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Energies that the nodes of a half miss, by their cuts, for each group, and those that any product misses."""
+    if len(half) == 1:  # it has no cuts
+        return np.zeros((groups, 0)), np.zeros(groups)
+    return job.workspace.read(f"{side}_missed", EVERYTHING), job.workspace.read(f"{side}_least", EVERYTHING)
 
 
 def _estimate(found: Factorization, job: FactorizationJob, stats: BlockStats) -> Factorization:

@@ -47,12 +47,16 @@ class BlockStats:
         """Energies for one of the n ranks, by its place among them."""
         return type(self)(self.energy, self.discarded[..., rank_index], self.slack[..., rank_index])
 
+    def subtracted(self, eps: float) -> Array:
+        """Energies from which others were subtracted to find what is discarded; zero where residuals were formed."""
+        xp = namespace(self.energy)
+        return xp.where(self.discarded >= CANCELLING * eps * self.energy, self.energy, xp.zeros_like(self.energy))
+
     def least(self, eps: float, axis: int) -> Array:
         """Energies that any approximations of the blocks leave at least, summed along an axis, for one rank.
 
         Discarded energies that are differences of energies may be off by their rounding, with machine epsilon ``eps``.
         """
         xp = namespace(self.energy)
-        off = xp.where(self.discarded >= CANCELLING * eps * self.energy, SUBTRACTED * eps * self.energy, 0.0)
-        known = xp.sum(self.discarded - self.slack - off, axis=axis)
+        known = xp.sum(self.discarded - self.slack - SUBTRACTED * eps * self.subtracted(eps), axis=axis)
         return xp.where(known > 0, known, xp.zeros_like(known))  # nothing where a slack is infinite

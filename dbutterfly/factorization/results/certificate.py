@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...kernels.linalg import CANCELLING, SUBTRACTED
+from ...kernels.linalg import SUBTRACTED
 from ...structure.tree import Tree, tree_leaves
 from ..block_stats import BlockStats
 
@@ -267,7 +267,7 @@ def rounding_of_products(factors: int, rank: int, eps: float) -> float:
 
 def _rounding_of_differences(stats: BlockStats, eps: float) -> float:
     """Bound on the rounding errors of the discarded energies that are differences of energies."""
-    return SUBTRACTED * eps * math.fsum(stats.energy[stats.discarded >= CANCELLING * eps * stats.energy])
+    return SUBTRACTED * eps * math.fsum(stats.subtracted(eps).ravel())
 
 
 def _cross_term(stats: BlockStats, sines: NDArray[np.float64], right_error: NDArray[np.float64], eps: float) -> float:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from ..backend import Array, is_complex, namespace
 from ..linalg import SUBTRACTED, squared_norms
+from ..low_rank.spectra import trailing_energies
 
 __all__ = ["TELLING", "join_bounds", "least_of_blocks", "may_tell_more"]
 
@@ -64,10 +65,8 @@ def _least_of_few(blocks: Array, rank: int) -> Array:
     """Energies (2) of so few blocks that they may be held in double precision."""
     xp = namespace(blocks)
     blocks = xp.astype(blocks, xp.complex128 if is_complex(xp, blocks.dtype) else xp.float64)
-    values = xp.linalg.svdvals(blocks if blocks.shape[1] >= blocks.shape[2] else xp.matrix_transpose(blocks))
-    energy = xp.sum(squared_norms(blocks), axis=-1)
-    rounding = SUBTRACTED * float(xp.finfo(xp.float64).eps) * energy
-    return xp.maximum(xp.sum(values[:, rank:] ** 2, axis=-1) - rounding, xp.zeros_like(energy))
+    rounding = SUBTRACTED * float(xp.finfo(xp.float64).eps) * xp.sum(squared_norms(blocks), axis=-1)
+    return xp.maximum(trailing_energies(blocks, rank) - rounding, xp.zeros_like(rounding))
 
 
 def join_bounds(own: Array, left: Array, right: Array) -> Array:

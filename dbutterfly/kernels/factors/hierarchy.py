@@ -128,7 +128,8 @@ def factor_stack(
     exact = isinstance(tree[0], int)  # a left child of one factor is its own product
     way: dict[str, Any] = {"stack_bytes": stack_bytes, "compiled": compiled}
     parts = left_matrices(left_parts(blocks, rank, weighted=not exact, **way))  # (1): U S
-    # Left parts of rank one are ``Z V``. Those of higher ranks are a part of it only, from which no bound follows.
+    # Left parts of rank one are ``Z V``. Those of higher ranks are a part of it only, from which no bound follows. How
+    # the floor divides among children is not known: it decides where more is asked, and no bound rests on it.
     shares = [None if floor is None else xp.repeat(floor / groups, groups) for groups in (u, q)]
     left = factor_stack(parts, left_chain, tree[0], floor=shares[0] if rank == 1 else None, **way)
     residuals = _residuals(parts, left, tree[0], PANEL)

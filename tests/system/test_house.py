@@ -73,9 +73,10 @@ def dotted(module: str) -> str:
     return module.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-def imports_of(module: str) -> Iterator[tuple[str, str]]:
+@functools.cache
+def imports_of(module: str) -> list[tuple[str, str]]:
     """Every import from the package that a module makes when it runs: where from, and which name."""
-    yield from imports_below(parsed(module), dotted(module).split("."), module.endswith("/__init__.py"))
+    return list(imports_below(parsed(module), dotted(module).split("."), module.endswith("/__init__.py")))
 
 
 def imports_below(node: ast.AST, here: list[str], is_package: bool) -> Iterator[tuple[str, str]]:
@@ -95,22 +96,19 @@ def imports_below(node: ast.AST, here: list[str], is_package: bool) -> Iterator[
 # ---- sizes
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_modules_are_short(module):
-    lines = len((ROOT / module).read_text().splitlines())
-    if module in LONG_MODULES:
-        assert lines > MOST_LINES_OF_A_MODULE, f"{module} needs no exception any more"
-    else:
-        assert lines <= MOST_LINES_OF_A_MODULE
+def test_modules_are_short():
+    lines = {module: len((ROOT / module).read_text().splitlines()) for module in MODULES}
+    long = {module: count for module, count in lines.items() if count > MOST_LINES_OF_A_MODULE}
+    assert {module: count for module, count in long.items() if module not in LONG_MODULES} == {}
+    assert LONG_MODULES.keys() - long.keys() == set(), "these need no exception any more"
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_functions_are_short(module):
-    lines = {f"{module}:{name}": body_lines(function) for name, function in functions_of(parsed(module))}
+def test_functions_are_short():
+    functions = ((module, *function) for module in MODULES for function in functions_of(parsed(module)))
+    lines = {f"{module}:{name}": body_lines(function) for module, name, function in functions}
     long = {name: count for name, count in lines.items() if count > MOST_LINES_OF_A_FUNCTION}
-    excepted = {name for name in LONG_FUNCTIONS if name.partition(":")[0] == module}
-    assert {name: count for name, count in long.items() if name not in excepted} == {}
-    assert excepted - set(long) == set(), "these need no exception any more"
+    assert {name: count for name, count in long.items() if name not in LONG_FUNCTIONS} == {}
+    assert LONG_FUNCTIONS.keys() - long.keys() == set(), "these need no exception any more"
 
 
 def test_exceptions_name_what_there_is():
@@ -158,10 +156,9 @@ def test_rooms_have_few_arrows_between_them():
     assert len(arrows) > 50, "too few to be true"
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_private_names_stay_in_their_module(module):
-    borrowed = [name for _, name in imports_of(module) if name.startswith("_") and not name.endswith("__")]
-    assert borrowed == []
+def test_private_names_stay_in_their_module():
+    borrowed = [(module, name) for module in MODULES for _, name in imports_of(module)]
+    assert [(module, name) for module, name in borrowed if name.startswith("_") and not name.endswith("__")] == []
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if module.endswith("__init__.py")])
@@ -218,24 +215,25 @@ def names_of(name: str, value: object) -> Iterator[str]:
 PUBLIC = list(public_names())
 
 
-@pytest.mark.parametrize("name", PUBLIC)
-def test_public_names_are_documented(name):
+def test_public_names_are_documented():
     """Functions have sections for parameters and results; methods that have one of the two have the other too.
 
     One sentence will do for a class, an error, and a method that needs no more. numpydoc checks that the sections are
     in order, and that they describe the parameters that there are and no others.
     """
+    lacks = {name: found for name in PUBLIC if (found := what_the_documentation_lacks(name))}
+    assert {name: found for name, found in lacks.items() if name not in INCOMPLETE} == {}
+    assert INCOMPLETE.keys() - lacks.keys() == set(), "these need no exception any more"
+
+
+def what_the_documentation_lacks(name: str) -> list[str]:
     checked = require("numpydoc.validate", "lint").validate(f"dbutterfly.{name}")
     asked = {"GL03", "GL06", "GL07", "GL08", "PR02", "PR03", "PR10", "RT02", "RT03", "SS01", "SS03"}
     is_method = "." in name and inspect.isclass(value_of(name.rpartition(".")[0]))
     has_sections = re.search(r"^ *(Parameters|Returns|Yields)\n *-+$", checked["docstring"], re.MULTILINE)
     if not inspect.isclass(value_of(name)) and (has_sections or not is_method):
         asked |= {"PR01", "RT01", "YD01"}
-    found = [f"{code}: {message}" for code, message in checked["errors"] if code in asked]
-    if name in INCOMPLETE:
-        assert found, f"{name} needs no exception any more"
-    else:
-        assert found == []
+    return [f"{code}: {message}" for code, message in checked["errors"] if code in asked]
 
 
 def value_of(name: str) -> object:

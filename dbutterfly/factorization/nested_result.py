@@ -15,6 +15,7 @@ from ..sources.sample_sizes import Evaluated
 from ..structure.chain import Chain
 from ..structure.padding import show_gaps
 from .job import FactorizationJob
+from .nested_fusion import FusedFactors, fuse_to_fewest_values
 from .results.certificate import Certificate
 from .results.factorization import Factorization
 from .results.trace import Trace, residual_map
@@ -51,14 +52,17 @@ def assemble_nested(
     assert asked is not None
     if plan.nested.floor == 0 and used != asked:
         factors, chain = _with_ranks(factors, chain, asked)
-    orderings = show_gaps(plan.orderings, plan.source.shape, plan.chain)
+    found = FusedFactors(factors, chain, plan.tree, _errors_by_cut(steps, numbers))
+    if plan.nested.floor > 0:
+        found = fuse_to_fewest_values(found, steps.root, plan.orderings)
+    orderings = show_gaps(plan.orderings, plan.source.shape, found.chain)
     return Factorization(
-        clear_gaps(tuple(factors), orderings.rows, orderings.cols),
-        chain,
-        plan.tree,
+        clear_gaps(tuple(found.factors), orderings.rows, orderings.cols),
+        found.chain,
+        found.tree,
         orderings,
         Certificate(math.inf, 0.0, False, 0.0, math.inf),
-        record | {"errors_by_cut": _errors_by_cut(steps, numbers)},
+        record | {"errors_by_cut": found.errors},
         _trace(rows, steps, numbers),
     )
 

@@ -27,6 +27,7 @@ __all__ = [
     "convert_factors",
     "dense_matrix",
     "fuse_neighbours",
+    "fuse_segments",
     "prune_factors",
     "shift_factors",
     "transpose_factors",
@@ -82,7 +83,12 @@ def chainable_factors(ks_values: Sequence[NDArray[Any]], chain: Chain) -> tuple[
 def fuse_neighbours(ks_values: Sequence[NDArray[Any]], chain: Chain, n: int) -> list[NDArray[Any]]:
     """Multiply neighbours together until ``n`` factors are left; see :meth:`dbutterfly.ButterflyOperator.fuse`."""
     groups = segments_of_count(chain.patterns, read_count("n", n, least=0, remedy="it is a number of factors"))
-    return [np.ascontiguousarray(fuse_factors([ks_values[index] for index in group])) for group in groups]
+    return fuse_segments(ks_values, groups)
+
+
+def fuse_segments(ks_values: Sequence[NDArray[Any]], segments: Sequence[range]) -> list[NDArray[Any]]:
+    """Multiply the neighbours of each segment together."""
+    return [np.ascontiguousarray(fuse_factors([ks_values[index] for index in segment])) for segment in segments]
 
 
 def convert_factors(ks_values: Sequence[NDArray[Any]], dtype: DTypeLike) -> list[NDArray[Any]]:

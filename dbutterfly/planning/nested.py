@@ -52,6 +52,9 @@ Measured on a Helmholtz kernel, N = 4096, one core: of as many entries, crosses 
 rank 1, and as much at ranks 3 and 5.
 """
 
+COMPARABLE = 17
+"""Lines of the skeletons with which the compiled kernels were measured (:mod:`dbutterfly.kernels.compilation`)."""
+
 SPARE = 0.5
 """Part of the rank by which skeletons are larger where ranks are given.
 
@@ -171,7 +174,7 @@ def make_nested_plan(
     steps = NestedSteps(chain, root, nested.capacities)
     nested = _fit_tasks(nested, steps, source, budget, item)
     if compiled is None:
-        compiled = are_worthwhile(np.dtype(source.work_dtype), steps.entries, ROOMS_OF_SKELETONS)
+        compiled = are_worthwhile(np.dtype(source.work_dtype), _comparable_entries(steps), ROOMS_OF_SKELETONS)
     return Plan(
         source=source,
         chain=chain,
@@ -200,6 +203,11 @@ def make_nested_plan(
         ranks=(split.rank,),
         nested=nested,
     )
+
+
+def _comparable_entries(steps: NestedSteps) -> int:
+    """Entries whose elimination takes as long with :data:`COMPARABLE` lines in a skeleton; the time grows with them."""
+    return max(steps.entries, sum(step.entries * step.keep for step in steps.steps) // COMPARABLE)
 
 
 def _fit_tasks(nested: Nested, steps: NestedSteps, source: SourceInfo, budget: Budget, item: int) -> Nested:

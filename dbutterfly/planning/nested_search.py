@@ -24,6 +24,7 @@ from ..sources.base import MatrixSource
 from ..sources.proxies import choose_lines
 from ..structure.axes import Index, axes_of_whole
 from ..structure.chain import Chain
+from ..structure.fusion import fuse_patterns, segments_of_fewest_values
 from ..structure.known_chains import longer_shapes
 from ..structure.orderings import Orderings
 from ..structure.padding import place
@@ -154,14 +155,14 @@ def search_nested_chain(
     leaves = [leaf for leaf in LEAVES if leaf**2 <= min(shape) and len(nested_chain(shape, leaf)) > 1]
     if not leaves:
         return NestedChain(None, None, evaluated)
-    chain, nested = _descend(leaves, look_at)
+    chain, nested = _descend(leaves, look_at, tree)
     nested = nested._replace(floor=SHARE * tol / math.sqrt(_count_inexact(chain, nested, tree)))
     look = _Look(source, chain, orderings, nested.floor**2 * energy, seed + 1)
     sizes = look.ranks(range(1, len(chain)), MANY)
     return _worth(source, chain, nested, sizes, evaluated + look.evaluated, tree)
 
 
-def _descend(leaves: list[int], look_at: Callable[[int], tuple[Chain, Nested]]) -> tuple[Chain, Nested]:
+def _descend(leaves: list[int], look_at: Callable[[int], tuple[Chain, Nested]], tree: Any) -> tuple[Chain, Nested]:
     """Chain with the fewest values: with larger leaves than the third ones, or with smaller ones, while that helps."""
     start = min(2, len(leaves) - 1)
     best = look_at(leaves[start])
@@ -169,12 +170,20 @@ def _descend(leaves: list[int], look_at: Callable[[int], tuple[Chain, Nested]]) 
         has_moved = False
         for leaf in others:
             found = look_at(leaf)
-            if found[0].nnz >= best[0].nnz:
+            if _count_values(found[0], tree) >= _count_values(best[0], tree):
                 break
             best, has_moved = found, True
         if has_moved:
             break
     return best
+
+
+def _count_values(chain: Chain, tree: Any) -> int:
+    """Values of the factors once neighbours are multiplied together, which the result of a run does."""
+    root = root_position(split_tree(len(chain), tree))
+    return sum(
+        pattern.nnz for pattern in fuse_patterns(chain.patterns, segments_of_fewest_values(chain.patterns, root))
+    )
 
 
 def _worth(

@@ -15,7 +15,15 @@ from typing import NamedTuple, TypeAlias
 from ..errors import ChainError
 from .chain import Pattern
 
-__all__ = ["Segment", "fuse", "fuse_patterns", "segments_for_products", "segments_of_count", "segments_with_layers"]
+__all__ = [
+    "Segment",
+    "fuse",
+    "fuse_patterns",
+    "segments_for_products",
+    "segments_of_count",
+    "segments_of_fewest_values",
+    "segments_with_layers",
+]
 
 PASS_COST = 0.75
 """Time of reading and writing an entry of a vector, over that of multiplying by one value of a factor.
@@ -110,17 +118,36 @@ def segments_of_count(patterns: Sequence[Pattern], count: int) -> list[range]:
     ChainError
         If there are fewer factors, or neighbours that would have to be multiplied do not make one factor.
     """
-
-    def choices(factors: range, product: Pattern | None) -> Choices:
-        return _fuse_choices(factors, product, lambda pattern: float(pattern.nnz))
-
-    found = _cheapest(patterns, choices)
+    found = _fewest_values(patterns)
     if count not in found:
         raise ChainError(
             f"n={count} is no number of factors that these {len(patterns)} can be fused to; use one of "
             f"{min(found)} to {max(found)} (only neighbours of a chainable chain multiply to one factor)"
         )
     return [segment.factors for segment in found[count][1]]
+
+
+def segments_of_fewest_values(patterns: Sequence[Pattern], root: int) -> list[range]:
+    """Segments whose products together have the fewest values, the most segments of equally many.
+
+    The first ``root`` factors, at least one and not all, are not multiplied with the others.
+    """
+    left, right = (_fewest_of_any_count(part) for part in (patterns[:root], patterns[root:]))
+    return [*left, *(range(segment.start + root, segment.stop + root) for segment in right)]
+
+
+def _fewest_of_any_count(patterns: Sequence[Pattern]) -> list[range]:
+    cheapest = min(_fewest_values(patterns).items(), key=lambda found: (found[1][0], -found[0]))
+    return [segment.factors for segment in cheapest[1][1]]
+
+
+def _fewest_values(patterns: Sequence[Pattern]) -> dict[int, tuple[float, list[Segment]]]:
+    """Values, and segments, of the best partition into each possible number of segments."""
+
+    def choices(factors: range, product: Pattern | None) -> Choices:
+        return _fuse_choices(factors, product, lambda pattern: float(pattern.nnz))
+
+    return _cheapest(patterns, choices)
 
 
 def segments_with_layers(patterns: Sequence[Pattern], slots: int) -> list[Segment]:

@@ -12,6 +12,7 @@ from dbutterfly.structure.fusion import (
     fuse_patterns,
     segments_for_products,
     segments_of_count,
+    segments_of_fewest_values,
     segments_with_layers,
 )
 
@@ -58,13 +59,18 @@ def test_segments_are_the_cheapest(chain):
     found = segments_for_products(chain.patterns)
     assert cost(found) == min(map(cost, partitions(len(chain))))
     for count in range(1, len(chain) + 1):
-        nnz = [
-            sum(pattern.nnz for pattern in fuse_patterns(chain.patterns, segments))
-            for segments in partitions(len(chain))
-            if len(segments) == count
-        ]
-        segments = segments_of_count(chain.patterns, count)
-        assert sum(pattern.nnz for pattern in fuse_patterns(chain.patterns, segments)) == min(nnz)
+        nnz = [count_values(chain, segments) for segments in partitions(len(chain)) if len(segments) == count]
+        assert count_values(chain, segments_of_count(chain.patterns, count)) == min(nnz)
+    for root in range(1, len(chain)):
+        fewest = segments_of_fewest_values(chain.patterns, root)
+        divided = [segments for segments in partitions(len(chain)) if root in [segment.start for segment in segments]]
+        nnz = [(count_values(chain, segments), -len(segments)) for segments in divided]
+        assert (count_values(chain, fewest), -len(fewest)) == min(nnz)
+        assert fewest in divided
+
+
+def count_values(chain, segments):
+    return sum(pattern.nnz for pattern in fuse_patterns(chain.patterns, segments))
 
 
 @given(chain=chains())

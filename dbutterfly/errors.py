@@ -140,12 +140,12 @@ class InputError(DButterflyError, ValueError):
 
 
 class ToleranceError(InputError):
-    """No product of the chains that are worthwhile reaches the tolerance: the run has stopped before its end.
+    """No product of the chains that are worthwhile reaches the tolerance, as samples say, or half a run has proven.
 
     Attributes
     ----------
     least_error : float
-        No product of the chain has a relative error below this.
+        No product of the chain has a relative error below this; 0 where samples alone say so, which prove nothing.
     """
 
     def __init__(self, message: str, least_error: float = 0.0) -> None:

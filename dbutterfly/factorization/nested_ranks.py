@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from ..planning.nested import Nested, evaluates_less, limit_capacities
-from ..planning.nested_steps import NestedSteps, count_proxies
+from ..planning.nested import Nested, limit_capacities
+from ..planning.nested_steps import count_proxies
 from .job import FactorizationJob
 from .nested_result import wanted_ranks
 
@@ -51,8 +51,7 @@ def next_nested(job: FactorizationJob, error: float, tol: float) -> Nested | Non
     Returns
     -------
     Nested or None
-        None if the tolerance is reached, or out of reach: since the floor is rounding, or the entries are as many as
-        those of the matrix.
+        None if the tolerance is reached, or out of reach since the floor is rounding.
     """
     plan = job.plan
     assert plan.nested is not None
@@ -70,10 +69,7 @@ def next_nested(job: FactorizationJob, error: float, tol: float) -> Nested | Non
         max(room, _enough(math.ceil(ROOM * grown * want), room))
         for want, room in zip(wanted, plan.nested.capacities, strict=True)
     ]
-    capacities = limit_capacities(plan.chain, ranks)
-    if not evaluates_less(plan.source.shape, NestedSteps(plan.chain, plan.layout.root, capacities)):
-        return None
-    return plan.nested._replace(floor=floor, capacities=capacities)
+    return plan.nested._replace(floor=floor, capacities=limit_capacities(plan.chain, ranks))
 
 
 def _enough(wanted: int, room: int) -> int:

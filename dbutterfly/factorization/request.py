@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import InputError, MemoryBudgetError
+from ..errors import InputError, MemoryBudgetError, ToleranceError
 from ..execution.engine import Engine
 from ..execution.progress import late_bar
 from ..identification.result import IdentifiedOrderings
@@ -65,6 +65,8 @@ class Request:
         Form of the result.
     eta, leaf, symmetric
         Of the hierarchical form.
+    in_full : bool
+        Whether all entries of a sampled matrix are evaluated.
     """
 
     chain: Chain | str | None = None
@@ -89,6 +91,7 @@ class Request:
     eta: float | None = None
     leaf: int | None = None
     symmetric: bool = False
+    in_full: bool = False
 
     def __post_init__(self) -> None:
         check_unordered(self.points, self.orderings)
@@ -173,6 +176,12 @@ class Request:
         )
         return replace(again, tree_is_given=before.tree_is_given, notes=before.notes)
 
+    def plan_in_full(self, source: MatrixSource, engine: Engine) -> Plan | None:
+        """Plan to evaluate all entries of a sampled matrix; None where no chain seems to reach the tolerance."""
+        with contextlib.suppress(ToleranceError):
+            return replace(self, found_chain=None, in_full=True).plan(source, engine)
+        return None
+
     def _plan_nested(self, source: MatrixSource, budget: Budget, earlier: Manifest | None) -> Plan | None:
         """Plan nested skeletons; None where other ways evaluate fewer entries."""
         self._check_chain_is_open()
@@ -209,7 +218,7 @@ class Request:
         """Plan the job with a chain whose blocks fit into so many bytes, where it is looked for."""
         orderings, info = self._orderings(source), source.info
         if source.sampled and not source.crossed:
-            found = self._plan_nested(source, budget, earlier)
+            found = None if self.in_full else self._plan_nested(source, budget, earlier)
             if found is not None:
                 return found
             if self.tol is not None:

@@ -12,6 +12,8 @@ from ..errors import CheckpointError, RangeError, ToleranceError, ToleranceWarni
 from ..execution.engine import Engine
 from ..execution.thread_engine import ThreadEngine
 from ..kernels.compilation import count_run
+from ..planning.nested import evaluates_less
+from ..planning.plan import Plan
 from .arrays import create_arrays, create_first_arrays
 from .assemble import assemble
 from .confirmation import confirm_result
@@ -78,7 +80,7 @@ def _warn_of_tolerance(result: Factorization, tol: float | None) -> None:
 
 def _reach_tolerance(run: Run, engine: Engine, progress: bool) -> Factorization:
     """Run the stages for the rank of the plan, and for higher ones until the tolerance is reached or out of reach."""
-    tol = run.request.tol
+    tol, evaluated = run.request.tol, 0
     while True:
         try:
             result = _run_in_range(run, engine, progress)
@@ -91,17 +93,40 @@ def _reach_tolerance(run: Run, engine: Engine, progress: bool) -> Factorization:
             raise
         certified = _as_given(result, run.job).certificate
         if run.job.plan.nested is not None:
-            nested = None if tol is None else next_nested(run.job, certified.error_bound, tol)
-            if nested is None:
+            evaluated = _count_entries(result, evaluated)
+            plan = None if tol is None else _plan_again(run, engine, certified.error_bound, tol, evaluated)
+            if plan is None:
                 return result
-            _log.info("the error is above tol=%g: on with skeletons of up to %d lines", tol, max(nested.capacities))
-            run.restart(run.request.plan_again(run.job, nested))
+            run.restart(plan)
             continue
         rank = None if tol is None else next_rank(run.job, certified.error_bound, tol)
         if rank is None:
             return result
         _log.info("the error bound for rank %d of the root cut is above tol=%g: on with %d", run.job.rank, tol, rank)
         _go_on(run, engine, rank)
+
+
+def _count_entries(result: Factorization, before: int) -> int:
+    """Entries that all runs have evaluated, which the record of the last one comes to tell."""
+    result.record["evaluated"]["entries"] += before
+    return int(result.record["evaluated"]["entries"])
+
+
+def _plan_again(run: Run, engine: Engine, error: float, tol: float, evaluated: int) -> Plan | None:
+    """Plan of another run of a sampled matrix whose error is above the tolerance; None where none may reach it.
+
+    Where all runs together would evaluate as many entries as the matrix has, all of them are, and the error is proven.
+    """
+    nested = next_nested(run.job, error, tol)
+    if nested is None:
+        return None
+    again = run.request.plan_again(run.job, nested)
+    assert again.nested_steps is not None
+    if evaluates_less(again.source.shape, again.nested_steps, evaluated):
+        _log.info("the error is above tol=%g: on with skeletons of up to %d lines", tol, max(nested.capacities))
+        return again
+    _log.info("the error is above tol=%g: all entries are evaluated, as skeletons would take no fewer", tol)
+    return run.request.plan_in_full(run.job.source, engine)
 
 
 def _go_on(run: Run, engine: Engine, rank: int) -> None:

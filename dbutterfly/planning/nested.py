@@ -109,9 +109,12 @@ def limit_capacities(chain: Chain, ranks: Sequence[int]) -> tuple[int, ...]:
     return tuple(max(1, min(rank, cut.p, cut.v)) for rank, cut in zip(ranks, cuts, strict=True))
 
 
-def evaluates_less(shape: tuple[int, int], steps: NestedSteps) -> bool:
-    """Whether skeletons, with the lines of the estimate, take fewer entries than a matrix that is not small has."""
-    return math.prod(shape) > SMALL and steps.entries + ESTIMATE_LINES * sum(shape) < math.prod(shape)
+def evaluates_less(shape: tuple[int, int], steps: NestedSteps, evaluated: int = 0) -> bool:
+    """Whether skeletons, with the lines of the estimate, take fewer entries than a matrix that is not small has.
+
+    Those that were evaluated before count with them.
+    """
+    return math.prod(shape) > SMALL and evaluated + steps.entries + ESTIMATE_LINES * sum(shape) < math.prod(shape)
 
 
 def is_worth_nesting(shape: tuple[int, int], chain: Chain, nested: Nested, tree: Any, beside_crosses: bool) -> bool:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import ToleranceError
 from ..sources.arrays import ArraySource
 from ..sources.base import MatrixSource
 from ..structure.chain import Chain
@@ -102,7 +102,7 @@ def chain_for_tolerance(
 
     Raises
     ------
-    InputError
+    ToleranceError
         If no chain that is a tenth smaller than the matrix seems to reach it.
     NonFiniteError
         If a NaN or an infinity is met.
@@ -124,7 +124,7 @@ def chain_for_tolerance(
         if not any(further):
             break
     if found.chain is None:
-        raise InputError(
+        raise ToleranceError(
             f"tol={tol:g} seems out of reach: sampled blocks leave {found.error:.2g} at least with any chain that has "
             f"less than {USEFUL:g} times the values of the matrix; give a larger tol, other orderings, or a chain of "
             "your own"

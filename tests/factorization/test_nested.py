@@ -207,11 +207,34 @@ def test_functions_that_raise_are_named():
         dbf.factorize(waves(f=Waves(failing_after=1000)), tol=1e-5, orderings=ORDERINGS)
 
 
-def test_a_tolerance_that_is_not_reached_is_said(monkeypatch):
+@pytest.fixture
+def poor_look(monkeypatch):
+    """Blocks that are looked at seem to be of rank one."""
     monkeypatch.setattr(
         "dbutterfly.planning.nested_search._Look.ranks", lambda _, cuts, count: [min(1, count)] * len(cuts)
     )
-    monkeypatch.setattr("dbutterfly.factorization.nested_ranks.evaluates_less", lambda *_: False)
+
+
+@pytest.mark.usefixtures("poor_look")
+def test_all_entries_are_evaluated_where_runs_would_take_no_fewer_together(monkeypatch, tmp_path):
+    runs = []
+    monkeypatch.setattr("dbutterfly.factorization.run.evaluates_less", lambda *given: runs.append(given[2]))
+    with pytest.raises(SourceError, match="the power is gone"):
+        dbf.factorize(waves(f=Waves(failing_after=3_500_000)), tol=1e-5, orderings=ORDERINGS, store=tmp_path / "run")
+    assert len(runs) == 1
+    assert 0 < runs[0] < N**2 / 8
+    found = dbf.factorize(waves(), tol=1e-5, orderings=ORDERINGS, store=tmp_path / "run")
+    assert len(runs) == 1  # the second sitting goes on with the plan of the first
+    assert found.certificate.proven
+    exact = Waves()(np.arange(N), np.arange(N))
+    error = np.linalg.norm(found.operator.to_dense() - exact) / np.linalg.norm(exact)
+    assert error <= found.certificate.error_bound <= 1e-5
+    assert "all entries are evaluated" in str(found.record["plan_text"])
+
+
+@pytest.mark.usefixtures("poor_look")
+def test_a_tolerance_that_is_not_reached_is_said(monkeypatch):
+    monkeypatch.setattr("dbutterfly.factorization.run.next_nested", lambda *_: None)
     with pytest.warns(ToleranceWarning, match=r"tol=1e-05 was not reached: error .*, estimated"):
         found = dbf.factorize(waves(), tol=1e-5, orderings=ORDERINGS)
     assert found.certificate.error_bound > 1e-5

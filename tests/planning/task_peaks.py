@@ -1,5 +1,6 @@
 """Run one task in this process, and print what it was predicted to hold and what it held: ``KIND SIDE RANK DTYPE``."""
 
+import ctypes
 import json
 import sys
 import tempfile
@@ -75,6 +76,7 @@ def main(kind, side, rank, dtype):
     with tempfile.TemporaryDirectory() as folder:
         job = planned_job(Path(folder) / "z.zarr", kind, side, rank, dtype)
         task, footprint = task_and_footprint(job, kind)
+        ctypes.CDLL(None).malloc_trim(0)  # what drawing the entries has freed would hide as much of what the task holds
         before = resident_memory.size()
         resident_memory.reset_peak()
         inputs = load_task(job, task)

@@ -44,13 +44,15 @@ if TYPE_CHECKING:
     from .factorization.results.hierarchical import HierarchicalFactorization
     from .factorization.results.opening import open_result as open
     from .factorization.results.stacked import StackedFactorization
+    from .factorization.results.verified_stack import VerifiedStack
     from .factorization.verify import verify
     from .identification.identify import identify
     from .identification.result import IdentifiedOrderings
     from .operator.butterfly import ButterflyOperator
     from .operator.hierarchical import HierarchicalOperator
     from .operator.stacked import StackedOperator
-    from .operator.streaming import StreamedProduct, stream_product
+    from .operator.streamed_product import StreamedProduct
+    from .operator.streaming import stream_product
     from .planning.hierarchical_plan import HierarchicalPlan
     from .planning.plan import Plan
     from .planning.stacked_plan import StackedPlan
@@ -81,6 +83,7 @@ __all__ = [
     "StackedPlan",
     "StreamedProduct",
     "VerifiedError",
+    "VerifiedStack",
     "__version__",
     "advise",
     "clusters",
@@ -114,8 +117,9 @@ _PLACES = {
     "StackedFactorization": "factorization.results.stacked:StackedFactorization",
     "StackedOperator": "operator.stacked:StackedOperator",
     "StackedPlan": "planning.stacked_plan:StackedPlan",
-    "StreamedProduct": "operator.streaming:StreamedProduct",
+    "StreamedProduct": "operator.streamed_product:StreamedProduct",
     "VerifiedError": "factorization.results.estimates:VerifiedError",
+    "VerifiedStack": "factorization.results.verified_stack:VerifiedStack",
     "advise": "factorization.advice.advise:advise",
     "clusters": "execution.clusters",
     "entries": "sources.entries:entries",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import DButterflyError
 from ..factorization.factorize import factorize
 from ..factorization.plan import plan
+from ..factorization.results.estimates import VerifiedError
 from ..factorization.results.factorization import Factorization
 from ..factorization.verify import verify
 from ..matrices import dft, noisy, write
@@ -78,6 +79,7 @@ def demonstrate(n: int, noise: float, directory: Path, *, progress: bool = False
     assert isinstance(found, Factorization)
     yield _factorization_step(found, time.perf_counter() - started)
     verified = verify(found, source, progress=progress)
+    assert isinstance(verified, VerifiedError)
     yield Step(f"verified      error {verified}", {"verified_error": float(verified)})
     yield _race_products(found, source)
 

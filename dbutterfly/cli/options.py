@@ -16,6 +16,7 @@ __all__ = [
     "ColWeights",
     "DeviceMemory",
     "LogJson",
+    "MatrixOf",
     "Memory",
     "Missing",
     "NoDecode",
@@ -61,6 +62,10 @@ Shared: TypeAlias = Annotated[
     ),
 ]
 Store: TypeAlias = Annotated[str, typer.Argument(help="The Zarr group of the factorization, local or a URL.")]
+MatrixOf: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--matrix", metavar="NUMBER", help="Of a stack: one of its matrices, by its number or its name."),
+]
 ChainText: TypeAlias = Annotated[
     str | None,
     typer.Option(

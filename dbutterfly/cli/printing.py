@@ -15,6 +15,7 @@ from ..factorization.results.hierarchical import HierarchicalFactorization
 from ..factorization.results.hierarchical_text import format_kinds
 from ..factorization.results.stacked import StackedFactorization
 from ..factorization.results.verdict import verdict_on
+from ..factorization.results.verified_stack import VerifiedStack
 from ..planning.sizes import format_bytes
 from .streams import show
 
@@ -25,6 +26,7 @@ __all__ = [
     "print_json",
     "print_lines",
     "print_result",
+    "print_verified",
     "verified_json",
 ]
 
@@ -155,15 +157,20 @@ def certificate_json(certificate: Certificate) -> dict[str, Any]:
     return {**certificate.to_json(), "ratio": certificate.ratio}
 
 
-def verified_json(verified: VerifiedError) -> dict[str, Any]:
-    """Plain values of a verified error."""
-    return {
-        "error": float(verified),
-        "exact": verified.exact,
-        "deviation": verified.deviation,
-        "samples": verified.samples,
-        "weighted": verified.weighted,
-    }
+def verified_json(verified: VerifiedError | VerifiedStack) -> dict[str, Any]:
+    """Plain values of a verified error, or of those of a stack."""
+    if isinstance(verified, VerifiedError):
+        return verified.to_json()
+    worst = verified.worst
+    return {"matrices": verified.table(), "worst": worst, "error": verified.errors[worst]}
+
+
+def print_verified(verified: VerifiedError | VerifiedStack, *lines: tuple[str, str]) -> None:
+    """Print a verified error with further lines, or the table of those of a stack."""
+    if isinstance(verified, VerifiedError):
+        print_lines([("verified", f"error {verified}"), *lines])
+    else:
+        show(str(verified))
 
 
 def _without_infinities(value: Any) -> Any:

@@ -9,11 +9,11 @@ import numpy as np
 
 from ..execution.engine import Engine
 from ..sources.base import MatrixSource
+from .compare import compare_tiles
 from .request import Request
 from .results.certificate import Certificate, rounding_of_products
 from .results.factorization import Factorization
 from .scaled_factors import divide_by_power
-from .verify import compare_tiles
 from .weighted_factors import multiply_by_weights
 
 __all__ = ["confirm_result"]

@@ -65,6 +65,8 @@ class StackedOperator:
         Number of matrices K, and their rows M and columns N.
     failed : sequence of int
         Matrices that are not known, whose products are NaN.
+    dtype : dtype, optional
+        Dtype to say, and to give to products, in place of the common one of the factors.
 
     Attributes
     ----------
@@ -90,10 +92,14 @@ class StackedOperator:
     """NumPy leaves ``x @ operator`` to this class, which refuses it."""
 
     def __init__(
-        self, batches: Sequence[OperatorBatch], shape: tuple[int, int, int], failed: Sequence[int] = ()
+        self,
+        batches: Sequence[OperatorBatch],
+        shape: tuple[int, int, int],
+        failed: Sequence[int] = (),
+        dtype: np.dtype[Any] | None = None,
     ) -> None:
         self._batches, self.shape, self._failed = tuple(batches), shape, tuple(failed)
-        self.dtype: np.dtype[Any] = np.result_type(*(batch.operator.dtype for batch in batches))
+        self.dtype: np.dtype[Any] = dtype or np.result_type(*(batch.operator.dtype for batch in batches))
 
     @property
     def nnz(self) -> int:
@@ -117,7 +123,17 @@ class StackedOperator:
         if at in self._failed:
             raise InputError(f"matrix {at} is not known: something is wrong with its entries (fact.failed says what)")
         batch = next(batch for batch in self._batches if at in batch.numbers)
-        return _part_of(batch, int(np.flatnonzero(batch.numbers == at)[0]))
+        return _part_of(batch, np.flatnonzero(batch.numbers == at))
+
+    def _part(self, first: int, last: int) -> Self:
+        """Operator of the matrices of a range, with copies of their factors."""
+        parts = []
+        for batch in self._batches:
+            places = np.flatnonzero((batch.numbers >= first) & (batch.numbers < last))
+            if places.size:
+                parts.append(OperatorBatch(batch.numbers[places] - first, _part_of(batch, places)))
+        failed = [number - first for number in self._failed if first <= number < last]
+        return type(self)(parts, (last - first, *self.shape[1:]), failed, self.dtype)
 
     # ---- products
 
@@ -198,7 +214,7 @@ class StackedOperator:
     def _of(self, batches: list[tuple[Index, ButterflyOperator]], *, is_transposed: bool) -> Self:
         count, rows, cols = self.shape
         shape = (count, cols, rows) if is_transposed else self.shape
-        return type(self)([OperatorBatch(*batch) for batch in batches], shape, self._failed)
+        return type(self)([OperatorBatch(*batch) for batch in batches], shape, self._failed, self.dtype)
 
     # ---- conversions
 
@@ -261,19 +277,22 @@ def as_index(number: Any, count: int) -> int:
     return at % count
 
 
-def _part_of(batch: OperatorBatch, place: int) -> ButterflyOperator:
-    """Operator of one block of a block diagonal matrix."""
+def _part_of(batch: OperatorBatch, places: Index) -> ButterflyOperator:
+    """Operator of some blocks of a block diagonal matrix; of one, it shares the values."""
     count, operator = batch.numbers.size, batch.operator
-    factors = [values.reshape(count, -1, *values.shape[1:])[place] for values in operator.ks_values]
+    chosen: Any = int(places[0]) if places.size == 1 else places
+    blocks = (values.reshape(count, -1, *values.shape[1:])[chosen] for values in operator.ks_values)
+    factors = [values.reshape(-1, *values.shape[-3:]) for values in blocks]
     rows, cols = (
-        None if side is None else _part_of_side(np.asarray(side), int(count), place)
+        None if side is None else _part_of_side(np.asarray(side), int(count), places)
         for side in operator.orderings.permutations(operator.chain)
     )
     return ButterflyOperator(factors, (rows, cols))
 
 
-def _part_of_side(side: Index, count: int, place: int) -> Index:
-    """Ordering of one block."""
-    part = side.reshape(count, -1)[place]
-    known = int((part != GAP).sum())
-    return np.where(part == GAP, GAP, part - place * known)
+def _part_of_side(side: Index, count: int, places: Index) -> Index:
+    """Ordering of some blocks."""
+    part = side.reshape(count, -1)[places]
+    known = int((part[0] != GAP).sum())
+    shift = (np.arange(places.size) - places)[:, None] * known
+    return np.where(part == GAP, GAP, part + shift).reshape(-1)

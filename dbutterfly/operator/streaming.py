@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..errors import CheckpointError, InputError, MemoryBudgetError
+from ..errors import InputError, MemoryBudgetError
 from ..execution.arguments import read_arguments
 from ..execution.choose import choose_engine
 from ..execution.clusters import on_cluster
@@ -23,32 +22,21 @@ from ..sources.base import MatrixSource
 from ..sources.dispatch import as_source
 from ..sources.operators import OperatorSource
 from ..sources.places_read import places_read
-from ..storage.arrays import new_array, write_range
+from ..sources.stacks.dispatch import open_matrices
+from ..storage.arrays import new_array
 from ..storage.destinations import check_apart
-from ..storage.places import is_shared
-from ..storage.workspace import Selection
 from ..structure.arguments import show_value
 from ..structure.axes import Axis, Tile
 from .butterfly import ButterflyOperator
 from .hierarchical import HierarchicalOperator
+from .stacked import StackedOperator
+from .stacked_streaming import stream_stack
+from .streamed_product import APPLY, CHUNK_BYTES, WORK_COLUMNS, ProductPlace, StreamedProduct
 
 __all__ = ["StreamedProduct", "stream_product"]
 
-CHUNK_BYTES = 1 << 24
-"""Most bytes of a chunk of the product, if one row of a block is not longer.
-
-Not tuned: no benchmark varies it.
-"""
-
-WORK_COLUMNS = 64
-"""Columns of which the kernels hold copies between two factors, besides operand and product.
-
-Twice the 32 columns that the compiled kernels take through all factors together (``COLUMNS`` in
-``kernels/compiler.py``). ``test_memory_beyond_the_idle_size_is_bounded`` checks the budget that follows.
-"""
-
-
-Operator: TypeAlias = "ButterflyOperator | HierarchicalOperator"
+OneOperator: TypeAlias = "ButterflyOperator | HierarchicalOperator"
+Operator: TypeAlias = "OneOperator | StackedOperator"
 
 
 def read_operator(name: str, value: Any) -> Operator:
@@ -59,37 +47,12 @@ def read_operator(name: str, value: Any) -> Operator:
     InputError
         If it is none.
     """
-    if isinstance(value, (ButterflyOperator, HierarchicalOperator)):
+    if isinstance(value, (ButterflyOperator, HierarchicalOperator, StackedOperator)):
         return value
     raise InputError(
-        f"{name}={show_value(value)} is a {type(value).__name__}; pass a ButterflyOperator or HierarchicalOperator, "
-        "such as .operator of a factorization"
+        f"{name}={show_value(value)} is a {type(value).__name__}; pass a ButterflyOperator, HierarchicalOperator or "
+        "StackedOperator, such as .operator of a factorization"
     )
-
-
-@dataclass(frozen=True)
-class StreamedProduct:
-    """Measurements of a streamed product.
-
-    Attributes
-    ----------
-    shape : (int, int)
-        Shape of the product.
-    dtype : dtype
-        Dtype of the product.
-    columns : int
-        Columns of a block; the last block may have fewer.
-    tasks : int
-        Number of blocks.
-    bytes_read : int
-        Bytes of the chunks of the operand that were read.
-    """
-
-    shape: tuple[int, int]
-    dtype: np.dtype[Any]
-    columns: int
-    tasks: int
-    bytes_read: int
 
 
 @read_arguments(operator=read_operator)
@@ -111,10 +74,11 @@ def stream_product(
 
     Parameters
     ----------
-    operator : ButterflyOperator or HierarchicalOperator
+    operator : ButterflyOperator, HierarchicalOperator or StackedOperator
         Operator to multiply by, such as a transpose or adjoint.
     source : array_like, zarr.Array, path, ...
-        Matrix with as many rows as the operator has columns, as for :func:`dbutterfly.factorize`.
+        Matrix with as many rows as the operator has columns, as for :func:`dbutterfly.factorize`. For a stack of K
+        matrices, columns for each, (K, N, columns), or a vector for each, (K, N).
     destination : path, URL or Zarr store
         Place of the product, a new Zarr array, apart from all that is read. In a local directory, nothing is there
         before the product is complete.
@@ -139,10 +103,15 @@ def stream_product(
     InputError
         If the matrix has another number of rows, or the destination is read, or lies in what is read, or around it.
     MemoryBudgetError
-        If ``memory`` does not hold a block of one column.
+        If ``memory`` does not hold a block of one column, or of a stack the columns of one matrix.
     StoreError
         If something is at the destination that may not be replaced, or it cannot be written.
     """
+    engine = choose_engine(client, workers, cluster)
+    if isinstance(operator, StackedOperator):
+        columns_of_each = open_matrices(source, decode=decode)
+        kept: dict[str, Any] = {"memory": memory, "overwrite": overwrite, "progress": progress}
+        return stream_stack(operator, columns_of_each, destination, engine, **kept)
     found = as_source(source, decode=decode)
     if isinstance(found, OperatorSource):
         raise InputError(f"source={found.name} is an operator; compose the two by @ instead")
@@ -151,7 +120,6 @@ def stream_product(
         raise InputError(f"{found.name} has shape {found.shape}; a {rows} x {cols} operator takes {cols} rows")
     read = places_read(found, operator._values)
     check_apart(destination, read, "destination")
-    engine = choose_engine(client, workers, cluster)
     dtype = np.result_type(operator.dtype, found.dtype)
     columns = _columns_of_block(operator, found, dtype, engine.budget(memory).memory)  # type: ignore[arg-type]  # it was read
     shape = operator.shape[0], found.shape[1]
@@ -166,11 +134,11 @@ def stream_product(
     with new_array(destination, shape, dtype, chunks, sources=read, overwrite=overwrite) as product:
         job = ProductJob(found, ProductPlace(product), operator)
         with ProgressBar(progress) as bar:
-            bytes_read = run_under_bar(bar, engine, job, "apply", tasks)
+            bytes_read = run_under_bar(bar, engine, job, APPLY, tasks)
     return StreamedProduct(shape, dtype, columns, len(tasks), bytes_read)
 
 
-def _prepare_kernels(operator: Operator, dtype: np.dtype[Any], columns: int) -> None:
+def _prepare_kernels(operator: OneOperator, dtype: np.dtype[Any], columns: int) -> None:
     """Compile the kernels and lay the factors out, so that a process has them before its first task and none counts.
 
     Numba and its compiled kernels took 100 MiB, five times what tasks were allowed that read blocks of 32 columns of a
@@ -180,7 +148,9 @@ def _prepare_kernels(operator: Operator, dtype: np.dtype[Any], columns: int) -> 
     operator.apply(np.zeros((operator.shape[1], min(columns, WORK_COLUMNS)), dtype))
 
 
-def _columns_of_block(operator: Operator, source: MatrixSource, dtype: np.dtype[Any], memory: int) -> int:
+def _columns_of_block(
+    operator: ButterflyOperator | HierarchicalOperator, source: MatrixSource, dtype: np.dtype[Any], memory: int
+) -> int:
     """Columns of a block that fits into memory: whole chunks if one fits, else a divisor of a chunk.
 
     Raises
@@ -215,43 +185,14 @@ class ProductJob(Job):
 
     source: MatrixSource
     workspace: Any
-    operator: Operator
-
-
-class ProductPlace:
-    """Workspace of an engine that holds nothing but the product: one array, which is written and never read.
-
-    Parameters
-    ----------
-    array : zarr.Array
-        Array of the product.
-    """
-
-    def __init__(self, array: Any) -> None:
-        self._array = array
-        self.shared = is_shared(array)
-
-    def write(self, name: str, selection: Selection, values: NDArray[Any]) -> None:
-        """Write a range of whole chunks of the product. Marks of tasks that have ended are dropped.
-
-        Raises
-        ------
-        StoreError
-            If writing fails.
-        """
-        if name == ProductTask.stage:
-            write_range(self._array, selection, values)
-
-    def read(self, name: str, selection: Selection) -> NDArray[Any]:
-        """Refuse: nothing can be read."""
-        raise CheckpointError(f"{name} is not kept", name, selection)
+    operator: OneOperator
 
 
 @dataclass(frozen=True)
 class ProductTask(Task[ProductJob]):
     """Multiply a block of columns."""
 
-    stage: ClassVar[str] = "apply"
+    stage: ClassVar[str] = APPLY
     first: int
     last: int
 

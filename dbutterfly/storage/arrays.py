@@ -29,6 +29,9 @@ __all__ = ["check_written", "new_array", "occupant", "open_array", "read_array",
 UNFINISHED = ".partial"
 """End of the names under which Zarr writes files: of a process that was killed at that moment, they stay behind."""
 
+AXES = ("matrices", "rows", "cols")
+"""Names of the axes of arrays, the last ones where there are fewer."""
+
 UNWRITTEN = "dbutterfly_unwritten"
 """Attribute of an array that is being written. Where no rename can put an array in place, as in object storage, it is
 what tells half of one."""
@@ -40,9 +43,9 @@ NO_FILES = (".DS_Store", "._", ".nfs", ".directory", "Thumbs.db", "desktop.ini",
 @contextlib.contextmanager
 def new_array(
     store: Any,
-    shape: tuple[int, int],
+    shape: tuple[int, ...],
     dtype: DTypeLike,
-    chunks: tuple[int, int],
+    chunks: tuple[int, ...],
     *,
     sources: Iterable[Place] = (),
     overwrite: bool = False,
@@ -57,8 +60,8 @@ def new_array(
     ----------
     store : path, URL or Zarr store
         Place of the array.
-    shape, chunks : (int, int)
-        Shapes of the array and of its chunks.
+    shape, chunks : (int, int) or (int, int, int)
+        Shapes of the array and of its chunks; with three axes, matrices come first.
     dtype : dtype
         Type of the entries.
     sources : iterable of Place
@@ -93,7 +96,7 @@ def new_array(
                 dtype=np.dtype(dtype),
                 chunks=chunks,
                 compressors=compressors,
-                dimension_names=(f"rows_{shape[0]}", f"cols_{shape[1]}"),
+                dimension_names=[f"{axis}_{size}" for axis, size in zip(AXES[-len(shape) :], shape, strict=True)],
                 fill_value=0,
                 attributes={UNWRITTEN: True},
                 **FORMAT_3,

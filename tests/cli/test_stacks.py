@@ -2,10 +2,13 @@
 
 import json
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
+import dbutterfly as dbf
 from dbutterfly.cli import main
 from dbutterfly.errors import FailedMatricesWarning
 from tests.support.stacked_runs import make_stack, store_stack
@@ -57,17 +60,42 @@ def test_a_tolerance_that_is_missed_and_matrices_that_fail_are_said(run, tmp_pat
     assert "1 of 5 matrices have no factors" in err
 
 
+def test_stacks_are_verified_reported_and_applied(run):
+    code, out, _ = run("factorize z.zarr run.zarr --quiet --verify --report all.html")
+    assert code == 0
+    assert "5 matrices, errors 0.0" in out.splitlines()[-1]
+    assert "matrix-4" in Path("all.html").read_text()
+    code, table, err = run("verify run.zarr z.zarr --quiet --tol 0.05")
+    assert (code, err) == (3, "error: 3 of 5 verified errors are above --tol 0.05\n")
+    assert table.splitlines()[1].split()[0] == "4"
+    values = json.loads(run("verify run.zarr z.zarr --quiet --json")[1])
+    assert (len(values["matrices"]), values["worst"]) == (5, 4)
+    assert run("report run.zarr all.html")[0] == run("report run.zarr one.html --matrix 3")[0] == 0
+    assert "Butterfly factorization, 32 x 32 complex64" in Path("one.html").read_text()
+    fact, x = dbf.open("run.zarr"), np.ones((5, 32, 3), np.float32)
+    np.save("x.npy", x)
+    for more, wanted in (("", fact @ x), (" --adjoint", fact.operator.H @ x), (" --transpose", fact.operator.T @ x)):
+        code, out, _ = run(f"apply run.zarr x.npy y.npy --overwrite{more}")
+        assert "5 x 32 x 3 complex64 in y.npy" in out
+        np.testing.assert_array_equal(np.load("y.npy"), wanted)
+    assert run("apply run.zarr x.npy y.zarr --quiet")[0] == 0
+    np.testing.assert_allclose(zarr.open_array("y.zarr")[:], fact @ x, rtol=1e-5)
+    np.save("v.npy", x[3])
+    assert run("apply run.zarr v.npy y.npy --overwrite --matrix 3")[0] == 0
+    np.testing.assert_array_equal(np.load("y.npy"), fact[3] @ x[3])
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("factorize z.zarr run2.zarr --verify", "--verify and --report are for one matrix"),
-        ("factorize z.zarr run2.zarr --report r.html", "--verify and --report are for one matrix"),
-        ("verify run.zarr z.zarr", "holds a stack"),
-        ("report run.zarr r.html", "holds a stack of 5 matrices"),
+        ("prove run.zarr z.zarr", "holds a stack"),
         ("plan z.zarr --read-bandwidth 1GB/s", "--read-bandwidth predicts the time of one matrix"),
+        ("report run.zarr r.html --matrix 9", "number=9 is beyond the 5 matrices"),
+        ("report run.zarr r.html --matrix first", "number='first' names no matrix of the stack"),
+        ("apply run.zarr z.zarr y.npy --matrix 2", "a 32 x 32 operator takes 32 rows"),
     ],
 )
-def test_what_is_for_one_matrix_is_refused(run, line, message):
+def test_what_does_not_fit_is_refused(run, line, message):
     assert run("factorize z.zarr run.zarr --quiet")[0] == 0
     code, _, err = run(line)
     assert code in (1, 2)

@@ -9,9 +9,10 @@ import zarr
 
 import dbutterfly as dbf
 from dbutterfly import ButterflyOperator, Chain, stream_product
-from dbutterfly.errors import InputError, MemoryBudgetError, StoreError, TaskError
+from dbutterfly.errors import FailedMatricesWarning, InputError, MemoryBudgetError, StoreError, TaskError
 from dbutterfly.execution import resident_memory
 from tests.support.hierarchical_blocks import make_operator
+from tests.support.stacked_runs import make_stack
 
 
 def operator(dtype="float64", shape=(24, 40)):
@@ -212,3 +213,39 @@ def test_kernels_are_loaded_before_the_first_task(tmp_path):
 def test_what_is_no_operator_is_refused(given):
     with pytest.raises(InputError, match=r"operator=.* pass a ButterflyOperator"):
         stream_product(given, matrix(), None)
+
+
+# ---------------------------------------------------------------- stacks
+
+
+@pytest.fixture(scope="module")
+def stacked():
+    """A stack of two chains, one matrix of which is not known."""
+    stack = make_stack(6, dtype="float64")
+    stack[4] = np.nan
+    with pytest.warns(FailedMatricesWarning):
+        return dbf.factorize([*stack[:3], *stack[3:]], orderings=("bitreversal", None)).operator
+
+
+@pytest.mark.parametrize("chunks", [(1, 32, 4), (4, 16, 3), (6, 32, 4)])
+def test_every_matrix_of_a_stack_multiplies_its_own_columns(stacked, chunks, engine, tmp_path):
+    x = np.random.default_rng(0).standard_normal((6, 32, 4))
+    zarr.create_array(tmp_path / "x.zarr", data=x, chunks=chunks)
+    done = stream_product(stacked.H, tmp_path / "x.zarr", tmp_path / "y.zarr", **engine)
+    product = zarr.open_array(tmp_path / "y.zarr")
+    np.testing.assert_allclose(product[:], stacked.H @ x, rtol=1e-6, atol=1e-6)
+    assert (done.shape, done.dtype, done.columns, done.bytes_read) == ((6, 32, 4), product.dtype, 4, x.nbytes)
+    with pytest.raises(MemoryBudgetError, match="does not hold the 4 columns of one matrix") as caught:
+        stream_product(stacked, x, tmp_path / "z.zarr", memory=1)
+    least = int(str(caught.value).split("memory=")[-1].split(" ")[0])
+    assert stream_product(stacked, x, tmp_path / "z.zarr", memory=least).tasks == 6
+    np.testing.assert_allclose(zarr.open_array(tmp_path / "z.zarr")[:], stacked @ x, rtol=1e-6, atol=1e-6)
+
+
+def test_a_vector_for_each_matrix_of_a_stack(stacked, tmp_path):
+    done = stream_product(stacked, np.ones((6, 32), np.float32), tmp_path / "y.zarr")
+    np.testing.assert_array_equal(zarr.open_array(tmp_path / "y.zarr")[:], stacked @ np.ones((6, 32), np.float32))
+    assert (done.shape, done.dtype) == ((6, 32), np.float64)
+    for x in (np.ones((6, 31)), np.ones((5, 32, 2)), [np.ones((32, 2)), np.ones((32, 3))]):
+        with pytest.raises(InputError, match=r"6 operators of 32 x 32 take \(6, 32\), or \(6, 32, columns\)"):
+            stream_product(stacked, x, tmp_path / "no.zarr")

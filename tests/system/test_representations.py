@@ -48,6 +48,7 @@ def public_objects() -> list[Any]:
         make_factorization()[0],
         stack,
         stack.operator,
+        dbf.verify(stack, np.ones((3, 64, 64))),
         dbf.plan(np.ones((3, 64, 64))),
         dbf.plan(np.broadcast_to(np.float32(1), (N, N)), form="hierarchical", memory="256 MiB"),
         certificate,

@@ -13,8 +13,9 @@ from ...errors import InputError
 from ...execution.arguments import read_named
 from ...factorization.results.opening import load_operator
 from ...storage.destinations import check_apart, place_of
-from ..options import AsJson, ClusterOptions, ClusterText, Memory, NoDecode, Quiet, TlsText, Workers
+from ..options import AsJson, ClusterOptions, ClusterText, MatrixOf, Memory, NoDecode, Quiet, TlsText, Workers
 from ..printing import print_json, print_lines
+from ..stored import open_one
 from ..values import absolute_place, check_array_file, load_array, open_cluster, save_array
 
 __all__ = ["apply"]
@@ -25,6 +26,7 @@ def apply(
     x: Annotated[str, typer.Argument(help="Vector or matrix: a .npy file or a Zarr array.")],
     y: Annotated[str, typer.Argument(help="The product: a new Zarr array if it ends with .zarr, else a .npy file.")],
     transpose: Annotated[bool, typer.Option("--transpose", help="Multiply by the transpose.")] = False,
+    matrix: MatrixOf = None,
     adjoint: Annotated[bool, typer.Option("--adjoint", help="Multiply by the conjugate transpose.")] = False,
     memory: Memory = None,
     workers: Workers = None,
@@ -39,7 +41,8 @@ def apply(
     """Multiply a vector or a matrix by a factorization.
 
     A product that goes to a Zarr array is computed by blocks of columns that fit --memory, on threads or a cluster. A
-    .npy file is computed in memory.
+    .npy file is computed in memory. A stack of K matrices takes a vector for each, of shape (K, N), or columns, (K, N,
+    columns).
     """
     if transpose and adjoint:
         raise InputError("--transpose and --adjoint exclude each other")
@@ -49,7 +52,8 @@ def apply(
         check_apart(absolute_place(y), read, "product")
     else:
         check_array_file(y, read, overwrite=overwrite)
-    stored = load_operator(absolute_place(store))
+    place = absolute_place(store)
+    stored = load_operator(place) if matrix is None else open_one(place, matrix).operator
     operator = stored.T if transpose else stored.H if adjoint else stored
     started = time.perf_counter()
     if y.rstrip("/").endswith(".zarr"):
@@ -64,7 +68,9 @@ def apply(
                 decode=not no_decode,
                 progress=not quiet,
             )
-        shape, dtype, how = done.shape, done.dtype, f" by blocks of {done.columns} columns"
+        shape, dtype, how = done.shape, done.dtype, f" by {done.tasks} tasks"
+        if not isinstance(operator, dbf.StackedOperator):
+            how = f" by blocks of {done.columns} columns"
     else:
         product = _product_in_memory(operator, x, decode=not no_decode)
         save_array(y, product, read, overwrite=overwrite)
@@ -76,9 +82,13 @@ def apply(
         print_lines([("product", f"{' x '.join(map(str, shape))} {dtype.name} in {y}, in {seconds:.3g} s{how}")])
 
 
-def _product_in_memory(operator: dbf.ButterflyOperator | dbf.HierarchicalOperator, x: str, *, decode: bool) -> Any:
+def _product_in_memory(
+    operator: dbf.ButterflyOperator | dbf.HierarchicalOperator | dbf.StackedOperator, x: str, *, decode: bool
+) -> Any:
     """Product with the array in a file or a store, computed in memory."""
     right = load_array(x, decode=decode)
+    if isinstance(operator, dbf.StackedOperator):
+        return operator @ right
     if right.ndim not in (1, 2) or right.shape[0] != operator.shape[1]:
         rows, cols = operator.shape
         raise InputError(f"{x} has shape {right.shape}; a {rows} x {cols} operator takes {cols} rows")

@@ -11,7 +11,6 @@ import typer
 
 import dbutterfly as dbf
 
-from ...errors import InputError
 from ...execution.arguments import read_named
 from ...factorization.results.report.page import check_report
 from ...identification.unknown_sides import is_unknown
@@ -21,7 +20,7 @@ from ...sources.stacks.base import StackSource
 from ...sources.stacks.dispatch import open_matrices
 from ...storage.codecs import check_groups_open
 from ...storage.destinations import check_apart, place_of
-from ..exit_codes import check_certificates, check_tolerance
+from ..exit_codes import check_certificates, check_verified
 from ..messages import Interrupted, show_log, show_plan
 from ..options import (
     AsJson,
@@ -58,7 +57,7 @@ from ..options import (
     Workers,
     one_of,
 )
-from ..printing import print_lines, print_result, verified_json
+from ..printing import print_result, print_verified, verified_json
 from ..values import absolute_place, load_weights, open_cluster, parse_job
 
 __all__ = ["factorize"]
@@ -114,7 +113,7 @@ def factorize(
     read_named(tol=tol, missing=missing, sweeps=sweeps, backend=backend, memory=memory, device_memory=device_memory)
     blocks = {**read_named(form=form, eta=eta, leaf=leaf), "symmetric": symmetric}
     matrix, place = open_matrices(absolute_place(source), decode=not no_decode), absolute_place(store)
-    _check_places(matrix, place, report, verify)
+    _check_places(matrix, place, report)
     target = tol if chain is None and rank is None else None
     job = parse_job(matrix, chain, tree, rank, target, passes, orderings, (row_points, col_points, period))
     job |= {"weights": load_weights(row_weights, col_weights), **blocks}
@@ -149,13 +148,21 @@ def factorize(
         except KeyboardInterrupt:
             raise _interrupted(store, no_resume) from None
         more: dict[str, Any] = {"store": store, "seconds": time.perf_counter() - started}
-        if isinstance(found, dbf.StackedFactorization):
-            return _show_stack(found, tol, as_json, log_json, **more)
-        verified = dbf.verify(found, matrix, **resources, progress=bars) if verify or tol is not None else None
+        verified = _verify(found, matrix, verify, tol, progress=bars, **resources)
     if report is not None:
         found.report(report)
     _show_result(found, verified, as_json, **more)
-    return check_tolerance(verified, tol, log_json)
+    if isinstance(found, dbf.StackedFactorization):
+        check_certificates(found, tol, log_json)
+    check_verified(verified, tol, log_json)
+
+
+def _verify(
+    found: Any, matrix: MatrixSource, is_asked: bool, tol: float | None, **where: Any
+) -> dbf.VerifiedError | dbf.VerifiedStack | None:
+    """Measure the error where that is asked for, by a tolerance too; of that, each certificate of a stack tells."""
+    is_asked = is_asked or (tol is not None and not isinstance(found, dbf.StackedFactorization))
+    return dbf.verify(found, matrix, **where) if is_asked else None
 
 
 def _is_searched_stack(matrix: MatrixSource, job: dict[str, Any]) -> bool:
@@ -178,15 +185,9 @@ def _identify(matrix: MatrixSource, job: dict[str, Any], is_shown: bool, **where
             print(job["orderings"], file=sys.stderr)
 
 
-def _show_stack(found: dbf.StackedFactorization, tol: float | None, as_json: bool, log_json: bool, **more: Any) -> None:
-    """Print the table of a stack, and end with an error where matrices failed or miss the tolerance."""
-    print_result(found, as_json, **more)
-    check_certificates(found, tol, log_json)
-
-
 def _show_result(
-    found: dbf.Factorization | dbf.HierarchicalFactorization,
-    verified: dbf.VerifiedError | None,
+    found: dbf.Factorization | dbf.HierarchicalFactorization | dbf.StackedFactorization,
+    verified: dbf.VerifiedError | dbf.VerifiedStack | None,
     as_json: bool,
     **more: Any,
 ) -> None:
@@ -195,16 +196,14 @@ def _show_result(
         more["verified"] = verified_json(verified)
     print_result(found, as_json, **more)
     if not as_json and verified is not None:
-        print_lines([("verified", f"error {verified}")])
+        print_verified(verified)
 
 
-def _check_places(matrix: MatrixSource, store: str, report: str | None, verify: bool) -> None:
-    """Refuse places that cannot be written, and what is done for one matrix only, before anything is read.
+def _check_places(matrix: MatrixSource, store: str, report: str | None) -> None:
+    """Refuse places that cannot be written, before anything is read.
 
     A report may lie in the store, as it may in any directory, but not be in its place.
     """
-    if isinstance(matrix, StackSource) and (verify or report is not None):
-        raise InputError("--verify and --report are for one matrix; leave them out for a stack")
     check_groups_open()
     read = places_read(matrix)
     check_apart(store, read)

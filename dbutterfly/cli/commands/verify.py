@@ -10,7 +10,7 @@ import dbutterfly as dbf
 
 from ...execution.arguments import read_named
 from ...factorization.results.opening import read_result
-from ..exit_codes import check_tolerance
+from ..exit_codes import check_verified
 from ..options import (
     AsJson,
     ClusterOptions,
@@ -24,7 +24,7 @@ from ..options import (
     Tolerance,
     Workers,
 )
-from ..printing import print_json, print_lines, verified_json
+from ..printing import print_json, print_verified, verified_json
 from ..values import absolute_place, open_cluster
 
 __all__ = ["verify"]
@@ -47,7 +47,8 @@ def verify(
 ) -> None:
     """Measure the error of a factorization.
 
-    It is relative to the matrix, in the Frobenius norm, exact or estimated from some rows.
+    It is relative to the matrix, in the Frobenius norm, exact or estimated from some rows. Of a stack, every matrix is
+    read once, and a table is printed, the largest errors first.
     """
     read_named(tol=tol, samples=samples, seed=seed, memory=memory)
     found = read_result("store", absolute_place(store))
@@ -64,6 +65,8 @@ def verify(
         )
     if as_json:
         print_json(verified_json(verified))
+    elif isinstance(found, dbf.StackedFactorization):
+        print_verified(verified)
     else:
-        print_lines([("verified", f"error {verified}"), ("certificate", str(found.certificate))])
-    check_tolerance(verified, tol)
+        print_verified(verified, ("certificate", str(found.certificate)))
+    check_verified(verified, tol)

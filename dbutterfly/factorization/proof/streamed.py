@@ -17,9 +17,9 @@ from ...planning.plan import Plan
 from ...sources.base import MatrixSource
 from ...storage.lease import Lease
 from ...storage.workspace import Workspace
+from ..compare import products_of_cut
 from ..results.factorization import Factorization
 from ..stages import run_tasks
-from ..verify import products_of_cut
 from ..weighted_factors import multiply_by_weights
 from .bound import CutSums, bound_from_cuts
 from .climb import FROM_RESIDUAL

@@ -61,6 +61,17 @@ class VerifiedError(float):
         self.exact, self.deviation, self.samples, self.compared = samples is None, deviation, samples, compared
         return self
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the error, and how it was found, as plain values."""
+        return {
+            "error": float(self),
+            "exact": self.exact,
+            "deviation": self.deviation,
+            "samples": self.samples,
+            "compared": self.compared,
+            "weighted": self.weighted,
+        }
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"
 

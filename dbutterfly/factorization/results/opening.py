@@ -7,6 +7,7 @@ from typing import Any
 
 from ...operator.butterfly import ButterflyOperator
 from ...operator.hierarchical import HierarchicalOperator
+from ...operator.stacked import StackedOperator
 from ...storage.manifest import HIERARCHICAL, STACK
 from ...storage.places import is_store
 from ...storage.run_store import RunStore
@@ -19,8 +20,8 @@ from .stacked_files import load_stack
 __all__ = ["load_operator", "open_result", "read_result"]
 
 
-def read_result(name: str, value: Any) -> Factorization | HierarchicalFactorization:
-    """Read a result of one matrix, or open the one that is at a place.
+def read_result(name: str, value: Any) -> Factorization | HierarchicalFactorization | StackedFactorization:
+    """Read a result, or open the one that is at a place.
 
     Raises
     ------
@@ -29,22 +30,20 @@ def read_result(name: str, value: Any) -> Factorization | HierarchicalFactorizat
     StoreError
         If the place holds none.
     """
-    if isinstance(value, HierarchicalFactorization):
+    if isinstance(value, (HierarchicalFactorization, StackedFactorization)):
         return value
     if isinstance(value, (str, os.PathLike)) or is_store(value):
-        run = open_complete_run(value)
-        if run.manifest.kind == HIERARCHICAL:
-            return load_hierarchical(run)
+        return open_result(value)
     return read_factorization(name, value)
 
 
-def load_operator(place: Any) -> ButterflyOperator | HierarchicalOperator:
+def load_operator(place: Any) -> ButterflyOperator | HierarchicalOperator | StackedOperator:
     """Operator that a run, a saved result or :meth:`dbutterfly.ButterflyOperator.save` left at a place.
 
     Raises
     ------
     InputError
-        If an ``.npz`` file is missing or holds no operator.
+        If an ``.npz`` file is missing or holds no operator, or the matrices of a stack have different shapes.
     StoreError
         If a store holds neither an operator nor a complete run, or is damaged.
     """
@@ -52,6 +51,8 @@ def load_operator(place: Any) -> ButterflyOperator | HierarchicalOperator:
     run = None if is_file else RunStore.open(place)
     if run is not None and run.is_complete and run.manifest.kind == HIERARCHICAL:
         return load_hierarchical(run).operator
+    if run is not None and run.is_complete and run.manifest.kind == STACK:
+        return load_stack(run).operator
     return ButterflyOperator.load(place)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -242,6 +243,25 @@ class StackedFactorization:
         from .stacked_files import save_stack
 
         save_stack(replace(self, batches=self._all_batches, alone={}), store, overwrite=overwrite)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write a page that shows a verdict, the certificates of all matrices, the worst of them, stages and plan.
+
+        Parameters
+        ----------
+        path : str or path
+            Place of the HTML file. It needs nothing else, neither files nor network. Another report that is there is
+            replaced, and nothing else. ``fact[k].report`` writes the page of one matrix.
+
+        Raises
+        ------
+        InputError
+            If it cannot be written.
+        """
+        from .report.page import write_page
+        from .report.stack_page import stack_page
+
+        write_page(path, stack_page(self))
 
     def table(self) -> list[dict[str, Any]]:
         """Return what is known of each matrix, as plain values: a row for each, in the order of the stack."""

@@ -35,7 +35,16 @@ from .timeline import timeline
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["check_report", "facts_of", "page", "render", "write_page"]
+__all__ = [
+    "check_report",
+    "facts_of",
+    "facts_of_certificate",
+    "facts_of_run",
+    "page",
+    "render",
+    "time_card",
+    "write_page",
+]
 
 ENGINES = {"ThreadEngine": "threads of one process", "DaskEngine": "the workers of a Dask cluster"}
 
@@ -106,25 +115,37 @@ def facts_of(subject: Result, parts: str, trace: Trace | None) -> dict[str, Any]
     trace : Trace or None
         When its tasks ran.
     """
-    record = subject.record
     rows, cols = subject.shape
-    verdict = verdict_on(subject.certificate)
-    return {
+    return facts_of_run(subject.record, trace) | {
         "title": f"{rows} x {cols} {subject.dtype.name}",
-        "matrix": textwrap.shorten(record.get("matrix", ""), LONGEST_NAME, placeholder=" ..."),
-        "version": record.get("version", ""),
+        "cards": _cards(subject, parts),
+        **facts_of_certificate(subject.certificate),
+    }
+
+
+def facts_of_certificate(certificate: Certificate) -> dict[str, Any]:
+    """What a page says of a certificate: a verdict, its bounds in words, and as a drawing."""
+    verdict = verdict_on(certificate)
+    return {
         "verdict": verdict.text,
         "is_useless": verdict.is_useless,
-        "cards": _cards(subject, parts),
-        "certificate": str(subject.certificate),
-        "bounds": _html(draw_bounds(subject.certificate, WIDTH_OF_BOUNDS)),
+        "certificate": str(certificate),
+        "bounds": _html(draw_bounds(certificate, WIDTH_OF_BOUNDS)),
+    }
+
+
+def facts_of_run(record: dict[str, Any], trace: Trace | None) -> dict[str, Any]:
+    """What a page says of a run, by its record and trace; what only some results have is empty."""
+    return {
+        "matrix": textwrap.shorten(record.get("matrix", ""), LONGEST_NAME, placeholder=" ..."),
+        "version": record.get("version", ""),
         "compared": compare(record),
         "plan": record.get("plan_text", ""),
         "stages": [_stage(name, done, record) for name, done in record.get("stages", {}).items()],
         "engine": _engine(record),
         "timeline": None if trace is None else timeline(trace),
-        "provenance": _provenance(subject, trace),
-        **dict.fromkeys(("chain", "orderings", "levels", "map", "blocks", "kinds")),
+        "provenance": _provenance(record, trace),
+        **dict.fromkeys(("certificate", "bounds", "chain", "orderings", "levels", "map", "blocks", "kinds", "stack")),
     }
 
 
@@ -202,13 +223,18 @@ def _cards(subject: Result, parts: str) -> list[tuple[str, str]]:
             (f"{'no product is' if is_product else 'no such blocks are'} below", f"{certificate.lower_bound:.4g}"),
             ("ratio", f"{certificate.ratio:.4f}" if math.isfinite(certificate.ratio) else "–"),
         ]
-    seconds = sum(stage["seconds"] for stage in subject.record.get("stages", {}).values())
     return [
         *first,
         ("times smaller", f"{subject.compression:.1f}"),
         (parts, format_bytes(subject.nbytes)),
-        *([("time of all stages", format_seconds(seconds))] if seconds else []),
+        *time_card(subject.record),
     ]
+
+
+def time_card(record: dict[str, Any]) -> list[tuple[str, str]]:
+    """Time of all stages, of a run that has left a record."""
+    seconds = sum(stage["seconds"] for stage in record.get("stages", {}).values())
+    return [("time of all stages", format_seconds(seconds))] if seconds else []
 
 
 def _engine(record: dict[str, Any]) -> str:
@@ -247,9 +273,9 @@ def _map(trace: Trace, subject: Subject) -> dict[str, str]:
     }
 
 
-def _provenance(subject: Result, trace: Trace | None) -> list[tuple[str, str]]:
+def _provenance(record: dict[str, Any], trace: Trace | None) -> list[tuple[str, str]]:
     """Where the result comes from, as far as that was kept: matrix, call, time, and versions."""
-    record, lines = subject.record, []
+    lines = []
     known = dict(record.get("provenance", {}))
     if record.get("matrix"):
         lines.append(("matrix Z", record["matrix"]))

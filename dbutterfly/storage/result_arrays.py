@@ -50,6 +50,7 @@ DIMENSIONS = {
     "stamps": ["row_piece", "col_piece"],
     "certificates": ["matrix", "measure"],
     "cuts": ["matrix", "cut"],
+    "records": ["matrix", "word"],
     "tasks": ["task", "measure"],
     "table": ["block", "property"],
     "patterns": ["factor", "axis"],

@@ -8,84 +8,15 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ...errors import InputError, NoSuchMatrixError
-from ...operator.butterfly import ButterflyOperator
-from ...operator.stacked import OperatorBatch, StackedOperator, as_index, block_orderings
-from ...structure.axes import Index
-from ...structure.chain import Chain
-from ...structure.orderings import Orderings
-from ...structure.tree import Tree
+from ...operator.stacked import StackedOperator, as_index
 from ...structure.weights import Weights
 from .certificate import Certificate
 from .factorization import Factorization
+from .factorized_batch import FactorizedBatch
 from .stacked_text import format_table, summarize_stack
 
-__all__ = ["FactorizedBatch", "StackedFactorization"]
-
-
-@dataclass(frozen=True, eq=False)
-class FactorizedBatch:
-    """Factors of matrices that share a chain and orderings.
-
-    Attributes
-    ----------
-    numbers : array of int, shape (n,)
-        Which matrices of the stack.
-    ks_values : tuple of ndarray, shapes (n, a, b, c, d)
-        Their factors, left to right.
-    chain : Chain
-        Patterns of the factors of one of them.
-    tree : nested tuple
-        Where the chain was cut.
-    orderings : Orderings
-        Orderings of each of them.
-    certificates : tuple of Certificate
-        Certificate of each.
-    cuts : array, shape (n, J - 1)
-        Error of every cut of each.
-    """
-
-    numbers: Index
-    ks_values: tuple[NDArray[Any], ...]
-    chain: Chain
-    tree: Tree
-    orderings: Orderings
-    certificates: tuple[Certificate, ...]
-    cuts: NDArray[np.float64]
-
-    @classmethod
-    def of_one(cls, number: int, found: Factorization) -> FactorizedBatch:
-        """Batch of one matrix."""
-        return cls(
-            np.array([number]),
-            tuple(values[None] for values in found.ks_values),
-            found.chain,
-            found.tree,
-            found.orderings,
-            (found.certificate,),
-            np.array([found.record.get("errors_by_cut", [0.0] * (len(found.chain) - 1))], np.float64),
-        )
-
-    def take(self, places: Index) -> FactorizedBatch:
-        """Some of the matrices."""
-        if places.size == self.numbers.size:
-            return self
-        return replace(
-            self,
-            numbers=self.numbers[places],
-            ks_values=tuple(values[places] for values in self.ks_values),
-            certificates=tuple(self.certificates[place] for place in places.tolist()),
-            cuts=self.cuts[places],
-        )
-
-    def operator(self) -> OperatorBatch:
-        """Block diagonal operator of the matrices."""
-        joined = [values.reshape(-1, *values.shape[2:]) for values in self.ks_values]
-        orderings = block_orderings(self.orderings, self.chain, int(self.numbers.size))
-        return OperatorBatch(self.numbers, ButterflyOperator(joined, orderings))
+__all__ = ["StackedFactorization"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,12 +91,7 @@ class StackedFactorization:
         if at in self.alone:
             return self.alone[at]
         batch, place = self._places[at]
-        record = {"errors_by_cut": batch.cuts[place].tolist(), "matrix": self._name(at)}
-        factors = tuple(values[place] for values in batch.ks_values)
-        certificate = batch.certificates[place]
-        return Factorization(
-            factors, batch.chain, batch.tree, batch.orderings, certificate, record, weights=self.weights
-        )
+        return batch.factorization(place, self._name(at), self.weights)
 
     def _number_of(self, number: int | str) -> int:
         if not isinstance(number, str):

@@ -3,6 +3,7 @@
 /batches/B/factors/l              (n*a, b, c, d)  factors of the n matrices of batch B, one behind the other
 /batches/B/certificates           (n, 4)          error bound, lower bound, exact, norm of each
 /batches/B/cuts                   (n, J - 1)      errors of the cuts of each
+/batches/B/records                (n, 128)        what sweeps and proofs have left of each, where there were some
 /batches/B/orderings/rows, cols                   index arrays, where a side has one
 /tasks                            (tasks, 9)      records of the tasks of the first round
 /weights/rows, cols                               weights of the rows and columns, where a side has some
@@ -30,7 +31,9 @@ from ..manifests import digest_weights, running_version
 from .batch_entries import batch_entry, from_runs, orderings_of_entry
 from .certificate import Certificate
 from .factorization import Factorization, load
-from .stacked import FactorizedBatch, StackedFactorization
+from .factorized_batch import FactorizedBatch
+from .packed_records import RECORD_WORDS, pack_record, unpack_record
+from .stacked import StackedFactorization
 
 __all__ = ["arrays_of_result", "load_stack", "result_entry", "save_stack"]
 
@@ -44,6 +47,9 @@ def arrays_of_result(result: StackedFactorization) -> dict[str, NDArray[Any]]:
             arrays[f"{place}/factors/{index}"] = values.reshape(-1, *values.shape[2:])
         rows = [(found.error_bound, found.lower_bound, found.exact, found.norm) for found in batch.certificates]
         arrays[f"{place}/certificates"] = np.array(rows, np.float64)
+        if batch.records:
+            pairs = zip(batch.records, batch.certificates, strict=True)
+            arrays[f"{place}/records"] = np.stack([pack_record(record, found) for record, found in pairs])
         if batch.cuts.size:
             arrays[f"{place}/cuts"] = np.asarray(batch.cuts, np.float64)
         for side, values in index_arrays(batch.orderings.sides).items():
@@ -64,6 +70,7 @@ def result_entry(result: StackedFactorization) -> dict[str, Any]:
                 batch.orderings,
                 dtype=batch.ks_values[0].dtype.name,
                 guarantee=batch.certificates[0].guarantee,
+                **({"has_records": True} if batch.records else {}),
             )
             for batch in result.batches
         ],
@@ -142,6 +149,11 @@ def _load_batch(run: RunStore, at: int, entry: dict[str, Any]) -> FactorizedBatc
         Certificate(bound, lower, bool(exact), norm, guarantee=entry.get("guarantee"))
         for bound, lower, exact, norm in rows.tolist()
     )
+    records: tuple[dict[str, Any], ...] = ()
+    if entry.get("has_records"):
+        packed = run.read_array(f"{place}/records", (count, RECORD_WORDS), "float64")
+        unpacked = [unpack_record(row, found) for row, found in zip(packed, certificates, strict=True)]
+        records, certificates = (tuple(each) for each in zip(*unpacked, strict=True))
     return FactorizedBatch(
         numbers,
         tuple(factors),
@@ -150,6 +162,7 @@ def _load_batch(run: RunStore, at: int, entry: dict[str, Any]) -> FactorizedBatc
         orderings_of_entry(run, f"{place}/orderings", entry),
         certificates,
         run.read_array(f"{place}/cuts", (count, cuts), "float64") if cuts else np.zeros((count, 0)),
+        records,
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...errors import CheckpointError
 from ...execution.task import Record, done_name
-from .job import STAGE, StackJob, stack_arrays
+from .job import StackJob
 from .tasks import tasks_of
 
 __all__ = ["create_stack_arrays", "forget_damaged_matrices"]
@@ -18,7 +18,7 @@ _log = logging.getLogger("dbutterfly")
 
 def create_stack_arrays(job: StackJob) -> None:
     """Create the arrays that are not there yet; tasks whose array an earlier sitting has lost are done again."""
-    done, *arrays = stack_arrays(job.plan)
+    done, *arrays = job.arrays()
     has_begun = not job.workspace.create(*done)
     for name, shape, chunks, dtype in arrays:
         if job.workspace.create(name, shape, chunks, dtype) and has_begun:
@@ -30,7 +30,7 @@ def forget_damaged_matrices(job: StackJob, error: CheckpointError) -> Checkpoint
     """Forget that the tasks have ended that wrote what is damaged, and say so."""
     span = error.selection[0] if error.selection else slice(None)
     count = _forget(job, error.name, span.start or 0, span.stop)
-    message = f"{error}; it was not used, and the same call computes it again ({count} of the {STAGE} tasks)"
+    message = f"{error}; it was not used, and the same call computes it again ({count} of the {job.stage} tasks)"
     return CheckpointError(message, error.name, error.selection)
 
 
@@ -44,5 +44,5 @@ def _forget(job: StackJob, name: str, first: int, last: int | None) -> int:
     ]
     row = np.full((1, len(Record._fields)), np.nan)
     for number in tasks:
-        job.workspace.write(done_name(STAGE), (slice(number, number + 1),), row)
+        job.workspace.write(done_name(job.stage), (slice(number, number + 1),), row)
     return len(tasks)

@@ -6,6 +6,8 @@ confirm the tolerance that was asked for, the next one takes the matrices concer
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +25,10 @@ from .identity import read_records, recognise_stack
 from .job import StackJob
 from .manifests import put_orderings_of_round, round_entry
 
-__all__ = ["StackRun", "StoredStackRun"]
+__all__ = ["StackRun", "StoredStackRun", "explaining"]
+
+AFTER_ROUNDS = -1
+"""What is in place of the number of a round when all rounds have ended."""
 
 
 class StackRun(NothingKept):
@@ -37,16 +42,26 @@ class StackRun(NothingKept):
         What the tasks of the round share.
     result : StackedFactorization, optional
         What came out, of a run that had ended before.
+
+    Attributes
+    ----------
+    summaries : dict
+        Times and bytes of the stages after the rounds that this sitting has ended.
     """
 
     def __init__(self, request: Request, job: StackJob, result: StackedFactorization | None = None) -> None:
         self.request, self.job, self.result = request, job, result
         self.round = 0
+        self.summaries: dict[str, Any] = {}
 
     def begin_round(self, plan: StackedPlan) -> None:
         """Go on with another round."""
         self.round += 1
         self.job = replace(self.job, plan=plan, workspace=MemoryWorkspace())
+
+    def begin_stage(self, job: StackJob) -> None:
+        """Go on with another stage, of tasks that improve what the rounds have given."""
+        self.round, self.job = AFTER_ROUNDS, job
 
     def next_round(self) -> StackedPlan | None:
         """Plan of the round after this one, where an earlier sitting had made it."""
@@ -105,6 +120,10 @@ class StoredStackRun(KeptInStore, StackRun):
         super().begin_round(plan)
         self.job = replace(self.job, workspace=self._store.workspace_below(f"round{number}"))
 
+    def begin_stage(self, job: StackJob) -> None:
+        """Go on with another stage, of which what is done is kept."""
+        super().begin_stage(replace(job, workspace=self._store.workspace_below(job.stage)))
+
     def place_of(self, number: int) -> Any:
         """Place of the run of a matrix which is factorized by itself."""
         return self._store.place(f"alone/{number}")
@@ -129,3 +148,15 @@ class StoredStackRun(KeptInStore, StackRun):
     def _update_stack(self, **changes: Any) -> None:
         assert self._store.manifest.stack is not None
         self._store.update(stack={**self._store.manifest.stack, **changes})
+
+
+@contextlib.contextmanager
+def explaining(run: StackRun) -> Iterator[None]:
+    """Block in which errors of damaged arrays say what becomes of them, which the run knows."""
+    try:
+        yield
+    except CheckpointError as error:
+        explained = run.explain(error)
+        if explained is error:
+            raise
+        raise explained from error

@@ -7,12 +7,16 @@ from functools import partial
 from typing import Any
 
 from ...execution.engine import Engine
+from ...planning.stacked_plan import StackedPlan
 from ...sources.stacks.base import StackSource
+from ...sources.weighted import rescale
+from ..proof.prove import complete_proof
 from ..request import Request
 from ..results.factorization import Factorization
 from ..results.stacked import StackedFactorization
 from ..resume import open_run, open_store, scale_as_stored
 from ..run import complete_run
+from .improvement import check_improvements
 from .planning import plan_stack
 from .resume import open_stack_run
 from .run import complete_stack
@@ -50,11 +54,19 @@ def factorize_stack(
     progress : bool
         Whether to show progress.
     """
-    make_plan = partial(plan_stack, request, stack, engine, shared=shared, search=search)
+    make_plan = partial(_plan, request, stack, engine, shared=shared, search=search)
     one = partial(_factorize_one, stack, engine, progress=progress)
     where: dict[str, Any] = {"shared": shared, "store": store, "resume": resume}
     with open_stack_run(request, stack, engine, make_plan, **where) as run:
         return run.result or complete_stack(run, engine, one, progress=progress)
+
+
+def _plan(request: Request, stack: StackSource, engine: Engine, **how: Any) -> StackedPlan:
+    """Plan the job, and refuse sweeps and proofs that a worker cannot hold."""
+    plan = plan_stack(request, stack, engine, **how)
+    for batch in plan.batches:
+        check_improvements(request, batch, stack)
+    return plan
 
 
 def _factorize_one(
@@ -64,4 +76,6 @@ def _factorize_one(
     stored = open_store(place)
     matrix = scale_as_stored(request, stack.matrix(number), stored)
     with open_run(request, matrix, engine, store=place, stored=stored) as run:
-        return run.result or complete_run(run, engine, progress=progress)
+        result = run.result or complete_run(run, engine, progress=progress)
+    where = {"memory": request.memory, "place": place, "progress": progress}
+    return complete_proof(result, rescale(matrix, 0), engine, **where) if request.prove else result

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -24,7 +24,10 @@ from ...storage.workspace import Workspace
 from ..device_job import DeviceJob
 from .outcomes import Outcome
 
-__all__ = ["STAGE", "StackJob", "stack_arrays"]
+__all__ = ["STAGE", "ArrayOfTasks", "StackJob", "stack_arrays"]
+
+ArrayOfTasks: TypeAlias = tuple[str, tuple[int, ...], tuple[int, ...], Any]
+"""Name, shape, chunks and dtype of an array of the workspace, of which a task writes whole chunks."""
 
 STAGE = "matrices"
 """Name of the stage of the tasks that take matrices whole."""
@@ -48,6 +51,8 @@ class StackJob(DeviceJob):
         Entries of the matrices when the run began, with which they are compared.
     keeps_digests : bool
         Whether tasks leave digests of what they have read.
+    stage : str
+        Name of the stage of the tasks.
     """
 
     source: StackSource
@@ -56,6 +61,11 @@ class StackJob(DeviceJob):
     backend: str = "auto"
     sample: Sample | None = None
     keeps_digests: bool = False
+    stage: str = STAGE
+
+    def arrays(self) -> Iterator[ArrayOfTasks]:
+        """Arrays that the tasks fill, that of the tasks that have ended first."""
+        return stack_arrays(self.plan)
 
     @property
     def prefetch(self) -> bool:
@@ -68,8 +78,8 @@ class StackJob(DeviceJob):
             raise InputError(f"{self.source.name}: {output.name} cannot be computed; scale the matrices")
 
 
-def stack_arrays(plan: StackedPlan) -> Iterator[tuple[str, tuple[int, ...], tuple[int, ...], Any]]:
-    """Arrays of the workspace: name, shape, chunks and dtype. A task writes whole chunks."""
+def stack_arrays(plan: StackedPlan) -> Iterator[ArrayOfTasks]:
+    """Arrays of the workspace of a round."""
     fields, tasks = len(Record._fields), plan.tasks.get(STAGE, 0)
     if tasks:
         yield done_name(STAGE), (tasks, fields), (1, fields), np.float64

@@ -40,6 +40,7 @@ def begin_manifest(request: Request, stack: StackSource, shared: bool | None) ->
         "points": _describe(request.points),
         "weights": digest_weights(stack.weights),
         "shared": shared,
+        **({"prove": True} if request.prove else {}),
     }
     return Manifest(
         kind=STACK,
@@ -47,6 +48,7 @@ def begin_manifest(request: Request, stack: StackSource, shared: bool | None) ->
         matrix={"matrices": len(stack), "kinds": kinds},
         passes=request.passes,
         tol=request.tol,
+        sweeps=request.sweeps,
         stack={"asked": asked, "rounds": []},
     )
 

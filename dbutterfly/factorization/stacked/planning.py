@@ -27,6 +27,7 @@ from ...sources.stacks.base import StackSource
 from ...structure.arguments import show_value
 from ...structure.orderings import AUTO
 from ..advice.choose import choose_orderings
+from ..proof.ways import describe_cost
 from ..request import Request
 from ..unknown_orderings import find_orderings
 
@@ -92,17 +93,19 @@ def plan_stack(
     InputError
         If the arguments do not fit the matrices; the message names the first that they do not fit.
     """
-    if request.sweeps:
-        raise InputError(
-            f"sweeps={request.sweeps} are for one matrix; factorize the matrices by themselves, or leave it out"
-        )
-    if request.prove:
-        raise InputError("prove=True is for one matrix; factorize the matrices by themselves, or prove one: dbf.prove")
     if is_shared(stack, shared):
         plan, notes = _plan_shared(request, stack, engine, search)
         batches = [batch_of(plan, range(len(stack)), stack)]
-        return plan_of_batches(batches, stack, notes)
-    return plan_of_batches(_batches_of_own(request, stack, engine, search), stack)
+    else:
+        batches, notes = _batches_of_own(request, stack, engine, search), ()
+    return plan_of_batches(batches, stack, (*notes, *_notes_of_proofs(request, batches, stack)))
+
+
+def _notes_of_proofs(request: Request, batches: list[Batch], stack: StackSource) -> Iterator[str]:
+    """What a proof of each matrix takes, of the first batch whose matrices are taken whole."""
+    batch = next((each for each in batches if each.is_together and len(each.plan.chain) > 1), None)
+    if request.prove and batch is not None:
+        yield f"of each matrix, {describe_cost(batch.plan.chain, stack.matrix(int(batch.numbers[0])), ())}"
 
 
 def _plan_shared(

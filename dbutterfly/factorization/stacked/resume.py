@@ -28,7 +28,7 @@ from .manifests import begin_manifest, plan_entries, put_orderings_of_round, res
 
 __all__ = ["open_stack_run"]
 
-SAME_STACK = ("kind", "matrix", "passes", "tol", "asked")
+SAME_STACK = ("kind", "matrix", "passes", "tol", "sweeps", "asked")
 """Entries of the manifest in which a resumed run must agree with the stored one."""
 
 _log = logging.getLogger("dbutterfly")

@@ -6,14 +6,13 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import (
-    CheckpointError,
     FailedMatricesWarning,
     InputError,
     SourceError,
@@ -34,10 +33,12 @@ from ..ranks import STALLED
 from ..request import Request
 from ..results.certificate import guarantee_of
 from ..results.factorization import Factorization
-from ..results.stacked import FactorizedBatch, StackedFactorization
+from ..results.factorized_batch import FactorizedBatch
+from ..results.stacked import StackedFactorization
 from ..stages import run_tasks
 from .arrays import create_stack_arrays
-from .current_run import StackRun
+from .current_run import StackRun, explaining
+from .improvement import prove_batches, sweep_batches
 from .job import STAGE, StackJob
 from .outcomes import error_of, read_outcomes
 from .planning import batch_of, plan_of_batches, plan_one, settle_orderings, without_spare
@@ -88,7 +89,11 @@ def complete_stack(
             break
         run.begin_round(further)
     _factorize_alone(run, first, found, factorize_one)
-    result = _assemble(run, first, engine, found)
+    result = _assemble(run, first, engine, found, progress)
+    if run.request.prove:
+        proven = prove_batches(run, engine, result.batches, result.weights, progress=progress)
+        result = replace(result, batches=proven)
+    result.record.update({"stages": run.summaries} if run.summaries else {})
     _warn(run, result)
     run.put_result(result)
     return result
@@ -100,7 +105,7 @@ def complete_stack(
 def _run_round(run: StackRun, engine: Engine, found: _Found, progress: bool) -> None:
     """Run what is left to do of a round, and read what its tasks have written."""
     job = run.job
-    try:
+    with explaining(run):
         create_stack_arrays(job)
         stages, records = run_tasks(run, engine, {STAGE: tasks_of(job.plan)}, progress=progress)
         before, now = job.plan.chunks[1], job.source.recount()
@@ -116,11 +121,6 @@ def _run_round(run: StackRun, engine: Engine, found: _Found, progress: bool) -> 
             found.batches.append(read)
             for k, certificate in zip(read.numbers.tolist(), read.certificates, strict=True):
                 found.tried.setdefault(k, []).append((batch.plan.chain, certificate.error_bound))
-    except CheckpointError as error:
-        explained = run.explain(error)
-        if explained is error:
-            raise
-        raise explained from error
 
 
 def _read_batch(job: StackJob, number: int, batch: Batch, failed: dict[int, str]) -> FactorizedBatch:
@@ -240,17 +240,26 @@ def _factorize_alone(run: StackRun, first: StackJob, found: _Found, factorize_on
 # ---------------------------------------------------------------- the result
 
 
-def _assemble(run: StackRun, first: StackJob, engine: Engine, found: _Found) -> StackedFactorization:
-    """Put the result together: of each matrix, what the last round has given."""
-    stack, batches = first.source, []
+def _last_batches(found: _Found) -> tuple[FactorizedBatch, ...]:
+    """Of each matrix, what the last round has given."""
+    batches: list[FactorizedBatch] = []
     taken: set[int] = set()
     for batch in reversed(found.batches):
         kept = np.array([at for at, k in enumerate(batch.numbers.tolist()) if k not in taken], np.int64)
         taken |= set(batch.numbers.tolist())
-        if kept.size:
-            divided, failed = divide_batch(batch.take(kept), stack.weights)
-            found.failed.update(failed)
-            batches.extend([divided] if divided.numbers.size else [])
+        batches.extend([batch.take(kept)] if kept.size else [])
+    return tuple(reversed(batches))
+
+
+def _assemble(run: StackRun, first: StackJob, engine: Engine, found: _Found, progress: bool) -> StackedFactorization:
+    """Put the result together."""
+    stack, batches, last = first.source, [], _last_batches(found)
+    if run.request.sweeps:
+        last = sweep_batches(run, engine, last, progress=progress)
+    for batch in last:
+        divided, failed = divide_batch(batch, stack.weights)
+        found.failed.update(failed)
+        batches.extend([divided] if divided.numbers.size else [])
     if len(found.failed) == len(stack):
         raise InputError(f"{stack.name}: no matrix can be factorized; {next(iter(found.failed.values()))}")
     record = {
@@ -264,7 +273,6 @@ def _assemble(run: StackRun, first: StackJob, engine: Engine, found: _Found) -> 
         "rounds": found.stages,
     }
     failed = dict(sorted(found.failed.items()))
-    batches.reverse()
     return StackedFactorization(stack.shapes, tuple(batches), failed, record, stack.names, found.alone, stack.weights)
 
 

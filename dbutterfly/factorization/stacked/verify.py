@@ -22,7 +22,8 @@ from ...storage.memory_workspace import MemoryWorkspace
 from ..compare import compare_factors
 from ..results.estimates import VerifiedError, error_of_rows
 from ..results.factorization import Factorization
-from ..results.stacked import FactorizedBatch, StackedFactorization
+from ..results.factorized_batch import FactorizedBatch
+from ..results.stacked import StackedFactorization
 from ..results.verified_stack import VerifiedStack
 from .job import StackJob
 from .planning import batch_of, plan_of_batches

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...structure.weights import Weights
-from ..results.stacked import FactorizedBatch
+from ..results.factorized_batch import FactorizedBatch
 from ..weighted_factors import allow_for_rounding, out_of_range, scale_outer, unweigh_certificate
 
 __all__ = ["divide_batch"]

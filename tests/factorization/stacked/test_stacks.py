@@ -224,8 +224,6 @@ def test_arguments_that_do_not_fit(stack):
         dbf.factorize(mixed, shared=True)
     with pytest.raises(InputError, match=r"matrix 1 of list: "):
         dbf.factorize(mixed, dbf.Chain.square_dyadic(32))
-    with pytest.raises(InputError, match="sweeps=1"):
-        dbf.factorize(stack, sweeps=1)
     with pytest.raises(InputError, match="shared='yes' is neither True nor False"):
         dbf.factorize(stack, shared="yes")
     with pytest.raises(InputError, match=r"matrix 0 of array: tol=1e-05 seems out of reach"):

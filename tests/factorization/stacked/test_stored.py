@@ -125,7 +125,7 @@ def test_stores_of_other_runs_are_refused_before_any_work(place, stack, tmp_path
         dbf.factorize(place, store=f"{place}/run")
     assert snapshot(store) == before
     with pytest.raises(StoreError, match="holds a stack"):
-        dbf.verify(store, stack[0])
+        dbf.prove(store, stack[0])
     with pytest.raises(StoreError, match="holds a stack"):
         dbf.ButterflyOperator.load(store)
 

@@ -68,8 +68,9 @@ def stack_page(found: StackedFactorization) -> str:
 
 def _record_with_stages(record: dict[str, Any]) -> dict[str, Any]:
     """Record of a run with its rounds as stages: later ones take matrices that had missed the tolerance."""
-    names = (f"matrices, round {number}" if number > 1 else "matrices" for number in range(1, 1 << 30))
-    return {**record, "stages": dict(zip(names, record.get("rounds", ()), strict=False))}
+    rounds = enumerate(record.get("rounds", ()), 1)
+    stages = {f"matrices, round {number}" if number > 1 else "matrices": summary for number, summary in rounds}
+    return {**record, "stages": stages | record.get("stages", {})}
 
 
 def _cards(found: StackedFactorization) -> list[tuple[str, str]]:

@@ -1,0 +1,39 @@
+"""What sweeps and proofs leave of a matrix of a stack, as a row of numbers: arrays have one row for each matrix.
+
+A row is the text of a JSON object, filled up with blanks, whose bytes are read as numbers. Text of ASCII letters is
+never a NaN, which in arrays of tasks means that nothing was written: the highest byte of one would be 127 or 255.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .certificate import Certificate
+
+__all__ = ["RECORD_WORDS", "pack_record", "unpack_record"]
+
+RECORD_WORDS = 128
+"""Numbers of a row, of eight letters each."""
+
+MOST_SWEEPS = 24
+"""Errors of sweeps that are kept; of more, those before the first and after the last: a row has a length."""
+
+
+def pack_record(record: dict[str, Any], certificate: Certificate) -> NDArray[np.float64]:
+    """Row of the record of a matrix, and of where its lower bound comes from, which no number of a certificate says."""
+    errors = record.get("sweeps", [])
+    if len(errors) > MOST_SWEEPS:
+        record = {**record, "sweeps": [errors[0], errors[-1]]}
+    text = json.dumps({"record": record, "lower_bound_from": certificate.lower_bound_from}).encode("ascii")
+    return np.frombuffer(text.ljust(8 * RECORD_WORDS), "<f8").astype(np.float64)
+
+
+def unpack_record(row: NDArray[np.float64], certificate: Certificate) -> tuple[dict[str, Any], Certificate]:
+    """Record of a matrix, and its certificate with where the lower bound comes from."""
+    kept = json.loads(np.asarray(row).astype("<f8").tobytes())
+    return kept["record"], replace(certificate, lower_bound_from=kept["lower_bound_from"])

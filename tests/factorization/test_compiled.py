@@ -78,6 +78,8 @@ def test_a_stack_uses_them_where_all_its_matrices_together_are_large(matrix, mon
     stack = np.stack([matrix, matrix + 1, 2 * matrix])
     monkeypatch.setattr(compilation, "WORTHWHILE", 3 * matrix.size)
     found = dbf.factorize(stack)
+    assert not dbf.plan(stack[:2]).batches[0].plan.layout.compiled
+    assert dbf.plan(stack[:1], rank=2).batches[0].plan.layout.compiled, "blocks of higher ranks take longer"
     monkeypatch.setattr(compilation, "WORTHWHILE", matrix.size)
     for number, each in enumerate(stack):
         assert_same_factors(found[number], dbf.factorize(each))

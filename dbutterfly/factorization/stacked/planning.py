@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -18,7 +17,6 @@ from ...errors import (
 )
 from ...execution.engine import Engine
 from ...identification.unknown_sides import is_unknown
-from ...kernels.compilation import are_worthwhile
 from ...planning.plan import Plan
 from ...planning.stacked_plan import Batch, StackedPlan, matrices_per_task
 from ...sources.base import MatrixSource
@@ -30,6 +28,7 @@ from ..advice.choose import choose_orderings
 from ..proof.ways import describe_cost
 from ..request import Request
 from ..unknown_orderings import find_orderings
+from .kernels import are_compiled_worthwhile
 
 __all__ = [
     "batch_of",
@@ -215,9 +214,7 @@ def batch_of(plan: Plan, numbers: Iterable[int], stack: StackSource) -> Batch:
     """Batch of matrices that a plan for one of them serves."""
     chosen = np.array(list(numbers), np.int64)
     if plan.split is not None and not (plan.source.sampled or plan.source.probed):
-        entries = int(chosen.size) * math.prod(plan.source.shape)
-        compiled = are_worthwhile(np.dtype(plan.source.work_dtype), entries)
-        plan = replace(plan, layout=plan.layout._replace(compiled=compiled))
+        plan = replace(plan, layout=plan.layout._replace(compiled=are_compiled_worthwhile(plan, int(chosen.size))))
     per_task, peak = matrices_per_task(plan, int(chosen.size), plan.budget, stack.per_chunk)
     return Batch(plan=plan, numbers=chosen, per_task=per_task, peak_bytes=peak)
 

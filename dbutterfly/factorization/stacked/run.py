@@ -12,13 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import (
-    FailedMatricesWarning,
-    InputError,
-    SourceError,
-    ToleranceWarning,
-    warn_caller,
-)
+from ...errors import FailedMatricesWarning, InputError, SourceError, ToleranceWarning, warn_caller
 from ...execution.engine import Engine
 from ...operator.factors import clear_gaps
 from ...planning.plan import Plan
@@ -40,6 +34,7 @@ from .arrays import create_stack_arrays
 from .current_run import StackRun, explaining
 from .improvement import prove_batches, sweep_batches
 from .job import STAGE, StackJob
+from .kernels import count_plain_kernels
 from .outcomes import error_of, read_outcomes
 from .planning import batch_of, plan_of_batches, plan_one, settle_orderings, without_spare
 from .tasks import tasks_of
@@ -60,7 +55,6 @@ class _Found:
     batches: list[FactorizedBatch] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
     alone: dict[int, Factorization] = field(default_factory=dict)
-    records: list[NDArray[np.float64]] = field(default_factory=list)
     stages: list[dict[str, Any]] = field(default_factory=list)
     tried: dict[int, list[tuple[Chain, float]]] = field(default_factory=dict)
 
@@ -107,15 +101,16 @@ def _run_round(run: StackRun, engine: Engine, found: _Found, progress: bool) -> 
     job = run.job
     with explaining(run):
         create_stack_arrays(job)
-        stages, records = run_tasks(run, engine, {STAGE: tasks_of(job.plan)}, progress=progress)
+        stages, _ = run_tasks(run, engine, {STAGE: tasks_of(job.plan)}, progress=progress)
         before, now = job.plan.chunks[1], job.source.recount()
         if before != now:
             raise SourceError(
                 f"{job.source.name}: {before} chunks were missing at the start of the run and {now} are at its end; "
                 "begin anew (resume=False) with matrices that nobody changes"
             )
+        if engine.in_this_process:
+            count_plain_kernels(job, stages[STAGE]["compute_seconds"])
         found.stages.append(stages[STAGE])
-        found.records.append(records[STAGE])
         for number, batch in job.plan.together:
             read = _read_batch(job, number, batch, found.failed)
             found.batches.append(read)

@@ -113,8 +113,8 @@ def sample_cut(
     placed = place(orderings.for_chain(chain), source.shape, chain)
     rows, cols = axes_of_cut(chain, position, placed, source.edges)
     if rows.length * cols.length <= max(entries, WHOLE):
-        blocks, touched = _read_all(source, rows, cols)
-        return CutSample(_mean_tails(blocks), True, True, len(blocks), touched)
+        grid, touched = _read_all(source, rows, cols)
+        return CutSample(_mean_tails(grid), True, True, rows.groups * cols.groups, touched)
     p, v = rows.members, cols.members
     height, width = min(p, side), min(v, side)
     wanted = min(entries, MOST_OF_PARTS) // (height * width)
@@ -165,12 +165,15 @@ def read_sample(
         If a NaN or an infinity is met.
     """
     sides = []
-    for axis, group in zip((rows, cols), block or (None, None), strict=True):
+    for axis, edges, group in zip((rows, cols), source.edges, block or (None, None), strict=True):
         group = int(rng.integers(axis.groups)) if group is None else group
         members = axis.positions(group, group + 1)
         chosen = np.sort(rng.permutation(members.size)[:side])
-        side_axis = axis_of_entries(members[chosen], axis.edges, axis.padding)
-        sides.append((side_axis, side_axis.rows(0, chosen.size)))
+        index = members[chosen] if axis.padding is None else axis.padding.rows(members[chosen])
+        if index.min() >= 0:  # no gap is among them: they are lines of the matrix itself
+            sides.append((axis_of_entries(index, edges), index))
+        else:
+            sides.append((axis_of_entries(members[chosen], axis.edges, axis.padding), index))
     (row_axis, row_index), (col_axis, col_index) = sides
     tile = Tile(0, row_index.size, 0, col_index.size)
     entries = _as_double(source.read(row_axis, col_axis, tile)[:, :, 0, 0])
@@ -181,22 +184,22 @@ def read_sample(
 
 
 def _read_all(source: MatrixSource, rows: Axis, cols: Axis) -> tuple[NDArray[Any], int]:
-    """All blocks of a cut, shape (blocks, p, v), and the bytes touched."""
+    """All blocks of a cut, shape (u, q, p, v), as they lie in memory, and the bytes touched."""
     tile = Tile(0, rows.groups, 0, cols.groups)
     grid = _as_double(source.read(rows, cols, tile))
     if not np.isfinite(grid).all():
         row_group, col_group, row, col = np.argwhere(~np.isfinite(grid))[0]
         members = rows.rows(row_group, row_group + 1), cols.rows(col_group, col_group + 1)
         raise source.non_finite_error((int(members[0][row]), int(members[1][col])))
-    return grid.reshape(-1, *grid.shape[2:]), source.bytes_touched(rows, cols, tile)
+    return grid, source.bytes_touched(rows, cols, tile)
 
 
 def _as_double(block: NDArray[Any]) -> NDArray[Any]:
-    return block.astype(np.result_type(block.dtype, np.float64))
+    return block.astype(np.result_type(block.dtype, np.float64), copy=False)
 
 
 def _mean_tails(blocks: NDArray[Any]) -> NDArray[np.float64]:
-    """Mean energy of an entry beyond each rank, of a stack of blocks."""
+    """Mean energy of an entry beyond each rank, of blocks of shape (..., p, v)."""
     squares = np.linalg.svd(blocks, compute_uv=False).astype(np.float64) ** 2
-    means = squares.mean(axis=0) / (blocks.shape[1] * blocks.shape[2])
+    means = squares.reshape(-1, squares.shape[-1]).mean(axis=0) / (blocks.shape[-2] * blocks.shape[-1])
     return np.append(np.cumsum(means[::-1])[::-1], 0.0)

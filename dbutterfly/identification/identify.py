@@ -20,6 +20,7 @@ from ..planning.search import check_request
 from ..sources.base import PaddedSource
 from ..sources.dispatch import as_source
 from ..sources.magnitude import bring_into_range
+from ..sources.weighted import weigh
 from ..structure.arguments import optional, read_choice, read_counts
 from ..structure.chain import Chain, Cut
 from ..structure.chain_names import chain_for
@@ -53,6 +54,7 @@ def identify(
     method: str = "portfolio",
     levels: Sequence[int] | None = None,
     orderings: Any = (IDENTIFY, IDENTIFY),
+    weights: Any = None,
     rank: int = 1,
     client: Any = None,
     cluster: Any = None,
@@ -85,6 +87,10 @@ def identify(
         ordering for a Monarch product.
     orderings : pair (rows, cols)
         Each side ``"identify"``, or what is known of it: None, ``"bitreversal"`` or an index array.
+    weights : pair (rows, cols), optional
+        As for :func:`dbutterfly.factorize`: positive numbers by which errors count. A matrix is butterfly in the same
+        orderings with and without them. Where it is so but for noise, residuals, and what the search prefers, are those
+        of ``D1 Z D2``; inverse noise levels keep noisy rows and columns from hiding the order of the others.
     rank : int
         Rank of the default chain.
     client : distributed.Client, optional
@@ -143,7 +149,7 @@ def identify(
     check_backend(backend, client or cluster)
     if chain is not None and rank != 1:
         raise InputError(f"rank={rank} goes with the default chain; the chain given has its own rank")
-    wrapped = as_source(source, decode=decode)
+    wrapped = weigh(as_source(source, decode=decode), weights)
     chain = chain_for(chain, wrapped.shape, rank)
     check_request(wrapped.info, chain, "balanced", 1)
     known, paddings = _known_sides(orderings, wrapped.shape, chain)

@@ -311,3 +311,17 @@ def test_orderings_that_were_not_found_are_told():
         fact = dbf.factorize(np.random.default_rng(0).standard_normal((16, 16)), orderings="identify")
     assert [warning.filename for warning in warned] == [__file__]
     assert not fact.record["identified"]["found"]
+
+
+def test_weights_keep_noisy_rows_from_hiding_the_order_of_the_others():
+    rng, (z, truth) = np.random.default_rng(0), hidden(M.dft(32), 0)
+    level = np.full(32, 0.05)
+    level[rng.permutation(32)[:8]] = 5.0
+    noisy = np.asarray(z) + level[:, None] * rng.standard_normal((32, 32))
+    weights = (1 / level, None)
+    found = dbf.identify(noisy, weights=weights, workers=1)
+    assert found.found
+    ours, theirs = (dbf.factorize(noisy, orderings=each, weights=weights).certificate for each in (found, truth))
+    assert ours.error_bound <= 1.01 * theirs.error_bound
+    with pytest.raises(InputError, match="weights"):
+        dbf.identify(noisy, weights=(np.ones(31), None))

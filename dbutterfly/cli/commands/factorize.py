@@ -179,7 +179,7 @@ def _interrupted(store: str, no_resume: bool) -> Interrupted:
 def _identify(matrix: MatrixSource, job: dict[str, Any], is_shown: bool, **where: Any) -> None:
     """Find orderings that are not known."""
     if is_unknown(job["orderings"]):
-        asked = {name: job[name] for name in ("chain", "rank", "orderings")}
+        asked = {name: job[name] for name in ("chain", "rank", "orderings", "weights")}
         job["orderings"] = dbf.identify(matrix, **asked, **where, progress=is_shown)
         if is_shown:
             print(job["orderings"], file=sys.stderr)

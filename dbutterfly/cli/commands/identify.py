@@ -20,10 +20,12 @@ from ..options import (
     ChainText,
     ClusterOptions,
     ClusterText,
+    ColWeights,
     Memory,
     NoDecode,
     Quiet,
     Rank,
+    RowWeights,
     Source,
     TlsText,
     Workers,
@@ -33,6 +35,7 @@ from ..printing import print_json, print_lines
 from ..values import (
     absolute_place,
     check_array_file,
+    load_weights,
     open_cluster,
     parse_chain,
     parse_levels,
@@ -63,6 +66,8 @@ def identify(
     orderings: Annotated[
         str, typer.Option("--orderings", metavar="ROWS,COLS", help="What is known, the other side being identify.")
     ] = "identify",
+    row_weights: RowWeights = None,
+    col_weights: ColWeights = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of all random choices.")] = 0,
     budget: Annotated[float | None, typer.Option("--budget", help="Seconds after which the search ends.")] = None,
     memory: Memory = None,
@@ -98,6 +103,7 @@ def identify(
             method=method,
             levels=None if levels is None else parse_levels(levels),
             orderings=known,
+            weights=load_weights(row_weights, col_weights),
             rank=1 if rank is None else rank,
             cluster=where,
             memory=memory,

@@ -26,8 +26,8 @@ def apply(
     x: Annotated[str, typer.Argument(help="Vector or matrix: a .npy file or a Zarr array.")],
     y: Annotated[str, typer.Argument(help="The product: a new Zarr array if it ends with .zarr, else a .npy file.")],
     transpose: Annotated[bool, typer.Option("--transpose", help="Multiply by the transpose.")] = False,
-    matrix: MatrixOf = None,
     adjoint: Annotated[bool, typer.Option("--adjoint", help="Multiply by the conjugate transpose.")] = False,
+    matrix: MatrixOf = None,
     memory: Memory = None,
     workers: Workers = None,
     cluster: ClusterText = None,
@@ -68,9 +68,8 @@ def apply(
                 decode=not no_decode,
                 progress=not quiet,
             )
-        shape, dtype, how = done.shape, done.dtype, f" by {done.tasks} tasks"
-        if not isinstance(operator, dbf.StackedOperator):
-            how = f" by blocks of {done.columns} columns"
+        blocks = "matrices" if isinstance(operator, dbf.StackedOperator) else f"{done.columns} columns"
+        shape, dtype, how = done.shape, done.dtype, f" by blocks of {blocks}"
     else:
         product = _product_in_memory(operator, x, decode=not no_decode)
         save_array(y, product, read, overwrite=overwrite)

@@ -50,7 +50,7 @@ def check_verified(verified: VerifiedError | VerifiedStack | None, tol: float | 
     if verified is None:
         return
     if isinstance(verified, float):
-        if tol is not None and verified > tol:
+        if tol is not None and not verified <= tol:
             show_error(f"the verified error {float(verified):.4g} is above --tol {tol:g}", log_json)
             raise typer.Exit(ABOVE_TOLERANCE)
         return

@@ -14,6 +14,7 @@ from ...errors import (
     InputError,
     MemoryBudgetError,
     NonFiniteError,
+    ToleranceError,
 )
 from ...execution.engine import Engine
 from ...identification.unknown_sides import is_unknown
@@ -144,8 +145,8 @@ def _find_hardest(request: Request, stack: StackSource, engine: Engine) -> tuple
         try:
             with _naming(stack, number):
                 plan = plan_one(request, stack.matrix(number), engine)
-        except NonFiniteError as error:  # its task tells of it
-            fault = error
+        except (NonFiniteError, ToleranceError) as error:  # its task, or its certificate, tells of it
+            fault = fault or error
             continue
         found.append((plan.chain.nnz, number, plan))
     if not found:
@@ -159,14 +160,25 @@ def _find_hardest(request: Request, stack: StackSource, engine: Engine) -> tuple
 def _batches_of_own(request: Request, stack: StackSource, engine: Engine, search: Search | None) -> list[Batch]:
     """Batches of matrices that have come to the same chain."""
     groups: dict[Any, tuple[Plan, list[int]]] = {}
+    beyond: list[ToleranceError] = []
     for number in range(len(stack)):
-        plan = _plan_own(request, stack, number, engine, search)
+        plan = _plan_own(request, stack, number, engine, search, beyond)
         known = plan.source.shape, plan.source.dtype, plan.chain, plan.tree, _key(plan)
         groups.setdefault(known, (plan, []))[1].append(number)
+    if len(beyond) == len(stack):
+        raise beyond[0]
     return [batch_of(plan, numbers, stack) for plan, numbers in groups.values()]
 
 
-def _plan_own(request: Request, stack: StackSource, number: int, engine: Engine, search: Search | None) -> Plan:
+def _plan_own(
+    request: Request,
+    stack: StackSource,
+    number: int,
+    engine: Engine,
+    search: Search | None,
+    beyond: list[ToleranceError],
+) -> Plan:
+    """Plan for one matrix; one whose tolerance is out of reach goes to ``beyond``, and gets the default chain."""
     matrix = bring_into_range(stack.matrix(number), is_read=request.looks_first)
     try:
         with _naming(stack, number):
@@ -174,6 +186,9 @@ def _plan_own(request: Request, stack: StackSource, number: int, engine: Engine,
             if is_unknown(request.orderings):
                 request = _find_orderings(request, matrix, search)
             return without_spare(plan_one(request, stack.matrix(number), engine))
+    except ToleranceError as error:
+        beyond.append(error)
+        return without_spare(replace(request, tol=None).plan(stack.matrix(number), engine))
     except NonFiniteError:  # found while its blocks were looked at: its task tells of it
         return without_spare(replace(request, tol=None, orderings=None).plan(matrix, engine))
 

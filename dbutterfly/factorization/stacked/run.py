@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,15 +13,12 @@ from numpy.typing import NDArray
 from ...errors import FailedMatricesWarning, InputError, SourceError, ToleranceWarning, warn_caller
 from ...execution.engine import Engine
 from ...operator.factors import clear_gaps
-from ...planning.plan import Plan
 from ...planning.stacked_plan import Batch, StackedPlan
-from ...planning.tolerance import LARGEST_RANK
 from ...structure.chain import Chain
 from ...structure.orderings import Orderings
 from ...structure.padding import show_gaps
 from ..manifests import running_version
 from ..provenance import describe_provenance
-from ..ranks import STALLED
 from ..request import Request
 from ..results.certificate import guarantee_of
 from ..results.factorization import Factorization
@@ -35,8 +30,9 @@ from .current_run import StackRun, explaining
 from .improvement import prove_batches, sweep_batches
 from .job import STAGE, StackJob
 from .kernels import count_plain_kernels
+from .larger_chains import plan_larger
 from .outcomes import error_of, read_outcomes
-from .planning import batch_of, plan_of_batches, plan_one, settle_orderings, without_spare
+from .planning import batch_of, plan_of_batches, settle_orderings
 from .tasks import tasks_of
 from .weighted import divide_batch
 
@@ -168,50 +164,12 @@ def _plan_further(run: StackRun, engine: Engine, found: _Found) -> StackedPlan |
             if certificate.error_bound > tol
         }
         request = settle_orderings(run.request, batch.plan)
-        plan = _plan_higher(request, job, engine, batch, found, missed) if missed else None
+        plan = plan_larger(request, job, engine, batch, found.tried, missed) if missed else None
         if plan is not None:
             _log.info("%d matrices are above tol=%g: on with %d values for each", len(missed), tol, plan.chain.nnz)
             batches.append(batch_of(plan, missed, job.source))
     batches = [batch for batch in batches if batch.is_together]
     return plan_of_batches(batches, job.source) if batches else None
-
-
-def _plan_higher(
-    request: Request, job: StackJob, engine: Engine, batch: Batch, found: _Found, missed: dict[int, float]
-) -> Plan | None:
-    """Plan for matrices that miss the tolerance; None where no chain is left to try.
-
-    The worst of them is sampled: it may not have been when the chain was looked for. Where that leads to a chain that
-    it has had, the ranks are raised.
-    """
-    assert request.tol is not None
-    worst = max(missed, key=lambda k: missed[k])
-    matrix, tried, plan = job.source.matrix(worst), found.tried[worst], None
-    with contextlib.suppress(InputError):  # no chain seems to reach it
-        plan = plan_one(request, matrix, engine)
-    if plan is None or any(plan.chain == chain for chain, _ in tried):
-        chain = _raise_ranks(batch, tried, request.tol)
-        plan = None if chain is None else request.with_chain(chain).plan(matrix, engine)
-    return None if plan is None else without_spare(plan)
-
-
-def _raise_ranks(batch: Batch, tried: list[tuple[Chain, float]], tol: float) -> Chain | None:
-    """Chain with higher ranks, extrapolated from the errors so far; None where none will do."""
-    plan, (chain, error) = batch.plan, tried[-1]
-    if plan.split is None:
-        return None
-    step = 1
-    if len(tried) > 1 and error > 0:
-        before, worse = tried[-2]
-        steps = chain.rank - before.rank
-        if steps > 0 and before.raised(steps) == chain:
-            per_rank = (error / worse) ** (1 / steps)
-            if per_rank > STALLED:
-                return None
-            step = max(1, math.ceil(math.log(tol / error) / math.log(max(per_rank, 1e-3))))
-    higher = chain.raised(step)
-    is_worth = higher.rank <= LARGEST_RANK and higher.nnz < math.prod(plan.source.shape)
-    return higher if is_worth else None
 
 
 # ---------------------------------------------------------------- matrices by themselves

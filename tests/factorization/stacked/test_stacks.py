@@ -270,15 +270,17 @@ def test_matrices_above_the_tolerance_get_a_larger_chain(monkeypatch):
     assert found[0].chain.nnz < found[4].chain.nnz
 
 
-def test_a_tolerance_out_of_reach_is_said(monkeypatch):
-    monkeypatch.setattr(planning, "SAMPLED", 1)
+@pytest.mark.parametrize(("sampled", "shared"), [(1, True), (8, True), (8, False)])
+def test_a_tolerance_out_of_reach_of_a_matrix_is_said_and_the_others_reach_it(monkeypatch, sampled, shared):
+    monkeypatch.setattr(planning, "SAMPLED", sampled)
     stack = helmholtz(3)
     stack[2] = random_matrix((128, 128), "complex128")
     with pytest.warns(
         ToleranceWarning, match=r"tol=0.01 was not reached for 1 of 3 matrices, the worst being matrix 2"
     ):
-        found = dbf.factorize(stack, tol=1e-2, orderings=("bitreversal", None))
+        found = dbf.factorize(stack, tol=1e-2, orderings=("bitreversal", None), shared=shared)
     assert found[1].certificate.error_bound <= 1e-2
+    assert len(found.record["rounds"]) == (2 if sampled == 1 else 1), "it is not taken through all ranks"
 
 
 @pytest.mark.slow

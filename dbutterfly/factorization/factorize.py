@@ -144,10 +144,11 @@ def factorize(
     sweeps : int or "converged"
         Most sweeps over the factors after the run, for a matrix that fits in memory: each factor is fitted anew, the
         others being what they are, which never raises the error; the certificate is exact then. ``"converged"`` makes
-        as many as it takes until no factor can lower the error any more, sped up by extrapolation.
+        as many as it takes until no factor can lower the error any more, sped up by extrapolation. Of a stack, those of
+        each matrix.
     prove : bool
         Whether to raise the lower bound afterwards, from that of one cut to one of all cuts together, as :func:`prove`
-        does. With ``sweeps="converged"`` the ratio often comes to one.
+        does. With ``sweeps="converged"`` the ratio often comes to one. Of a stack, those of all matrices.
     confirm : {"full"}, optional
         Whether all of a matrix that was sampled or probed is looked at once in the end, tile by tile, which turns the
         estimate of the error into the error itself. By default the estimate stays.

@@ -20,17 +20,20 @@ __all__ = ["RECORD_WORDS", "pack_record", "unpack_record"]
 RECORD_WORDS = 128
 """Numbers of a row, of eight letters each."""
 
-MOST_SWEEPS = 24
-"""Errors of sweeps that are kept; of more, those before the first and after the last: a row has a length."""
-
 
 def pack_record(record: dict[str, Any], certificate: Certificate) -> NDArray[np.float64]:
-    """Row of the record of a matrix, and of where its lower bound comes from, which no number of a certificate says."""
-    errors = record.get("sweeps", [])
-    if len(errors) > MOST_SWEEPS:
-        record = {**record, "sweeps": [errors[0], errors[-1]]}
-    text = json.dumps({"record": record, "lower_bound_from": certificate.lower_bound_from}).encode("ascii")
+    """Row of the record of a matrix, and of where its lower bound comes from, which no number of a certificate says.
+
+    Of so many sweeps that a row does not hold their errors, those before the first and after the last are kept.
+    """
+    text, errors = _write(record, certificate), record.get("sweeps", [])
+    if len(text) > 8 * RECORD_WORDS:
+        text = _write({**record, "sweeps": [errors[0], errors[-1]]}, certificate)
     return np.frombuffer(text.ljust(8 * RECORD_WORDS), "<f8").astype(np.float64)
+
+
+def _write(record: dict[str, Any], certificate: Certificate) -> bytes:
+    return json.dumps({"record": record, "lower_bound_from": certificate.lower_bound_from}).encode("ascii")
 
 
 def unpack_record(row: NDArray[np.float64], certificate: Certificate) -> tuple[dict[str, Any], Certificate]:

@@ -7,6 +7,7 @@ so that a task takes no more of them than lie in one chunk of the storage.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -39,6 +40,7 @@ from ..sweeps import check_sweeps, run_sweeps
 from .arrays import create_stack_arrays
 from .current_run import StackRun, explaining
 from .job import ArrayOfTasks, StackJob
+from .manifests import UNLIMITED
 from .outcomes import Outcome, read_outcomes
 from .planning import plan_of_batches
 from .tasks import MatricesTask, tasks_of
@@ -153,9 +155,9 @@ class ImproveTask(MatricesTask):
             Output(f"{self.batch}/records", span, records),
         ]
 
+    @abstractmethod
     def improve(self, found: Factorization, source: MatrixSource, job: ImproveJob) -> Factorization:
         """Improve the factorization of a matrix, which is at hand with its weights."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -261,7 +263,3 @@ def _read_batch(job: StackJob, number: int, batch: FactorizedBatch) -> Factorize
         certificates.append(certificate)
     factors = tuple(np.asarray(read(f"{number}/factors/{index}", everything)) for index in range(len(batch.chain)))
     return replace(batch, ks_values=factors, certificates=tuple(certificates), records=tuple(records))
-
-
-UNLIMITED = 1 << 60
-"""Memory with which the plan of a matrix is made that is not read by tiles."""

@@ -23,10 +23,10 @@ from ..request import Request
 from ..results.batch_entries import batch_entry, from_runs, orderings_of_entry
 from .planning import plan_of_batches
 
-__all__ = ["begin_manifest", "plan_entries", "put_orderings_of_round", "restore_round", "round_entry"]
+__all__ = ["UNLIMITED", "begin_manifest", "plan_entries", "put_orderings_of_round", "restore_round", "round_entry"]
 
 UNLIMITED = 1 << 60
-"""Memory with which a stored plan is restored, whatever is free now: its tasks are what they are."""
+"""Memory with which a plan is made whose tasks are what they are, whatever is free now."""
 
 
 def begin_manifest(request: Request, stack: StackSource, shared: bool | None) -> Manifest:

@@ -226,5 +226,3 @@ def test_what_cannot_be_proven(tmp_path, fourier, swept):
         dbf.factorize(random_matrix((512, 512)), prove=True, memory="8 MiB")
     with pytest.raises(StoreError, match="holds no dbutterfly factorization"):
         dbf.prove(tmp_path / "nothing", fourier)
-    with pytest.raises(InputError, match="prove=True is for one matrix"):
-        dbf.factorize(np.ones((2, 16, 16)), prove=True)

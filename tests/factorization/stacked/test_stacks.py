@@ -369,7 +369,9 @@ def test_a_table_and_a_summary(expected):
     assert "1 of 2 are useless; matrix 0: Useless" in str(useless)
 
 
-@pytest.mark.parametrize("asked", [{}, {"passes": 2, "orderings": ("bitreversal", PERMUTED)}, {"rank": 3}])
+@pytest.mark.parametrize(
+    "asked", [{}, {"passes": 2, "orderings": ("bitreversal", PERMUTED)}, {"rank": 3}, {"sweeps": 1, "prove": True}]
+)
 def test_a_device_gives_what_the_host_gives(device, stack, asked):
     broken = stack.copy()
     broken[2, 0, 0] = np.nan

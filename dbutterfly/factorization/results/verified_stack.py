@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,8 +49,8 @@ class VerifiedStack:
 
     @property
     def worst(self) -> int:
-        """Number of the matrix with the largest error."""
-        return max(self._measured, key=lambda each: each[1])[0]
+        """Number of the matrix with the largest error; an error that is no number is larger than all."""
+        return max(self._measured, key=lambda each: (math.isnan(each[1]), each[1]))[0]
 
     @property
     def _measured(self) -> list[tuple[int, VerifiedError]]:

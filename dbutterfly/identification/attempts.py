@@ -18,6 +18,7 @@ from .residuals import greatest_evidence
 from .trees.bisection import bisect
 from .trees.exchanges import can_exchange, exchange, has_ambiguity, kick, product_error
 from .trees.exhaustive import best_trees
+from .trees.neighbours import walk
 from .trees.nested import search_nested
 from .trees.polish import captured_energy, polish
 from .verdict import noise_levels
@@ -76,6 +77,8 @@ class Attempt:
         Squared error below which rows and columns are exchanged at the end, while that lowers it.
     kick : bool
         Whether some rows and columns are exchanged at random before.
+    walks : bool
+        Whether the neighbours of the trees are compared with them, and theirs, where rows and columns are exchanged.
     enumerates : bool
         Whether all trees are compared instead.
     weighs : bool
@@ -91,6 +94,7 @@ class Attempt:
     kick: bool = False
     enumerates: bool = False
     weighs: bool = False
+    walks: bool = False
 
 
 class Outcome(NamedTuple):
@@ -141,6 +145,8 @@ def make_attempt(matrix: NDArray[Any], attempt: Attempt) -> Outcome:
             now = kick(now, problem.cuts, error, rng, cols_known=problem.cols_known)
         if error < attempt.exchange_below:
             now, error = exchange(now, problem.cuts, problem.chain, cols_known=problem.cols_known)
+            if attempt.walks:
+                now, error = walk(now, problem.cuts, problem.chain, error)
             rows, cols = start[0][now.rows[0]], start[1][now.cols[0]]
         ambiguous = has_ambiguity(now, problem.cuts, error)
     lost = np.maximum(float(now.row_energies.sum()) - captured_energy(now, problem.cuts), 0)

@@ -36,6 +36,9 @@ class Tuning:
         Ratio of the noise that cuts see up to which all are right, and standard deviations of chance added to it.
     nearly_even, nearly_even_deviations : float
         Likewise where two origins agree.
+    walked : int
+        Walks to neighbours after which those of entries of equal modulus need no more. For 20 Hadamard matrices of
+        16 x 16, and as many of 32 x 32, with noise .1, two are enough.
     weighed, many_weighed : int
         Attempts without evidence for the groups of any cut after which a search is given up, and those in a matrix
         whose cuts leave little, or which is small. With 2, a normal 64 x 64 matrix is refused after 6 attempts. Not
@@ -52,6 +55,7 @@ class Tuning:
     even_deviations: float = 2.0
     nearly_even: float = 1.01
     nearly_even_deviations: float = 3.0
+    walked: int = 2
     weighed: int = 2
     many_weighed: int = 12
     patience: int = 30
@@ -128,6 +132,15 @@ def _has_no_rivals(ledger: Ledger) -> bool:
     return ledger.has_signal and ledger.is_even and ledger.rivals == 0 and len(ledger.origins) >= 1 + needs_witness
 
 
+def _has_walked(ledger: Ledger) -> bool:
+    """Whether all trees that come near are right, and walks have looked for the one that noise prefers.
+
+    In a matrix of entries of equal modulus, no row or column has so little energy that it would fit elsewhere: where
+    the cuts see the same noise, what is left to choose from are trees that fit as well without noise.
+    """
+    return ledger.has_signal and ledger.is_even and ledger.walked >= TUNING.walked
+
+
 def _has_even_noise(ledger: Ledger) -> bool:
     """Whether several cuts see the same noise, and no row or column would fit as well elsewhere."""
     limit = TUNING.even + TUNING.even_deviations * ledger.chance
@@ -137,7 +150,8 @@ def _has_even_noise(ledger: Ledger) -> bool:
 
 def _is_compared(ledger: Ledger) -> bool:
     """Whether other trees have been compared by the error of the product, where that is how attempts are compared."""
-    return not ledger.is_compared_by_product or ledger.attempts >= (TUNING.compared if ledger.rivals else 2)
+    few = not ledger.rivals or ledger.walks  # there is a walk from the best in the end
+    return not ledger.is_compared_by_product or ledger.attempts >= (2 if few else TUNING.compared)
 
 
 def _has_two_origins(ledger: Ledger) -> bool:
@@ -165,7 +179,7 @@ RULES = (
     Rule("geometry", _is_kernel_of_points, _always),
     # Chance may exceed the differences between right and wrong trees: compare many, unless one pair stands out.
     # Benchmark: N = 16 and 32 with noise.
-    Rule("small", _is_small_and_new, _has_no_rivals),
+    Rule("small", _is_small_and_new, lambda ledger: _has_no_rivals(ledger) or _has_walked(ledger)),
     # The proof by noise: the usual end. Rivals must have been compared: otherwise 1 of 20 Hadamard matrices with noise
     # ended with trees that were 0.1 to 0.3 % worse than others.
     Rule("even noise", _has_even_noise, _is_compared),

@@ -165,7 +165,8 @@ def _exchange_best(calls: Calls, ledger: Ledger) -> Outcome:
     best, problem = ledger.known_best, ledger.problem
     if problem.chain is None or not ledger.has_signal or ledger.is_exact:
         return best
-    keep = Attempt(problem, None, 0, (best.rows, best.cols), exchange_below=math.inf)
+    walks = ledger.walks and ledger.rivals > 0 and not ledger.walked  # after walks, no neighbour is better
+    keep = Attempt(problem, None, 0, (best.rows, best.cols), exchange_below=math.inf, walks=walks)
     (exchanged,) = calls.in_order(make_attempt, [keep])
     return exchanged
 
@@ -283,7 +284,8 @@ class Strategy:
             and self._ledger.evidence <= 0
             and can_exchange(self._ledger.shape)
         )
-        return Attempt(self._problem, search, self._seed(), exchange_below=self._exchange_below, weighs=weighs)
+        below, walks = self._exchange_below, self._ledger.walks
+        return Attempt(self._problem, search, self._seed(), exchange_below=below, weighs=weighs, walks=walks)
 
     def _seed(self) -> int:
         return int(self._rng.integers(1 << 62))

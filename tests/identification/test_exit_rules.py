@@ -19,11 +19,11 @@ EXACT = 1e-12
 class Account:
     """A ledger, and attempts whose outcomes are given by the noise of the cuts, as parts of the energy."""
 
-    def __init__(self, n, rank=1, *, by_product=False):
+    def __init__(self, n, rank=1, *, by_product=False, is_flat=False):
         self.chain = Chain.chainable((n, n), rank=rank)
         self.cuts, self.shape, self.energy = cuts_of(self.chain), (n, n), float(n * n)
         self.problem = Problem(self.cuts, self.chain if by_product else None)
-        self.ledger = Ledger(self.problem, self.shape, self.energy, EXACT)
+        self.ledger = Ledger(self.problem, self.shape, self.energy, EXACT, is_flat=is_flat)
         self.search = Search()
 
     def add(self, noise, error=1.0, *, ambiguous=False, evidence=None, **attempt):
@@ -72,8 +72,7 @@ def test_no_geometry(why):
 
 @pytest.mark.parametrize("why", ["ambiguous", "flat"])
 def test_small_matrices_are_settled_by_a_second_witness(why):
-    account = Account(TUNING.small_side)
-    account.ledger.is_flat = why == "flat"
+    account = Account(TUNING.small_side, is_flat=why == "flat")
     account.add(0.01, ambiguous=why == "ambiguous")
     assert account.decides == ("small", False)
     account.add(0.01, ambiguous=why == "ambiguous")
@@ -97,6 +96,28 @@ def test_else_small_matrices_are_settled_by_many_attempts(why):
         assert account.decides == ("small", False)
     account.add(noise)
     assert account.decides[0] != "small"
+
+
+def test_two_walks_that_end_apart_settle_small_matrices():
+    account = Account(TUNING.small_side, by_product=True, is_flat=True)
+    account.add(0.01, 1.0, walks=True, exchange_below=2.0)
+    assert account.decides == ("small", False)
+    account.add(0.01, 1.01, walks=True, exchange_below=2.0)
+    assert account.decides == ("small", True)
+
+
+def test_attempts_without_trees_of_little_error_are_no_walks():
+    account = Account(TUNING.small_side, by_product=True, is_flat=True)
+    account.add(0.01, 1.0, walks=True, exchange_below=2.0)
+    account.add(0.01, 3.0, walks=True, exchange_below=2.0)
+    assert account.ledger.walked == 1
+    assert account.decides == ("small", False)
+
+
+def test_attempts_walk_where_entries_are_of_equal_modulus():
+    assert Account(64, by_product=True, is_flat=True).ledger.walks
+    assert not Account(64, is_flat=True).ledger.walks  # no chain, and no product to compare
+    assert not Account(64, by_product=True).ledger.walks
 
 
 def test_even_noise_settles():
@@ -128,6 +149,13 @@ def test_rivals_are_compared():
     while account.ledger.attempts < TUNING.compared:
         assert account.decides == ("even noise", False)
         account.add(0.01, 2.0)
+    assert account.decides == ("even noise", True)
+
+
+def test_rivals_of_entries_of_equal_modulus_are_left_to_the_walk_in_the_end():
+    account = Account(128, by_product=True, is_flat=True)
+    account.add(0.01, 1.0)
+    account.add(0.01, 1.01)
     assert account.decides == ("even noise", True)
 
 

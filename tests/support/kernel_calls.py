@@ -13,6 +13,8 @@ from dbutterfly.kernels.factors import cut_bounds, cut_spaces, halves, hierarchy
 from dbutterfly.kernels.grouping import groups, pairs, panels, similarity
 from dbutterfly.kernels.low_rank import (
     cross,
+    gram_parts,
+    gram_powers,
     most_captured,
     nystrom,
     pivots,
@@ -171,9 +173,27 @@ BLOCKS = [
     Call(linalg.has_cancelled, lambda on: (on.energies(4), on.energies(4), on.dtype)),
     Call(
         rank_one.rank_one_by_gram,
-        lambda on: (on.entries(4 * on.many, 6, 9), on.energies(4 * on.many), on.energies(4 * on.many)),
+        lambda on: (on.entries(4 * on.many, 6, 9), on.rank_ones(4 * on.many)),
         "",
         2,
+    ),
+    Call(
+        rank_one.rank_one_by_gram,
+        lambda on: (
+            on.entries(2, 128, 130),
+            rank_one.RankOne(on.entries(2, 128), on.entries(2, 130), *(16640 * on.energies(2),) * 3),
+        ),
+        "of large blocks",
+        2,
+    ),
+    Call(gram_parts.bound_by_parts, lambda on: (on.entries(2, 130, 128),), "tall"),
+    Call(gram_parts.has_parts, lambda on: (on.entries(3, 128, 130).shape,)),
+    Call(gram_powers.diagonal, lambda on: (on.entries(3, 5, 5),)),
+    Call(
+        gram_powers.top_vector,
+        lambda on: (on.entries(3, 5, 4) @ on.entries(3, 4, 5), 1, *(25 * on.energies(3),) * 3),
+        "",
+        1,
     ),
     Call(rank_one.is_settled, lambda on: (*(on.energies(4),) * 4, on.dtype)),
     Call(rank_one.slack_bound, lambda on: (on.energies(4), on.energies(4), on.energies(4))),

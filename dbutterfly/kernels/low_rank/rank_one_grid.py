@@ -232,7 +232,7 @@ def _mend(
                 continue
             at = np.concatenate([spans[part].start + places[part] for part in numbers])
             which = xp.asarray(at, device=mask.device)
-            better.append(rank_one_by_gram(blocks, xp.take(found.energy, which), xp.take(found.discarded, which)))
+            better.append(rank_one_by_gram(blocks, RankOne(*(xp.take(array, which, axis=0) for array in found))))
         if better:
             found = replace(found, mask, RankOne(*(_join(arrays) for arrays in zip(*better, strict=True))))
     return found

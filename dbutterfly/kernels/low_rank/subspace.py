@@ -52,8 +52,8 @@ from ..linalg import (
     squared_norms,
     tame,
 )
+from .gram_powers import GRAM_SLACK
 from .most_captured import bound_captured
-from .rank_one import GRAM_SLACK
 from .sketch import OVERSAMPLING, fixed_sketch
 
 __all__ = ["PRODUCTS", "LowRank", "best_subspaces"]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dbutterfly.kernels.compilation import compiled_kernels
+from dbutterfly.kernels.low_rank.gram_powers import GRAM_SLACK
 from dbutterfly.kernels.low_rank.grid import left_parts, low_rank_grid
-from dbutterfly.kernels.low_rank.rank_one import GRAM_SLACK
 from dbutterfly.kernels.low_rank.rank_one_grid import rank_one_grid
 from tests.kernels.low_rank.test_rank_one_grid import assert_claims, mixed_grid, noisy_blocks
 from tests.kernels.low_rank.test_subspace import KINDS, SHAPES, random_array, wide

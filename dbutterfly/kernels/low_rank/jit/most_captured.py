@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ...compiler import called, spliced
+from ..gram_powers import GRAM_SLACK
 from ..most_captured import MOST_POWER
-from ..rank_one import GRAM_SLACK
 from .vectors import add_multiple, copy_row, energy, gram, real_like, scale
 
 __all__ = ["bound_captured"]

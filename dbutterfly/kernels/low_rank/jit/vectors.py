@@ -36,7 +36,7 @@ __all__ = [
     "total",
 ]
 
-CONSTANTS = ("../compiled", "../most_captured", "../rank_one", "../subspace", "../../linalg")
+CONSTANTS = ("../compiled", "../gram_powers", "../most_captured", "../rank_one", "../subspace", "../../linalg")
 """Modules whose constants the loops hold: these are compiled in, and a change to them makes the loops stale, too."""
 
 STAMP = stamp_of(Path(__file__).parent, ("most_captured", "rank_one", "subspaces", "vectors", *CONSTANTS))

@@ -62,8 +62,7 @@ def multiply(
         ``out`` if it was given.
     """
     if out is None:
-        (a, b, _, d), (a_last, _, c, d_last) = packed.segments[0, 1:5].tolist(), packed.segments[-1, 1:5].tolist()
-        out = np.empty((a_last * c * d_last if transposed else a * b * d, x.shape[1]), x.dtype)
+        out = np.empty((packed.shape[1 if transposed else 0], x.shape[1]), x.dtype)
     columns, real = x.shape[1], packed.values.dtype
     many = columns >= FEW_COLUMNS
     width, rows = (COLUMNS, packed.tall * COLUMNS) if many else (SLOTS, -(-packed.tall // SLOTS) * SLOTS)

@@ -54,6 +54,8 @@ class JitPacked(NamedTuple):
     one, many : (int, array of uint64)
         For one and for many columns: the number of segments at the end of the chain that are block diagonal, with equal
         blocks that are small enough for the cache, and the order in which to take these blocks.
+    shape : (int, int)
+        Shape of the product of the chain.
     """
 
     values: NDArray[Any]
@@ -66,6 +68,7 @@ class JitPacked(NamedTuple):
     across: int
     one: tuple[int, NDArray[np.uint64]]
     many: tuple[int, NDArray[np.uint64]]
+    shape: tuple[int, int]
 
     @property
     def nbytes(self) -> int:
@@ -125,7 +128,8 @@ def pack(
     one = _equal_blocks(patterns, BLOCK_BYTES // 8 // dtype.itemsize, SLOTS)  # a block shares the cache with its values
     many = _equal_blocks(patterns, BLOCK_BYTES // (COLUMNS * dtype.itemsize), 1)
     blocks = [(depth, _block_order(count, orders[1])) for depth, count in (one, many)]
-    return JitPacked(packed, table, layers, orders[0], orders[1], planes, tall, across, *blocks)
+    shape = patterns[0].shape[0], patterns[-1].shape[1]
+    return JitPacked(packed, table, layers, orders[0], orders[1], planes, tall, across, blocks[0], blocks[1], shape)
 
 
 _NO_ORDER = np.empty(0, np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,8 @@ class BlockFactors:
         """Largest rank of a block of any cut: that of the block itself where it is of low rank."""
         if len(self.ks_values) < 2:
             return min(self.shape) if self.ks_values else 0
+        if len(self.ks_values) == 2:  # a matrix has thousands of these, each asked several times: no chain is made
+            return int(self.ks_values[0].shape[2])
         return int(self.chain.rank)
 
     @property
@@ -75,4 +77,4 @@ class BlockFactors:
 
     def with_values(self, ks_values: Iterable[NDArray[Any]]) -> BlockFactors:
         """The block with other values."""
-        return replace(self, ks_values=tuple(ks_values))
+        return BlockFactors(self.rows, self.cols, tuple(ks_values), self.orderings)

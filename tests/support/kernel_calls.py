@@ -363,6 +363,8 @@ GRIDS = [
     Call(truncated.cut_rank, lambda on: (on.entries(12, 4), on.entries(4, 9), (2.0, 1.0), 2), "", 1),
     Call(truncated.low_rank_of, lambda on: (on.entries(12, 9), 2), "", 3),
     Call(truncated.low_rank_within, lambda on: (on.entries(12, 9), 1e9, 2), "rank zero", 1),
+    Call(truncated.low_ranks_within, lambda on: (on.entries(3, 12, 9), 1e9, 2), "rank zero", 1),
+    Call(truncated.low_ranks_within, lambda on: (on.entries(3, 12, 9), 0.0, 2), "hopeless", 2),
     Call(truncated.low_rank_within, lambda on: (on.entries(12, 9), 0.0, 2), "hopeless", 2),
     Call(
         cross.has_unseen_residual, lambda on: (on.crosses(), on.energies(2 * on.many, 3), on.energies(2 * on.many, 3))

@@ -35,6 +35,7 @@ __all__ = [
     "read_region",
     "read_row",
     "region_outputs",
+    "row_buffer",
     "row_output",
     "settings_of",
 ]
@@ -100,12 +101,17 @@ def _padded(length: int, chunk: int) -> int:
     return -(-length // chunk) * chunk
 
 
+def row_buffer(name: str, row: int, length: int, chunk: int, dtype: Any) -> Output:
+    """Output for the beginning of a row, of zeros that fill up whole chunks, into which values are yet to be put."""
+    padded = _padded(length, chunk)
+    return Output(name, (slice(row, row + 1), slice(0, padded)), np.zeros((1, padded), dtype))
+
+
 def row_output(name: str, row: int, values: NDArray[Any], chunk: int) -> Output:
     """Values for the beginning of a row, filled up with zeros to whole chunks."""
-    length = _padded(values.size, chunk)
-    filled = np.zeros((1, length), values.dtype)
-    filled[0, : values.size] = values.reshape(-1)
-    return Output(name, (slice(row, row + 1), slice(0, length)), filled)
+    output = row_buffer(name, row, values.size, chunk, values.dtype)
+    output.values[0, : values.size] = values.reshape(-1)
+    return output
 
 
 def read_row(workspace: Workspace, name: str, row: int, length: int, chunk: int) -> NDArray[Any]:

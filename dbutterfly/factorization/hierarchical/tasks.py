@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 from ...errors import InputError, SourceError
 from ...execution.task import Inputs, Output, Task
 from ...planning.hierarchical_plan import HierarchicalPlan
+from ...planning.pieces import Positions
 from ...planning.regions import is_above_diagonal
 from ...sources.base import MatrixSource
 from ...sources.entries_source import EntriesSource
 from ...structure.axes import Axis, Index, Tile
 from ...structure.block_tree import Block
 from ..tasks.checks import first_bad_entry
-from .compress import compress_region, sample_region
+from .compress import compress_region
 from .encoding import encode_blocks
 from .fitted import FittedBlock
-from .job import PANELS, REGIONS, HierarchicalJob, read_row, region_outputs, row_output, settings_of
+from .job import PANELS, REGIONS, HierarchicalJob, read_row, region_outputs, row_buffer, settings_of
+from .sample import sample_region
 
 __all__ = ["PanelTask", "RegionTask", "tasks_of"]
 
@@ -69,12 +71,18 @@ class PanelTask(Task[HierarchicalJob]):
         assert copy is not None
         values = _check_finite(job, inputs["grid"], copy.rows, copy.cols, self.panel)
         rows, cols = copy.sides(self.number)
-        ordered = _reorder(values, rows.order, cols.order)
-        outputs = []
-        for piece in copy.by_panel.get(self.number, ()):
-            r0, r1, c0, c1 = plan.tiles[piece.region]
-            part = ordered[rows.within(r0, r1), cols.within(c0, c1)]
-            outputs.append(row_output("pieces", piece.number, part.reshape(-1), copy.chunk))
+        pieces = copy.by_panel.get(self.number, ())
+        places = [_place_of(plan.tiles[piece.region], rows, cols) for piece in pieces]
+        outputs = [row_buffer("pieces", piece.number, piece.entries, copy.chunk, values.dtype) for piece in pieces]
+        parts = [
+            output.values[0, : piece.entries].reshape(place[0].stop - place[0].start, -1)
+            for output, piece, place in zip(outputs, pieces, places, strict=True)
+        ]
+        for some, strip in _strips(values, rows.order, cols.order):
+            for (own, across), part in zip(places, parts, strict=True):
+                first, last = max(own.start, some.start), min(own.stop, some.stop)
+                if first < last:
+                    part[first - own.start : last - own.start] = strip[first - some.start : last - some.start, across]
         return outputs
 
 
@@ -168,35 +176,46 @@ def _read_region(source: MatrixSource, rows: Axis, cols: Axis, tile: Tile) -> ND
 def _check_finite(job: HierarchicalJob, grid: NDArray[Any], rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
     """Entries of a tile in the dtype of the computation, which are finite."""
     values = grid[:, :, 0, 0]
-    if not all(np.isfinite(line).all() for line in values):
+    with np.errstate(all="ignore"):
+        total = np.sum(values)  # finite where all entries are, but for sums that leave the range
+    if not np.isfinite(total) and not all(np.isfinite(line).all() for line in values):
         bad = first_bad_entry(grid, rows, cols, tile)
         assert bad is not None
         raise job.source.non_finite_error(bad)
     return values.astype(job.plan.source.work_dtype, copy=False)
 
 
-def _reorder(values: NDArray[Any], rows: Index, cols: Index) -> NDArray[Any]:
-    """Rows and columns in another order, some rows at a time, so that they stay in the cache between the two."""
-    ordered = np.empty_like(values)
+def _place_of(tile: Tile, rows: Positions, cols: Positions) -> tuple[slice, slice]:
+    """Rows and columns of a panel, in the order of the clusters, that a region has."""
+    return rows.within(tile.r0, tile.r1), cols.within(tile.c0, tile.c1)
+
+
+def _strips(values: NDArray[Any], rows: Index, cols: Index) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Rows and columns in another order, some rows at a time, so that they stay in the cache; they share one memory."""
+    strip = np.empty((min(STRIP, rows.size), cols.size), values.dtype)
     for first in range(0, rows.size, STRIP):
-        some = slice(first, first + STRIP)
-        np.take(values[rows[some]], cols, axis=1, out=ordered[some], mode="clip")
-    return ordered
+        some = slice(first, min(first + STRIP, rows.size))
+        yield some, np.take(values[rows[some]], cols, axis=1, out=strip[: some.stop - first], mode="clip")
 
 
 def _join_pieces(job: HierarchicalJob, region: int) -> NDArray[Any]:
-    """Entries of a region from its pieces."""
+    """Entries of a region from its pieces: those of the same rows are put side by side, and their columns in order."""
     plan, copy = job.plan, job.plan.copy
     assert copy is not None
     r0, r1, c0, c1 = plan.tiles[region]
     joined = np.empty((r1 - r0, c1 - c0), plan.source.work_dtype)
-    for piece in copy.by_region[region]:
-        at = [
-            side.sorted[side.within(*span)] - span[0]
-            for side, span in zip(copy.sides(piece.panel), ((r0, r1), (c0, c1)), strict=True)
+    for pieces in copy.abreast(region):
+        sides = [copy.sides(piece.panel) for piece in pieces]
+        at = sides[0][0].positions(r0, r1) - r0
+        parts = [
+            read_row(job.workspace, "pieces", piece.number, piece.entries, copy.chunk).reshape(at.size, -1)
+            for piece in pieces
         ]
-        part = read_row(job.workspace, "pieces", piece.number, piece.entries, copy.chunk)
-        joined[np.ix_(*at)] = part.reshape(at[0].size, at[1].size)
+        order = np.argsort(np.concatenate([cols.positions(c0, c1) for _, cols in sides]))
+        for first in range(0, at.size, STRIP):
+            some = slice(first, first + STRIP)
+            beside = parts[0][some] if len(parts) == 1 else np.concatenate([part[some] for part in parts], axis=1)
+            joined[at[some]] = beside if len(parts) == 1 else np.take(beside, order, axis=1, mode="clip")
     return joined
 
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from dbutterfly.factorization.hierarchical.compress import compress_region, sample_region
+from dbutterfly.factorization.hierarchical.compress import compress_region
 from dbutterfly.factorization.hierarchical.fitted import ETA, Settings
+from dbutterfly.factorization.hierarchical.sample import sample_region
 from dbutterfly.factorization.hierarchical.share import certify_blocks, certify_sampled, level_of, share_tolerance
 from dbutterfly.factorization.results.estimates import VerifiedError
 from dbutterfly.kernels.backend.resolve import resolve_backend

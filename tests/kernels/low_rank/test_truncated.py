@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from dbutterfly.kernels.low_rank.truncated import energy_of, low_rank_of, low_rank_within, rank_within
+from dbutterfly.kernels.low_rank.truncated import (
+    energy_of,
+    low_rank_of,
+    low_rank_within,
+    low_ranks_within,
+    rank_within,
+)
 from tests.support.comparisons import random_matrix
 
 DTYPES = ["float32", "float64", "complex64", "complex128"]
@@ -54,6 +60,21 @@ def test_more_than_the_rank_of_use_is_refused():
     assert low_rank_within(noise, 1e-6 * squares(noise), most=25) is None
     assert low_rank_within(noise, 0.0, most=25) is None
     assert low_rank_within(graded(100, 100, 0.5), 1e-12, most=3) is None
+
+
+def test_matrices_of_a_stack_are_approximated_as_each_by_itself():
+    falls, noise = (0.3, 0.5, 0.65), random_matrix((60, 40), "float64", 0)
+    stack = np.stack([np.zeros((60, 40)), *(graded(60, 40, fall) for fall in falls), noise])
+    found = low_ranks_within(stack, 1e-9, most=39, expected=8)
+    assert found[0].left.shape == (60, 0)
+    assert found[-1] is None
+    for matrix, cut in zip(stack[1:-1], found[1:-1], strict=True):
+        alone = low_rank_within(matrix, 1e-9, most=39, expected=8)
+        assert cut.left.shape == alone.left.shape
+        assert squares(matrix - cut.left @ cut.right) == pytest.approx(
+            cut.rest + np.sum(cut.values[cut.left.shape[1] :] ** 2)
+        )
+        np.testing.assert_allclose(cut.left @ cut.right, alone.left @ alone.right, atol=1e-12)
 
 
 def test_little_enough_is_left_out():

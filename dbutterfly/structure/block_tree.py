@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from .points import Points, bisect_points, open_coordinates, part_bounds
 
-__all__ = ["Block", "ClusterTree", "cluster_trees", "divide", "is_admissible"]
+__all__ = ["Block", "ClusterTree", "cluster_trees", "divide", "is_admissible", "nearest_columns", "nearest_rows"]
 
 Index: TypeAlias = NDArray[np.int64]
 Boxes: TypeAlias = NDArray[np.float64]
@@ -68,6 +68,8 @@ class ClusterTree:
         points.
     period : tuple of float or None
         Length after which a coordinate wraps, None where it does not.
+    points : array, shape (n, d), or None
+        Point at each position.
     """
 
     order: Index | None
@@ -76,6 +78,7 @@ class ClusterTree:
     centres: tuple[Boxes, ...] | None = None
     extents: tuple[Boxes, ...] | None = None
     period: tuple[float | None, ...] = ()
+    points: Boxes | None = None
 
     def span(self, level: int, number: int) -> tuple[int, int]:
         """First position of a cluster, and the first after it."""
@@ -113,9 +116,10 @@ def _tree(size: int, leaf: int, points: Any, period: tuple[float | None, ...]) -
     if points is None:
         return ClusterTree(None, size, levels)
     order = bisect_points(points, 1 << levels, (2,) * levels, period)
-    boxes = [_boxes(points[order], part_bounds(1 << level, size, 1 << levels), period) for level in range(levels + 1)]
+    placed = points[order]
+    boxes = [_boxes(placed, part_bounds(1 << level, size, 1 << levels), period) for level in range(levels + 1)]
     centres, extents = zip(*boxes, strict=True)
-    return ClusterTree(order, size, levels, centres, extents, period)
+    return ClusterTree(order, size, levels, centres, extents, period, placed)
 
 
 def _boxes(points: Boxes, bounds: Index, period: tuple[float | None, ...]) -> tuple[Boxes, Boxes]:
@@ -163,11 +167,53 @@ def _distance(rows: ClusterTree, cols: ClusterTree, block: Block) -> float:
     assert cols.centres is not None
     assert cols.extents is not None
     between = np.abs(rows.centres[block.row_level][block.row] - cols.centres[block.col_level][block.col])
-    for axis, period in enumerate(rows.period[: between.size]):
-        if period is not None:
-            between[axis] = min(between[axis] % period, -between[axis] % period)
+    _wrap(between, rows.period)
     free = between - rows.extents[block.row_level][block.row] - cols.extents[block.col_level][block.col]
     return math.hypot(*np.maximum(free, 0))
+
+
+def _wrap(between: Boxes, period: tuple[float | None, ...]) -> None:
+    """Take differences (..., d) of coordinates the shorter way round, in place, where a coordinate wraps."""
+    for axis, length in enumerate(period[: between.shape[-1]]):
+        if length is not None:
+            between[..., axis] = np.minimum(between[..., axis] % length, -between[..., axis] % length)
+
+
+def nearest_rows(rows: ClusterTree, cols: ClusterTree, block: Block, count: int) -> Index | None:
+    """Positions of the rows of a block that lie nearest to the box around its columns, nearest first.
+
+    Parameters
+    ----------
+    rows, cols : ClusterTree
+        Clusters of both sides.
+    block : Block
+        The two clusters.
+    count : int
+        Most rows.
+
+    Returns
+    -------
+    array of int, shape (k,), or None
+        None where a side has no points.
+    """
+    if rows.points is None or cols.centres is None or cols.extents is None:
+        return None
+    first, last = rows.span(block.row_level, block.row)
+    between = np.abs(rows.points[first:last] - cols.centres[block.col_level][block.col])
+    _wrap(between, rows.period)
+    free = np.maximum(between - cols.extents[block.col_level][block.col], 0)
+    return first + np.argsort(np.sum(free**2, axis=1), kind="stable")[:count]
+
+
+def nearest_columns(rows: ClusterTree, cols: ClusterTree, block: Block, chosen: Index) -> Index:
+    """Positions of the columns of a block whose points are next to those of some rows, one for each."""
+    assert rows.points is not None
+    assert cols.points is not None
+    first, last = cols.span(block.col_level, block.col)
+    apart = np.abs(rows.points[chosen][:, None] - cols.points[first:last])
+    _wrap(apart, rows.period)
+    nearest: Index = first + np.argmin(np.sum(apart**2, axis=2), axis=1)
+    return nearest
 
 
 def divide(rows: ClusterTree, cols: ClusterTree, block: Block) -> Iterator[Block]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...kernels.backend import Array, Backend, namespace
 from ...kernels.low_rank.truncated import Truncated, energy_of, low_rank_of, low_ranks_within
-from ...structure.block_tree import Block, ClusterTree, divide
+from ...structure.block_tree import Block, ClusterTree
 from .butterflies import HIGH_RANK, SMALLEST, Butterflies
 from .fitted import FittedBlock, Settings
 from .region import FIRST_RANK, Region, low_rank_block
@@ -85,7 +85,7 @@ class _WholeRegion(Region):
         found: dict[tuple[int, ...], FittedBlock] = {}
         waiting: dict[tuple[int, ...], Block] = {(): region}
         while waiting:
-            parts = {path: list(divide(self.rows, self.cols, block)) for path, block in waiting.items()}
+            parts = {path: self.parts(block) for path, block in waiting.items()}
             fitted = self._fit_level({block: not parts[path] for path, block in waiting.items()})
             divided: dict[tuple[int, ...], Block] = {}
             for path, block in waiting.items():

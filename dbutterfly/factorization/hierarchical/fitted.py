@@ -38,11 +38,14 @@ class Settings(NamedTuple):
         Rank of all blocks away from the diagonal, whatever their error, in place of a level.
     eta : float
         Smaller diameter of two clusters over their distance up to which they are far apart.
+    is_half : bool
+        Whether blocks above the diagonal are left out, for which those below it stand.
     """
 
     level: float = 0.0
     rank: int | None = None
     eta: float = ETA
+    is_half: bool = False
 
 
 class FittedBlock(NamedTuple):

@@ -75,7 +75,7 @@ class HierarchicalJob(MatrixJob):
 
 def settings_of(plan: HierarchicalPlan) -> Settings:
     """What is asked of the blocks of a region."""
-    return Settings(level=plan.level, rank=plan.rank, eta=plan.eta)
+    return Settings(level=plan.level, rank=plan.rank, eta=plan.eta, is_half=plan.is_half)
 
 
 def memory_workspace() -> Workspace:

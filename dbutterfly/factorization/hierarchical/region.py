@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from ...kernels.backend import Array
 from ...kernels.low_rank.truncated import energy_of
 from ...operator.block_factors import BlockFactors
-from ...structure.block_tree import Block, ClusterTree, is_admissible
+from ...planning.regions import is_above_diagonal
+from ...structure.block_tree import Block, ClusterTree, divide, is_admissible
 from .fitted import FittedBlock, Settings, dense_block, zero_block
 from .skeletons import Estimated
 
@@ -51,6 +52,14 @@ class Region(ABC):
     def shape(self, block: Block) -> tuple[int, int]:
         """Rows and columns of a block."""
         return self.rows.count(block.row_level, block.row), self.cols.count(block.col_level, block.col)
+
+    def parts(self, block: Block) -> list[Block]:
+        """Blocks into which a block is divided, which are to be fitted; none of a leaf."""
+        return [part for part in divide(self.rows, self.cols, block) if self.is_wanted(part)]
+
+    def is_wanted(self, block: Block) -> bool:
+        """Whether a block is to be fitted: not above the diagonal of a matrix of which one half is enough."""
+        return not (self.settings.is_half and is_above_diagonal(*self.spans(block)))
 
     def is_tried(self, block: Block, *, is_leaf: bool) -> bool:
         """Whether a block may be of low rank, with fewer values than entries."""

@@ -1,7 +1,8 @@
 """Fit a region of an entry function, of which a part of the entries is evaluated.
 
 A block that is far away is known from skeletons: some of its columns and rows, which are found from each other
-(:mod:`.skeletons`). Others are evaluated in full.
+(:mod:`.skeletons`). Others are evaluated in full, as are leaves that may touch: with a kernel of short range, a few
+pairs of their points have all of the energy, and samples miss them.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from numpy.typing import NDArray
 
 from ...kernels.low_rank.truncated import low_rank_of, low_rank_within
 from ...structure.axes import Index
-from ...structure.block_tree import Block, ClusterTree, divide
+from ...structure.block_tree import Block, ClusterTree, is_admissible, nearest_columns, nearest_rows
 from .fitted import FittedBlock, Settings
 from .region import FIRST_RANK, Region, low_rank_block
-from .skeletons import Estimated, Take, fit_skeletons, is_cheaper_in_full
+from .skeletons import COMPARED, NEAREST, Estimated, Near, Take, fit_skeletons, is_cheaper_in_full
 
 __all__ = ["sample_region"]
 
@@ -66,7 +67,7 @@ class _SampledRegion(Region):
 
     def fit(self, block: Block) -> Iterator[FittedBlock]:
         """Fit a block, or its parts."""
-        parts = list(divide(self.rows, self.cols, block))
+        parts = self.parts(block)
         if self.is_tried(block, is_leaf=not parts):
             found = self._approximate(block, is_leaf=not parts)
             if found is not None:
@@ -84,8 +85,17 @@ class _SampledRegion(Region):
         expected = self._ranks.get((block.row_level, block.col_level), FIRST_RANK) if rank is None else rank
         allowed = self.allowed(shape) if rank is None else 0.0
         most = self.largest_rank(shape, is_leaf=is_leaf) if rank is None else rank
-        if not is_cheaper_in_full(*shape, expected):
-            return fit_skeletons(self.take, self.spans(block), allowed, most, expected)
+        is_far = is_admissible(self.rows, self.cols, block, self.settings.eta)
+        if is_far and not is_cheaper_in_full(*shape, expected):
+            return fit_skeletons(self.take, self.spans(block), allowed, most, expected, self._near(block))
         entries = self.entries(block)
         cut = low_rank_within(entries, allowed, most, expected) if rank is None else low_rank_of(entries, rank)
         return None if cut is None else Estimated(cut)
+
+    def _near(self, block: Block) -> Near | None:
+        """Where the clusters of a block are nearest to each other; None without points."""
+        nearest = nearest_rows(self.rows, self.cols, block, NEAREST)
+        if nearest is None:
+            return None
+        chosen = nearest[:: -(-nearest.size // COMPARED)]
+        return Near(nearest, (chosen, nearest_columns(self.rows, self.cols, block, chosen)))

@@ -10,6 +10,10 @@ tell the same of the rows, and the rows that are found take the place of the pro
 (skeletonization: Cheng, Gimbutas, Martinsson and Rokhlin, "On the compression of low rank matrices", 2005). Entries at
 which other rows and columns cross are compared with it. Where they differ by more than is allowed, the skeletons have
 missed something: there are twice as many proxies then.
+
+A kernel of short range has most of its energy at the few pairs of points where two clusters nearly touch, which rows
+and columns drawn at random seldom meet. So rows nearest to the columns are among the proxies, and among what is
+compared are entries of such rows and of the columns next to them.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from ...kernels.low_rank.truncated import Truncated, cut_rank, rank_within
 from ...sources.samples import spread_indices
 from ...structure.axes import Index
 
-__all__ = ["Estimated", "Take", "fit_skeletons", "is_cheaper_in_full"]
+__all__ = ["COMPARED", "NEAREST", "Estimated", "Near", "Take", "fit_skeletons", "is_cheaper_in_full"]
 
 Take = Callable[[Index, Index], NDArray[Any]]
 """Evaluates the entries at the crossings of some positions of the rows and of the columns."""
@@ -53,6 +57,28 @@ WORTH = 0.75
 
 ROUNDED = 4
 """Columns that leave less than so many units in the last place of the whole are rounding. Not tuned."""
+
+
+NEAREST = 36
+"""Rows that lie nearest to the columns, of which some are compared. Not tuned: three times :data:`COMPARED`."""
+
+NEAR_PART = 8
+"""Proxies over those of them that are taken from the nearest rows. Not tuned."""
+
+
+class Near(NamedTuple):
+    """Where the two clusters of a block are nearest to each other.
+
+    Attributes
+    ----------
+    rows : array of int
+        Positions of the rows nearest to the columns, nearest first.
+    pairs : pair of array of int, shape (k,)
+        Some of these rows, and the column next to each.
+    """
+
+    rows: Index
+    pairs: tuple[Index, Index]
 
 
 class Estimated(NamedTuple):
@@ -87,7 +113,12 @@ def is_cheaper_in_full(rows: int, cols: int, rank: int) -> bool:
 
 
 def fit_skeletons(
-    take: Take, spans: tuple[tuple[int, int], tuple[int, int]], allowed: float, most: int, expected: int
+    take: Take,
+    spans: tuple[tuple[int, int], tuple[int, int]],
+    allowed: float,
+    most: int,
+    expected: int,
+    near: Near | None = None,
 ) -> Estimated | None:
     """Approximate a block by one of low rank.
 
@@ -103,6 +134,8 @@ def fit_skeletons(
         Largest rank of use.
     expected : int
         Rank that is expected.
+    near : Near, optional
+        Where its clusters are nearest to each other.
 
     Returns
     -------
@@ -115,12 +148,16 @@ def fit_skeletons(
     proxies, width, limit = np.empty(0, np.int64), expected + SPARE, most if allowed == 0 else 2 * most
     known: NDArray[Any] | None = None
     while proxies.size < min(rows.size, 4 * most + SPARE):
-        more = np.setdiff1d(spread_indices(r0, r1, min(width, rows.size), rng), proxies)
+        drawn = spread_indices(r0, r1, min(width, rows.size), rng)
+        nearest = drawn[:0] if near is None else near.rows[: (proxies.size + width) // NEAR_PART]
+        more = np.setdiff1d(np.concatenate((drawn, nearest)), proxies)
+        if proxies.size and (proxies.size + more.size) * cols.size >= WORTH * rows.size * cols.size:
+            return None  # in full, it would take as many
         known = take(more, cols) if known is None else np.concatenate((known, take(more, cols)))
         proxies = np.concatenate((proxies, more))
         skeleton = _pivots(known, MISSED * allowed * proxies.size / rows.size, limit)[0]
         if skeleton.size < proxies.size or skeleton.size == limit:  # else there may be more
-            found = _fit(take, rows, cols, cols[skeleton], rng)
+            found = _fit(take, (rows, cols), cols[skeleton], rng, near)
             if allowed == 0:
                 return found.lower(most)
             if found.cut.rest <= allowed:
@@ -154,16 +191,30 @@ def _pivots(matrix: NDArray[Any], floor: float, most: int) -> tuple[NDArray[np.i
     return order[:rank], coefficients
 
 
-def _fit(take: Take, rows: Index, cols: Index, skeleton: Index, rng: np.random.Generator) -> Estimated:
+def _fit(
+    take: Take, sides: tuple[Index, Index], skeleton: Index, rng: np.random.Generator, near: Near | None
+) -> Estimated:
     """Skeleton of a block from columns of it, and what entries that it does not know say of its error."""
+    rows, cols = sides
     columns = take(rows, skeleton)
     picked, coefficients = _pivots(np.ascontiguousarray(columns.T), 0.0, skeleton.size)
     across = take(rows[picked], cols)
-    at_rows, at_cols = (spread_indices(0, side.size, min(COMPARED, side.size), rng) for side in (rows, cols))
-    missed = take(rows[at_rows], cols[at_cols]) - coefficients[:, at_rows].T @ across[:, at_cols]
-    squares = np.mean(np.abs(missed).astype(np.float64) ** 2, axis=1)
+
+    def missed(at_rows: Index, at_cols: Index) -> NDArray[np.float64]:
+        """Squares of what the skeleton misses where some rows and columns cross."""
+        there = coefficients[:, at_rows].T @ across[:, at_cols]
+        squares: NDArray[np.float64] = np.abs(take(rows[at_rows], cols[at_cols]) - there).astype(np.float64) ** 2
+        return squares
+
     scale = float(rows.size * cols.size)
-    rest, deviation = scale * float(squares.mean()), scale * float(squares.std()) / math.sqrt(squares.size)
+    drawn = (spread_indices(0, side.size, min(COMPARED, side.size), rng) for side in sides)
+    squares = scale * np.mean(missed(*drawn), axis=1)
+    rest, deviation = float(squares.mean()), float(squares.std()) / math.sqrt(squares.size)
+    if near is not None:
+        at_rows, at_cols = (np.unique(each - side[0]) for each, side in zip(near.pairs, sides, strict=True))
+        squares = near.rows.size * np.sum(missed(at_rows, at_cols), axis=1)
+        rest += float(squares.mean())
+        deviation = math.hypot(deviation, float(squares.std()) / math.sqrt(squares.size))
     basis, triangle = np.linalg.qr(coefficients.T)
     cut = cut_rank(basis, triangle @ across, (0.0, rest), skeleton.size)
     energy = float(np.sum(cut.values**2)) + rest

@@ -13,7 +13,6 @@ from ...errors import InputError, SourceError
 from ...execution.task import Inputs, Output, Task
 from ...planning.hierarchical_plan import HierarchicalPlan
 from ...planning.pieces import Positions
-from ...planning.regions import is_above_diagonal
 from ...sources.base import MatrixSource
 from ...sources.entries_source import EntriesSource
 from ...structure.axes import Axis, Index, Tile
@@ -132,7 +131,7 @@ class RegionTask(Task[HierarchicalJob]):
             values = _check_finite(job, inputs["grid"], plan.rows, plan.cols, self.tile)
         blocks = compress_region(values, *plan.trees, self.region, settings_of(plan), job.computing)
         _check_range(job, blocks)
-        return region_outputs(plan, self.number, *encode_blocks(_kept(plan, blocks), plan.source.work_dtype, 0))
+        return region_outputs(plan, self.number, *encode_blocks(blocks, plan.source.work_dtype, 0))
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ class SampledRegionTask(RegionTask):
         plan = job.plan
         blocks, evaluated = sample_region(_take_of(job), *plan.trees, self.region, settings_of(plan))
         _check_range(job, blocks)
-        return region_outputs(plan, self.number, *encode_blocks(_kept(plan, blocks), plan.source.work_dtype, evaluated))
+        return region_outputs(plan, self.number, *encode_blocks(blocks, plan.source.work_dtype, evaluated))
 
 
 def tasks_of(plan: HierarchicalPlan) -> dict[str, Sequence[Task[HierarchicalJob]]]:
@@ -247,10 +246,3 @@ def _check_range(job: HierarchicalJob, blocks: Sequence[FittedBlock]) -> None:
         f"{job.source.name} has entries whose squares leave the range of {job.plan.source.work_dtype}; scale them, or "
         "convert them to double precision"
     )
-
-
-def _kept(plan: HierarchicalPlan, blocks: Sequence[FittedBlock]) -> list[FittedBlock]:
-    """Blocks that the result has: of a region on the diagonal of a symmetric matrix, those that are not above it."""
-    if not plan.is_half:
-        return list(blocks)
-    return [block for block in blocks if not is_above_diagonal(block.factors.rows, block.factors.cols)]

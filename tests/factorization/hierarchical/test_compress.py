@@ -157,6 +157,24 @@ def test_entry_functions_are_evaluated_in_part(dtype):
     assert sum(block.factors.nnz for block in shared) < sum(block.factors.nnz for block in blocks)
 
 
+@pytest.mark.slow
+def test_what_is_concentrated_where_clusters_nearly_touch_is_found():
+    points = np.random.default_rng(0).random((1024, 2))
+    rows, cols = cluster_trees((1024, 1024), LEAF, Points(points, points))
+    ordered = points[rows.order]
+    matrix = np.exp(-np.sum((ordered[:, None] - ordered) ** 2, axis=-1) / 0.03**2)
+    tol, energy = 1e-4, squares(matrix)
+    settings = Settings(level_of(tol, energy, 40 * 1024, is_sampled=True))
+    blocks, evaluated = sample_region(lambda i, j: matrix[np.ix_(i, j)], rows, cols, WHOLE, settings)
+    assert evaluated < 0.7 * matrix.size
+    assert np.sqrt(squares(to_dense(blocks, matrix)[0] - matrix) / energy) < tol
+    half, evaluated_half = sample_region(
+        lambda i, j: matrix[np.ix_(i, j)], rows, rows, WHOLE, settings._replace(is_half=True)
+    )
+    assert evaluated_half < 0.6 * evaluated
+    assert all(block.factors.rows[0] >= block.factors.cols[0] for block in half)
+
+
 def test_a_block_that_skeletons_do_not_fit_is_divided():
     rng = np.random.default_rng(0)
     matrix, rows, cols = covariance(512, 1)

@@ -17,11 +17,14 @@ from typing import Any
 import numpy as np
 import zarr
 from distributed import Client, LocalCluster
+from scipy.sparse.linalg import cg, gmres
 
 import dbutterfly as dbf
 from dbutterfly.execution import resident_memory
+from dbutterfly.sources.dispatch import as_source
 
 from . import harness
+from .throttled import Throttled
 
 M = dbf.matrices
 
@@ -51,6 +54,12 @@ TOLERANCES = (1e-4, 1e-6)
 GROWTH = (4096, 8192, 16384, 32768, 65536)
 STORED = 32768
 FRESH = 64
+
+BANDWIDTH = 300e6
+"""Bytes for a second of a slow storage, of which each worker has a half."""
+
+MOST_STEPS = 500
+"""Most iterations of a solver."""
 
 
 def one(name: str, n: int, tol: float, kind: str) -> dict[str, Any]:
@@ -101,7 +110,10 @@ def _fresh(*case: Any) -> dict[str, Any]:
 
 
 def stored(n: int) -> dict[str, Any]:
-    """A covariance in Zarr, on two worker processes of 1 GiB: time over that of reading it once, and its reads."""
+    """A covariance in Zarr, on two worker processes of 1 GiB: times over those of reading it once, and its reads.
+
+    Processor seconds are those of the workers, and of the client for the factorization.
+    """
     known = M.covariance(n, dimension=2, points="random", length=0.2, dtype=np.float32, seed=1)
     with tempfile.TemporaryDirectory() as place:
         path = f"{place}/z.zarr"
@@ -109,24 +121,39 @@ def stored(n: int) -> dict[str, Any]:
         local = LocalCluster(2, threads_per_worker=1, dashboard_address=":0", memory_limit="1 GiB")
         with local as cluster, Client(cluster) as client:
             client.run(_read_once, path, 0, 2)  # fills the page cache
-            started = time.perf_counter()
-            client.gather([client.submit(_read_once, path, part, 2, pure=False) for part in range(2)])
-            reading = time.perf_counter() - started
-            started = time.perf_counter()
-            where = {"store": f"{place}/run.zarr", "client": client}
-            found = dbf.factorize(path, points=known.points, tol=1e-3, form="hierarchical", **where)
-            seconds = time.perf_counter() - started
+            reading = _timed(client, lambda: _read_by_both(client, path))[1:]
+            asked = {"points": known.points, "tol": 1e-3, "form": "hierarchical", "client": client}
+            found, *taken = _timed(client, lambda: dbf.factorize(path, store=f"{place}/run.zarr", **asked))
+            slow = Throttled(as_source(path), BANDWIDTH / 2)
+            throttled = _timed(client, lambda: dbf.factorize(slow, store=f"{place}/slow.zarr", **asked))[1]
     plan = found.record["plan"]
     return {
         "n": n,
-        "reading": reading,
-        "elapsed": seconds,
-        "ratio": seconds / reading,
+        "reading": reading[0],
+        "reading_cpu_seconds": reading[1],
+        "elapsed": taken[0],
+        "cpu_seconds": taken[1],
+        "ratio": taken[0] / reading[0],
+        "throttled": throttled,
+        "throttled_ratio": throttled * BANDWIDTH / (n * n * 4),
         "plan_bytes_read": plan["bytes_read"],
         "amplification": plan["amplification"],
         "stated": found.certificate.error_bound,
         "megabytes": found.nbytes / 1e6,
     }
+
+
+def _timed(client: Any, call: Callable[[], Any]) -> tuple[Any, float, float]:
+    """What a call gives, the seconds that it took, and those of the processors of the workers and of this process."""
+    before, started = sum(client.run(time.process_time).values()) + time.process_time(), time.perf_counter()
+    given = call()
+    elapsed = time.perf_counter() - started
+    return given, elapsed, sum(client.run(time.process_time).values()) + time.process_time() - before
+
+
+def _read_by_both(client: Any, path: str) -> None:
+    """Read a matrix once, each of two workers a half."""
+    client.gather([client.submit(_read_once, path, part, 2, pure=False) for part in range(2)])
 
 
 def _read_once(path: str, part: int, parts: int) -> float:
@@ -138,6 +165,38 @@ def _read_once(path: str, part: int, parts: int) -> float:
         for col in range(0, z.shape[1], z.chunks[1]):
             total += float(np.sum(z[row : row + step, col : col + z.chunks[1]], dtype=np.float64))
     return total
+
+
+SOLVED = {
+    "Gaussian covariance 2-D": "cg",
+    "exponential covariance 2-D": "cg",
+    "Laplace circle": "gmres",
+    "Helmholtz circle": "gmres",
+    "Helmholtz sphere": "gmres",
+}
+"""Kernels with which systems are solved, and how."""
+
+
+def solved(name: str, n: int, tol: float, method: str) -> dict[str, Any]:
+    """Iterations with the operator, and with the matrix itself, to ten times the tolerance of the operator."""
+    known = TARGETS[name](n)
+    z = np.asarray(known)
+    found = dbf.factorize(z, points=known.points, tol=tol, form="hierarchical", workers=1, check_fit=False)
+    m = found.operator.preconditioner()
+    b = z @ np.random.default_rng(0).standard_normal(n).astype(z.dtype)
+    row: dict[str, Any] = {"target": name, "n": n, "tol": tol, "solver": method}
+    for label, matrix in (("operator", found.operator), ("matrix", z)):
+        steps: list[float] = []
+        started = time.process_time()
+        if method == "cg":
+            x, failed = cg(matrix, b, rtol=10 * tol, M=m, maxiter=MOST_STEPS, callback=lambda _, to=steps: to.append(0))
+        else:
+            how: dict[str, Any] = {"restart": MOST_STEPS, "maxiter": 4, "callback_type": "pr_norm"}
+            x, failed = gmres(matrix, b, rtol=10 * tol, M=m, callback=steps.append, **how)
+        row[f"seconds_with_{label}"] = time.process_time() - started
+        row[f"iterations_with_{label}"] = None if failed else len(steps)
+        row[f"residual_with_{label}"] = float(np.linalg.norm(b - z @ x) / np.linalg.norm(b))
+    return row
 
 
 def main(n: int = N, largest: int = GROWTH[-1], stored_n: int = STORED) -> None:
@@ -153,6 +212,9 @@ def main(n: int = N, largest: int = GROWTH[-1], stored_n: int = STORED) -> None:
         for tol in TOLERANCES:
             for kind in ("array", "sampled"):
                 add(_fresh(name, n, tol, kind))
+    for name, method in SOLVED.items():
+        for tol in TOLERANCES:
+            add(_fresh(name, n, tol, method))
     sizes = [size for size in GROWTH if size <= largest]
     grown = [_fresh("exponential covariance 2-D", size, 1e-4, "sampled") for size in sizes]
     for row in grown:
@@ -165,4 +227,5 @@ def main(n: int = N, largest: int = GROWTH[-1], stored_n: int = STORED) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(one(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4])))
+    case = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
+    print(json.dumps((solved if case[3] in SOLVED.values() else one)(*case)))

@@ -124,7 +124,8 @@ def _estimate(job: HierarchicalJob, blocks: list[FittedBlock], record: dict[str,
     """Error of the blocks of an entry function, from rows and columns that are evaluated for it, and counted."""
     entries, (rows, cols) = record["evaluated"]["entries"], job.source.shape
     most = (rows * cols - entries) // (rows + cols)  # no more entries than the matrix has
-    error = error_of_lines(lines_of_blocks(blocks, job.plan), job.source, ESTIMATE_SEED, most=most)
+    lines, enough = lines_of_blocks(blocks, job.plan), job.plan.tol or 0.0
+    error = error_of_lines(lines, job.source, ESTIMATE_SEED, most=most, enough=enough)
     record["evaluated"]["entries"] = entries + (error.samples or 0) * (rows + cols) // 2
     return error
 

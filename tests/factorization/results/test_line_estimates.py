@@ -97,6 +97,18 @@ def test_exact_products_and_zeros():
     assert math.isinf(error_of_lines(lines_of(fact), zeros, 0))
 
 
+def test_few_lines_that_hold_most_tell_enough_where_all_could_be_as_bad():
+    known = dbf.matrices.dft(64)
+    fact, matrix = dbf.factorize(known, orderings=known.orderings), np.array(known)
+    matrix[np.random.default_rng([0, 0]).permutation(64)[0]] *= 1.001  # a row that is drawn
+    source = as_source(entries_of(matrix))
+    given = {"seed": 0, "lines": 16, "most": 0}
+    for enough in (0.0, 5e-4):
+        assert math.isinf(error_of_lines(lines_of(fact), source, **given, enough=enough).deviation)
+    error = error_of_lines(lines_of(fact), source, **given, enough=2e-3)
+    assert dense_error(fact, matrix) < float(error) + error.deviation == pytest.approx(1e-3, rel=0.01)
+
+
 def test_bad_entries_are_named():
     known = dbf.matrices.dft(64)
     matrix = np.asarray(known)

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from dbutterfly.structure.block_tree import Block, cluster_trees, divide, is_admissible
+from dbutterfly.structure.block_tree import Block, cluster_trees, divide, is_admissible, nearest_columns, nearest_rows
 from dbutterfly.structure.points import Points
 
 WHOLE = Block(0, 0, 0, 0)
@@ -77,6 +77,9 @@ def test_coordinates_that_wrap_are_near_across_the_seam():
     assert min(gap, 360 - gap) == pytest.approx(360 / 64)  # the ends are neighbours
     assert not is_admissible(rows, cols, first, 2.0)
     assert is_admissible(rows, cols, last, 2.0)
+    nearest = nearest_rows(rows, cols, first, 3)
+    np.testing.assert_array_equal(nearest, [0, 1, 2])
+    np.testing.assert_array_equal(nearest_columns(rows, cols, first, nearest), [63, 63, 63])
 
 
 def test_without_points_clusters_apart_are_admissible():
@@ -87,6 +90,7 @@ def test_without_points_clusters_apart_are_admissible():
     points = Points(None, np.arange(64.0))
     rows, cols = cluster_trees((64, 64), 16, points)
     assert is_admissible(rows, cols, Block(1, 0, 1, 1), 0.1)
+    assert nearest_rows(rows, cols, Block(1, 0, 1, 1), 3) is None
 
 
 def test_the_longer_side_is_divided_first():

@@ -34,7 +34,7 @@ from ..kernels.linalg import squared_norms
 from ..structure.chain import Chain
 from ..structure.tree import Tree
 
-__all__ = ["COPIES", "Stationary", "residual_energy_of", "sweep_until_stationary"]
+__all__ = ["COPIES", "Stationary", "is_rounding", "residual_energy_of", "sweep_until_stationary"]
 
 DEPTH = 3
 """Earlier sweeps that a combination takes into account.
@@ -98,6 +98,16 @@ def residual_energy_of(matrix: Array, product: Array) -> float:
     return float(namespace(matrix).sum(squared_norms(matrix - product)))
 
 
+def is_rounding(matrix: Array, error: float) -> bool:
+    """Whether an error ``||Z - product||`` is that of rounding."""
+    return error <= _rounding_of(matrix)
+
+
+def _rounding_of(matrix: Array) -> float:
+    xp = namespace(matrix)
+    return ROUNDED_UNITS * float(xp.finfo(matrix.dtype).eps) * math.sqrt(float(xp.sum(squared_norms(matrix))))
+
+
 def sweep_until_stationary(matrix: Array, factors: list[Array], chain: Chain, tree: Tree) -> Stationary:
     """Sweep over the factors until the error has no gradient left.
 
@@ -120,7 +130,7 @@ def sweep_until_stationary(matrix: Array, factors: list[Array], chain: Chain, tr
     product = multiply_stack(factors, chain, tree)
     best = _Fit(factors, product, residual_energy_of(matrix, product))
     eps = float(namespace(matrix).finfo(matrix.dtype).eps)
-    rounding = (ROUNDED_UNITS * eps) ** 2 * residual_energy_of(matrix, namespace(matrix).zeros_like(matrix))
+    rounding = _rounding_of(matrix) ** 2
     errors, gradient, before, after = [math.sqrt(best.energy)], math.inf, list[Array](), list[Array]()
     for _ in range(MOST_SWEEPS):
         swept = fit(matrix, best.factors)

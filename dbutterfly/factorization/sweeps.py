@@ -23,6 +23,7 @@ from ..structure.axes import Tile, axes_of_whole
 from ..structure.chain import Chain
 from ..structure.padding import Placement
 from .job import FactorizationJob
+from .other_starts import search_other_starts, starts_of_round
 from .results.certificate import rounding_of_products
 from .results.factorization import Factorization
 from .stationary import COPIES as COPIES_UNTIL_CONVERGED
@@ -51,7 +52,9 @@ def check_sweeps(plan: Plan, sweeps: int | str) -> None:
         If memory does not hold it several times.
     """
     check_entries_known(plan.source)
-    copies = COPIES_UNTIL_CONVERGED if sweeps == CONVERGED else COPIES
+    copies = COPIES
+    if sweeps == CONVERGED:  # other starts are swept together, while what has converged is held
+        copies = COPIES_UNTIL_CONVERGED + COPIES * starts_of_round(plan.chain)
     needed = copies * math.prod(plan.chain.shape) * plan.itemsize
     for name, allowed in (("memory", plan.budget.memory), ("device_memory", plan.budget.device_memory)):
         if allowed is not None and needed > allowed:
@@ -84,13 +87,14 @@ def run_sweeps(found: Factorization, job: FactorizationJob, sweeps: int | str) -
         The run.
     sweeps : int or "converged"
         Most sweeps; fewer are made where the error falls no more. Or as many as it takes until the error has no
-        gradient left.
+        gradient left, from other starts too.
 
     Returns
     -------
     Factorization
         The best that was found, with its exact error. The record has the error before each sweep and after the last,
-        and with "converged" the gradient that is left.
+        and with "converged" the gradient that is left and the number of other starts. Where one of these has come
+        lower, its error is the last one.
     """
     with job.lane(1) as lane:
         return lane.call(lambda: _sweep_factors(found, job, sweeps))
@@ -135,15 +139,17 @@ def _sweep_often(
 def _converge(
     matrix: Array, factors: list[Array], found: Factorization
 ) -> tuple[list[Array], list[float], dict[str, Any]]:
-    """Sweep until the error has no gradient left; factors, errors, and what the record keeps of it."""
+    """Sweep until the error has no gradient left, from other starts too; factors, errors, and what the record keeps."""
     reached = sweep_until_stationary(matrix, factors, found.chain, found.tree)
-    if not reached.is_reached:
+    best, starts = search_other_starts(matrix, reached, found.chain, found.tree)
+    if not best.is_reached:
         _log.warning(
             "sweeps have not converged after %d: the gradient is %.2g of the error",
-            len(reached.errors) - 1,
-            reached.gradient,
+            len(best.errors) - 1,
+            best.gradient,
         )
-    return reached.factors, reached.errors, {"gradient": reached.gradient}
+    errors = reached.errors if best is reached else [*reached.errors, best.errors[-1]]
+    return best.factors, errors, {"gradient": best.gradient, "starts": starts}
 
 
 def read_in_standard_order(source: MatrixSource, chain: Chain, placed: Placement) -> NDArray[np.generic]:

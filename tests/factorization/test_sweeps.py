@@ -5,6 +5,8 @@ import pytest
 
 import dbutterfly as dbf
 from dbutterfly.errors import InputError, MemoryBudgetError, StoreMismatchError
+from dbutterfly.factorization import other_starts
+from dbutterfly.factorization.stationary import sweep_until_stationary
 from dbutterfly.kernels.factors.hierarchy import factor_stack
 from dbutterfly.kernels.factors.sweeps import sweep
 from dbutterfly.kernels.products.ksmm import dense_product
@@ -74,7 +76,7 @@ def test_sweeps_end_where_the_error_falls_no_more():
 
 
 def test_converged_sweeps_end_where_the_gradient_ends():
-    matrix = random_matrix((32, 32))
+    matrix = random_matrix((16, 16))
     fact = dbf.factorize(matrix, rank=2, sweeps="converged", store=None)
     plain = dbf.factorize(matrix, rank=2, sweeps=2000)
     assert fact.certificate.error_bound <= plain.certificate.error_bound * (1 + 1e-9)
@@ -87,6 +89,41 @@ def test_converged_sweeps_end_where_the_gradient_ends():
     assert np.linalg.norm(matrix - again.product) == pytest.approx(
         dense_error(fact, matrix) * np.linalg.norm(matrix), rel=1e-13
     )
+
+
+def test_other_starts_find_what_is_below_the_nearest_minimum():
+    matrix = random_matrix((16, 16))
+    nearest = dbf.factorize(matrix, sweeps=2000)
+    fact = dbf.factorize(matrix, sweeps="converged")
+    assert fact.certificate.error_bound < 0.999 * nearest.certificate.error_bound
+    assert fact.certificate.error_bound == pytest.approx(dense_error(fact, matrix), rel=1e-12)
+    assert fact.record["sweeps"][-1] < 0.999 * fact.record["sweeps"][-2]
+    assert fact.record["gradient"] < 1e-7
+    assert_same(fact, dbf.factorize(matrix, sweeps="converged"))
+
+
+def test_other_starts_that_lead_back_are_the_only_ones():
+    fact = dbf.factorize(noisy_butterfly((32, 32), eps=0.01), sweeps="converged")
+    assert fact.record["starts"] == other_starts.STARTS
+
+
+@pytest.mark.parametrize(("shape", "starts"), [((16, 16), 16), ((256, 256), 6), ((512, 512), 0)])
+def test_larger_matrices_have_fewer_other_starts(shape, starts):
+    assert other_starts.starts_of_round(Chain.chainable(shape)) == starts
+    assert other_starts.starts_of_round(Chain.monarch(shape)) == 0  # one cut: the first factorization is the best
+
+
+def test_other_starts_are_the_same_in_every_namespace(xp):
+    chain, tree = Chain.square_dyadic(8), split_tree(3)
+    matrix = random_matrix((8, 8), "complex64")[None]
+    found = []
+    for convert in (np.asarray, xp.asarray):
+        given = convert(matrix)
+        start = factor_stack(given, chain, tree, stack_bytes=1 << 16).factors
+        reached = sweep_until_stationary(given, start, chain, tree)
+        found.append(other_starts.search_other_starts(given, reached, chain, tree))
+    assert found[0].starts == found[1].starts > 0
+    assert found[0].found.errors[-1] == pytest.approx(found[1].found.errors[-1], rel=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "complex64", "complex128"])

@@ -12,14 +12,15 @@ block of ``P_k Y`` has a singular value above the r-th one of X, then X is the b
 for every k, and the bound is the error itself: X is proven to be a best product. Where some blocks have, the bound may
 be anything.
 
-By ascent. The largest bound is that of a concave problem, with the constraint that the mean of the targets is Z. The
-alternating direction method of multipliers (Boyd et al., Foundations and Trends in Machine Learning 3, 2011, section
-7.3) goes up, with a multiplier W that starts as the product, and c the coupling:
+By ascent. The largest bound is that of a concave problem, with the constraint that the mean of the targets, by the
+shares of the cuts, is Z. The alternating direction method of multipliers (Boyd et al., Foundations and Trends in
+Machine Learning 3, 2011, section 7.3) goes up, with a multiplier W that starts as the product, and c the coupling:
 
     (2)  T_k <- argmin_T  h_k(T) + c/2 ||T - (T_k + 2 W / c)||^2    (:mod:`dbutterfly.kernels.low_rank.spectra`)
     (3)  W <- W + c/2 (Z - mean T),    T_k <- T_k + Z - mean T.
 
-With h_k the energy that the rank of the cut captures, ``||Z||^2 - mean_k h_k(T_k)`` is the bound. Where X is a best
+After each step, shares move between neighbouring cuts (:mod:`.shares`), and shares times targets stay what they are.
+With h_k the energy that the rank of the cut captures, ``||Z||^2 - mean h_k(T_k)`` is the bound. Where X is a best
 product and the targets are those of (1), nothing moves. If the limit is below the error, another product is better, or
 no targets prove that there is none: the bound is that of matrices which are mixtures of such matrices at every cut.
 """
@@ -37,6 +38,7 @@ from ...kernels.linalg import squared_norms
 from ...structure.chain import Cut
 from .bound import CutSums, bound_from_cuts
 from .cut_work import COUPLING, CutWork
+from .shares import Shares, equal_shares, most_uneven, move_shares, times
 
 __all__ = ["Targets", "targets_from_residual"]
 
@@ -48,20 +50,32 @@ MOST_GRADIENTS = 50
 
 
 class Targets:
-    """Targets of all cuts, whose mean is the matrix, and the multiplier of the ascent.
+    """Targets of all cuts, whose mean by the shares is the matrix, and the multiplier of the ascent.
 
     Parameters
     ----------
     matrix : array, shape (m, n)
         The matrix Z.
+    cuts : list of Cut
+        All cuts, from left to right.
     targets : list of array, shapes (m, n)
         Target of every cut; they are moved by one matrix so that their mean is Z.
     multiplier : array, shape (m, n)
         Multiplier W of (2).
+    shares : list of array, shapes (u, q), optional
+        Shares of every cut; by default they are equal.
     """
 
-    def __init__(self, matrix: NDArray[Any], targets: list[NDArray[Any]], multiplier: NDArray[Any]) -> None:
-        self.matrix, self.targets, self.multiplier = matrix, targets, multiplier
+    def __init__(
+        self,
+        matrix: NDArray[Any],
+        cuts: list[Cut],
+        targets: list[NDArray[Any]],
+        multiplier: NDArray[Any],
+        shares: list[Shares] | None = None,
+    ) -> None:
+        self.matrix, self.cuts, self.targets, self.multiplier = matrix, cuts, targets, multiplier
+        self.shares = equal_shares(cuts) if shares is None else shares
         self._balance()
 
     def _balance(self) -> NDArray[Any]:
@@ -72,27 +86,36 @@ class Targets:
         return gap
 
     def _gap(self) -> NDArray[Any]:
-        total = self.targets[0].copy()
-        for target in self.targets[1:]:
-            total += target
-        total /= len(self.targets)
+        total = np.zeros_like(self.matrix)
+        for target, share, cut in zip(self.targets, self.shares, self.cuts, strict=True):
+            total += times(target, share, cut)
         gap: NDArray[Any] = np.subtract(self.matrix, total, out=total)
         return gap
 
-    def bound(self, work: CutWork, cuts: list[Cut]) -> tuple[float, float]:
+    def bound(self, work: CutWork) -> tuple[float, float]:
         """Lower bound on ``||Z - X||``, and what was taken off for rounding."""
         sums = [
-            CutSums(work.trailing_energy(target, cut), _energy(target - self.matrix), _energy(target))
-            for target, cut in zip(self.targets, cuts, strict=True)
+            self._sums(target, share, cut, work)
+            for target, share, cut in zip(self.targets, self.shares, self.cuts, strict=True)
         ]
-        return bound_from_cuts(sums, math.sqrt(_energy(self._gap())), math.sqrt(_energy(self.matrix)))
+        uneven = most_uneven(self.shares, self.cuts)
+        return bound_from_cuts(sums, math.sqrt(_energy(self._gap())), math.sqrt(_energy(self.matrix)), uneven)
 
-    def ascend(self, work: CutWork, cuts: list[Cut]) -> None:
-        """Make one step (2), (3)."""
-        pull = self.multiplier * (2 / COUPLING)
-        for number, cut in enumerate(cuts):
-            self.targets[number] = work.shrink(self.targets[number] + pull, cut)
+    def _sums(self, target: NDArray[Any], share: Shares, cut: Cut, work: CutWork) -> CutSums:
+        trailing = math.fsum((share * work.trailing_energies(target, cut)).ravel())
+        root = np.sqrt(share)
+        return CutSums(trailing, _energy(times(target - self.matrix, root, cut)), _energy(times(target, root, cut)))
+
+    def ascend(self, work: CutWork) -> None:
+        """Make one step (2), (3), and move shares."""
+        pull, captured = self.multiplier * (2 / COUPLING), []
+        for number, cut in enumerate(self.cuts):
+            self.targets[number], leading = work.shrink(self.targets[number] + pull, cut)
+            captured.append(leading)
         self.multiplier += self._balance() * (COUPLING / 2)
+        before, self.shares = self.shares, move_shares(self.shares, captured, self.cuts)
+        for number, cut in enumerate(self.cuts):
+            self.targets[number] = times(self.targets[number], before[number] / self.shares[number], cut)
 
 
 def _energy(matrix: NDArray[Any]) -> float:
@@ -126,7 +149,7 @@ def targets_from_residual(
         return total / len(cuts)
 
     solution = _solve(mean_of_normal_parts, matrix - product)
-    return Targets(matrix, [part + product for part in normal_parts(solution)], product.copy())
+    return Targets(matrix, cuts, [part + product for part in normal_parts(solution)], product.copy())
 
 
 def _solve(apply: Any, right: NDArray[Any]) -> NDArray[Any]:

@@ -1,17 +1,21 @@
 r"""The lower bound from all cuts together, and what rounding may add to it.
 
-Each of the K cuts of the chain gets a target of its own, a matrix ``T_k`` of the shape of Z, such that their mean is Z.
-With ``d_k(T)`` the distance of T to the matrices whose blocks at cut k have the rank of the chain, every product X of
+Each of the K cuts of the chain gets a target of its own, a matrix ``T_k`` of the shape of Z, and a share ``w_k``, a
+positive number for each of its blocks, such that ``sum_k w_k = 1`` and ``sum_k w_k T_k = Z`` in every entry. Equal
+shares are 1/K each. Let ``||A||_w`` be the norm in which the square of every entry counts w times, and ``d_k(T)`` the
+distance of T, in that of ``w_k``, to the matrices whose blocks at cut k have the rank of the chain. Every product X of
 the chain obeys
 
-    (1)  ||Z - X||^2 = mean_k (||T_k - X||^2 - ||T_k - Z||^2) >= mean_k (d_k(T_k)^2 - ||T_k - Z||^2),
+    (1)  ||Z - X||^2 = sum_k (||T_k - X||_w^2 - ||T_k - Z||_w^2) >= sum_k (d_k(T_k)^2 - ||T_k - Z||_w^2),
 
-since ``mean_k <T_k - Z, Z - X> = 0`` and X is one of those matrices, at every cut. Any targets will do; where all of
-them are Z, the bound is the mean of the bounds of single cuts. The right side is concave in the targets.
+since ``sum_k w_k (T_k - Z) = 0`` and X is one of those matrices, at every cut. As a share is one number in each block,
+``d_k^2`` is the sum over the blocks of what lies beyond the rank, times the share. Any targets and shares will do;
+where all targets are Z, the bound is a mean of the bounds of single cuts. The right side is concave in the targets.
 
-In floating point, the mean of the targets is Z up to a matrix of norm delta, and (1) is off by ``2 delta ||Z - X||``:
+In floating point, the sum of the shares is one up to a number nu at most, and that of shares times targets is ``Z`` up
+to a matrix of which delta is the norm, with that of ``nu Z``. Then
 
-    (2)  ||Z - X|| >= sqrt(D + delta^2) - delta,    D the right side of (1).
+    (2)  (1 + nu) ||Z - X||^2 + 2 delta ||Z - X|| >= D,    D the right side of (1).
 
 Singular values are those of a matrix that differs from ``T_k`` by some units in the last place of its norm (Golub and
 Van Loan, "Matrix Computations", section 8.6), so that ``d_k`` is off by no more. Energies are off by some units too.
@@ -45,12 +49,12 @@ NORM_UNITS = SUBTRACTED
 
 
 class CutSums(NamedTuple):
-    """What the bound needs of the target T of a cut.
+    """What the bound needs of the target T of a cut: sums over its blocks, each times the share of the cut there.
 
     Attributes
     ----------
     trailing : float
-        ``d(T)^2`` as computed: the energy of the singular values of its blocks beyond the rank.
+        ``d(T)^2`` as computed: the energies of the singular values of its blocks beyond the rank.
     spread : float
         ``||T - Z||^2``.
     energy : float
@@ -62,7 +66,7 @@ class CutSums(NamedTuple):
     energy: float
 
 
-def bound_from_cuts(cuts: list[CutSums], gap: float, norm: float) -> tuple[float, float]:
+def bound_from_cuts(cuts: list[CutSums], gap: float, norm: float, uneven: float = 0.0) -> tuple[float, float]:
     """Bound (2) on ``||Z - X||``.
 
     Parameters
@@ -70,9 +74,11 @@ def bound_from_cuts(cuts: list[CutSums], gap: float, norm: float) -> tuple[float
     cuts : list of CutSums
         Of every cut.
     gap : float
-        ``||mean of the targets - Z||`` as computed.
+        ``||sum_k w_k T_k - Z||`` as computed.
     norm : float
         ``||Z||``.
+    uneven : float
+        The most by which the shares in an entry miss one, as computed.
 
     Returns
     -------
@@ -85,11 +91,12 @@ def bound_from_cuts(cuts: list[CutSums], gap: float, norm: float) -> tuple[float
     below = above = plain = 0.0
     for trailing, spread, energy in cuts:
         distance = math.sqrt(trailing) * (1 - units) - SINGULAR_UNITS * EPS * math.sqrt(energy)
-        below += max(distance, 0.0) ** 2 / count
-        above += spread * (1 + units) / count
-        plain += (trailing - spread) / count
-    # The mean is summed one target after the other: each sum is rounded, and so is the difference to Z.
-    delta = gap * (1 + units) + (count + 1) * EPS * (norm + sum(math.sqrt(cut.energy) for cut in cuts) / count)
-    difference = below * (1 - units) - above * (1 + units)
-    bound = math.sqrt(difference + delta**2) - delta if difference > 0 else 0.0
+        below += max(distance, 0.0) ** 2
+        above += spread * (1 + units)
+        plain += trailing - spread
+    # Sums of shares, and of targets times shares, are rounded once for every cut, and so are products and differences.
+    nu = uneven + (count + 1) * EPS
+    delta = gap * (1 + units) + nu * norm + (count + 2) * EPS * (norm + sum(math.sqrt(cut.energy) for cut in cuts))
+    difference = (below * (1 - units) - above * (1 + units)) * (1 + nu)
+    bound = (math.sqrt(difference + delta**2) - delta) / (1 + nu) if difference > 0 else 0.0
     return bound, math.sqrt(max(plain, 0.0)) - bound

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...execution.calls import Calls
 from ...kernels.factors.cut_spaces import CutSpaces, remove_spaces
-from ...kernels.low_rank.spectra import shrink_leading, trailing_energies
+from ...kernels.low_rank.spectra import Shrunk, shrink_leading, trailing_energies
 from ...structure.chain import Cut
 
 __all__ = ["COUPLING", "CutWork"]
@@ -25,8 +24,9 @@ Not tuned: some milliseconds of eigenvectors, beside which a call on a thread co
 COUPLING = 1.0
 """How strongly a step holds targets together, beside what it gains at each cut (:mod:`.ascent`).
 
-Measured on Gaussian butterflies of N = 32, 64 and 128 with noise .1 and .3: after 10 steps, couplings of .2, 1, 2 and 5
-leave ratios of 1.0024, 1.0013, 1.0016 and 1.0024 at N = 64 and noise .1, where 1.0011 is the limit; the others alike.
+Measured on Gaussian butterflies of N = 32, 64 and 128 with noise .1 and .3, with equal shares: after 10 steps,
+couplings of .2, 1, 2 and 5 leave ratios of 1.0024, 1.0013, 1.0016 and 1.0024 at N = 64 and noise .1, where 1.0011 is
+the limit; the others alike.
 """
 
 
@@ -42,13 +42,19 @@ class CutWork:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
-    def trailing_energy(self, matrix: NDArray[Any], cut: Cut) -> float:
-        """Squared distance of a matrix to those whose blocks have the rank of the cut."""
-        return math.fsum(self._run(_trailing_energy, [(piece, cut.rank) for piece in _pieces(matrix, cut)]))
+    def trailing_energies(self, matrix: NDArray[Any], cut: Cut) -> NDArray[np.float64]:
+        """Squared distance of each block of a matrix to those that have the rank of the cut, shape (u, q)."""
+        found = self._run(_trailing_energies, [(piece, cut.rank) for piece in _pieces(matrix, cut)])
+        return np.concatenate(found).reshape(cut.u, cut.q)
 
-    def shrink(self, matrix: NDArray[Any], cut: Cut) -> NDArray[Any]:
-        """Matrix whose leading singular values, of each block, are less; see :func:`shrink_leading`."""
-        return _join(self._run(_shrink, [(piece, cut.rank) for piece in _pieces(matrix, cut)]), cut)
+    def shrink(self, matrix: NDArray[Any], cut: Cut) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        """Matrix whose leading singular values, of each block, are less, and the energies of these, shape (u, q).
+
+        See :func:`shrink_leading`.
+        """
+        found = self._run(_shrink, [(piece, cut.rank) for piece in _pieces(matrix, cut)])
+        blocks, leading = zip(*found, strict=True)
+        return _join(blocks, cut), np.concatenate(leading).reshape(cut.u, cut.q)
 
     def remove(self, matrix: NDArray[Any], cut: Cut, spaces: CutSpaces) -> NDArray[Any]:
         """Part of a matrix outside of the ranges of the blocks of a product; see :func:`remove_spaces`."""
@@ -63,13 +69,13 @@ class CutWork:
         return list(self._calls.in_order(function, pieces))
 
 
-def _trailing_energy(_matrix: Any, given: tuple[NDArray[Any], int]) -> float:
-    return math.fsum(trailing_energies(*given))
-
-
-def _shrink(_matrix: Any, given: tuple[NDArray[Any], int]) -> NDArray[Any]:
-    found: NDArray[Any] = shrink_leading(*given, COUPLING)
+def _trailing_energies(_matrix: Any, given: tuple[NDArray[Any], int]) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = trailing_energies(*given)
     return found
+
+
+def _shrink(_matrix: Any, given: tuple[NDArray[Any], int]) -> Shrunk:
+    return shrink_leading(*given, COUPLING)
 
 
 def _remove(_matrix: Any, given: tuple[NDArray[Any], CutSpaces]) -> NDArray[Any]:

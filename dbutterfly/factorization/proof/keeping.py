@@ -1,6 +1,6 @@
 """Targets of an ascent, kept in the store of a run so that another sitting can go on with them.
 
-What is read back need not be trusted: whatever targets are, the bound is evaluated from them anew.
+What is read back need not be trusted: whatever targets and shares are, the bound is evaluated from them anew.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from ...errors import CheckpointError
 from ...execution.task import done_name
 from ...storage.workspace import Workspace
+from ...structure.chain import Cut
 from .ascent import Targets
+from .shares import are_shares
 
 __all__ = ["KeepNothing", "StoredTargets"]
 
@@ -25,7 +27,7 @@ SECONDS_BETWEEN_SAVES = 60.0
 CHUNK_BYTES = 1 << 24
 """Bytes of a chunk of the targets. Not tuned."""
 
-TARGETS, MULTIPLIER, STEPS = "targets", "multiplier", done_name("steps")
+TARGETS, SHARES, MULTIPLIER, STEPS = "targets", "shares", "multiplier", done_name("steps")
 EVERYTHING = (slice(None),)
 
 _log = logging.getLogger("dbutterfly")
@@ -34,7 +36,7 @@ _log = logging.getLogger("dbutterfly")
 class KeepNothing:
     """Keeps no targets, where there is no store."""
 
-    def load(self, _matrix: NDArray[Any], _count: int) -> None:
+    def load(self, _matrix: NDArray[Any], _cuts: list[Cut]) -> None:
         """No targets."""
 
     def save(self, _targets: Targets, _steps: int) -> None:
@@ -57,25 +59,31 @@ class StoredTargets:
         self._workspace = workspace
         self._saved = time.monotonic()
 
-    def load(self, matrix: NDArray[Any], count: int) -> tuple[Targets, int] | None:
+    def load(self, matrix: NDArray[Any], cuts: list[Cut]) -> tuple[Targets, int] | None:
         """Targets of an earlier sitting and their steps; None where there are none, or they are damaged."""
-        self._create(matrix, count)
+        self._create(matrix, cuts)
         steps = self._workspace.read_rows(STEPS, 1)[0, 0]
         if not np.isfinite(steps):
             return None
         try:
-            kept, multiplier = (np.array(self._workspace.read(name, EVERYTHING)) for name in (TARGETS, MULTIPLIER))
+            kept, multiplier, rows = (
+                np.array(self._workspace.read(name, EVERYTHING)) for name in (TARGETS, MULTIPLIER, SHARES)
+            )
         except CheckpointError as error:
             _log.warning("the proof begins anew: %s", error)
             return None
-        if not (np.isfinite(kept).all() and np.isfinite(multiplier).all()):
+        shares = [row[: cut.u * cut.q].reshape(cut.u, cut.q) for row, cut in zip(rows, cuts, strict=True)]
+        if not (np.isfinite(kept).all() and np.isfinite(multiplier).all() and are_shares(shares)):
             return None
-        return Targets(matrix, list(kept), multiplier), int(steps)
+        return Targets(matrix, cuts, list(kept), multiplier, shares), int(steps)
 
     def save(self, targets: Targets, steps: int) -> None:
         """Keep targets; the number of steps, which vouches for them, is written last."""
-        for number, target in enumerate(targets.targets):
-            self._workspace.write(TARGETS, (slice(number, number + 1),), target[None])
+        for number, (target, share) in enumerate(zip(targets.targets, targets.shares, strict=True)):
+            place = (slice(number, number + 1),)
+            self._workspace.write(TARGETS, place, target[None])
+            row = np.resize(share, (1, _most_blocks(targets.cuts)))  # beyond its end, it is repeated
+            self._workspace.write(SHARES, place, row)
         self._workspace.write(MULTIPLIER, EVERYTHING, targets.multiplier)
         self._workspace.write(STEPS, EVERYTHING, np.array([[float(steps)]]))
         self._saved = time.monotonic()
@@ -85,9 +93,14 @@ class StoredTargets:
         if time.monotonic() - self._saved >= SECONDS_BETWEEN_SAVES:
             self.save(targets, steps)
 
-    def _create(self, matrix: NDArray[Any], count: int) -> None:
+    def _create(self, matrix: NDArray[Any], cuts: list[Cut]) -> None:
         rows, cols = matrix.shape
-        height = max(1, min(rows, CHUNK_BYTES // (cols * matrix.itemsize)))
-        self._workspace.create(TARGETS, (count, rows, cols), (1, height, cols), matrix.dtype)
+        height, blocks = max(1, min(rows, CHUNK_BYTES // (cols * matrix.itemsize))), _most_blocks(cuts)
+        self._workspace.create(TARGETS, (len(cuts), rows, cols), (1, height, cols), matrix.dtype)
+        self._workspace.create(SHARES, (len(cuts), blocks), (1, blocks), np.float64)
         self._workspace.create(MULTIPLIER, (rows, cols), (height, cols), matrix.dtype)
         self._workspace.create(STEPS, (1, 1), (1, 1), np.float64)
+
+
+def _most_blocks(cuts: list[Cut]) -> int:
+    return max(cut.u * cut.q for cut in cuts)

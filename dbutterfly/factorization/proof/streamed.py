@@ -104,7 +104,8 @@ def prove_streamed(
         return Proof(0.0, 0.0, 0.0, 0.0, None, 0, "rounding", None)
     unit = float(np.finfo(source.info.work_dtype).eps)
     gap = ROUNDED * len(jobs) * unit * math.sqrt(looks[0][5])  # a sum of parts of P_k Y / K is no larger than Y
-    bound, slack = bound_from_cuts([CutSums(*each[:3]) for each in looks], gap, norm)
+    cuts = [CutSums(*(total / len(jobs) for total in each[:3])) for each in looks]  # shares are equal
+    bound, slack = bound_from_cuts(cuts, gap, norm)
     with ProgressBar(progress) as bar:
         say_how_far(bar, 0, bound_error(found, error / norm), bound / norm)
     origin = ORIGINS[FROM_RESIDUAL]

@@ -14,13 +14,22 @@ would not, some of both become equal to a common value m: their weights are ``w 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ..backend import Array, any_true, namespace
 from ..linalg import adjoint, squared_norms
 
-__all__ = ["shrink_leading", "trailing_energies"]
+__all__ = ["Shrunk", "shrink_leading", "trailing_energies"]
 
 HALVINGS = 50
 """Halvings of the interval in which the common value of (2) is looked for; more than the digits of double precision."""
+
+
+class Shrunk(NamedTuple):
+    """Matrices (1), shape (n, p, v), and the energies h of each, in float64, shape (n,)."""
+
+    blocks: Array
+    leading: Array
 
 
 def trailing_energies(blocks: Array, rank: int) -> Array:
@@ -36,7 +45,7 @@ def trailing_energies(blocks: Array, rank: int) -> Array:
     return squared_norms(values[:, min(rank, values.shape[1]) :])
 
 
-def shrink_leading(blocks: Array, rank: int, coupling: float) -> Array:
+def shrink_leading(blocks: Array, rank: int, coupling: float) -> Shrunk:
     """Matrices (1) for the blocks B of a stack.
 
     They are formed from the eigenvectors of the Gram matrix of the short side, whose small eigenvalues are rounding:
@@ -49,19 +58,18 @@ def shrink_leading(blocks: Array, rank: int, coupling: float) -> Array:
         Rank r.
     coupling : float
         The number c.
-
-    Returns
-    -------
-    array, shape (n, p, v)
     """
     xp = namespace(blocks)
     if blocks.shape[1] > blocks.shape[2]:
-        return adjoint(shrink_leading(adjoint(blocks), rank, coupling))
+        found, leading = shrink_leading(adjoint(blocks), rank, coupling)
+        return Shrunk(adjoint(found), leading)
     squares, vectors = xp.linalg.eigh(xp.matmul(blocks, adjoint(blocks)))  # ascending
     values = xp.sqrt(xp.maximum(squares, xp.zeros_like(squares)))
     weights = _weights(values, min(rank, values.shape[1]), coupling)
-    taken = xp.astype(weights / (weights + coupling / 2), blocks.dtype)
-    return blocks - xp.matmul(vectors * taken[:, None, :], xp.matmul(adjoint(vectors), blocks))
+    taken = weights / (weights + coupling / 2)
+    leading = squared_norms(((1 - taken) * values)[:, max(values.shape[1] - rank, 0) :])
+    factors = vectors * xp.astype(taken, blocks.dtype)[:, None, :]
+    return Shrunk(blocks - xp.matmul(factors, xp.matmul(adjoint(vectors), blocks)), leading)
 
 
 def _weights(values: Array, rank: int, coupling: float) -> Array:

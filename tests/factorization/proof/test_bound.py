@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from dbutterfly.factorization.proof.bound import EPS, SINGULAR_UNITS, CutSums, bound_from_cuts
+from dbutterfly.factorization.proof.shares import equal_shares, most_uneven, move_shares, times
+from dbutterfly.factorization.proof.subject import cuts_of
 from dbutterfly.kernels.low_rank.spectra import trailing_energies
 from dbutterfly.structure.chain import Chain
 from tests.support.comparisons import noisy_butterfly, random_matrix
@@ -54,31 +56,46 @@ def test_distances_to_a_rank_are_off_by_far_less_than_is_taken_off():
 @needs_extended
 @pytest.mark.parametrize("eps", [1e-10, 0.1])
 def test_the_bound_holds_in_extended_precision(eps):
-    """The sum (1) itself, of targets as they are stored: their mean is not quite the matrix."""
-    chain = Chain.square_dyadic(16)
-    matrix = noisy_butterfly(chain, eps=eps)
-    norm = float(np.linalg.norm(matrix))
-    cuts = [chain.cut(position)[0] for position in range(1, 4)]
+    """The sum (1) itself, of targets and shares as they are stored: their means are not quite one and the matrix."""
+    chain, rng = Chain.square_dyadic(16), np.random.default_rng(0)
+    matrix, cuts = noisy_butterfly(chain, eps=eps), cuts_of(chain)
+    shares = move_shares(equal_shares(cuts), [rng.random((cut.u, cut.q)) for cut in cuts], cuts)
     targets = [matrix + eps * 0.1 * random_matrix(matrix.shape, seed=seed) for seed in range(3)]
-    shift = matrix - np.mean(targets, axis=0)
+    shift = matrix - sum(times(target, share, cut) for target, share, cut in zip(targets, shares, cuts, strict=True))
     targets = [target + shift for target in targets]
-    sums, exact, gap = [], np.longdouble(0), -np.longdouble(1) * matrix
-    for target, cut in zip(targets, cuts, strict=True):
-        blocks = target.reshape(cut.p, cut.u, cut.q, cut.v).transpose(1, 2, 0, 3).reshape(-1, cut.p, cut.v)
-        spread = np.linalg.norm(target - matrix) ** 2
-        sums.append(CutSums(math.fsum(trailing_energies(blocks, 1)), spread, np.linalg.norm(target) ** 2))
-        exact += sum((exact_singular_values(block)[1:] ** 2).sum() for block in blocks)
-        exact -= ((target.astype(np.longdouble) - matrix) ** 2).sum()
-        gap += target.astype(np.longdouble) / 3
-    delta = np.sqrt((gap**2).sum())
-    holds = np.sqrt(max(exact, 0) / 3 + delta**2) - delta
-    bound, slack = bound_from_cuts(sums, float(np.linalg.norm(np.mean(targets, axis=0) - matrix)), norm)
+    sums, exact, gap, total = [], np.longdouble(0), np.zeros((16, 16), np.longdouble), np.zeros((16, 16), np.longdouble)
+    for target, share, cut in zip(targets, shares, cuts, strict=True):
+        blocks, rest = (_blocks(each, cut) for each in (target, target.astype(np.longdouble) - matrix))
+        flat = share.ravel()
+        trailing = math.fsum(flat * trailing_energies(blocks, 1))
+        spread = math.fsum(flat * (_blocks(target - matrix, cut) ** 2).sum(axis=(1, 2)))
+        sums.append(CutSums(trailing, spread, math.fsum(flat * (blocks**2).sum(axis=(1, 2)))))
+        exact += sum(w * (exact_singular_values(block)[1:] ** 2).sum() for w, block in zip(flat, blocks, strict=True))
+        exact -= (flat * (rest**2).sum(axis=(1, 2))).sum()
+        gap += times(target.astype(np.longdouble) - matrix, share, cut)
+        total += times(np.ones((16, 16), np.longdouble), share, cut)
+    delta, nu = np.sqrt((gap**2).sum()), np.abs(total - 1).max()
+    holds = (np.sqrt(max(exact, 0) * (1 + nu) + delta**2) - delta) / (1 + nu)
+    mean = sum(times(target, share, cut) for target, share, cut in zip(targets, shares, cuts, strict=True))
+    norm = float(np.linalg.norm(matrix))
+    bound, slack = bound_from_cuts(sums, float(np.linalg.norm(mean - matrix)), norm, most_uneven(shares, cuts))
     assert 0 < bound < holds
     assert 0 < slack <= 2 * SINGULAR_UNITS * EPS * norm
 
 
+def _blocks(matrix, cut):
+    return matrix.reshape(cut.p, cut.u, cut.q, cut.v).transpose(1, 2, 0, 3).reshape(-1, cut.p, cut.v)
+
+
+def test_shares_that_miss_one_are_taken_off_the_bound():
+    bound, slack = bound_from_cuts([CutSums(0.5, 0.125, 1.0)] * 2, 0.0, 1.0, 0.1)
+    # 1.1 ||Z - X||^2 + 2 * 0.1 * ||Z - X|| >= .75, for the shares count in the sum of targets too
+    assert 1.1 * bound**2 + 0.2 * bound == pytest.approx(0.75, rel=1e-12)
+    assert slack == pytest.approx(math.sqrt(0.75) - bound)
+
+
 def test_what_is_off_the_mean_is_taken_off_the_bound():
-    cuts = [CutSums(1.0, 0.25, 2.0)] * 2
+    cuts = [CutSums(0.5, 0.125, 1.0)] * 2
     bound, _ = bound_from_cuts(cuts, 0.0, 1.0)
     assert bound == pytest.approx(math.sqrt(0.75), rel=1e-12)
     # ||Z - X||^2 + 2 delta ||Z - X|| >= .75

@@ -35,7 +35,9 @@ def test_trailing_energies_are_distances_to_a_rank(xp, shape, rank, dtype):
 def test_what_is_shrunk_is_the_minimum(xp, shape, rank, coupling, dtype):
     """G is a subgradient of ``h(A)/2`` exactly if ``h(X) >= h(A) + 2 <G, X - A>`` for all X."""
     given = blocks_of(shape, dtype)
-    found = xp.to_numpy(shrink_leading(xp.asarray(given), rank, coupling))
+    shrunk = shrink_leading(xp.asarray(given), rank, coupling)
+    found = xp.to_numpy(shrunk.blocks)
+    np.testing.assert_allclose(xp.to_numpy(shrunk.leading), leading_energy(found, rank), atol=1e-12)
     assert found.dtype == given.dtype
     slope = coupling / 2 * (given - found)
     rng = np.random.default_rng(0)
@@ -47,6 +49,6 @@ def test_what_is_shrunk_is_the_minimum(xp, shape, rank, coupling, dtype):
 
 
 def test_leading_values_that_would_fall_below_the_next_ones_meet_them():
-    (found,) = np.linalg.svd(shrink_leading(np.diag([3.0, 2.9, 1.0])[None], 1, 1.0), compute_uv=False)
+    (found,) = np.linalg.svd(shrink_leading(np.diag([3.0, 2.9, 1.0])[None], 1, 1.0).blocks, compute_uv=False)
     # 2 m w_i + (m - b_i) = 0 with w_1 + w_2 = 1: 2 m + 2 m = 5.9
     np.testing.assert_allclose(found, [5.9 / 4, 5.9 / 4, 1.0], rtol=1e-12)

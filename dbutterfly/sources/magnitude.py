@@ -5,7 +5,8 @@ whose entries are all tiny, or of which some are huge, is therefore divided by a
 (:func:`dbutterfly.sources.weighted.rescale`), and its factors are multiplied by it in the end.
 
 The power comes from a few entries, which cost little beside the matrix. They may miss a huge entry. A run that meets it
-raises a :class:`~dbutterfly.errors.RangeError`, which says the power that would do, and begins again.
+raises a :class:`~dbutterfly.errors.RangeError`, which says the power that would do, and begins again. Searches before a
+run, for a tolerance, for orderings or for a form, do not begin again: small matrices are looked at as a whole for them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ from .samples import SHARE, spread_indices
 from .weighted import rescale
 
 __all__ = ["bring_into_range"]
+
+WHOLE_BYTES = 1 << 26
+"""Bytes of a matrix without chunks up to which all of it is looked at, where parts of it are to be read anyhow.
+
+That takes some hundredths of a second, and no huge entry is missed. Not tuned.
+"""
 
 
 def bring_into_range(source: MatrixSource, *, is_read: bool = False) -> MatrixSource:
@@ -45,11 +52,13 @@ def bring_into_range(source: MatrixSource, *, is_read: bool = False) -> MatrixSo
 def _look(source: MatrixSource, *, is_read: bool) -> NDArray[Any]:
     """A few entries of a matrix; none where they would cost much beside reading it.
 
-    Of what is not stored in chunks, they are those at which entry functions are checked.
+    Of what is not stored in chunks, they are those at which entry functions are checked, or all of a small matrix.
     """
     if source.probed:
         return source.sample(())
     if all(edges is None for edges in source.edges) and not source.is_computed:
+        if is_read and not source.sampled and source.info.nbytes <= WHOLE_BYTES:
+            return source.take(*(np.arange(size) for size in source.shape))
         rows, cols = (spread_indices(0, size, SIDE, np.random.default_rng(0)) for size in source.shape)
         return source.take(rows, cols)
     if is_read or (not source.is_computed and source.chunk_count >= SHARE):

@@ -213,10 +213,9 @@ def _scale(vectors: NDArray[Any], weights: NDArray[Any] | None) -> NDArray[Any]:
 
 def _check_raised(values: NDArray[Any], exponent: int, dtype: np.dtype[Any], name: str) -> None:
     """Refuse entries that a power of two would take out of the range, by which tiny ones are raised."""
-    if exponent < 0:
-        own = exponent_of(largest_part(values))
-        if own - exponent > np.finfo(dtype).maxexp:
-            raise RangeError.of(name, dtype, own)
+    largest = largest_part(values) if exponent < 0 else 0.0
+    if largest and (own := exponent_of(largest)) - exponent > np.finfo(dtype).maxexp:  # zeros have no exponent
+        raise RangeError.of(name, dtype, own)
 
 
 def _along(weights: NDArray[Any] | None, axis: Axis, first: int, last: int) -> NDArray[Any] | None:

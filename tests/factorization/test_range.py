@@ -123,6 +123,21 @@ def test_blocks_of_subnormal_numbers_beside_others():
         assert fact.certificate.lower_bound <= measured(fact, matrix) <= fact.certificate.error_bound
 
 
+SEARCHES = {
+    "identify": lambda matrix: dbf.identify(matrix, budget=1e-3),
+    "advise": dbf.advise,
+    "tolerance": lambda matrix: dbf.factorize(matrix, tol=0.5),
+    "hierarchical": lambda matrix: dbf.factorize(matrix, tol=0.5, form="hierarchical"),
+}
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_searches_before_a_run_meet_a_huge_entry_beside_tiny_ones(name):
+    matrix = random_matrix((16, 16), "float32") * np.float32(1e-38)
+    matrix[0, 0] = 3e38
+    assert SEARCHES[name](matrix) is not None
+
+
 def test_a_norm_that_is_no_number_is_refused():
     with pytest.raises(RangeError, match="which leaves the range of double precision") as caught:
         dbf.factorize(np.full((64, 64), 1.7e308))
@@ -130,6 +145,12 @@ def test_a_norm_that_is_no_number_is_refused():
 
 
 class TestStoredRuns:
+    def test_zeros_beside_the_smallest_number_are_stored(self, tmp_path):
+        matrix = np.zeros((16, 16), np.float32)
+        matrix[3, 5] = np.finfo(np.float32).smallest_subnormal
+        dbf.factorize(matrix, store=tmp_path / "run")
+        assert np.array_equal(dbf.open(tmp_path / "run").operator.to_dense(), matrix)
+
     def test_a_run_that_begins_again_is_known_again(self, engine, tmp_path):
         matrix = random_matrix((64, 64), "float32")
         matrix[3, 5] = 1e30

@@ -97,3 +97,20 @@ def test_shifts_of_exponents_may_be_larger_than_any_number(dtype):
 def test_sums_of_energies_in_range_stay_in_range():
     for dtype in DTYPES:
         assert np.isfinite(np.finfo(dtype).dtype.type(largest_energy(dtype)) * 2**20)
+
+
+def test_all_of_a_small_matrix_is_looked_at_where_it_is_to_be_read_anyhow():
+    matrix = np.full(SHAPE, 1e-300)
+    matrix[0, 0] = 1e300
+    source = bring_into_range(as_source(matrix), is_read=True)
+    assert source.exponent == exponent_of(1e300)
+    assert dense(source)[0, 0] == pytest.approx(np.ldexp(1e300, -source.exponent))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_zeros_are_in_range_beside_the_smallest_number(dtype):
+    matrix = np.zeros(SHAPE, dtype)
+    matrix[3, 5] = np.finfo(dtype).smallest_subnormal
+    source = rescale(as_source(matrix), exponent_of(float(np.finfo(dtype).smallest_subnormal)))
+    assert not source.read_range(slice(8, 16), slice(0, 40)).any()
+    assert dense(source)[3, 5] == 0.5

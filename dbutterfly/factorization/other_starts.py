@@ -69,7 +69,8 @@ Measured on 31 matrices of normal random numbers, 16 x 16 and 32 x 32, rank 1: w
 SWEPT_ENTRIES = 1 << 26
 """Entries of all sweeps from other starts, after which no other round is begun.
 
-That is some seconds of a core. A matrix of 16 x 16 is never stopped by it; one of 256 x 256 has two rounds of 6 starts.
+That is some seconds of a core. A matrix of 16 x 16 is never stopped by it; one of 256 x 256 has nine rounds of 6
+starts.
 """
 
 ROUNDS = 8

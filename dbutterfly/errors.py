@@ -182,10 +182,8 @@ class NonFiniteError(InputError):
 class RangeError(InputError):
     """Squares of entries of the matrix, or its norm, leave the range of the dtype.
 
-    A factorization divides the matrix by a power of two, and begins again. The error is raised where that does not
-    help: where the norm of the matrix, or the values of its factors, have no place in the dtype. A search before a run
-    (for a tolerance, orderings or advice) does not begin again: it raises the error where a matrix of more than 64 MiB
-    has an entry that is larger, by the range of the dtype, than those that were looked at first.
+    A factorization divides the matrix by a power of two, and begins again. Raised where norm or factors have no place in
+    the dtype, or where a search in more than 64 MiB meets entries that its sample has missed by far.
 
     Attributes
     ----------

@@ -182,8 +182,8 @@ class NonFiniteError(InputError):
 class RangeError(InputError):
     """Squares of entries of the matrix, or its norm, leave the range of the dtype.
 
-    A factorization divides the matrix by a power of two, and begins again. Raised where norm or factors have no place in
-    the dtype, or where a search in more than 64 MiB meets entries that its sample has missed by far.
+    A factorization divides the matrix by a power of two, and begins again. Raised where norm or factors have no place
+    in the dtype, or where a search in more than 64 MiB meets entries that its sample has missed by far.
 
     Attributes
     ----------

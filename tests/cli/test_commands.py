@@ -571,6 +571,7 @@ def test_a_finished_store_is_returned_unless_it_is_not_to_be_resumed(done):
     assert done("factorize z.npy run.zarr --quiet --no-resume --json")["record"] != first
 
 
+@pytest.mark.slow
 def test_on_a_dask_cluster(done, client):
     done("generate dft z.zarr --n 64 --quiet")
     at = f"--cluster {client.scheduler.address} --quiet"
@@ -740,6 +741,7 @@ def test_a_log_of_json_lines(run, done):
     assert "store=" in entry["message"]
 
 
+@pytest.mark.slow
 def test_people_read_a_line_for_each_stage(run, done):
     done("generate orthogonal z.zarr --n 64 --noise 0.1")
     _, _, err = run("factorize z.zarr run.zarr")

@@ -50,6 +50,7 @@ def test_an_asynchronous_client_is_refused(tmp_path):
     asyncio.run(refuse())
 
 
+@pytest.mark.slow
 def test_a_client_whose_scheduler_has_ended_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(dask_engine, "SECONDS_FOR_ANSWER", 0.5)
     cluster = start()

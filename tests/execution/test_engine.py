@@ -78,6 +78,7 @@ def test_every_source_and_store_gives_the_same_on_a_cluster(matrix, names, store
         assert_same(dbf.factorize(found[name], tree=TREE, passes=2, client=client, store=place), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tree", ["left", "right"])
 @pytest.mark.parametrize("orderings", [None, (None, "bitreversal"), ("bitreversal", None)])
 def test_threads_and_cluster_agree_for_every_layout(tree, orderings, client):
@@ -257,6 +258,7 @@ def test_the_first_bad_tile_is_the_one_that_is_reported(engine):
         dbf.factorize(matrix, **engine)
 
 
+@pytest.mark.slow
 def test_no_more_tasks_are_in_flight_than_workers_take(tmp_path):
     matrix = noisy_butterfly(256)
     held, most, lock, both = 0, 0, threading.Lock(), threading.Event()

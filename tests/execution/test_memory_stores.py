@@ -27,6 +27,7 @@ def store(request):
         found.fs.sync_fs.store.clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", STORES, indirect=True)
 def test_source_in_memory_is_sent_tile_by_tile(store, client):
     packed = {"scale_factor": 0.5, "add_offset": 1.0}

@@ -215,6 +215,7 @@ def poor_look(monkeypatch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("poor_look")
 def test_all_entries_are_evaluated_where_runs_would_take_no_fewer_together(monkeypatch, tmp_path):
     runs = []

@@ -53,6 +53,7 @@ def sources(matrix, directory):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orderings", [BY_DISTANCE, (None, "bitreversal"), "arrays"])
 @pytest.mark.parametrize("shape", [(64, 128), (61, 127)])
 def test_every_source_gives_the_factors_of_the_weighted_matrix_divided(shape, orderings, tmp_path):

@@ -161,6 +161,7 @@ def test_uniform_random_numbers_are_not_found():
     assert found.confidence < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "rank", "noise"), [(16, 1, 0.1), (16, 2, 0.2), (32, 2, 0.1)])
 def test_low_rank_with_noise_is_not_found(n, rank, noise):
     found = dbf.identify(low_rank(n, rank, noise), budget=0.3, workers=1)

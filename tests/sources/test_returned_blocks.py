@@ -62,6 +62,7 @@ def test_blocks_of_dask_arrays_that_are_not_as_declared_are_refused(lie, orderin
         source.read_range(slice(0, N), slice(0, N))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("block", "dtype"),
     [

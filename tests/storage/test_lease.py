@@ -308,6 +308,7 @@ def test_a_beating_heart_elsewhere_is_let_be(store, elsewhere, caplog, monkeypat
     far.release()
 
 
+@pytest.mark.slow
 def test_a_stopped_heart_elsewhere_is_taken_as_dead(store, elsewhere):
     elsewhere("far")
     far = Lease(store, "run")
@@ -325,6 +326,7 @@ def test_a_stopped_heart_elsewhere_is_taken_as_dead(store, elsewhere):
     near.release()
 
 
+@pytest.mark.slow
 def test_a_holder_that_was_taken_over_notices_and_leaves_the_new_one_alone(store, elsewhere):
     far = Lease(store, "run")
     theirs = held(store) | {"token": "theirs", "host_id": "another"}
@@ -358,6 +360,7 @@ def test_a_lease_that_is_given_back_while_another_waits_is_taken(store, elsewher
 # ---------------------------------------------------------------- what cannot be read or written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [

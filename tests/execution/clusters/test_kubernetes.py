@@ -79,6 +79,7 @@ def test_the_clusters_are_what_their_commands_print(command, capsys):
     assert capsys.readouterr().out in [path.read_text() for path in DEPLOY.glob("cluster-*.yaml")]
 
 
+@pytest.mark.slow
 def test_the_readme_names_what_is_there():
     """The programs are not here: what their commands name is looked up in the directory and the custom resources."""
     kinds = {schema.lower() for schema in custom_validators()}

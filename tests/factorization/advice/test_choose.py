@@ -30,6 +30,7 @@ def looks(monkeypatch):
     return opened
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orderings", [(None, None), ("bitreversal", None), (None, "bitreversal")])
 @pytest.mark.parametrize("job", [{}, {"rank": 2}, {"tol": 2e-2}, {"chain": "monarch"}])
 def test_the_best_orderings_are_taken(orderings, job):

@@ -81,6 +81,7 @@ def test_regions_that_are_made_of_chunks_are_read_as_they_lie(tmp_path):
     assert found.row_order is None
 
 
+@pytest.mark.slow
 def test_threads_and_clusters_give_the_same(place, expected, engine, store):
     assert_same_blocks(dbf.factorize(place, store=store, **engine, **ARGUMENTS), expected)
 

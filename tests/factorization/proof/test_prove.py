@@ -115,6 +115,7 @@ def test_exact_products_have_nothing_to_prove():
     assert "proof" not in single.record
 
 
+@pytest.mark.slow
 def test_weights_and_gaps_are_proven_too():
     matrix, rng = random_matrix((29, 31)), np.random.default_rng(0)
     weights = (rng.random(29) + 0.1, None)

@@ -56,6 +56,7 @@ def test_workers_come_to_the_same(tmp_path, engine, monkeypatch):
     assert proven.certificate.lower_bound_from == "all cuts, by the residual"
 
 
+@pytest.mark.slow
 def test_higher_ranks_and_arrays_without_chunks(tmp_path):
     known = dbf.matrices.helmholtz(32)
     matrix = np.asarray(known)

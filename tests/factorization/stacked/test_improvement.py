@@ -24,6 +24,7 @@ def stack():
     return make_stack(4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", ASKED)
 def test_each_matrix_is_improved_as_by_a_call_of_its_own(stack, asked, tmp_path):
     place = store_stack(stack, tmp_path / "z.zarr", (3, 16, 32))

@@ -350,6 +350,7 @@ def test_functions_and_operators_in_a_list(stack):
     assert len(found.alone) == 2
 
 
+@pytest.mark.slow
 def test_threads_and_clusters_give_the_same(stack, expected, engine, store, tmp_path):
     place = store_stack(stack, tmp_path / "z.zarr", (1, 32, 32))
     memory = memory_for_tasks(place, 4)

@@ -145,8 +145,8 @@ def factorize(
         Most sweeps over the factors after the run, for a matrix that fits in memory: each factor is fitted anew, the
         others being what they are, which never raises the error; the certificate is exact then. ``"converged"`` makes
         as many as it takes until no factor can lower the error any more, sped up by extrapolation; and of matrices up
-        to about 450 x 450, from other starts near the result too, for some seconds of a core at most, unless these lead
-        back to it. Of a stack, those of each matrix.
+        to about 450 x 450 (at rank one; smaller ones of higher ranks), from other starts near the result too, unless
+        these lead back to it: that takes some seconds, and up to a minute of noise. Of a stack, those of each matrix.
     prove : bool
         Whether to raise the lower bound afterwards, from that of one cut to one of all cuts together, as :func:`prove`
         does. With ``sweeps="converged"`` the ratio often comes to one. Of a stack, those of all matrices.

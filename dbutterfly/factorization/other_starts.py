@@ -67,10 +67,10 @@ Measured on 31 matrices of normal random numbers, 16 x 16 and 32 x 32, rank 1: w
 """
 
 SWEPT_ENTRIES = 1 << 26
-"""Entries of all sweeps from other starts, after which no other round is begun.
+"""Entries of all sweeps from other starts, each counted as often as the rank, after which no other round is begun.
 
-That is some seconds of a core. A matrix of 16 x 16 is never stopped by it; one of 256 x 256 has nine rounds of 6
-starts.
+That is some seconds of a core, beside the sweeps until the best of a round is stationary. A matrix of 16 x 16 is never
+stopped by it; one of 256 x 256 has nine rounds of 6 starts at rank one.
 """
 
 ROUNDS = 8
@@ -111,8 +111,13 @@ class _Swept(NamedTuple):
 
 def starts_of_round(chain: Chain) -> int:
     """Number of other starts of a round; none for large matrices, and where the first factorization is the best one."""
-    fits = SWEPT_ENTRIES // (ROUNDS * SWEEPS * math.prod(chain.shape))
+    fits = SWEPT_ENTRIES // (ROUNDS * _work_of_start(chain))
     return min(STARTS, fits) if fits > 1 and len(chain) > 2 else 0
+
+
+def _work_of_start(chain: Chain) -> int:
+    """Entries that the sweeps from a start take, as :data:`SWEPT_ENTRIES` counts them."""
+    return SWEEPS * math.prod(chain.shape) * chain.rank
 
 
 def search_other_starts(matrix: Array, found: Stationary, chain: Chain, tree: Tree) -> Restarted:
@@ -133,7 +138,7 @@ def search_other_starts(matrix: Array, found: Stationary, chain: Chain, tree: Tr
     if not count or is_rounding(matrix, found.errors[-1]):
         return Restarted(found, 0)
     begun = idle = 0
-    while idle < IDLE and begun * SWEEPS * math.prod(chain.shape) < SWEPT_ENTRIES:
+    while idle < IDLE and begun * _work_of_start(chain) < SWEPT_ENTRIES:
         known = found.errors[-1]
         starts = factor_stack(_draw_near(found, count, rng), chain, tree, stack_bytes=STACK_BYTES).factors
         begun += count

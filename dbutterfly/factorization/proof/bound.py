@@ -98,5 +98,6 @@ def bound_from_cuts(cuts: list[CutSums], gap: float, norm: float, uneven: float 
     nu = uneven + (count + 1) * EPS
     delta = gap * (1 + units) + nu * norm + (count + 2) * EPS * (norm + sum(math.sqrt(cut.energy) for cut in cuts))
     difference = (below * (1 - units) - above * (1 + units)) * (1 + nu)
-    bound = (math.sqrt(difference + delta**2) - delta) / (1 + nu) if difference > 0 else 0.0
+    # The root without a difference of numbers that are nearly the same.
+    bound = difference / (math.hypot(math.sqrt(difference), delta) + delta) / (1 + nu) if difference > 0 else 0.0
     return bound, math.sqrt(max(plain, 0.0)) - bound

@@ -27,6 +27,9 @@ SECONDS_BETWEEN_SAVES = 60.0
 CHUNK_BYTES = 1 << 24
 """Bytes of a chunk of the targets. Not tuned."""
 
+LARGEST = 1e100
+"""Largest entry of targets that are gone on with: those of the matrix are at most one, and squares stay in range."""
+
 TARGETS, SHARES, MULTIPLIER, STEPS = "targets", "shares", "multiplier", done_name("steps")
 EVERYTHING = (slice(None),)
 
@@ -60,22 +63,27 @@ class StoredTargets:
         self._saved = time.monotonic()
 
     def load(self, matrix: NDArray[Any], cuts: list[Cut]) -> tuple[Targets, int] | None:
-        """Targets of an earlier sitting and their steps; None where there are none, or they are damaged."""
+        """Targets of an earlier sitting and their steps; None where there are none, or they are damaged.
+
+        A sitting that was killed while it kept them has left those of some cuts from a later step. They are moved to
+        have the right mean as any others, but shares that do not add up are replaced by equal ones.
+        """
         self._create(matrix, cuts)
         steps = self._workspace.read_rows(STEPS, 1)[0, 0]
         if not np.isfinite(steps):
             return None
+        read = self._workspace.read
         try:
-            kept, multiplier, rows = (
-                np.array(self._workspace.read(name, EVERYTHING)) for name in (TARGETS, MULTIPLIER, SHARES)
-            )
+            # One by one: a part of an array that holds all of them would keep all of them.
+            kept = [np.array(read(TARGETS, (slice(number, number + 1),))[0]) for number in range(len(cuts))]
+            multiplier, rows = np.array(read(MULTIPLIER, EVERYTHING)), read(SHARES, EVERYTHING)
         except CheckpointError as error:
             _log.warning("the proof begins anew: %s", error)
             return None
-        shares = [row[: cut.u * cut.q].reshape(cut.u, cut.q) for row, cut in zip(rows, cuts, strict=True)]
-        if not (np.isfinite(kept).all() and np.isfinite(multiplier).all() and are_shares(shares)):
+        if not all(np.max(np.abs(each), initial=0.0) <= LARGEST for each in (*kept, multiplier)):  # false for NaN
             return None
-        return Targets(matrix, cuts, list(kept), multiplier, shares), int(steps)
+        shares = [np.array(row[: cut.u * cut.q]).reshape(cut.u, cut.q) for row, cut in zip(rows, cuts, strict=True)]
+        return Targets(matrix, cuts, kept, multiplier, shares if are_shares(shares, cuts) else None), int(steps)
 
     def save(self, targets: Targets, steps: int) -> None:
         """Keep targets; the number of steps, which vouches for them, is written last."""

@@ -50,8 +50,9 @@ _here = threading.local()
 
 
 def is_installed() -> bool:
-    """Whether CuPy can be imported."""
-    return importlib.util.find_spec("cupy") is not None
+    """Whether CuPy can be imported; a folder of this name beside a program is not CuPy."""
+    spec = importlib.util.find_spec("cupy")
+    return spec is not None and spec.origin is not None
 
 
 def has_device() -> bool:

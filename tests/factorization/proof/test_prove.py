@@ -186,6 +186,41 @@ def test_a_proof_goes_on_from_where_it_was_interrupted(tmp_path, monkeypatch):
     assert resumed.certificate.lower_bound == pytest.approx(whole.certificate.lower_bound, rel=1e-12)
 
 
+def test_a_proof_that_was_cut_off_while_it_was_kept_goes_on(tmp_path, monkeypatch):
+    matrix, place = hard(), tmp_path / "run"
+    run = dbf.factorize(matrix, store=place)
+    monkeypatch.setattr(keeping, "SECONDS_BETWEEN_SAVES", 0.0)
+    resize = np.resize
+
+    def cut_off(values, shape):
+        if calls.append(values) or len(calls) == 5 * (len(run.chain) - 1) - 1:  # in the fifth save
+            raise KeyboardInterrupt
+        return resize(values, shape)
+
+    calls = []
+    with monkeypatch.context() as patch:
+        patch.setattr(keeping.np, "resize", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            dbf.prove(place, matrix, ratio=1.002)
+    resumed = dbf.prove(place, matrix, ratio=1.002).certificate
+    assert resumed.lower_bound > run.certificate.lower_bound
+    assert resumed.lower_bound >= 0.99 * dbf.prove(run, matrix, ratio=1.002).certificate.lower_bound
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("value", [1e154, np.nan])
+def test_targets_that_cannot_be_squared_are_made_anew(value, tmp_path, monkeypatch):
+    matrix, place = hard(), tmp_path / "run"
+    run = dbf.factorize(matrix, store=place)
+    save = keeping.StoredTargets.save
+    with monkeypatch.context() as patch:
+        patch.setattr(keeping.StoredTargets, "save", lambda self, targets, steps: save(self, spoil(targets), steps))
+        spoil = lambda targets: targets.multiplier.fill(value) or targets  # noqa: E731
+        dbf.prove(place, matrix, budget=1e-9)
+    proven = dbf.prove(place, matrix, ratio=1.01).certificate
+    assert proven.lower_bound == pytest.approx(dbf.prove(run, matrix, ratio=1.01).certificate.lower_bound, rel=1e-9)
+
+
 @pytest.mark.slow
 def test_damaged_targets_are_made_anew(tmp_path, caplog):
     matrix, place = hard(), tmp_path / "run"

@@ -50,7 +50,7 @@ def test_moved_shares_add_up_to_one_and_lower_what_is_captured(chain):
             for part, share, cut in zip(parts, shares, cuts, strict=True)
         ]
         shares = move_shares(shares, captured, cuts)
-        assert are_shares(shares)
+        assert are_shares(shares, cuts)
         assert most_uneven(shares, cuts) < 1e-14
     assert value(parts, shares, cuts) < before * (1 - 1e-6)
 
@@ -63,9 +63,13 @@ def test_blocks_without_energy_move_nothing():
 
 
 def test_numbers_that_are_no_shares():
-    assert not are_shares([np.array([[0.5, 0.0]])])
-    assert not are_shares([np.array([[0.5, np.nan]])])
-    assert most_uneven([np.full((4, 2), 0.5), np.full((2, 4), 0.25)], cuts_of(Chain.square_dyadic(8))) == 0.25
+    cuts = cuts_of(Chain.square_dyadic(8))
+    for wrong in (0.0, -0.5, np.nan, np.inf, 0.5 + 1e-6):
+        one, other = equal_shares(cuts)
+        one[1, 1] = wrong
+        assert not are_shares([one, other], cuts)
+    assert are_shares(equal_shares(cuts), cuts)
+    assert most_uneven([np.full((4, 2), 0.5), np.full((2, 4), 0.25)], cuts) == 0.25
 
 
 def test_no_product_is_below_a_bound_with_unequal_shares():

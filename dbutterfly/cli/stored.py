@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ..errors import InputError
@@ -26,4 +27,4 @@ def open_one(place: str, matrix: str | None) -> Any:
     if not isinstance(found, StackedFactorization):
         raise InputError(f"--matrix {show_value(matrix)} is for stacks, and {place!r} holds one matrix; leave it out")
     is_name = found.names is not None and matrix in found.names
-    return found[matrix if is_name or not matrix.lstrip("-").isdigit() else int(matrix)]
+    return found[int(matrix) if not is_name and re.fullmatch(r"-?[0-9]+", matrix) else matrix]

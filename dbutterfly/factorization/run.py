@@ -80,7 +80,7 @@ def _warn_of_tolerance(result: Factorization, tol: float | None) -> None:
 
 def _reach_tolerance(run: Run, engine: Engine, progress: bool) -> Factorization:
     """Run the stages for the rank of the plan, and for higher ones until the tolerance is reached or out of reach."""
-    tol, evaluated = run.request.tol, 0
+    tol = run.request.tol
     while True:
         try:
             result = _run_in_range(run, engine, progress)
@@ -93,7 +93,8 @@ def _reach_tolerance(run: Run, engine: Engine, progress: bool) -> Factorization:
             raise
         certified = _as_given(result, run.job).certificate
         if run.job.plan.nested is not None:
-            evaluated = _count_entries(result, evaluated)
+            result.record["evaluated"]["entries"] += run.job.plan.nested.evaluated
+            evaluated = result.record["evaluated"]["entries"]
             plan = None if tol is None else _plan_again(run, engine, certified.error_bound, tol, evaluated)
             if plan is None:
                 return result
@@ -106,12 +107,6 @@ def _reach_tolerance(run: Run, engine: Engine, progress: bool) -> Factorization:
         _go_on(run, engine, rank)
 
 
-def _count_entries(result: Factorization, before: int) -> int:
-    """Entries that all runs have evaluated, which the record of the last one comes to tell."""
-    result.record["evaluated"]["entries"] += before
-    return int(result.record["evaluated"]["entries"])
-
-
 def _plan_again(run: Run, engine: Engine, error: float, tol: float, evaluated: int) -> Plan | None:
     """Plan of another run of a sampled matrix whose error is above the tolerance; None where none may reach it.
 
@@ -120,7 +115,7 @@ def _plan_again(run: Run, engine: Engine, error: float, tol: float, evaluated: i
     nested = next_nested(run.job, error, tol)
     if nested is None:
         return None
-    again = run.request.plan_again(run.job, nested)
+    again = run.request.plan_again(run.job, nested._replace(evaluated=evaluated))
     assert again.nested_steps is not None
     if evaluates_less(again.source.shape, again.nested_steps, evaluated):
         _log.info("the error is above tol=%g: on with skeletons of up to %d lines", tol, max(nested.capacities))

@@ -167,10 +167,6 @@ def _always(_: Ledger) -> bool:
     return True
 
 
-def _never(_: Ledger) -> bool:
-    return False
-
-
 RULES = (
     # Nothing can be better. Without noise, most searches end here after one round.
     Rule("exact", _is_exact, _always),

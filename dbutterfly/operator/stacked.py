@@ -190,8 +190,8 @@ class StackedOperator:
             )
         result = np.empty((count, other, *values.shape[2:]), np.result_type(self.dtype, values.dtype))
         for batch in self._batches:
-            part = values[batch.numbers].reshape(-1, *values.shape[2:])
-            result[batch.numbers] = call(batch.operator, part).reshape(-1, *result.shape[1:])
+            part = values[batch.numbers].reshape(batch.numbers.size * size, *values.shape[2:])
+            result[batch.numbers] = call(batch.operator, part).reshape(batch.numbers.size, *result.shape[1:])
         result[list(self._failed)] = np.nan
         return result
 

@@ -63,8 +63,10 @@ def stream_stack(
     check_apart(destination, read, "destination")
     dtype = np.result_type(operator.dtype, source.dtype)
     if not isinstance(source, StackSource):
+        _check_vectors_fit(operator, source, dtype, engine.budget(memory).memory)
         vectors = operator @ source.read_range(slice(0, count), slice(0, source.shape[1]))
-        with new_array(destination, vectors.shape, dtype, vectors.shape, sources=read, overwrite=overwrite) as product:
+        chunk = max(1, min(count, CHUNK_BYTES // (rows * dtype.itemsize))), rows
+        with new_array(destination, vectors.shape, dtype, chunk, sources=read, overwrite=overwrite) as product:
             write_range(product, (slice(None), slice(None)), vectors)
         return StreamedProduct(vectors.shape, dtype, 1, 1, count * source.shape[1] * source.dtype.itemsize)
     per_task = _matrices_of_task(operator, source, columns, dtype, engine.budget(memory).memory)
@@ -92,14 +94,37 @@ def _columns_of(operator: StackedOperator, source: MatrixSource) -> int:
             return 1
         shape: tuple[int, ...] = source.shape
     else:
-        (height, width), is_alike = source.shapes[0], len(set(source.shapes)) == 1
-        if is_alike and (len(source), height) == (count, cols) and len(set(source.dtypes)) == 1:
+        (height, width), kinds = source.shapes[0], list(zip(source.shapes, source.dtypes, strict=True))
+        other = next((number for number, kind in enumerate(kinds) if kind != kinds[0]), None)
+        if other is not None:
+            raise InputError(
+                f"{source.name_matrix(other)} has shape {kinds[other][0]} and dtype {kinds[other][1]}, but "
+                f"{source.name_matrix(0)} has {kinds[0][0]} and {kinds[0][1]}; give columns of one shape and dtype"
+            )
+        if (len(source), height) == (count, cols):
             return width
         shape = (len(source), height, width)
     raise InputError(
         f"{source.name} has shape {shape}; {count} operators of {rows} x {cols} take ({count}, {cols}), or ({count}, "
         f"{cols}, columns): a vector, or columns, for each"
     )
+
+
+def _check_vectors_fit(operator: StackedOperator, source: MatrixSource, dtype: np.dtype[Any], memory: int) -> None:
+    """Refuse vectors, of which there is one for each matrix, that memory does not hold with their products.
+
+    Raises
+    ------
+    MemoryBudgetError
+        If that is so.
+    """
+    count, rows, cols = operator.shape
+    least = 2 * count * (rows + cols) * dtype.itemsize
+    if least > memory:
+        raise MemoryBudgetError(
+            f"memory={memory} ({format_bytes(memory)}) does not hold {count} vectors of {source.name} and their "
+            f"products; the least that works is memory={least} ({format_bytes(least)})"
+        )
 
 
 def _matrices_of_task(

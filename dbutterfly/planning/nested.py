@@ -76,12 +76,15 @@ class Nested(NamedTuple):
         Largest size of a skeleton at each cut.
     task_entries : int
         Entries that a task evaluates.
+    evaluated : int
+        Entries that runs before this one have evaluated.
     """
 
     floor: float
     energy: float
     capacities: tuple[int, ...]
     task_entries: int = TASK_ENTRIES
+    evaluated: int = 0
 
     @classmethod
     def of_chain(cls, chain: Chain, *, spare: bool) -> Self:

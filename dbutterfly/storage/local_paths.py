@@ -34,8 +34,10 @@ def text_of(place: str | os.PathLike[str], argument: str) -> str:
     Raises
     ------
     InputError
-        If it is empty, or holds a line break or another control character.
+        If it is no text and no path, is empty, or holds a line break or another control character.
     """
+    if not isinstance(place, (str, bytes, os.PathLike)):
+        raise InputError(f"{argument} is of type {type(place).__name__}, which names no place; name a path or a URL")
     given = os.fsdecode(os.fspath(place))
     if not given:
         raise InputError(f"{argument}='' names no place; name a path or a URL")

@@ -112,7 +112,7 @@ def cluster_trees(shape: tuple[int, int], leaf: int, points: Points | None) -> t
 
 
 def _tree(size: int, leaf: int, points: Any, period: tuple[float | None, ...]) -> ClusterTree:
-    levels = max(0, math.ceil(math.log2(size / leaf)))
+    levels = max(0, min(math.ceil(math.log2(size / leaf)), size.bit_length() - 1))  # no cluster is empty
     if points is None:
         return ClusterTree(None, size, levels)
     order = bisect_points(points, 1 << levels, (2,) * levels, period)

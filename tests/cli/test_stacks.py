@@ -28,6 +28,12 @@ def run(tmp_path, monkeypatch, capsys):
     return call
 
 
+def test_a_digit_that_is_no_number_names_no_matrix(run):
+    run("factorize z.zarr run.zarr --quiet")
+    code, _, err = run("report run.zarr page.html --matrix ²")
+    assert (code, "names no matrix of the stack" in err) == (2, True)
+
+
 def test_a_table_is_printed(run):
     code, out, err = run("factorize z.zarr run.zarr --workers 2")
     assert code == 0

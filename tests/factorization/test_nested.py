@@ -233,6 +233,18 @@ def test_all_entries_are_evaluated_where_runs_would_take_no_fewer_together(monke
     assert "all entries are evaluated" in str(found.record["plan_text"])
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("poor_look")
+def test_the_entries_of_all_runs_are_counted_in_any_sitting(tmp_path):
+    function = Waves()
+    whole = dbf.factorize(waves(f=function), tol=1e-5, orderings=ORDERINGS)
+    failing = waves(f=Waves(failing_after=int(0.6 * function.entries)))  # in the second run
+    with pytest.raises(SourceError, match="the power is gone"):
+        dbf.factorize(failing, tol=1e-5, orderings=ORDERINGS, store=tmp_path / "run")
+    resumed = dbf.factorize(waves(), tol=1e-5, orderings=ORDERINGS, store=tmp_path / "run")
+    assert resumed.record["evaluated"] == whole.record["evaluated"]
+
+
 @pytest.mark.usefixtures("poor_look")
 def test_a_tolerance_that_is_not_reached_is_said(monkeypatch):
     monkeypatch.setattr("dbutterfly.factorization.run.next_nested", lambda *_: None)

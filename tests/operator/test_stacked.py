@@ -75,6 +75,11 @@ def test_chains_of_different_matrices_and_sizes_with_gaps():
         operator.solve(np.ones((4, 29)))
 
 
+def test_no_columns_give_no_columns():
+    op = dbf.factorize(make_stack(3)).operator
+    assert (op @ np.ones((3, 32, 0))).shape == op.solve(np.ones((3, 32, 0))).shape == (3, 32, 0)
+
+
 @pytest.mark.parametrize("shape", [(32,), (5, 31), (4, 32), (32, 5), (5, 32, 2, 1), ()])
 def test_operands_of_other_shapes_are_refused(shape):
     _, found = factorized()

@@ -246,6 +246,10 @@ def test_a_vector_for_each_matrix_of_a_stack(stacked, tmp_path):
     done = stream_product(stacked, np.ones((6, 32), np.float32), tmp_path / "y.zarr")
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "y.zarr")[:], stacked @ np.ones((6, 32), np.float32))
     assert (done.shape, done.dtype) == ((6, 32), np.float64)
-    for x in (np.ones((6, 31)), np.ones((5, 32, 2)), [np.ones((32, 2)), np.ones((32, 3))]):
+    for x in (np.ones((6, 31)), np.ones((5, 32, 2))):
         with pytest.raises(InputError, match=r"6 operators of 32 x 32 take \(6, 32\), or \(6, 32, columns\)"):
             stream_product(stacked, x, tmp_path / "no.zarr")
+    with pytest.raises(InputError, match=r"matrix 1 of list has shape \(32, 3\).*give columns of one shape and dtype"):
+        stream_product(stacked, [np.ones((32, 2)), np.ones((32, 3))], tmp_path / "no.zarr")
+    with pytest.raises(MemoryBudgetError, match=r"memory=10 .* does not hold 6 vectors of array"):
+        stream_product(stacked, np.ones((6, 32)), tmp_path / "no.zarr", memory=10)

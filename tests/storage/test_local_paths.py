@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dbutterfly.errors import InputError
-from dbutterfly.storage.local_paths import is_url, local_path
+from dbutterfly.storage.local_paths import is_url, local_path, text_of
 from dbutterfly.storage.places import as_store
 
 
@@ -87,6 +88,12 @@ def test_what_is_no_place_is_refused_with_the_remedy(given: str, remedy: str) ->
 def test_paths_of_windows_are_refused_elsewhere(given: str) -> None:
     with pytest.raises(InputError, match="is a path of Windows, which this system has not"):
         as_store(given)
+
+
+@pytest.mark.parametrize("given", [None, 3, 1.5])
+def test_what_is_neither_text_nor_path_is_refused(given: Any) -> None:
+    with pytest.raises(InputError, match=f"page is of type {type(given).__name__}, which names no place"):
+        text_of(given, "page")
 
 
 def test_urls_are_no_files() -> None:

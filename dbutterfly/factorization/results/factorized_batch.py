@@ -20,7 +20,7 @@ from .factorization import Factorization
 
 __all__ = ["IMPROVED", "FactorizedBatch"]
 
-IMPROVED = ("sweeps", "gradient", "proof")
+IMPROVED = ("sweeps", "starts", "gradient", "proof")
 """Entries of the record of a matrix that sweeps and proofs leave."""
 
 
@@ -45,7 +45,7 @@ class FactorizedBatch:
     cuts : array, shape (n, J - 1)
         Error of every cut of each.
     records : tuple of dict
-        What sweeps and proofs have left of each; empty where none were made.
+        What sweeps and proofs have left of each; empty where none were made, and no error is an estimate.
     """
 
     numbers: Index
@@ -69,7 +69,7 @@ class FactorizedBatch:
             found.orderings,
             (found.certificate,),
             np.array([found.record.get("errors_by_cut", [0.0] * (len(found.chain) - 1))], np.float64),
-            (improved,) if improved else (),
+            (improved,) if improved or found.certificate.deviation is not None else (),
         )
 
     def factorization(self, place: int, name: str, weights: Weights | None) -> Factorization:

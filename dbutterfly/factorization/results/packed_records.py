@@ -22,8 +22,9 @@ RECORD_WORDS = 128
 
 
 def pack_record(record: dict[str, Any], certificate: Certificate) -> NDArray[np.float64]:
-    """Row of the record of a matrix, and of where its lower bound comes from, which no number of a certificate says.
+    """Row of the record of a matrix, and of what the arrays of certificates do not have.
 
+    That is the deviation of an estimate, and where the lower bound comes from.
     Of so many sweeps that a row does not hold their errors, those before the first and after the last are kept.
     """
     text, errors = _write(record, certificate), record.get("sweeps", [])
@@ -33,10 +34,12 @@ def pack_record(record: dict[str, Any], certificate: Certificate) -> NDArray[np.
 
 
 def _write(record: dict[str, Any], certificate: Certificate) -> bytes:
-    return json.dumps({"record": record, "lower_bound_from": certificate.lower_bound_from}).encode("ascii")
+    more = {"lower_bound_from": certificate.lower_bound_from, "deviation": certificate.deviation}
+    return json.dumps({"record": record, **more}).encode("ascii")
 
 
 def unpack_record(row: NDArray[np.float64], certificate: Certificate) -> tuple[dict[str, Any], Certificate]:
-    """Record of a matrix, and its certificate with where the lower bound comes from."""
+    """Record of a matrix, and its certificate with what its row has."""
     kept = json.loads(np.asarray(row).astype("<f8").tobytes())
-    return kept["record"], replace(certificate, lower_bound_from=kept["lower_bound_from"])
+    more = {name: kept.get(name) for name in ("lower_bound_from", "deviation")}
+    return kept["record"], replace(certificate, **more)

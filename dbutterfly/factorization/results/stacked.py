@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from ...errors import InputError, NoSuchMatrixError
-from ...operator.stacked import StackedOperator, as_index
+from ...errors import InputError
+from ...operator.stacked import StackedOperator
 from ...structure.weights import Weights
 from .certificate import Certificate
 from .factorization import Factorization
 from .factorized_batch import FactorizedBatch
+from .matrix_names import number_of_matrix
 from .stacked_text import format_table, summarize_stack
 
 __all__ = ["StackedFactorization"]
@@ -85,21 +86,13 @@ class StackedFactorization:
         InputError
             If something is wrong with its entries, so that it has no factors.
         """
-        at = self._number_of(number)
+        at = number_of_matrix(number, len(self), self.names)
         if at in self.failed:
             raise InputError(f"fact[{number!r}] has no factors: {self.failed[at]}")
         if at in self.alone:
             return self.alone[at]
         batch, place = self._places[at]
         return batch.factorization(place, self._name(at), self.weights)
-
-    def _number_of(self, number: int | str) -> int:
-        if not isinstance(number, str):
-            return as_index(number, len(self))
-        if self.names is None or number not in self.names:
-            known = "the matrices have no names" if self.names is None else f"there are {', '.join(self.names[:8])}"
-            raise NoSuchMatrixError(f"number={number!r} names no matrix of the stack; {known}")
-        return self.names.index(number)
 
     def _name(self, number: int) -> str:
         return f"matrix {number}" if self.names is None else f"matrix {number} ({self.names[number]})"

@@ -9,6 +9,7 @@ from typing import Any
 
 from .certificate import Certificate
 from .estimates import VerifiedError
+from .matrix_names import number_of_matrix
 from .stacked_text import format_verified, summarize_verified
 
 __all__ = ["VerifiedStack"]
@@ -43,9 +44,9 @@ class VerifiedStack:
     def __iter__(self) -> Iterator[VerifiedError | None]:
         return iter(self.errors)
 
-    def __getitem__(self, number: int) -> VerifiedError | None:
-        """Error of one matrix, by its number."""
-        return self.errors[number]
+    def __getitem__(self, number: int | str) -> VerifiedError | None:
+        """Error of one matrix, by its number or name."""
+        return self.errors[number_of_matrix(number, len(self), self.names)]
 
     @property
     def worst(self) -> int:

@@ -1,7 +1,8 @@
 """Sweeps over the factors of the matrices of a stack, and proofs of them: tasks that read the matrices once more.
 
 What a task does for a matrix is what a call for that matrix alone does after its run. Both hold a matrix several times,
-so that a task takes no more of them than lie in one chunk of the storage.
+so that a task takes no more of them than lie in one chunk of the storage. Chunks that are larger than a task are read
+once for each of their tasks.
 """
 
 from __future__ import annotations
@@ -243,8 +244,7 @@ def _plan_batch(batch: FactorizedBatch, job: StackJob) -> Batch:
     plan: Plan = make_plan(
         info, batch.chain, tree=batch.tree, orderings=batch.orderings, budget=replace(job.plan.budget, memory=UNLIMITED)
     )
-    per_task = stack.per_chunk if stack.per_chunk * info.nbytes <= LARGEST_TASK else 1
-    per_task = min(per_task, int(batch.numbers.size))
+    per_task = min(stack.per_chunk, max(1, LARGEST_TASK // info.nbytes), int(batch.numbers.size))
     plan = replace(plan, budget=job.plan.budget)
     return Batch(plan=plan, numbers=batch.numbers, per_task=per_task, peak_bytes=plan.peak_bytes)
 

@@ -24,6 +24,15 @@ def matrix():
     return make_covariance(POINTS)
 
 
+@pytest.mark.parametrize("shape", [(1, 300), (5, 5), (30, 3)])
+@pytest.mark.parametrize("has_points", [False, True])
+def test_no_cluster_is_empty_however_small_leaves_are(shape, has_points):
+    matrix = np.random.default_rng(0).random(shape)
+    points = tuple(np.sort(np.random.default_rng(1).random(size)) for size in shape) if has_points else None
+    found = dbf.factorize(matrix, tol=1e-3, form="hierarchical", leaf=1, points=points)
+    assert np.linalg.norm(found.operator.to_dense() - matrix) <= 1e-3 * np.linalg.norm(matrix)
+
+
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 @pytest.mark.parametrize("tol", [1e-2, 1e-4])
 def test_a_tolerance_is_kept_and_used(dimension, tol):

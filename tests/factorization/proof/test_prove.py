@@ -129,6 +129,14 @@ def test_weights_and_gaps_are_proven_too():
     assert fact.certificate.ratio < plain.certificate.ratio - 0.02
 
 
+@pytest.mark.parametrize("scales", [(1e-300, 1e-100), (1e200, 1e200)])
+def test_weights_whose_product_leaves_the_range_do_not_matter(scales):
+    matrix = noisy_butterfly(Chain.square_dyadic(16), eps=0.1)
+    found = dbf.factorize(matrix, weights=tuple(np.full(16, scale) for scale in scales), prove=True).certificate
+    plain = dbf.factorize(matrix, prove=True).certificate
+    assert found.lower_bound == pytest.approx(plain.lower_bound, rel=1e-6)
+
+
 def test_the_scale_of_a_matrix_does_not_matter(fourier, swept):
     here = swept.prove(fourier).certificate
     far = 2.0**-200

@@ -12,7 +12,8 @@ PROOF = {"ended": "standstill", "steps": 1200, "seconds": 1.5e-300 / 3, "slack":
 @pytest.mark.parametrize(("count", "kept"), [(0, 0), (2, 2), (30, 30), (500, 2)])
 @pytest.mark.parametrize("origin", [None, "all cuts, by the residual"])
 def test_what_was_packed_comes_back(count, kept, origin):
-    certificate = dbf.Certificate(0.125, 0.1, True, 64.0, guarantee=4.08, lower_bound_from=origin)
+    deviation = None if count else 0.01
+    certificate = dbf.Certificate(0.125, 0.1, True, 64.0, deviation, guarantee=4.08, lower_bound_from=origin)
     record = {"sweeps": (np.random.default_rng(0).random(count) * 1e-5).tolist(), "gradient": 0.1, "proof": PROOF}
     row = pack_record(record, certificate)
     assert (row.shape, row.dtype) == ((RECORD_WORDS,), np.float64)

@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse
 
 import dbutterfly as dbf
-from dbutterfly.errors import FailedMatricesWarning, InputError, NonFiniteError
+from dbutterfly.errors import FailedMatricesWarning, InputError, NonFiniteError, NoSuchMatrixError
 from dbutterfly.planning import stacked_plan
 from tests.support.comparisons import random_matrix
 from tests.support.stacked_runs import counted_reads, make_stack, store_stack
@@ -67,6 +67,14 @@ def test_matrices_without_factors_and_sizes_out_of_range(stack):
     assert "1       failed: matrix 1" in str(verified)
     with pytest.raises(NonFiniteError, match="matrix 1 of array holds a NaN"):
         dbf.verify(dbf.factorize(stack), broken)
+
+
+def test_errors_are_asked_for_by_number_and_name(stack):
+    named = dbf.verify(dbf.factorize(stack), stack)
+    assert named[-1] == named[4]
+    for number in (7, "a"):
+        with pytest.raises(NoSuchMatrixError, match=f"{number!r}"):
+            named[number]
 
 
 def test_large_matrices_and_operators_are_compared_one_by_one(stack, monkeypatch):

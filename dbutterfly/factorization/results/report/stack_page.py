@@ -93,8 +93,8 @@ def _stack(found: StackedFactorization) -> dict[str, Any]:
     table = found.table()
     order = sorted(range(len(found)), key=lambda number: -table[number].get("error_bound", math.inf))
     worst = [number for number in order if number not in found.failed][:MOST_DETAILED]
-    shown = order[:MOST_ROWS]
-    rows = [_row(table[number], found.certificates[number], number in worst) for number in shown]
+    shown, certificates = order[:MOST_ROWS], found.certificates
+    rows = [_row(table[number], certificates[number], number in worst) for number in shown]
     others = f" {len(found) - len(shown)} more have smaller bounds." if len(found) > len(shown) else ""
     return {
         "drawing": to_html(_draw(found, set(shown))),

@@ -15,7 +15,7 @@ import numpy as np
 
 import dbutterfly as dbf
 from dbutterfly.matrices import writing
-from dbutterfly.operator import streaming
+from dbutterfly.operator import streamed_product
 from dbutterfly.storage import arrays, replacing, run_store
 from tests.support.patience import PATIENCE
 
@@ -62,7 +62,7 @@ def _die(*_: Any, **__: Any) -> None:
 
 def _set_trap(moment: str) -> None:
     if moment == MOMENTS[0]:
-        arrays.write_range = streaming.write_range = _die  # type: ignore[attr-defined]
+        arrays.write_range = streamed_product.write_range = _die  # type: ignore[attr-defined]
         run_store.RunStore.clean = _die  # type: ignore[method-assign]
         writing._fill = _die
         np.savez = _die

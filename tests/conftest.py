@@ -46,6 +46,26 @@ def pytest_configure(config: pytest.Config) -> None:
         compile_now(rooms=("products",))
 
 
+class NamesOfFailures:
+    """Tells the name of a test that fails as soon as it has, and not after all others."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self._terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Write a line for a failure; where processes share the tests, their reports come here."""
+        if report.failed:
+            self._terminal.ensure_newline()
+            self._terminal.write_line(f"{report.when} of {report.nodeid} failed", red=True)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Have failures named in the process that reports them."""
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None and not hasattr(session.config, "workerinput"):
+        session.config.pluginmanager.register(NamesOfFailures(terminal))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put modules with many slow tests first: modules are handed out in order, and short ones fill up the end.

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.conftest import NamesOfFailures
 from tests.support.quick import LONG, PROPERTY, choose_cases, list_long, list_values
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,15 @@ def test_what_takes_long_is_named_the_longest_first():
     reports = [SimpleNamespace(nodeid=name, user_properties=[[PROPERTY, taken]]) for name, taken in seconds.items()]
     reports.append(SimpleNamespace(nodeid="without", user_properties=[]))
     assert [line.split()[-1] for line in list_long(reports)] == ["longer", "long"]
+
+
+def test_failures_are_named_as_they_happen():
+    lines = []
+    terminal = SimpleNamespace(ensure_newline=lambda: None, write_line=lambda line, **_: lines.append(line))
+    named = NamesOfFailures(terminal)
+    for name, failed in (("one", False), ("other", True)):
+        named.pytest_runtest_logreport(SimpleNamespace(nodeid=name, when="setup", failed=failed))
+    assert lines == ["setup of other failed"]
 
 
 def case(**values):

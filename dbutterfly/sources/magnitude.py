@@ -6,7 +6,7 @@ whose entries are all tiny, or of which some are huge, is therefore divided by a
 
 The power comes from a few entries, which cost little beside the matrix. They may miss a huge entry. A run that meets it
 raises a :class:`~dbutterfly.errors.RangeError`, which says the power that would do, and begins again. Searches before a
-run, for a tolerance, for orderings or for a form, do not begin again: small matrices are looked at as a whole for them.
+run, for a tolerance, for orderings or for a form, do not begin again: small arrays are looked at as a whole for them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import ArraySource
 from .base import MatrixSource
 from .entries_source import SIDE
 from .exponents import COMFORTABLE, exponent_of, largest_part
@@ -26,9 +27,10 @@ from .weighted import rescale
 __all__ = ["bring_into_range"]
 
 WHOLE_BYTES = 1 << 26
-"""Bytes of a matrix without chunks up to which all of it is looked at, where parts of it are to be read anyhow.
+"""Bytes of an array in memory up to which all of it is looked at, where parts of it are to be read anyhow.
 
-That takes some hundredths of a second, and no huge entry is missed. Not tuned.
+That takes some hundredths of a second, and no huge entry is missed. Not tuned. Entry functions may take long, and are
+evaluated by the workers.
 """
 
 
@@ -52,12 +54,12 @@ def bring_into_range(source: MatrixSource, *, is_read: bool = False) -> MatrixSo
 def _look(source: MatrixSource, *, is_read: bool) -> NDArray[Any]:
     """A few entries of a matrix; none where they would cost much beside reading it.
 
-    Of what is not stored in chunks, they are those at which entry functions are checked, or all of a small matrix.
+    Of what is not stored in chunks, they are those at which entry functions are checked, or all of a small array.
     """
     if source.probed:
         return source.sample(())
     if all(edges is None for edges in source.edges) and not source.is_computed:
-        if is_read and not source.sampled and source.info.nbytes <= WHOLE_BYTES:
+        if is_read and isinstance(source, ArraySource) and source.info.nbytes <= WHOLE_BYTES:
             return source.take(*(np.arange(size) for size in source.shape))
         rows, cols = (spread_indices(0, size, SIDE, np.random.default_rng(0)) for size in source.shape)
         return source.take(rows, cols)

@@ -194,6 +194,7 @@ def test_a_proof_goes_on_from_where_it_was_interrupted(tmp_path, monkeypatch):
     assert resumed.certificate.lower_bound == pytest.approx(whole.certificate.lower_bound, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_a_proof_that_was_cut_off_while_it_was_kept_goes_on(tmp_path, monkeypatch):
     matrix, place = hard(), tmp_path / "run"
     run = dbf.factorize(matrix, store=place)

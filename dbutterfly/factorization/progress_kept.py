@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from ..errors import CheckpointError
@@ -28,6 +30,17 @@ class NothingKept:
     def explain(self, error: CheckpointError) -> CheckpointError:
         """Error to raise for something that is damaged."""
         return error
+
+    @contextlib.contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Block in which errors of damaged arrays say what becomes of them, which the run knows."""
+        try:
+            yield
+        except CheckpointError as error:
+            explained = self.explain(error)
+            if explained is error:
+                raise
+            raise explained from error
 
 
 class KeptInStore(NothingKept):

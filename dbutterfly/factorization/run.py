@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ..errors import CheckpointError, RangeError, ToleranceError, ToleranceWarning, warn_caller
+from ..errors import RangeError, ToleranceError, ToleranceWarning, warn_caller
 from ..execution.engine import Engine
 from ..execution.thread_engine import ThreadEngine
 from ..kernels.compilation import count_run
@@ -158,7 +158,7 @@ def _run_once(run: Run, engine: Engine, progress: bool) -> Factorization:
     """
     job = run.job
     later = create_first_arrays(job)  # what is in their place is left alone where this run did not make it
-    try:
+    with run.explaining():
         with ThreadPoolExecutor(1, thread_name_prefix="dbutterfly-arrays") as thread:
             later_arrays = thread.submit(create_arrays, job, later)
             stages, rows = run_stages(run, engine, later_arrays=later_arrays, progress=progress)
@@ -179,8 +179,3 @@ def _run_once(run: Run, engine: Engine, progress: bool) -> Factorization:
             "stages": stages,
         }
         return assemble(job, record, rows)
-    except CheckpointError as error:
-        explained = run.explain(error)
-        if explained is error:
-            raise
-        raise explained from error

@@ -148,9 +148,7 @@ def _prepare_kernels(operator: OneOperator, dtype: np.dtype[Any], columns: int) 
     operator.apply(np.zeros((operator.shape[1], min(columns, WORK_COLUMNS)), dtype))
 
 
-def _columns_of_block(
-    operator: ButterflyOperator | HierarchicalOperator, source: MatrixSource, dtype: np.dtype[Any], memory: int
-) -> int:
+def _columns_of_block(operator: OneOperator, source: MatrixSource, dtype: np.dtype[Any], memory: int) -> int:
     """Columns of a block that fits into memory: whole chunks if one fits, else a divisor of a chunk.
 
     Raises

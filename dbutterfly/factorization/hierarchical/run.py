@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import CheckpointError, FitWarning, ToleranceWarning, warn_caller
+from ...errors import FitWarning, ToleranceWarning, warn_caller
 from ...execution.engine import Engine
 from ...operator.block_factors import BlockFactors
 from ...planning.hierarchical_plan import HierarchicalPlan
@@ -51,15 +51,10 @@ def complete_hierarchical(run: HierarchicalRun, engine: Engine, *, progress: boo
     """
     job = run.job
     create_hierarchical_arrays(job)
-    try:
+    with run.explaining():
         stages, _ = run_tasks(run, engine, tasks_of(job.plan), progress=progress)
         job.check_unchanged()
         blocks, evaluated = _read_blocks(job)
-    except CheckpointError as error:
-        explained = run.explain(error)
-        if explained is error:
-            raise
-        raise explained from error
     record = {
         "plan": job.plan.to_json(),
         "plan_text": str(job.plan),

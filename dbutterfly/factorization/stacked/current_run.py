@@ -6,8 +6,6 @@ confirm the tolerance that was asked for, the next one takes the matrices concer
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +23,7 @@ from .identity import read_records, recognise_stack
 from .job import StackJob
 from .manifests import put_orderings_of_round, round_entry
 
-__all__ = ["StackRun", "StoredStackRun", "explaining"]
+__all__ = ["StackRun", "StoredStackRun"]
 
 AFTER_ROUNDS = -1
 """What is in place of the number of a round when all rounds have ended."""
@@ -148,15 +146,3 @@ class StoredStackRun(KeptInStore, StackRun):
     def _update_stack(self, **changes: Any) -> None:
         assert self._store.manifest.stack is not None
         self._store.update(stack={**self._store.manifest.stack, **changes})
-
-
-@contextlib.contextmanager
-def explaining(run: StackRun) -> Iterator[None]:
-    """Block in which errors of damaged arrays say what becomes of them, which the run knows."""
-    try:
-        yield
-    except CheckpointError as error:
-        explained = run.explain(error)
-        if explained is error:
-            raise
-        raise explained from error

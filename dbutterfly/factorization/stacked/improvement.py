@@ -39,7 +39,7 @@ from ..scaled_factors import divide_by_power, exponent_of_result, multiply_by_po
 from ..stages import run_tasks
 from ..sweeps import check_sweeps, run_sweeps
 from .arrays import create_stack_arrays
-from .current_run import StackRun, explaining
+from .current_run import StackRun
 from .job import ArrayOfTasks, StackJob
 from .manifests import UNLIMITED
 from .outcomes import Outcome, read_outcomes
@@ -225,7 +225,7 @@ def _improve(
         weights=weights,
     )
     run.begin_stage(job)
-    with explaining(run):
+    with run.explaining():
         create_stack_arrays(run.job)
         tasks = {kind.stage: [kind(**vars(task)) for task in tasks_of(job.plan)]}
         run.summaries |= run_tasks(run, engine, tasks, progress=progress)[0]

@@ -26,7 +26,7 @@ from ..results.factorized_batch import FactorizedBatch
 from ..results.stacked import StackedFactorization
 from ..stages import run_tasks
 from .arrays import create_stack_arrays
-from .current_run import StackRun, explaining
+from .current_run import StackRun
 from .improvement import prove_batches, sweep_batches
 from .job import STAGE, StackJob
 from .kernels import count_plain_kernels
@@ -95,7 +95,7 @@ def complete_stack(
 def _run_round(run: StackRun, engine: Engine, found: _Found, progress: bool) -> None:
     """Run what is left to do of a round, and read what its tasks have written."""
     job = run.job
-    with explaining(run):
+    with run.explaining():
         create_stack_arrays(job)
         stages, _ = run_tasks(run, engine, {STAGE: tasks_of(job.plan)}, progress=progress)
         before, now = job.plan.chunks[1], job.source.recount()

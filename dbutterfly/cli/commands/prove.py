@@ -22,7 +22,6 @@ REASONS = {
     "ratio": "the ratio asked for is reached",
     "budget": "the budget is used up",
     "standstill": "the bound stands still",
-    "once": "the bound was evaluated once, out of core",
     "rounding": "the error is rounding, of which there is no least one",
 }
 """Why a proof has ended, in words."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from ...structure.chain import Cut
 from .ascent import Targets
 from .shares import are_shares
 
-__all__ = ["KeepNothing", "StoredTargets"]
+__all__ = ["KeepNothing", "Keeper", "StoredTargets"]
 
 SECONDS_BETWEEN_SAVES = 60.0
 """Time after which targets are kept again. Not tuned: a sitting that is killed loses no more."""
@@ -34,6 +34,19 @@ TARGETS, SHARES, MULTIPLIER, STEPS = "targets", "shares", "multiplier", done_nam
 EVERYTHING = (slice(None),)
 
 _log = logging.getLogger("dbutterfly")
+
+
+class Keeper(Protocol):
+    """Keeps the targets of an ascent for another sitting."""
+
+    def load(self, matrix: NDArray[Any], cuts: list[Cut]) -> tuple[Targets, int] | None:
+        """Targets of an earlier sitting, and the steps that led to them, if there are any."""
+
+    def save(self, targets: Targets, steps: int) -> None:
+        """Keep targets."""
+
+    def save_now_and_then(self, targets: Targets, steps: int) -> None:
+        """Keep targets, if it is some time since the last ones were."""
 
 
 class KeepNothing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ from ..results.factorization import Factorization, open_complete_run, read_facto
 from .climb import Goal
 from .in_memory import prove_in_memory
 from .keeping import KeepNothing, StoredTargets
-from .result import BUDGET, ONCE, RATIO_REACHED, certify_proof
+from .result import BUDGET, RATIO_REACHED, certify_proof
 from .streamed import prove_streamed
 from .ways import choose_way, describe_cost
 
@@ -68,11 +69,13 @@ def prove(
         off has come to is kept: the same call goes on with it.
     source : array_like, zarr.Array, path, ...
         The matrix Z, as for :func:`dbutterfly.factorize`. It is read once, into memory, with all of its entries; or
-        where memory does not hold it once for every cut, and the run is stored, tile by tile, some times for every cut.
+        where memory does not hold it once for every cut, and the run is stored, tile by tile, some times for every cut
+        and once in each step.
     ratio : float
         Ratio of error to bound at which to stop, at least 1.
     budget : float, optional
-        Seconds after which to stop, in memory; by default when the bound stands still.
+        Seconds after which to stop, by default when the bound stands still. Out of core, a first bound is evaluated in
+        any case.
     client, cluster, memory, workers, decode
         As for :func:`dbutterfly.factorize`. The blocks of every cut are worked on by threads or by the workers of a
         cluster; in memory, the matrices that they are blocks of are held by this process.
@@ -84,9 +87,9 @@ def prove(
     Factorization
         The same factors. The certificate has the exact error, the bound if it is a better one, and how that was
         obtained. ``record["proof"]`` says why the proof has ended (``ended``: ``"ratio"``, ``"budget"``,
-        ``"standstill"``, ``"once"`` out of core, or ``"rounding"`` where the error is nothing else), after how many
-        steps, what was taken off the bound for rounding (``slack``), and in memory the error that sweeps would come to
-        (``least_error``), both relative to the norm.
+        ``"standstill"``, or ``"rounding"`` where the error is nothing else), after how many steps, what was taken off
+        the bound for rounding (``slack``), and in memory the error that sweeps would come to (``least_error``), both
+        relative to the norm.
 
     Raises
     ------
@@ -121,7 +124,7 @@ def prove(
         found,
         weigh(wrapped, found.weights),
         choose_engine(client, workers, cluster),
-        Goal(ratio, budget),
+        Goal(ratio, math.inf if budget is None else time.monotonic() + budget),
         memory=memory,  # type: ignore[arg-type]  # it was read
         place=place,
         progress=progress,
@@ -162,13 +165,11 @@ def _prove_factorization(
         if plans:
             assert stored is not None
             workspace = stored.workspace_below(f"{PLACE}/{_name_of_tiles(plans)}")
-            proof = prove_streamed(found, source, engine, plans, workspace, lease, progress=progress)
+            proof = prove_streamed(found, source, engine, goal, plans, workspace, lease, progress=progress)
         else:
             keeper = KeepNothing() if stored is None else StoredTargets(stored.workspace_below(PLACE))
             proof = prove_in_memory(found, source, engine, goal, keeper, progress=progress)
         certificate = certify_proof(found, proof)
-        if proof.ended == ONCE and certificate.ratio <= goal.ratio:
-            proof = proof._replace(ended=RATIO_REACHED)
         record = {**found.record, "proof": proof.to_json(time.monotonic() - began)}
         _log.info("proof: %s after %d steps: %s", proof.ended, proof.steps, certificate)
         if stored is not None:

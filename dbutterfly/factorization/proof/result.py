@@ -13,10 +13,11 @@ from ..results.factorization import Factorization
 from ..weighted_factors import ROUNDED_FACTORS
 from .bound import EPS, NORM_UNITS
 
-__all__ = ["BUDGET", "ONCE", "RATIO_REACHED", "Proof", "bound_error", "certify_proof"]
+__all__ = ["BUDGET", "RATIO_REACHED", "ROUNDING", "STANDSTILL", "Proof", "bound_error", "certify_proof"]
 
-BUDGET, ONCE, RATIO_REACHED = "budget", "once", "ratio"
-"""How a proof has ended that may go on; one that makes no steps; and one that is good enough for who asked."""
+BUDGET, RATIO_REACHED, STANDSTILL, ROUNDING = "budget", "ratio", "standstill", "rounding"
+"""How a proof has ended: it may go on; it is good enough for who asked; its bound rises no further; and the error is
+rounding, of which there is no least one to prove."""
 
 
 class Proof(NamedTuple):
@@ -34,7 +35,7 @@ class Proof(NamedTuple):
         What a certificate says of where the bound comes from.
     steps : int
         Steps of the ascent.
-    ended : {"ratio", "budget", "standstill", "rounding", "once"}
+    ended : {"ratio", "budget", "standstill", "rounding"}
         Why it has ended.
     least_error : float or None
         Error that sweeps come to; None where they were not made.

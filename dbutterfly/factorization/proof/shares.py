@@ -39,6 +39,9 @@ MOST_MOVED = 0.5
 UNEVEN = 1e-9
 """The most by which shares may miss one. Not tuned: they are moved a hundred times, and each time rounded."""
 
+STRIP_NUMBERS = 1 << 20
+"""Numbers that the sum of shares is formed of at once. Not tuned: some megabytes."""
+
 STEP = 2.0
 """Newton's steps (3) that a move makes at once: the targets follow the shares only slowly.
 
@@ -61,11 +64,21 @@ def times(matrix: NDArray[Any], numbers: Shares, cut: Cut) -> NDArray[Any]:
 
 
 def most_uneven(shares: Sequence[Shares], cuts: Sequence[Cut]) -> float:
-    """The most by which the shares in an entry miss one."""
-    (p, u, q, v, _), *_ = cuts
-    ones = np.ones((p * u, q * v))
-    total = sum(times(ones, share, cut) for share, cut in zip(shares, cuts, strict=True))
-    return float(np.max(np.abs(total - ones)))
+    """The most by which the shares in an entry miss one.
+
+    The row groups of a cut are the rows modulo their number, which that of the next cut divides, and its column groups
+    are ranges of columns, which the next cut divides; so all entries of a row group of the first cut and a column group
+    of the last one have the same shares.
+    """
+    rows, cols = cuts[0].u, cuts[-1].q
+    height, most = max(1, STRIP_NUMBERS // cols), 0.0
+    for first in range(0, rows, height):
+        groups = np.arange(first, min(first + height, rows))
+        total = np.zeros((len(groups), cols))
+        for share, cut in zip(shares, cuts, strict=True):
+            total += np.repeat(share[groups % cut.u], cols // cut.q, axis=1)
+        most = max(most, float(np.max(np.abs(total - 1))))
+    return most
 
 
 def are_shares(shares: Sequence[Shares], cuts: Sequence[Cut]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +12,23 @@ from numpy.typing import NDArray
 from ...errors import CheckpointError
 from ...execution.engine import Engine
 from ...execution.progress import ProgressBar
-from ...execution.task import Record, Task, done_name
+from ...execution.task import Task
 from ...planning.plan import Plan
 from ...sources.base import MatrixSource
+from ...sources.weighted import rescale
 from ...storage.lease import Lease
 from ...storage.workspace import Workspace
 from ..compare import products_of_cut
 from ..results.factorization import Factorization
-from ..stages import run_tasks
+from ..scaled_factors import divide_by_power, exponent_of_result
 from ..weighted_factors import multiply_by_weights
 from .bound import CutSums, bound_from_cuts
-from .climb import FROM_RESIDUAL
-from .in_memory import ORIGINS, say_how_far
-from .result import ONCE, Proof, bound_error
+from .climb import FROM_RESIDUAL, Climb, Goal
+from .in_memory import EXACT_UNITS, ORIGINS, say_how_far
+from .result import ROUNDING, STANDSTILL, Proof, bound_error
+from .streamed_targets import StreamedTargets, forget_ascent
 from .subject import check_norm
+from .tile_runs import TileRuns, create_records
 from .tile_tasks import LOOKS, LookTask, ProofJob, SumTask, field_name, sum_name
 from .ways import ROUNDS, edges_of_sum
 
@@ -36,38 +39,20 @@ ROUNDED = 2
 unit; the normal parts of both rounds are the same but for rounding in double precision."""
 
 
-class _CutRun:
-    """What running the tasks of one cut needs of a run."""
-
-    def __init__(self, job: ProofJob, lease: Lease) -> None:
-        self.job, self._lease = job, lease
-
-    @property
-    def stages(self) -> dict[str, Any]:
-        """No summaries are kept."""
-        return {}
-
-    def record_stages(self, stages: dict[str, Any]) -> None:
-        """Keep no summaries."""
-
-    def check_right(self) -> None:
-        """Refuse to go on where another process has taken over the run."""
-        self._lease.check()
-
-
 def prove_streamed(
     found: Factorization,
     source: MatrixSource,
     engine: Engine,
+    goal: Goal,
     plans: Sequence[Plan],
     workspace: Workspace,
     lease: Lease,
     *,
     progress: bool,
 ) -> Proof:
-    """Evaluate the bound of the targets of :mod:`.tile_tasks`, once.
+    """Raise the lower bound by targets in the store, first by those of :mod:`.tile_tasks`.
 
-    Tasks of the rounds that have ended in an earlier sitting are not done again.
+    What has been done in an earlier sitting is not done again.
 
     Parameters
     ----------
@@ -77,41 +62,95 @@ def prove_streamed(
         The matrix, with the weights of the factorization.
     engine : Engine
         Where the tasks run.
+    goal : Goal
+        When to stop. The bound from the residual is evaluated in any case.
     plans : sequence of Plan
         Tiles of every cut.
     workspace : Workspace
-        Keeps the sum, and what tasks have measured.
+        Keeps targets, and what tasks have measured.
     lease : Lease
         The right to write there.
     progress : bool
         Whether to show a bar for every stage.
     """
     weighted = multiply_by_weights(found, np.dtype(source.info.work_dtype))
-    jobs = list(_jobs(weighted, source, plans, workspace))
-    stages = list(_stages(jobs))
-    _forget_after_first_gap(stages)
+    source = rescale(source, exponent_of_result(found))  # squares stay in the range of double precision
+    factors = divide_by_power(weighted, source.exponent)
+    jobs, runs = _jobs(factors, source, plans, workspace), TileRuns(engine, lease, progress=progress)
     try:
-        for job, tasks in stages:
-            run_tasks(_CutRun(job, lease), engine, {tasks[0].stage: tasks}, progress=progress)
+        return _climb(found, source, jobs, runs, goal, progress=progress)
     except CheckpointError:  # the next sitting begins anew
-        for job, tasks in stages:
-            _forget(job, tasks)
+        for job, tasks in _stages(jobs):
+            runs.forget(job, tasks)
+        forget_ascent(jobs, runs)
         raise
-    looks = [_totals(workspace.read(f"looks/{job.cut}", (slice(None),))) for job in jobs]
+
+
+class _ByResidual(NamedTuple):
+    """What the targets from the residual have shown: error, norm and bound, and what was taken off for rounding."""
+
+    error: float
+    norm: float
+    bound: float
+    slack: float
+
+
+def _climb(
+    found: Factorization,
+    source: MatrixSource,
+    jobs: Sequence[ProofJob],
+    runs: TileRuns,
+    goal: Goal,
+    *,
+    progress: bool,
+) -> Proof:
+    """Evaluate the bound from the residual, and ascend if it is not good enough."""
+    first, cuts = _measure_residual(found, source, jobs, runs), len(found.chain) - 1
+    error, norm = first.error / first.norm if first.norm else 0.0, first.norm
+    whole = math.ldexp(norm, source.exponent)
+    if error <= EXACT_UNITS * float(np.finfo(found.dtype).eps):
+        return Proof(error, whole, 0.0, 0.0, None, 0, ROUNDING, None)
+    bounded, known = bound_error(found, error), found.certificate.lower_bound if found.certificate.proven else 0.0
+
+    def watch(steps: int, bound: float) -> None:
+        with ProgressBar(progress) as bar:
+            say_how_far(bar, steps, bounded, bound / norm)
+
+    climb = Climb(bounded * norm, bounded * norm, goal, watch)
+    climb.consider(first.bound, first.slack, FROM_RESIDUAL)
+    targets = StreamedTargets(jobs, runs, norm, climb.is_out_of_time)
+    ended = climb.is_over or (STANDSTILL if len(jobs) == 1 else "")
+    if not ended:
+        targets.begin(by_residual=first.bound > known * norm)
+        ended = climb.ascend(targets)
+    outcome = climb.outcome(max(targets.steps, 0), ended)
+    origin = ORIGINS.get(outcome.origin)
+    if origin is not None and len(jobs) < cuts:
+        origin = origin.replace("all", f"{len(jobs)} of {cuts}")
+    return Proof(error, whole, outcome.bound / norm, outcome.slack / norm, origin, outcome.steps, ended, None)
+
+
+def _measure_residual(
+    found: Factorization, source: MatrixSource, jobs: Sequence[ProofJob], runs: TileRuns
+) -> _ByResidual:
+    """Split the residual among the cuts, and measure the targets.
+
+    Raises
+    ------
+    InputError
+        If the matrix is not that of the factorization.
+    """
+    stages = list(_stages(jobs))
+    _forget_after_first_gap(stages, runs)
+    for job, tasks in stages:
+        runs.run(job, tasks)
+    looks = [_totals(job.workspace.read(f"looks/{job.cut}", (slice(None),))) for job in jobs]
     error, norm = math.sqrt(looks[0][3]), math.sqrt(looks[0][4])
-    check_norm(found, source, norm)
-    if norm == 0:
-        return Proof(0.0, 0.0, 0.0, 0.0, None, 0, "rounding", None)
+    check_norm(found, source, math.ldexp(norm, source.exponent))
     unit = float(np.finfo(source.info.work_dtype).eps)
     gap = ROUNDED * len(jobs) * unit * math.sqrt(looks[0][5])  # a sum of parts of P_k Y / K is no larger than Y
     cuts = [CutSums(*(total / len(jobs) for total in each[:3])) for each in looks]  # shares are equal
-    bound, slack = bound_from_cuts(cuts, gap, norm)
-    with ProgressBar(progress) as bar:
-        say_how_far(bar, 0, bound_error(found, error / norm), bound / norm)
-    origin = ORIGINS[FROM_RESIDUAL]
-    if len(plans) < len(found.chain) - 1:
-        origin = origin.replace("all", f"{len(plans)} of {len(found.chain) - 1}")
-    return Proof(error / norm, norm, bound / norm, slack / norm, origin, 0, ONCE, None)
+    return _ByResidual(error, norm, *bound_from_cuts(cuts, gap, norm))
 
 
 def _stages(jobs: Sequence[ProofJob]) -> Iterator[tuple[ProofJob, list[Task[Any]]]]:
@@ -123,7 +162,7 @@ def _stages(jobs: Sequence[ProofJob]) -> Iterator[tuple[ProofJob, list[Task[Any]
         yield job, [LookTask(tile, job.cut, ROUNDS) for tile in job.plan.tiles]
 
 
-def _forget_after_first_gap(stages: Sequence[tuple[ProofJob, list[Task[Any]]]]) -> None:
+def _forget_after_first_gap(stages: Sequence[tuple[ProofJob, list[Task[Any]]]], runs: TileRuns) -> None:
     """Forget what was done after the first task that is to be done: it was made of what that will write anew.
 
     What was measured is forgotten in any case: it may be of another matrix.
@@ -132,35 +171,25 @@ def _forget_after_first_gap(stages: Sequence[tuple[ProofJob, list[Task[Any]]]]) 
     for job, tasks in stages:
         is_whole = is_whole and not isinstance(tasks[0], LookTask)
         if not is_whole:
-            _forget(job, tasks)
-        is_whole = is_whole and not np.isnan(job.workspace.read_rows(done_name(tasks[0].stage))).any()
-
-
-def _forget(job: ProofJob, tasks: Sequence[Task[Any]]) -> None:
-    """Have the tasks of a stage done again."""
-    nothing = np.full((len(tasks), len(Record._fields)), np.nan)
-    job.workspace.write(done_name(tasks[0].stage), (slice(None),), nothing)
+            runs.forget(job, tasks)
+        is_whole = is_whole and runs.count_ended(job, tasks) == len(tasks)
 
 
 def _totals(looks: NDArray[np.float64]) -> list[float]:
     return [math.fsum(looks[..., k].ravel()) for k in range(looks.shape[-1])]
 
 
-def _jobs(
-    found: Factorization, source: MatrixSource, plans: Sequence[Plan], workspace: Workspace
-) -> Iterator[ProofJob]:
+def _jobs(found: Factorization, source: MatrixSource, plans: Sequence[Plan], workspace: Workspace) -> list[ProofJob]:
     """Job of every cut, whose arrays are made."""
-    everything, fields = (slice(None),), len(Record._fields)
-    chunks = tuple(int(side[1]) for side in edges_of_sum(source))
+    chunks, jobs = tuple(int(side[1]) for side in edges_of_sum(source)), []
     for name in (*map(sum_name, range(2)), *map(field_name, range(3))):
         workspace.create(name, source.shape, chunks, np.dtype(source.info.work_dtype))
     for cut, plan in enumerate(plans, 1):
-        (_, u, q, _, _), tiles = plan.split, len(plan.tiles)  # type: ignore[misc]  # a plan of two halves has a cut
-        per_tile = min(plan.layout.tile_rows, u), min(plan.layout.tile_cols, q)
+        jobs.append(ProofJob(source, plan, workspace, "numpy", cut=cut, cuts=len(plans), rounds=ROUNDS))
         for name, values in products_of_cut(found, plan).items():
-            workspace.create(f"{name}/{cut}", values.shape, (*per_tile, *values.shape[2:]), values.dtype)
-            workspace.write(f"{name}/{cut}", everything, values)
-        workspace.create(f"looks/{cut}", (u, q, LOOKS), (*per_tile, LOOKS), np.float64)
-        for stage in (*(f"sum/{number}" for number in range(ROUNDS + 1)), "look"):
-            workspace.create(done_name(f"{stage}/{cut}"), (tiles, fields), (1, fields), np.float64)
-        yield ProofJob(source, plan, workspace, "numpy", cut=cut, cuts=len(plans), rounds=ROUNDS)
+            workspace.create(f"{name}/{cut}", values.shape, (*jobs[-1].tile_groups, *values.shape[2:]), values.dtype)
+            workspace.write(f"{name}/{cut}", (slice(None),), values)
+        workspace.create(f"looks/{cut}", (*jobs[-1].groups, LOOKS), (*jobs[-1].tile_groups, LOOKS), np.float64)
+        create_records(jobs[-1], [f"{stage}/{cut}" for stage in (*(f"sum/{k}" for k in range(ROUNDS + 1)), "look")])
+    StreamedTargets.create(jobs, chunks)
+    return jobs

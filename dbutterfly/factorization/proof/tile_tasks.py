@@ -36,13 +36,23 @@ from ...kernels.low_rank.spectra import trailing_energies
 from ...kernels.orthonormal import orthonormalizers
 from ...sources.base import MatrixSource
 from ...sources.tile_grids import fold
-from ...structure.axes import Axis, Tile
+from ...structure.axes import Tile
 from ..job import FactorizationJob
 from ..tasks.checks import check_finite
 from ..tasks.projection import stacks_of_blocks
 from ..tasks.tiles import TileReader
 
-__all__ = ["LOOKS", "LookTask", "ProofJob", "SumTask", "field_name", "sum_name"]
+__all__ = [
+    "LOOKS",
+    "Blocks",
+    "LookTask",
+    "ProofJob",
+    "ProofTask",
+    "SumTask",
+    "field_name",
+    "outputs_of_tile",
+    "sum_name",
+]
 
 LOOKS = 6
 """Numbers that are measured of each block of a target."""
@@ -66,17 +76,34 @@ class ProofJob(FactorizationJob):
     cuts: int
     rounds: int
 
-    def read_kept(self, name: str, tile: Tile) -> NDArray[Any]:
-        """Read a tile of an array that lies in the workspace as the matrix lies in storage."""
-        return _Kept(self, name).read(self.plan.rows, self.plan.cols, tile)
+    def read_kept(self, name: str, tile: Tile, dtype: Any = None) -> NDArray[Any]:
+        """Read a tile of an array that lies in the workspace as the matrix lies in storage, mostly in its dtype."""
+        kept = _Kept(self, name, np.dtype(self.plan.source.work_dtype if dtype is None else dtype))
+        return kept.read(self.plan.rows, self.plan.cols, tile)
+
+    @property
+    def groups(self) -> tuple[int, int]:
+        """Row groups and column groups of the cut."""
+        assert self.plan.split is not None
+        return self.plan.split.u, self.plan.split.q
+
+    @property
+    def tile_groups(self) -> tuple[int, int]:
+        """Row groups and column groups of a tile, and of a chunk of what is kept of the blocks."""
+        (u, q), layout = self.groups, self.plan.layout
+        return min(layout.tile_rows, u), min(layout.tile_cols, q)
+
+    @property
+    def wide(self) -> np.dtype[Any]:
+        """Dtype of what is computed: in double precision, whatever that of the matrix."""
+        return np.dtype(np.result_type(self.plan.source.work_dtype, np.float64))
 
 
 class _Kept(MatrixSource):
     """An array of the workspace that lies there as the matrix lies in storage."""
 
-    def __init__(self, job: ProofJob, name: str) -> None:
-        self.name, self.shape = name, job.source.shape
-        self.dtype = np.dtype(job.plan.source.work_dtype)
+    def __init__(self, job: ProofJob, name: str, dtype: np.dtype[Any]) -> None:
+        self.name, self.shape, self.dtype = name, job.source.shape, dtype
         self.edges = job.plan.rows.edges, job.plan.cols.edges
         self._workspace = job.workspace
 
@@ -95,7 +122,7 @@ def field_name(number: int) -> str:
     return f"field/{number % 3}"
 
 
-class _Blocks(NamedTuple):
+class Blocks(NamedTuple):
     """Some blocks (n, p, v) of a tile, in double precision: of Z, of R, of Y, and of ``P_k Y``."""
 
     places: tuple[int, slice]
@@ -106,7 +133,7 @@ class _Blocks(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _ProofTask(TileReader):
+class ProofTask(TileReader):
     """A task on the normal part of a tile of ``Y_i`` at a cut, i being the round."""
 
     cut: int
@@ -138,9 +165,9 @@ class _ProofTask(TileReader):
         found = {name: job.workspace.read(f"{name}/{self.cut}", (r, c)) for name in ("X", "B")}
         return found | {key: job.read_kept(name, self.tile) for key, name in self.names(job).items()}
 
-    def split(self, job: ProofJob, inputs: Inputs) -> Iterator[_Blocks]:
+    def split(self, job: ProofJob, inputs: Inputs) -> Iterator[Blocks]:
         """Blocks of the tile, a stack at a time."""
-        wide = np.result_type(job.plan.source.work_dtype, np.float64)
+        wide = job.wide
         grid = inputs["field"] if "field" in inputs else inputs["grid"]
         for g, h, given in stacks_of_blocks(grid, wide.name, job.computing.stack_bytes):
             at = g, slice(h, h + given.shape[0])
@@ -153,11 +180,11 @@ class _ProofTask(TileReader):
             residual = None if matrix is None else matrix - columns @ rows
             field = given if "field" in inputs else residual
             assert field is not None
-            yield _Blocks(at, matrix, residual, field, remove_spaces(field, spaces))
+            yield Blocks(at, matrix, residual, field, remove_spaces(field, spaces))
 
 
 @dataclass(frozen=True)
-class SumTask(_ProofTask):
+class SumTask(ProofTask):
     """Add the normal part of a tile to the sum, and at the last cut form the next field of it."""
 
     kind: ClassVar[str] = "sum of tile"
@@ -194,13 +221,10 @@ class SumTask(_ProofTask):
                 total += inputs["sum"][blocks.places]
             found[blocks.places] = self._next_field(job, inputs, blocks, total) if self.is_last(job) else total
         check_finite(job, grid, self.tile, np.sum(np.abs(found), axis=(2, 3)))
-        rows, cols = job.plan.rows, job.plan.cols
-        shape = (found.shape[0] * found.shape[2], found.shape[1] * found.shape[3])
-        buffer = np.ascontiguousarray(fold(found, rows, cols)).reshape(shape)
         name = field_name(self.round + 1) if self.is_last(job) else sum_name(self.cut)
-        return list(_ranges_of(name, buffer, (rows, self.tile.r0, self.tile.r1), (cols, self.tile.c0, self.tile.c1)))
+        return list(outputs_of_tile(job, self.tile, name, found))
 
-    def _next_field(self, job: ProofJob, inputs: Inputs, blocks: _Blocks, total: NDArray[Any]) -> NDArray[Any]:
+    def _next_field(self, job: ProofJob, inputs: Inputs, blocks: Blocks, total: NDArray[Any]) -> NDArray[Any]:
         """Blocks of the next field, by (2)."""
         root = math.sqrt(job.cuts)
         a, b = 4 / (1 + 1 / root) ** 2, ((root - 1) / (root + 1)) ** 2
@@ -211,7 +235,7 @@ class SumTask(_ProofTask):
 
 
 @dataclass(frozen=True)
-class LookTask(_ProofTask):
+class LookTask(ProofTask):
     """Measure the targets of a tile's blocks."""
 
     kind: ClassVar[str] = "target of tile"
@@ -241,13 +265,13 @@ class LookTask(_ProofTask):
         return [Output(f"looks/{self.cut}", (r, c), looks)]
 
 
-def _ranges_of(
-    name: str, buffer: NDArray[Any], row_groups: tuple[Axis, int, int], col_groups: tuple[Axis, int, int]
-) -> Iterator[Output]:
-    """Outputs that write a tile's buffer where the tile lies in storage: whole chunks, which no other tile touches."""
-    (rows, *row_span), (cols, *col_span) = row_groups, col_groups
-    for row in rows.parts(*row_span):
+def outputs_of_tile(job: ProofJob, tile: Tile, name: str, found: NDArray[Any]) -> Iterator[Output]:
+    """Outputs that write the blocks of a tile where it lies in storage: whole chunks, which no other tile touches."""
+    rows, cols = job.plan.rows, job.plan.cols
+    shape = (found.shape[0] * found.shape[2], found.shape[1] * found.shape[3])
+    buffer = np.ascontiguousarray(fold(found, rows, cols)).reshape(shape)
+    for row in rows.parts(tile.r0, tile.r1):
         strip = buffer[row.dest]
-        for col in cols.parts(*col_span):
+        for col in cols.parts(tile.c0, tile.c1):
             selection = (slice(row.start, row.stop), slice(col.start, col.stop))
             yield Output(name, selection, np.ascontiguousarray(strip[:, col.dest]))

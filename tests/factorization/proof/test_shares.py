@@ -8,6 +8,7 @@ from dbutterfly.factorization.proof.cut_work import CutWork
 from dbutterfly.factorization.proof.shares import are_shares, equal_shares, most_uneven, move_shares, times
 from dbutterfly.factorization.proof.subject import cuts_of
 from dbutterfly.structure.chain import Chain
+from tests.support.calls import CallsHere
 from tests.support.comparisons import noisy_butterfly
 
 CHAINS = [
@@ -16,13 +17,6 @@ CHAINS = [
     Chain([(1, 2, 6, 4), (2, 6, 6, 2), (4, 6, 2, 1)]),
     Chain.chainable((64, 64), 2, balanced=True),
 ]
-
-
-class Here:
-    """Calls that are made at once."""
-
-    def in_order(self, function, given):
-        return (function(None, each) for each in given)
 
 
 def blocks_of(matrix, cut):
@@ -76,7 +70,7 @@ def test_no_product_is_below_a_bound_with_unequal_shares():
     """The matrix without noise is a product; targets are pulled by shares that differ from block to block."""
     chain = Chain.square_dyadic(16)
     clean, matrix = noisy_butterfly(chain, eps=0.0), noisy_butterfly(chain, eps=0.3)
-    cuts, work = cuts_of(chain), CutWork(Here())
+    cuts, work = cuts_of(chain), CutWork(CallsHere())
     targets = Targets(matrix, cuts, [matrix.copy() for _ in cuts], clean.copy())
     bounds = []
     for _ in range(20):

@@ -1,13 +1,21 @@
 """Proofs of stored runs whose matrix memory does not hold once for every cut."""
 
+import contextlib
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import dbutterfly as dbf
-from dbutterfly.errors import InputError, MemoryBudgetError, TaskError
-from dbutterfly.factorization.proof import streamed, tile_tasks, ways
+from dbutterfly.errors import CheckpointError, InputError, MemoryBudgetError, TaskError
+from dbutterfly.factorization.proof import ascent_tasks, climb, streamed, tile_tasks, ways
+from dbutterfly.factorization.proof.ascent import Targets
+from dbutterfly.factorization.proof.cut_work import CutWork
+from dbutterfly.factorization.proof.subject import cuts_of
 from dbutterfly.storage.run_store import RunStore
 from dbutterfly.structure.chain import Chain
+from tests.support.calls import CallsHere
 from tests.support.comparisons import dense_error, noisy_butterfly, random_matrix
 
 FOURIER = (None, "bitreversal")
@@ -15,7 +23,7 @@ FOURIER = (None, "bitreversal")
 
 @pytest.fixture(autouse=True)
 def little_memory(monkeypatch):
-    """Memory holds no matrix as often as there are cuts."""
+    """Memory holds no matrix once for every cut."""
     monkeypatch.setattr(ways, "_bytes_needed", lambda *_: 1 << 50)
 
 
@@ -47,13 +55,124 @@ def test_targets_are_nearly_those_in_memory(tmp_path, monkeypatch, orderings, dt
 
 
 @pytest.mark.slow
-def test_workers_come_to_the_same(tmp_path, engine, monkeypatch):
-    monkeypatch.setattr(streamed, "ROUNDS", 1)
-    matrix = np.asarray(dbf.matrices.noisy(dbf.matrices.dft(16), 0.1, seed=0))
-    store_run(matrix, tmp_path, orderings=FOURIER)
-    proven = dbf.prove(tmp_path / "run", tmp_path / "z.zarr", **engine)
-    assert proven.certificate.ratio < 1.05
-    assert proven.certificate.lower_bound_from == "all cuts, by the residual"
+@pytest.mark.parametrize(
+    ("chain", "dtype", "orderings"),
+    [
+        (Chain.square_dyadic(32), "float32", (None, None)),
+        (Chain.chainable((32, 32), 2), "complex128", ("bitreversal", None)),
+    ],
+    ids=["float32", "complex128"],
+)
+@pytest.mark.usefixtures("more_tiles")
+def test_the_ascent_is_that_in_memory(tmp_path, monkeypatch, chain, dtype, orderings):
+    """From the same targets, steps come to the same but for rounding, with shares that move."""
+    bounds, measure = [], streamed._measure_residual
+    monkeypatch.setattr(streamed, "_measure_residual", lambda *given: measure(*given)._replace(bound=0.0))
+    monkeypatch.setattr(streamed, "say_how_far", lambda _, steps, *found: bounds.append((steps, found[1])))
+    monkeypatch.setattr(climb.Climb, "is_out_of_time", lambda _: bounds[-1][0] == 8)
+    stored = noisy_butterfly(chain, dtype, orderings=orderings)
+    fact = store_run(stored, tmp_path, chunks=(8, 16), chain=chain, orderings=orderings)
+    prove_run(tmp_path, workers=1, ratio=1.0)
+    matrix = noisy_butterfly(chain, dtype).astype(np.result_type(dtype, np.float64))
+    product = dbf.ButterflyOperator([np.asarray(values, matrix.dtype) for values in fact.ks_values]).to_dense()
+    cuts, work, norm = cuts_of(chain), CutWork(CallsHere()), np.linalg.norm(matrix)
+    targets = Targets(matrix, cuts, [matrix.copy() for _ in cuts], product)
+    expected = [(0, 0.0)]
+    for step in range(1, 9):
+        targets.ascend(work)
+        if step % 4 == 0:
+            expected.append((step, targets.bound(work)[0] / norm))
+    assert max(np.ptp(share) for share in targets.shares) > 1e-3
+    np.testing.assert_allclose(bounds, expected, rtol=1e-5 if dtype == "float32" else 1e-10)
+
+
+@pytest.fixture
+def more_tiles(monkeypatch):
+    """Tiles are of half of the columns."""
+
+    def make_more(*args, **kwargs):
+        found = plain(*args, **kwargs)
+        return replace(found, layout=found.layout._replace(tile_cols=found.layout.tile_cols // 2))
+
+    plain = ways.make_plan
+    monkeypatch.setattr(ways, "make_plan", make_more)
+
+
+@pytest.fixture
+def ascending(tmp_path, monkeypatch, more_tiles):
+    """A run whose proof ascends: the residual is hardly split among the cuts."""
+    monkeypatch.setattr(streamed, "ROUNDS", 0)
+    store_run(np.asarray(dbf.matrices.noisy(dbf.matrices.orthogonal_butterfly(16, seed=0), 0.1, seed=1)), tmp_path)
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+
+
+def prove_run(tmp_path, name="run", **how):
+    return dbf.prove(tmp_path / name, tmp_path / "z.zarr", **how)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ascending")
+def test_workers_come_to_the_same(tmp_path, client):
+    proven = prove_run(tmp_path, workers=2)
+    assert prove_run(tmp_path, "copy", client=client).certificate == proven.certificate
+    assert proven.certificate.lower_bound_from == "all cuts, by ascent"
+    assert (proven.record["proof"]["ended"], proven.record["proof"]["steps"]) == ("ratio", 4)
+    assert not (tmp_path / "run" / "work").exists()
+
+
+@contextlib.contextmanager
+def noting(monkeypatch, computed, fails=lambda _: False):
+    """Note the tasks of steps; some may fail."""
+    plain = ascent_tasks.MoveTask.compute
+
+    def compute(self, job, inputs):
+        if fails(self):
+            raise RuntimeError("no")
+        computed.append((self.step, self.cut, self.tile))
+        return plain(self, job, inputs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ascent_tasks.MoveTask, "compute", compute)
+        yield patched
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ascending")
+def test_an_ascent_goes_on_in_the_middle_of_a_step(tmp_path, monkeypatch):
+    whole, computed = prove_run(tmp_path, workers=1), []
+    fails = noting(monkeypatch, computed, lambda task: task.step == 1 and task.cut == 2 and task.tile.c0 > 0)
+    with fails, pytest.raises(TaskError, match="no"):
+        prove_run(tmp_path, "copy", workers=1)
+    assert computed[-1][:2] == (1, 2)
+    with noting(monkeypatch, computed) as patched:
+        patched.setattr(climb.Climb, "is_out_of_time", lambda _: computed[-1][:2] == (2, 1))
+        record = prove_run(tmp_path, "copy", workers=1).record["proof"]
+    assert (record["ended"], record["steps"]) == ("budget", 2)
+    with noting(monkeypatch, computed):
+        proven = prove_run(tmp_path, "copy", workers=1)
+    assert len(set(computed)) == len(computed)
+    assert proven.certificate == whole.certificate
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ascending")
+def test_a_damaged_ascent_begins_anew(tmp_path, monkeypatch, caplog):
+    computed = []
+    with noting(monkeypatch, computed, lambda task: task.step == 1 and task.cut == 3), pytest.raises(TaskError):
+        prove_run(tmp_path, workers=1)
+    (pull,) = (tmp_path / "run" / "work").glob("*/proof/*/pull/1")
+    work = pull.parent.parent
+    for chunk in (work / "done" / "step" / "1" / "1").glob("c.*"):
+        chunk.unlink()
+    with noting(monkeypatch, computed, lambda task: task.step == 1), pytest.raises(TaskError):
+        prove_run(tmp_path, workers=1)
+    assert "the ascent of the proof begins anew" in caplog.text
+    assert computed[-1][:2] == (0, 3)
+    (chunk, *_) = pull.glob("c.*")
+    chunk.write_bytes(bytes(100))
+    with pytest.raises(CheckpointError, match="pull/1"):
+        prove_run(tmp_path, workers=1)
+    assert prove_run(tmp_path, workers=1).record["proof"]["steps"] == 4
 
 
 @pytest.mark.slow
@@ -121,9 +240,29 @@ def test_outer_cuts_of_large_matrices_are_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(ways, "PRODUCT_SHARE", 0.5)
     matrix = np.asarray(dbf.matrices.noisy(dbf.matrices.orthogonal_butterfly(32, seed=0), 0.1, seed=1))
     fact = store_run(matrix, tmp_path)
-    proven = dbf.prove(tmp_path / "run", tmp_path / "z.zarr").certificate
-    assert proven.lower_bound_from == "2 of 4 cuts, by the residual"
+    proven = prove_run(tmp_path, ratio=1.01).certificate
+    assert proven.lower_bound_from == "2 of 4 cuts, by ascent"
     assert fact.certificate.lower_bound < proven.lower_bound <= dense_error(fact, matrix)
+
+
+@pytest.mark.slow
+def test_an_error_that_is_rounding_is_not_proven(tmp_path):
+    known = dbf.matrices.orthogonal_butterfly(16, dtype="float32", seed=0)
+    store_run(np.asarray(known), tmp_path)
+    proven = prove_run(tmp_path, workers=1)
+    assert proven.record["proof"]["ended"] == "rounding"
+    assert proven.certificate.exact
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1e-160, 1e153])
+def test_squares_that_leave_the_range(tmp_path, size):
+    matrix = noisy_butterfly(16)
+    store_run(matrix * size, tmp_path)
+    scaled = prove_run(tmp_path, workers=1).certificate
+    assert scaled.norm == pytest.approx(np.linalg.norm(matrix) * size)
+    assert scaled.error_bound == pytest.approx(dense_error(dbf.factorize(matrix, passes=2), matrix))
+    assert 1.0 < scaled.ratio < 1.01
 
 
 def test_what_cannot_be_proven_out_of_core(tmp_path):

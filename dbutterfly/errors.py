@@ -183,7 +183,7 @@ class RangeError(InputError):
     """Squares of entries of the matrix, or its norm, leave the range of the dtype.
 
     A factorization divides the matrix by a power of two, and begins again. Raised where norm or factors have no place
-    in the dtype, or where a search meets entries that its sample has missed by far; of arrays to 64 MiB it misses none.
+    in the dtype, or where a search meets entries that its sample has missed by far; of arrays in memory it misses none.
 
     Attributes
     ----------

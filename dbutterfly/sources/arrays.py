@@ -39,6 +39,11 @@ class ArraySource(MatrixSource):
         order = "C" if array.flags.c_contiguous else "F"
         return _map_again, (self._file, array.dtype, array.offset, array.shape, order)
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it is held in memory; a mapped file is read."""
+        return self._file is None
+
     def stamps(self) -> Stamps:
         """Stamp of the file that the array maps; of an array in memory, hashes of its rows."""
         return stamp_array(self.array)

@@ -6,11 +6,13 @@ whose entries are all tiny, or of which some are huge, is therefore divided by a
 
 The power comes from a few entries, which cost little beside the matrix. They may miss a huge entry. A run that meets it
 raises a :class:`~dbutterfly.errors.RangeError`, which says the power that would do, and begins again. Searches before a
-run, for a tolerance, for orderings or for a form, do not begin again: small arrays are looked at as a whole for them.
+run, for a tolerance, for orderings or for a form, do not begin again: arrays in memory are looked at as a whole for
+them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,10 +29,16 @@ from .weighted import rescale
 __all__ = ["bring_into_range"]
 
 WHOLE_BYTES = 1 << 26
-"""Bytes of an array in memory up to which all of it is looked at, where parts of it are to be read anyhow.
+"""Bytes of a mapped file up to which all of it is looked at, where parts of it are to be read anyhow.
 
 That takes some hundredths of a second, and no huge entry is missed. Not tuned. Entry functions may take long, and are
 evaluated by the workers.
+"""
+
+BAND_BYTES = 1 << 22
+"""Bytes of an array in memory that are looked at at once, where all of it is.
+
+Measured on 8192 x 16384 float32 entries, one core: .2 s per GiB with bands of 4 MiB, .35 s as a whole.
 """
 
 
@@ -45,24 +53,26 @@ def bring_into_range(source: MatrixSource, *, is_read: bool = False) -> MatrixSo
         Whether parts of it are to be read anyhow before a run, so that it is looked at even where that takes more than
         a hundredth of reading it.
     """
-    values = _look(source, is_read=is_read)
-    exponent = exponent_of(largest_part(values))
+    exponent = exponent_of(max(map(largest_part, _look(source, is_read=is_read)), default=0.0))
     is_usual = abs(exponent) <= COMFORTABLE[work_dtype(source.dtype, source.name).name]
     return source if is_usual else rescale(source, source.exponent + exponent)
 
 
-def _look(source: MatrixSource, *, is_read: bool) -> NDArray[Any]:
+def _look(source: MatrixSource, *, is_read: bool) -> Iterator[NDArray[Any]]:
     """A few entries of a matrix; none where they would cost much beside reading it.
 
-    Of what is not stored in chunks, they are those at which entry functions are checked, or all of a small array.
+    Of what is not stored in chunks, they are those at which entry functions are checked, or all of an array.
     """
     if source.probed:
-        return source.sample(())
-    if all(edges is None for edges in source.edges) and not source.is_computed:
-        if is_read and isinstance(source, ArraySource) and source.info.nbytes <= WHOLE_BYTES:
-            return source.take(*(np.arange(size) for size in source.shape))
+        yield source.sample(())
+    elif all(edges is None for edges in source.edges) and not source.is_computed:
+        if is_read and isinstance(source, ArraySource) and (source.is_held or source.info.nbytes <= WHOLE_BYTES):
+            size, columns = source.shape[0], slice(0, source.shape[1])
+            height = max(1, BAND_BYTES * size // max(1, source.info.nbytes))
+            for first in range(0, size, height):
+                yield source.read_range(slice(first, min(first + height, size)), columns)
+            return
         rows, cols = (spread_indices(0, size, SIDE, np.random.default_rng(0)) for size in source.shape)
-        return source.take(rows, cols)
-    if is_read or (not source.is_computed and source.chunk_count >= SHARE):
-        return source.draw_sample().values
-    return np.zeros(0, source.dtype)
+        yield source.take(rows, cols)
+    elif is_read or (not source.is_computed and source.chunk_count >= SHARE):
+        yield source.draw_sample().values

@@ -7,6 +7,7 @@ import zarr
 from scipy.sparse.linalg import aslinearoperator
 
 import dbutterfly as dbf
+from dbutterfly.sources import magnitude
 from dbutterfly.sources.dispatch import as_source
 from dbutterfly.sources.exponents import COMFORTABLE, exponent_of, largest_energy, largest_part, shift_exponents
 from dbutterfly.sources.magnitude import bring_into_range
@@ -50,6 +51,15 @@ def test_entries_are_those_of_the_matrix_but_for_a_power_of_two(name, exponent):
     found = dense(source)
     assert np.array_equal(np.ldexp(found, source.exponent), shifted)
     assert 2**-8 < np.abs(found).max() < 8
+
+
+def test_no_huge_entry_of_an_array_is_missed_however_large_it_is(monkeypatch):
+    monkeypatch.setattr(magnitude, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(magnitude, "BAND_BYTES", 1000)
+    matrix = random_matrix((300, 70))
+    matrix[299, 3] = 1e160
+    assert bring_into_range(as_source(matrix)).exponent == 0
+    assert bring_into_range(as_source(matrix), is_read=True).exponent == exponent_of(1e160)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
-from scipy.sparse.linalg import eigsh
+from scipy.sparse.linalg import ArpackError, eigsh
 
 from ..cuts import Index
 from .assignment import equal_groups
@@ -106,6 +107,19 @@ def laplacian_embedding(similarity: NDArray[np.floating], groups: int) -> NDArra
     """Eigenvectors 2 .. k + 1 of the Laplacian ``D - W``, as the rows of the items: shape (m, k)."""
     if similarity.shape[0] <= TUNING.largest_dense or groups > similarity.shape[0] // TUNING.lanczos_share:
         return laplacian_eigenvectors(similarity, groups)[0]
+    with contextlib.suppress(ArpackError):  # no items are alike, or it does not converge
+        return _leading_embedding(similarity, groups)
+    return laplacian_eigenvectors(similarity, groups)[0]
+
+
+def _leading_embedding(similarity: NDArray[np.floating], groups: int) -> NDArray[np.float64]:
+    """The same by Lanczos iteration.
+
+    Raises
+    ------
+    ArpackError
+        If that fails.
+    """
     negative = -_laplacian(similarity)
     top = 2 * float(-negative.min())  # no eigenvalue of the Laplacian is above
     negative[np.diag_indices_from(negative)] += top

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dbutterfly.identification.one_cut.clustering import landmark_groups
+from dbutterfly.identification.one_cut.clustering import TUNING, landmark_groups, spectral_groups
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
@@ -20,5 +20,7 @@ def test_items_are_grouped_by_their_likeness_to_landmarks(scale):
 
 
 def test_items_that_are_like_nothing_are_grouped_all_the_same():
+    size = TUNING.largest_dense + 4  # for Lanczos iteration
+    assert (np.bincount(spectral_groups(np.zeros((size, size)), 4, np.random.default_rng(0))) == size // 4).all()
     alike = np.zeros((12, 6))
     assert (np.bincount(landmark_groups(alike, 3, np.random.default_rng(0))) == 4).all()

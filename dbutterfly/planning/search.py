@@ -183,11 +183,13 @@ def _find_cheapest(space: SearchSpace, trees: list[Tree]) -> Tiling:
         If none fits; the message gives the least memory with which one does.
     """
     budget = space.budget
-    best, least, least_twice = None, None, None
+    best: Tiling | None = None
+    least, least_twice = None, None
+    limit = lambda: math.inf if best is None else best.score  # noqa: E731  # it is asked as the search goes on
     for tree in sorted(trees, key=lambda tree: cost_of_halves(space.chain, tree)):
         if best is not None and best.score <= 1 + cost_of_halves(space.chain, tree):
             break  # reading Z once and moving these halves costs more already
-        for tiling in enumerate_tilings(space, tree):
+        for tiling in enumerate_tilings(space, tree, limit):
             least = tiling.peak if least is None else min(least, tiling.peak)
             if tiling.bytes_read <= 2 * space.source.nbytes:
                 least_twice = tiling.peak if least_twice is None else min(least_twice, tiling.peak)

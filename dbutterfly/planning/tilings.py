@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +60,13 @@ NO_PREFETCH_COST = 0.3
 
 Not tuned: a guess of the time that overlapping saves. It only decides between a plan that reads ahead and one that may
 take larger tiles.
+"""
+
+
+SMALL_HALF = 1 << 20
+"""Bytes of a half, for each worker, up to which a worker has one task in it; above, two, so that none waits for long.
+
+With N = 2048, float32, one worker, where a half has 256 KiB and takes 4 ms, a second task costs as much again.
 """
 
 
@@ -127,8 +134,22 @@ class Tiling:
         return self.peak <= budget.memory and self.device_peak <= (budget.device_memory or 0)
 
 
-def enumerate_tilings(space: SearchSpace, tree: Tree) -> Iterator[Tiling]:
-    """Every sensible tiling of the root cut of a tree, or the one of the given layout."""
+def _no_limit() -> float:
+    return math.inf
+
+
+def enumerate_tilings(space: SearchSpace, tree: Tree, limit: Callable[[], float] = _no_limit) -> Iterator[Tiling]:
+    """Every sensible tiling of the root cut of a tree, or the one of the given layout.
+
+    Parameters
+    ----------
+    space : SearchSpace
+        What the search is given.
+    tree : Tree
+        The tree.
+    limit : callable
+        Returns the score from which on tilings are left out, as it is by then.
+    """
     source, chain, layout = space.source, space.chain, space.layout
     position = root_position(tree)
     split = chain.cut(position)[0]
@@ -139,20 +160,23 @@ def enumerate_tilings(space: SearchSpace, tree: Tree) -> Iterator[Tiling]:
         rows = list(side_tilings(cut.rows, whole[0] if layout is None else layout.tile_rows))
         cols = list(side_tilings(cut.cols, whole[1] if layout is None else layout.tile_cols))
         for row, col in itertools.product(rows, cols):
-            yield from _variants(space, cut, row, col, None)
+            yield from _variants(space, cut, row, col, None, limit())
     if space.can_copy:
         for copied, row, col, copy in enumerate_copies(source, cut, layout):
-            yield from _variants(space, copied, row, col, copy)
+            yield from _variants(space, copied, row, col, copy, limit())
 
 
 def _variants(
-    space: SearchSpace, cut: RootCut, row: SideTiling, col: SideTiling, copy: CopyChoice | None
+    space: SearchSpace, cut: RootCut, row: SideTiling, col: SideTiling, copy: CopyChoice | None, limit: float
 ) -> Iterator[Tiling]:
-    """One tiling, with reading ahead and without."""
+    """One tiling, with reading ahead and without, if its score is below a limit."""
     source, budget, layout = space.source, space.budget, space.layout
     read = source if copy is None else info_of_copy(source, copy.copy)
     share = _share(source, cut)
     score = cost_of_halves(space.chain, cut.tree) + _score(read, cut.split, row, col, budget.workers, share)
+    score += 0.0 if copy is None else copy.cost
+    if score >= limit:
+        return
     for prefetch in (True, False) if layout is None else (layout.prefetch,):
         counts, group_bytes = _groups_of_halves(space, cut, row, col, prefetch)
         footprints = [Footprint(GROUP_READING * group, GROUP_COPIES * group) for group in group_bytes]
@@ -164,7 +188,7 @@ def _variants(
             stack_bytes = device_stack_bytes(budget.device_memory)
             on_device = list(device_footprints(source, cut, row, col, group_bytes, stack_bytes))
         yield Tiling(
-            score=score + (0.0 if prefetch else NO_PREFETCH_COST) + (0.0 if copy is None else copy.cost),
+            score=score + (0.0 if prefetch else NO_PREFETCH_COST),
             peak=max(footprint.peak(prefetch) for footprint in footprints),
             device_peak=max((footprint.peak(prefetch) for footprint in on_device), default=0),
             cut=cut,
@@ -232,7 +256,8 @@ def _groups_per_task(groups: int, per_tile: int, group_bytes: int, budget: Budge
     """
     held = GROUP_COPIES + GROUP_READING * prefetch  # arrays of the size of a range of groups
     most = min(TARGET_GROUPS, budget.memory // held) // group_bytes
-    most = max(1, min(most, math.ceil(groups / (2 * budget.workers))))
+    tasks = budget.workers * (1 if groups * group_bytes <= SMALL_HALF * budget.workers else 2)
+    most = max(1, min(most, math.ceil(groups / tasks)))
     if most >= per_tile:
         return most // per_tile * per_tile
     return largest_divisor(per_tile, most)

@@ -14,6 +14,9 @@ Each range is written once by one task, and what a stage reads no task of it wri
 Targets have one array more than there are cuts: those of a cut are written where the cut before has had its own.
 Totals, gaps and pulls take turns in two arrays each. Totals are in double precision, so that the mean of the targets is
 Z but for the rounding of G, which vanishes as the ascent converges.
+
+A total is that of the targets only while all arrays are of the same step. When the bound is evaluated, every target is
+multiplied by the same signs from both sides: the mean of the products is that of Z, or arrays do not belong together.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ from numpy.typing import NDArray
 from ...execution.task import Inputs, Output
 from ...kernels.linalg import squared_norms
 from ...kernels.low_rank.spectra import shrink_leading, trailing_energies
+from ...structure.axes import Axis
+from ..tasks.checks import check_finite
 from ..tasks.projection import stacks_of_blocks
 from ..tasks.tiles import TileReader
 from .cut_work import COUPLING
@@ -47,8 +52,11 @@ __all__ = [
     "total_name",
 ]
 
-MEASURES = 5
-"""Numbers that are measured of each block of a target."""
+MEASURES = 9
+"""Numbers that are measured of each block of a target T: ``d(T)^2``, ``||T - Z||^2``, ``||T||^2``, ``||G||^2``, what
+``total + G`` misses of Z, squared, and real and imaginary part of ``r^T T c`` and of ``r^T Z c``, with fixed signs r of
+the rows of the matrix and c of its columns. Those of Z are measured with the last cut only, and are zero with others.
+"""
 
 
 def target_name(cut: int, step: int, cuts: int) -> str:
@@ -185,20 +193,23 @@ class MoveTask(_AscentTask):
     def compute(self, job: Any, inputs: Inputs) -> list[Output]:
         """Shrink the blocks and add them to the total, and form gap and pull."""
         moved = np.empty_like(inputs["target"])
-        total = inputs["total"] if "total" in inputs else np.zeros(moved.shape, job.wide)
+        total = _own(job, inputs["total"]) if "total" in inputs else np.zeros(moved.shape, job.wide)
         captured = np.empty(moved.shape[:2])
         share, pull = inputs["shares"][..., 1, None, None], inputs["pull"]
         for places, target in self.targets(job, inputs):
             found = shrink_leading(target + pull[places], job.rank, COUPLING)
             moved[places], captured[places] = found.blocks, found.leading
             total[places] += share[places] * moved[places]
-        arrays = {target_name(self.cut, self.step + 1, job.cuts): moved, total_name(self.cut): total}
+        for name in ("target", "gap", "total"):  # what is written takes their place
+            inputs.pop(name, None)
+        outputs = [Output(captured_name(self.cut), self.groups, captured)]
+        outputs += outputs_of_tile(job, self.tile, target_name(self.cut, self.step + 1, job.cuts), moved)
+        del moved
         if self.needs_matrix(job):
-            gap = (inputs["grid"] - total).astype(moved.dtype)
-            pull += gap
-            arrays |= {gap_name(self.step + 1): gap, pull_name(self.step + 1): pull}
-        outputs = [each for name, array in arrays.items() for each in outputs_of_tile(job, self.tile, name, array)]
-        return [*outputs, Output(captured_name(self.cut), self.groups, captured)]
+            gap = (inputs["grid"] - total).astype(pull.dtype)
+            outputs += outputs_of_tile(job, self.tile, gap_name(self.step + 1), gap)
+            outputs += outputs_of_tile(job, self.tile, pull_name(self.step + 1), pull + gap)
+        return [*outputs, *outputs_of_tile(job, self.tile, total_name(self.cut), total)]
 
 
 @dataclass(frozen=True)
@@ -224,13 +235,33 @@ class MeasureTask(_AscentTask):
         return found
 
     def compute(self, job: Any, inputs: Inputs) -> list[Output]:
-        """Of each block: ``d(T)^2``, ``||T - Z||^2``, ``||T||^2``, ``||G||^2`` and what ``total + G`` misses of Z."""
-        found = np.zeros((*inputs["target"].shape[:2], MEASURES))
-        for places, target in self.targets(job, inputs):
-            matrix, gap = inputs["grid"][places].astype(job.wide), inputs["gap"][places].astype(job.wide)
+        """Of each block, what :data:`MEASURES` says."""
+        grid, is_last = inputs["grid"], "total" in inputs
+        check_finite(job, grid, self.tile, squared_norms(grid).sum(axis=-1))
+        found = np.zeros((*grid.shape[:2], MEASURES))
+        by_row = _signs(job.plan.rows, *self.tile[:2], side=0)
+        by_col = _signs(job.plan.cols, *self.tile[2:], side=1)
+        for (g, some), target in self.targets(job, inputs):
+            matrix, gap = (inputs[name][g, some].astype(job.wide) for name in ("grid", "gap"))
             parts = [target - matrix, target, gap]
-            if "total" in inputs:
-                parts.append(matrix - inputs["total"][places] - gap)
+            if is_last:
+                parts.append(matrix - inputs["total"][g, some] - gap)
             energies = [squared_norms(part).sum(axis=-1) for part in parts]
-            found[places][..., : 1 + len(parts)] = np.stack([trailing_energies(target, job.rank), *energies], axis=-1)
+            numbers = found[g, some]
+            numbers[:, : 1 + len(parts)] = np.stack([trailing_energies(target, job.rank), *energies], axis=-1)
+            probes = [(each @ by_col[some, :, None])[:, :, 0] @ by_row[g] for each in (target, matrix)]
+            for k, probe in enumerate(probes[: 1 + is_last]):
+                numbers[:, 5 + 2 * k], numbers[:, 6 + 2 * k] = probe.real, probe.imag
         return [Output(measures_name(self.cut), self.groups, found)]
+
+
+def _own(job: ProofJob, array: NDArray[Any]) -> NDArray[Any]:
+    """Array that may be changed: what was sent to a worker may be given to a task again."""
+    return array if job.workspace.shared else array.copy()
+
+
+def _signs(axis: Axis, first: int, last: int, side: int) -> NDArray[np.float64]:
+    """Signs of the members of groups, shape (groups, members): each row, or column, of the matrix has one."""
+    signs = np.random.default_rng((side, axis.length)).choice([-1.0, 1.0], axis.length)
+    by_group = signs[axis.positions(first, last)].reshape(axis.buffer_shape(first, last))
+    return by_group.T if axis.strided else by_group

@@ -117,15 +117,20 @@ class Climb:
         """Make steps until one of the reasons to stop is there, and say which."""
         idle = 0
         while not self.is_over:
+            began = time.monotonic()
             if not targets.ascend():
                 return BUDGET
-            if targets.steps % STEPS_BETWEEN_LOOKS and not self.is_out_of_time():
+            now = time.monotonic()
+            is_last = now + (now - began) >= self._goal.deadline  # another step would not end in time
+            if targets.steps % STEPS_BETWEEN_LOOKS and not is_last:
                 continue
             before = self._best.bound
             self.look(targets, FROM_ASCENT)
             idle = 0 if self._best.bound - before > STANDING_STILL * (self._least - before) else idle + 1
             if idle == LOOKS_WITHOUT_GAIN:
                 return self.is_over or STANDSTILL
+            if is_last:
+                return self.is_over or BUDGET
         return self.is_over
 
     def outcome(self, steps: int, ended: str) -> Outcome:

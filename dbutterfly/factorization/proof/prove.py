@@ -28,7 +28,7 @@ from .in_memory import prove_in_memory
 from .keeping import KeepNothing, StoredTargets
 from .result import BUDGET, RATIO_REACHED, certify_proof
 from .streamed import prove_streamed
-from .ways import choose_way, describe_cost
+from .ways import ROUNDS, choose_way, describe_cost
 
 __all__ = ["RATIO", "complete_proof", "prove"]
 
@@ -180,9 +180,9 @@ def _prove_factorization(
 
 
 def _name_of_tiles(plans: Sequence[Plan]) -> str:
-    """Name that tells tiles apart: those of another budget have done nothing for these."""
+    """Name that tells tiles and rounds apart: those of another budget, or version, have done nothing for these."""
     layouts = [tuple(plan.layout) for plan in plans]
-    return hashlib.sha256(repr(layouts).encode()).hexdigest()[:12]
+    return hashlib.sha256(repr((layouts, ROUNDS)).encode()).hexdigest()[:12]
 
 
 @contextlib.contextmanager

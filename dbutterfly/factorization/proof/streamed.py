@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ...errors import CheckpointError
 from ...execution.engine import Engine
 from ...execution.progress import ProgressBar
-from ...execution.task import Task
+from ...execution.task import Task, done_name
 from ...planning.plan import Plan
 from ...sources.base import MatrixSource
 from ...sources.weighted import rescale
@@ -82,6 +82,7 @@ def prove_streamed(
     except CheckpointError:  # the next sitting begins anew
         for job, tasks in _stages(jobs):
             runs.forget(job, tasks)
+            _forget_products(job)
         forget_ascent(jobs, runs)
         raise
 
@@ -118,7 +119,7 @@ def _climb(
 
     climb = Climb(bounded * norm, bounded * norm, goal, watch)
     climb.consider(first.bound, first.slack, FROM_RESIDUAL)
-    targets = StreamedTargets(jobs, runs, norm, climb.is_out_of_time)
+    targets = StreamedTargets(jobs, runs, error=bounded * norm, norm=norm, is_out_of_time=climb.is_out_of_time)
     ended = climb.is_over or (STANDSTILL if len(jobs) == 1 else "")
     if not ended:
         targets.begin(by_residual=first.bound > known * norm)
@@ -186,10 +187,30 @@ def _jobs(found: Factorization, source: MatrixSource, plans: Sequence[Plan], wor
         workspace.create(name, source.shape, chunks, np.dtype(source.info.work_dtype))
     for cut, plan in enumerate(plans, 1):
         jobs.append(ProofJob(source, plan, workspace, "numpy", cut=cut, cuts=len(plans), rounds=ROUNDS))
-        for name, values in products_of_cut(found, plan).items():
-            workspace.create(f"{name}/{cut}", values.shape, (*jobs[-1].tile_groups, *values.shape[2:]), values.dtype)
-            workspace.write(f"{name}/{cut}", (slice(None),), values)
+        _keep_products(jobs[-1], found)
         workspace.create(f"looks/{cut}", (*jobs[-1].groups, LOOKS), (*jobs[-1].tile_groups, LOOKS), np.float64)
         create_records(jobs[-1], [f"{stage}/{cut}" for stage in (*(f"sum/{k}" for k in range(ROUNDS + 1)), "look")])
     StreamedTargets.create(jobs, chunks)
     return jobs
+
+
+def _keep_products(job: ProofJob, found: Factorization) -> None:
+    """Keep columns and rows of the product at a cut, unless they are: those of another machine differ by rounding."""
+    name = _products_name(job)
+    job.workspace.create(name, (1, 1), (1, 1), np.float64)
+    if np.isfinite(job.workspace.read_rows(name, 1)[0, 0]):
+        return
+    for side, values in products_of_cut(found, job.plan).items():
+        kept = f"{side}/{job.cut}"
+        job.workspace.create(kept, values.shape, (*job.tile_groups, *values.shape[2:]), values.dtype)
+        job.workspace.write(kept, (slice(None),), values)
+    job.workspace.write(name, (slice(None),), np.ones((1, 1)))
+
+
+def _forget_products(job: ProofJob) -> None:
+    """Have columns and rows of the product at a cut computed again."""
+    job.workspace.write(_products_name(job), (slice(None),), np.full((1, 1), np.nan))
+
+
+def _products_name(job: ProofJob) -> str:
+    return done_name(f"products/{job.cut}")

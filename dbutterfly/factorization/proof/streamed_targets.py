@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import CheckpointError
 from ...execution.task import done_name
 from ...structure.axes import Index
 from .ascent_tasks import (
@@ -32,6 +33,14 @@ from .tile_tasks import ProofJob
 
 __all__ = ["StreamedTargets", "forget_ascent"]
 
+OFF = 1e3
+"""How far the mean of the products of the targets with signs may be from that of Z, over the norm of what the mean of
+the targets may miss of Z: more means that arrays do not belong together.
+
+That norm is the standard deviation of the products, were signs drawn anew. Not tuned: rounding of the products comes to
+some units, and a stale target differs by a part of a step.
+"""
+
 STEPS = done_name("steps")
 NOT_BEGUN = -1
 EVERYTHING = (slice(None),)
@@ -51,16 +60,23 @@ class StreamedTargets:
         Job of every cut, whose fields and sums are those of the last round.
     runs : TileRuns
         Runs tasks.
-    norm : float
-        ``||Z||``.
+    error, norm : float
+        ``||Z - X||`` of a product, which no bound is above, and ``||Z||``.
     is_out_of_time : callable
         Tells whether to begin with no other cut.
     """
 
     def __init__(
-        self, jobs: Sequence[ProofJob], runs: TileRuns, norm: float, is_out_of_time: Callable[[], bool]
+        self,
+        jobs: Sequence[ProofJob],
+        runs: TileRuns,
+        *,
+        error: float,
+        norm: float,
+        is_out_of_time: Callable[[], bool],
     ) -> None:
-        self._jobs, self._runs, self._norm, self._is_out_of_time = jobs, runs, norm, is_out_of_time
+        self._jobs, self._runs, self._is_out_of_time = jobs, runs, is_out_of_time
+        self._error, self._norm = error, norm
         self._workspace, self._cuts = jobs[0].workspace, [job.plan.chain.cut(job.root)[0] for job in jobs]
         kept = self._workspace.read_rows(STEPS, 1)[0, 0]
         self.steps = int(kept) if np.isfinite(kept) else NOT_BEGUN
@@ -94,7 +110,6 @@ class StreamedTargets:
             return
         for job in self._jobs:
             self._runs.run(job, _starts(job, by_residual=by_residual))
-            self._runs.forget(job, _moves(job, 1))
         shares = equal_shares(self._cuts)
         self._keep(0, shares, shares)
 
@@ -110,23 +125,37 @@ class StreamedTargets:
         return True
 
     def bound(self) -> tuple[float, float]:
-        """Lower bound on ``||Z - X||``, and what was taken off for rounding."""
-        shares, sums = self._shares(), []
+        """Lower bound on ``||Z - X||``, and what was taken off for rounding.
+
+        Raises
+        ------
+        CheckpointError
+            If the arrays of the ascent do not belong to the same step.
+        """
+        shares, sums, probes = self._shares(), [], []
         for job, share in zip(self._jobs, shares, strict=True):
             tasks = [MeasureTask(tile, job.cut, self.steps) for tile in job.plan.tiles]
             self._runs.forget(job, tasks)
             self._runs.run(job, tasks)
             found = self._read(measures_name(job.cut), job)
             sums.append(CutSums(*(math.fsum((share * found[..., k]).ravel()) for k in range(3))))
+            probes.append(complex(*(math.fsum((share * found[..., k]).ravel()) for k in (5, 6))))
         gap, missing = (math.sqrt(math.fsum(found[..., k].ravel())) for k in (3, 4))
         uneven = most_uneven(shares, self._cuts)
         # The stored gap counts as often as the shares of the step added up to, which a move has changed by rounding;
         # targets are rounded twice when they are formed, and what is missing when it was subtracted.
         delta = missing + (uneven + 2 * len(sums) * EPS) * gap + 4 * EPS * self._norm
-        return bound_from_cuts(sums, delta, self._norm, uneven)
+        bound, slack = bound_from_cuts(sums, delta, self._norm, uneven)
+        exact = complex(*(math.fsum(found[..., k].ravel()) for k in (7, 8)))
+        allowed = OFF * (delta + len(sums) * EPS * (self._norm + sum(math.sqrt(each.energy) for each in sums)))
+        if not abs(sum(probes) - exact) <= allowed or bound > self._error:
+            name = target_name(1, self.steps, len(self._jobs))
+            raise CheckpointError(f"the arrays of the proof, such as {name}, are of different steps", name, EVERYTHING)
+        return bound, slack
 
     def _keep(self, steps: int, before: Sequence[NDArray[np.float64]], shares: Sequence[NDArray[np.float64]]) -> None:
         """Keep what a step has come to, which the next one begins with."""
+        self._runs.check_right()
         for job, old, new in zip(self._jobs, before, shares, strict=True):
             rows, cols = _orders(job)
             values = np.stack([old / new, new], axis=-1)

@@ -36,8 +36,13 @@ class TileRuns:
         """Run the tasks of a stage that have not ended."""
         run_tasks(_CutRun(job, self._lease), self._engine, {tasks[0].stage: tasks}, progress=self._progress)
 
+    def check_right(self) -> None:
+        """Refuse to go on where another process has taken over the run."""
+        self._lease.check()
+
     def forget(self, job: ProofJob, tasks: Sequence[Task[Any]]) -> None:
         """Have the tasks of a stage done again."""
+        self.check_right()
         nothing = np.full((len(tasks), len(Record._fields)), np.nan)
         job.workspace.write(done_name(tasks[0].stage), (slice(None),), nothing)
 

@@ -256,6 +256,7 @@ class LookTask(ProofTask):
     def compute(self, job: Any, inputs: Inputs) -> list[Output]:
         """Of each block: ``d(T)^2``, ``||T - Z||^2``, ``||T||^2``, ``||R||^2``, ``||Z||^2`` and ``||Y||^2``."""
         looks = np.empty((*inputs["grid"].shape[:2], LOOKS))
+        check_finite(job, inputs["grid"], self.tile, squared_norms(inputs["grid"]).sum(axis=-1))
         for places, matrix, residual, field, normal in self.split(job, inputs):
             off = normal - inputs["sum"][places]
             target = matrix + off

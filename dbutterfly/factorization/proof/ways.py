@@ -11,10 +11,12 @@ import numpy as np
 
 from ...errors import InputError, MemoryBudgetError
 from ...execution.engine import Engine
+from ...planning.budget import Budget
 from ...planning.plan import Plan
 from ...planning.search import make_plan
 from ...planning.sizes import format_bytes
 from ...sources.base import MatrixSource
+from ...sources.info import SourceInfo
 from ...structure.axes import Index, chunk_edges
 from ...structure.chain import Chain
 from ...structure.orderings import Orderings
@@ -28,10 +30,14 @@ MORE_MATRICES = 9
 hold besides."""
 
 TILES_HELD = 4
-"""Tiles of a proof in place of one of a factorization: matrix, target, gap, pull and total, and what comes of them.
+"""Tiles of a proof in place of one of a factorization, with which plans of its cuts are looked for at first."""
 
-Measured with N = 4096, float32 and tiles of 16 and 32 MiB: a step holds 11 tiles, of which the total is two in single
-precision, a round 7. The plan of a factorization counts some three tiles for each.
+TILES_OF_STEP, TILES_READ_AHEAD = 8, 6
+"""Tiles in the dtype of the matrix that a step of the ascent holds, and that are read ahead for the next one: target,
+gap, pull, matrix and total, which is two in single precision, and what is made of them.
+
+Measured by tracemalloc with N = 4096, float32, tiles of 16 MiB, and N = 2048, float64, tiles of 8 MiB: 7 tiles, and 11
+with the next one read ahead; in other tasks of a proof 5.5, and 10.
 """
 
 PRODUCT_SHARE, PRODUCT_BYTES = 1 / 8, 1 << 26
@@ -122,8 +128,8 @@ def describe_cost(chain: Chain, source: MatrixSource, plans: Sequence[Plan]) -> 
     return (
         f"proof: {used}, out of core; the matrix is read {reads} times ({format_bytes(reads * one)}), and arrays of "
         f"its size are read {2 * times} and written {times} times; then each step of the ascent, if there is one, "
-        f"reads it once and such arrays {read} times, and writes {written}; up to {format_bytes(stored)} of them are "
-        "kept in the store"
+        f"reads it once, and {count} times more for every fourth, reads such arrays {read} times and writes {written}; "
+        f"up to {format_bytes(stored)} of them are kept in the store"
     )
 
 
@@ -142,19 +148,10 @@ def _plan_cuts(
     why = _obstacle(chain, source)
     if why is not None:
         raise InputError(f"a proof of {source.name} out of core is not possible: {why}; give more memory")
-    info = replace(source.info, edges=edges_of_sum(source))
-    budget = engine.budget(memory)
-    budget = replace(budget, memory=budget.memory // TILES_HELD)
+    info = replace(source.info, edges=edges_of_sum(source), copies_tiles=True)
     plans = []
     for position in _positions(chain, np.dtype(info.work_dtype).itemsize):
-        tree = split_tree(len(chain), "balanced", position)
-        try:
-            plan = make_plan(info, chain, tree=tree, orderings=orderings, budget=budget)
-        except MemoryBudgetError as error:
-            raise MemoryBudgetError(
-                f"a proof out of core holds {TILES_HELD} times as much as a factorization does at the cut after factor "
-                f"{position}: {error}"
-            ) from error
+        plan = _plan_cut(info, chain, orderings, engine.budget(memory), position)
         if plan.amplification > 1:
             raise InputError(
                 f"a proof of {source.name} out of core is not possible: tiles of the cut after factor {position} share "
@@ -162,6 +159,38 @@ def _plan_cuts(
             )
         plans.append(plan)
     return plans
+
+
+def _plan_cut(info: SourceInfo, chain: Chain, orderings: Orderings, budget: Budget, position: int) -> Plan:
+    """Plan the tiles of a cut, as large as a step of the ascent may hold them.
+
+    Raises
+    ------
+    MemoryBudgetError
+        If memory holds none.
+    """
+    tree, held = split_tree(len(chain), "balanced", position), TILES_HELD
+    while True:
+        try:
+            plan = make_plan(
+                info, chain, tree=tree, orderings=orderings, budget=replace(budget, memory=budget.memory // held)
+            )
+        except MemoryBudgetError as error:
+            raise MemoryBudgetError(
+                f"a proof out of core holds {held} times as much as a factorization does at the cut after factor "
+                f"{position}: {error}"
+            ) from error
+        if _bytes_of_step(plan) <= budget.memory:
+            return plan
+        held *= 2
+
+
+def _bytes_of_step(plan: Plan) -> int:
+    """Bytes that a worker holds in a step of the ascent."""
+    assert plan.split is not None
+    p, _, _, v, _ = plan.split
+    tile = plan.layout.tile_rows * p * plan.layout.tile_cols * v * np.dtype(plan.source.work_dtype).itemsize
+    return tile * (TILES_OF_STEP + (TILES_READ_AHEAD if plan.layout.prefetch else 0))
 
 
 def _positions(chain: Chain, itemsize: int) -> list[int]:

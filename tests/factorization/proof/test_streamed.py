@@ -6,13 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import zarr
 
 import dbutterfly as dbf
-from dbutterfly.errors import CheckpointError, InputError, MemoryBudgetError, TaskError
-from dbutterfly.factorization.proof import ascent_tasks, climb, streamed, tile_tasks, ways
+from dbutterfly.errors import CheckpointError, InputError, MemoryBudgetError, NonFiniteError, TaskError
+from dbutterfly.execution.thread_engine import ThreadEngine
+from dbutterfly.factorization.proof import ascent_tasks, climb, streamed, streamed_targets, tile_tasks, ways
 from dbutterfly.factorization.proof.ascent import Targets
 from dbutterfly.factorization.proof.cut_work import CutWork
 from dbutterfly.factorization.proof.subject import cuts_of
+from dbutterfly.sources.dispatch import as_source
 from dbutterfly.storage.run_store import RunStore
 from dbutterfly.structure.chain import Chain
 from tests.support.calls import CallsHere
@@ -176,6 +179,35 @@ def test_a_damaged_ascent_begins_anew(tmp_path, monkeypatch, caplog):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ascending")
+def test_targets_of_another_step_are_told(tmp_path, monkeypatch):
+    """As of a store that was copied in the middle of a step: its checksums are right."""
+    plain = streamed_targets.StreamedTargets.bound
+
+    def bound(self):
+        everything, name = (slice(None),), ascent_tasks.target_name(1, self.steps, len(self._jobs))
+        self._workspace.write(name, everything, self._workspace.read(name, everything) * (1 + 1e-6))
+        return plain(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(streamed_targets.StreamedTargets, "bound", bound)
+        with pytest.raises(CheckpointError, match="are of different steps"):
+            prove_run(tmp_path, workers=1)
+    assert prove_run(tmp_path, workers=1).record["proof"]["steps"] == 4
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ascending")
+def test_entries_that_are_no_numbers_any_more(tmp_path, monkeypatch):
+    with noting(monkeypatch, [], lambda task: task.step == 1), pytest.raises(TaskError):
+        prove_run(tmp_path, workers=1)
+    matrix = zarr.open_array(tmp_path / "z.zarr", mode="r+")
+    matrix[5, 3] = np.nan
+    with pytest.raises(NonFiniteError, match=r"index \(5, 3\)"):
+        prove_run(tmp_path, workers=1)
+
+
+@pytest.mark.slow
 def test_higher_ranks_and_arrays_without_chunks(tmp_path):
     known = dbf.matrices.helmholtz(32)
     matrix = np.asarray(known)
@@ -263,6 +295,19 @@ def test_squares_that_leave_the_range(tmp_path, size):
     assert scaled.norm == pytest.approx(np.linalg.norm(matrix) * size)
     assert scaled.error_bound == pytest.approx(dense_error(dbf.factorize(matrix, passes=2), matrix))
     assert 1.0 < scaled.ratio < 1.01
+
+
+@pytest.mark.parametrize(("n", "chunks", "memory"), [(16384, None, 700 << 20), (8192, 1024, 600 << 20)])
+def test_memory_holds_the_tiles_of_a_step(tmp_path, n, chunks, memory):
+    matrix = np.broadcast_to(np.float32(1), (n, n))
+    if chunks is not None:
+        matrix = zarr.create_array(tmp_path / "z.zarr", shape=(n, n), chunks=(chunks, chunks), dtype="f4")
+    chain, source = Chain.square_dyadic(n), as_source(matrix)
+    plans = ways.choose_way(chain, dbf.Orderings(), source, ThreadEngine(1), memory, has_store=True)
+    for plan in plans:
+        tile = max(r1 - r0 for r0, r1, _, _ in plan.tiles) * plan.split.p
+        tile *= max(c1 - c0 for _, _, c0, c1 in plan.tiles) * plan.split.v * 4
+        assert tile * (11 if plan.layout.prefetch else 7) <= memory
 
 
 def test_what_cannot_be_proven_out_of_core(tmp_path):

@@ -47,9 +47,11 @@ SIDE = 64
 SPARE = 16
 """Lines that the skeletons of a block are drawn from, beside those that they keep, as in :mod:`.skeletons`."""
 
-DRAWN = 2
-"""Lines that are drawn over those that are needed, on average: where they were too few, three times as many. Not tuned.
-"""
+DRAWN = 2.2
+"""Lines that are drawn over those that are needed, on average: where they were too few, three times as many.
+
+Measured on the Helmholtz kernel of a sphere, N = 4096, 1e-6, which takes as many entries as it has: 2 foretells .86 of
+them, 2.2 1.03."""
 
 MOST_CHUNKS = 4
 """Chunks that are read for kinds of blocks without samples. Not tuned: one on the diagonal has most of them."""

@@ -1,7 +1,8 @@
 """The plan of a hierarchical run: the regions of the block tree, how each is read, and what that costs.
 
     stage      task              reads                                   writes
-    panels     whole chunks      its part of Z (where a copy is made)    what it has of every region
+    panels     whole chunks      its part of Z (where a copy is made)    what it has of every region, of strips the far
+                                                                         parts at a low rank (:mod:`.bands`)
     regions    one block of the  its part of Z, in the order of the      factors of the blocks into which it is divided,
                block tree        clusters, or its pieces of the copy     and a table that says what they are
 
@@ -22,6 +23,7 @@ import numpy as np
 from ..sources.info import SourceInfo
 from ..structure.axes import Axis, Tile
 from ..structure.block_tree import Block, ClusterTree, is_admissible
+from .bands import BandCopy
 from .budget import Budget
 from .pieces import PieceCopy
 from .regions import RegionSizes, tile_of
@@ -168,7 +170,7 @@ class HierarchicalPlan:
             "leaf": self.leaf,
             "symmetry": self.symmetry,
             "regions": {"count": len(self.regions), "far": self.far, **self.sizes._asdict()},
-            "copy": None if copy is None else {"pieces": len(copy.pieces), "bytes_read": copy.bytes_read},
+            "copy": None if copy is None else _describe_copy(copy),
             "chunks": {"count": source.chunk_count, "missing": source.missing_chunks},
             "tasks": self.tasks,
             "split": None,
@@ -194,8 +196,7 @@ class HierarchicalPlan:
         wanted = f"tol={self.tol:g}" if self.tol is not None else f"rank {self.rank}"
         yield "form", f"hierarchical, {wanted}, eta {self.eta:g}, leaves of up to {self.leaf}"
         yield "clusters", " x ".join(_describe_tree(tree) for tree in self.trees)
-        near = len(self.regions) - self.far
-        yield "regions", f"{self.far} far apart, {near} near, up to {format_bytes(self._largest)} each"
+        yield "regions", self._describe_regions()
         yield "tasks", ", ".join(f"{count} {stage}" for stage, count in self.tasks.items())
         yield self._reading()
         if source.steps is not None:
@@ -205,6 +206,13 @@ class HierarchicalPlan:
         yield "memory", f"{format_bytes(self.peak_bytes)} per worker at its peak, {ahead} ({budget})"
         for note in self.notes:
             yield "note", note
+
+    def _describe_regions(self) -> str:
+        """How many regions there are, and what they are."""
+        if isinstance(self.copy, BandCopy):
+            return f"{len(self.regions)} strips of up to {self.copy.most_bands} bands"
+        near = len(self.regions) - self.far
+        return f"{self.far} far apart, {near} near, up to {format_bytes(self._largest)} each"
 
     @property
     def _largest(self) -> int:
@@ -219,7 +227,10 @@ class HierarchicalPlan:
             return "evaluates", f"all {format_bytes(self.bytes_read)}: samples would be no fewer entries"
         if self.copy is None:
             return "reads", f"{format_bytes(self.bytes_read)}, amplification {self.amplification:.2f}"
-        of_it = f"{format_bytes(self.copy.bytes_read)} of it for a copy in the order of the clusters"
+        kind = "a copy in the order of the clusters"
+        if isinstance(self.copy, BandCopy):
+            kind = f"a copy in {sum(map(len, self.copy.bands))} bands, far from the diagonal at low rank"
+        of_it = f"{format_bytes(self.copy.bytes_read)} of it for {kind}"
         return "reads", f"{format_bytes(self.bytes_read)}, {of_it}, amplification {self.amplification:.2f}"
 
     def __repr__(self) -> str:
@@ -241,6 +252,11 @@ class HierarchicalPlan:
         from .region_pictures import plan_html
 
         return plan_html(self)
+
+
+def _describe_copy(copy: PieceCopy) -> dict[str, int]:
+    bands = {"bands": sum(map(len, copy.bands))} if isinstance(copy, BandCopy) else {}
+    return {"pieces": len(copy.pieces), "bytes_read": copy.bytes_read, **bands}
 
 
 def _describe_tree(tree: ClusterTree) -> str:

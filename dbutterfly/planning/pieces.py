@@ -26,7 +26,7 @@ from ..structure.block_tree import ClusterTree
 from ..structure.padding import inverse_order
 from .tile_ranges import tiles_of
 
-__all__ = ["Piece", "PieceCopy", "Positions", "plan_pieces"]
+__all__ = ["Piece", "PieceCopy", "Positions", "choose_chunk", "places_of", "plan_pieces"]
 
 PANEL_BYTES = 1 << 27
 """Bytes that a panel should have, of whole chunks. Not tuned: a piece takes .7 ms of a core to write and .7 to read,
@@ -184,7 +184,7 @@ def plan_pieces(
     if len(panels) > MOST_PIECES:
         return None
     rows, cols = (Axis(size, size, False, edges=edges) for size, edges in zip(source.shape, source.edges, strict=True))
-    places = tuple(_places(tree) for tree in trees)
+    places = tuple(places_of(tree) for tree in trees)
     pieces = _list_pieces(panels, regions, (places[0], places[1]))
     if len(pieces) > MOST_PIECES:
         return None
@@ -194,15 +194,15 @@ def plan_pieces(
         cols=cols,
         panels=tuple(panels),
         pieces=tuple(pieces),
-        chunk=_choose_chunk(np.array([piece.entries for piece in pieces]), np.dtype(source.work_dtype).itemsize),
+        chunk=choose_chunk(np.array([piece.entries for piece in pieces]), np.dtype(source.work_dtype).itemsize),
         limit=most_bytes,
         bytes_read=touched * itemsize,
         places=(places[0], places[1]),
     )
 
 
-def _choose_chunk(entries: Index, itemsize: int) -> int:
-    """Entries of the chunks of pieces: large ones are few, small ones are full."""
+def choose_chunk(entries: Index, itemsize: int) -> int:
+    """Entries of the chunks of pieces of so many entries: large ones are few, small ones are full."""
     largest = int(entries.max())
     sizes = [-(-largest // parts) for parts in range(1, CHUNKS_OF_PIECE + 1)]
     return min(sizes, key=lambda size: int(np.sum(-(-entries // size))) * (size * itemsize + CHUNK_COST))
@@ -224,8 +224,8 @@ def _panel_steps(source: SourceInfo, entries: int) -> tuple[int, int]:
         steps[side] *= 2
 
 
-def _places(tree: ClusterTree) -> Index:
-    """Position of each row."""
+def places_of(tree: ClusterTree) -> Index:
+    """Position of each row of a matrix in the order of the clusters."""
     return np.arange(tree.size, dtype=np.int64) if tree.order is None else inverse_order(tree.order)
 
 

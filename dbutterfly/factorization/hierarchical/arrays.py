@@ -29,7 +29,7 @@ def create_hierarchical_arrays(job: HierarchicalJob) -> None:
 
 def forget_damaged_rows(job: HierarchicalJob, error: CheckpointError) -> CheckpointError:
     """Forget that the tasks have ended that wrote what is damaged, and say so."""
-    stage = PANELS if error.name == "pieces" else REGIONS
+    stage = PANELS if error.name in ("pieces", "ranks") else REGIONS
     span = error.selection[0] if error.selection else slice(None)
     rows = range(*span.indices(_rows_of(job, error.name)))
     tasks = rows if stage == REGIONS else _panels_of(job, rows)

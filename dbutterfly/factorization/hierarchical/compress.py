@@ -23,7 +23,7 @@ from .fitted import FittedBlock, Settings
 from .region import FIRST_RANK, Region, low_rank_block
 from .skeletons import Estimated
 
-__all__ = ["compress_region"]
+__all__ = ["WholeRegion", "compress_region"]
 
 Shape = tuple[int, int]
 
@@ -51,11 +51,17 @@ def compress_region(
     list of FittedBlock
         Blocks that cover the region once, with factors on the host.
     """
-    return _WholeRegion(values, rows, cols, region, settings, backend).fit(region)
+    return WholeRegion(values, rows, cols, region, settings, backend).fit(region)
 
 
-class _WholeRegion(Region):
-    """A region in memory."""
+class WholeRegion(Region):
+    """A region in memory.
+
+    Parameters
+    ----------
+    values, rows, cols, region, settings, backend
+        As for :func:`compress_region`.
+    """
 
     def __init__(
         self,
@@ -67,18 +73,24 @@ class _WholeRegion(Region):
         backend: Backend,
     ) -> None:
         super().__init__(rows, cols, settings)
-        self._backend, self._values = backend, backend.to_device(values)
+        self.backend, self._values, self._itemsize = backend, backend.to_device(values), values.dtype.itemsize
         self._butterflies = Butterflies(backend)
         (self._first_row, _), (self._first_col, _) = self.spans(region)
         self._expected = FIRST_RANK
 
     def to_host(self, array: Array) -> NDArray[Any]:
-        return self._backend.to_host(array)
+        """Array on the host."""
+        return self.backend.to_host(array)
 
     def entries(self, block: Block) -> Array:
+        """Entries of a block."""
         (r0, r1), (c0, c1) = self.spans(block)
         row, col = self._first_row, self._first_col
         return self._values[r0 - row : r1 - row, c0 - col : c1 - col]
+
+    def rows_held(self, block: Block) -> int:
+        """Rows of the array that :meth:`entries` gives."""
+        return self.shape(block)[0]
 
     def fit(self, region: Block) -> list[FittedBlock]:
         """Fit the blocks of a region, in the order in which blocks are divided."""
@@ -98,42 +110,43 @@ class _WholeRegion(Region):
 
     def _fit_level(self, blocks: dict[Block, bool]) -> dict[Block, FittedBlock]:
         """Those of the blocks of a level, each with whether it is a leaf, that are worth their factors."""
-        groups: dict[tuple[Shape, bool], list[Block]] = {}
+        groups: dict[tuple[Shape, bool, int], list[Block]] = {}
         for block, is_leaf in blocks.items():
             if self.is_tried(block, is_leaf=is_leaf):
-                groups.setdefault((self.shape(block), is_leaf), []).append(block)
+                groups.setdefault((self.shape(block), is_leaf, self.rows_held(block)), []).append(block)
         found: dict[Block, FittedBlock] = {}
-        for (shape, is_leaf), group in groups.items():
+        for (shape, is_leaf, rows), group in groups.items():
             most = self.largest_rank(shape, is_leaf=is_leaf)
-            for some in self._stacks(group, shape):
-                for block, cut in zip(some, self._cut(some, shape, most), strict=True):
-                    fitted = self._choose(block, cut, most)
+            for some in self._stacks(group, (rows, shape[1])):
+                for block, cut in zip(some, self.cut(some, shape, most), strict=True):
+                    fitted = self.choose(block, cut, most)
                     if fitted is not None:
                         found[block] = fitted
         return found
 
     def _stacks(self, blocks: Sequence[Block], shape: Shape) -> Iterator[Sequence[Block]]:
-        """Blocks of a shape, as many at a time as stay in the cache."""
-        count = max(1, self._backend.stack_bytes // (math.prod(shape) * self._values.dtype.itemsize))
+        """Blocks that are held in a shape, as many at a time as stay in the cache."""
+        count = max(1, self.backend.stack_bytes // max(math.prod(shape) * self._itemsize, 1))
         for first in range(0, len(blocks), count):
             yield blocks[first : first + count]
 
-    def _cut(self, blocks: Sequence[Block], shape: Shape, most: int) -> Iterable[Truncated | None]:
+    def cut(self, blocks: Sequence[Block], shape: Shape, most: int) -> Iterable[Truncated | None]:
         """Approximations of low rank of blocks of a shape; None where that takes more than a rank of use."""
         rank, entries = self.settings.rank, [self.entries(block) for block in blocks]
         if rank is not None:
             return [low_rank_of(each, rank) for each in entries]
-        stack = namespace(self._values).stack(entries) if len(entries) > 1 else entries[0][None, ...]
+        stack = namespace(entries[0]).stack(entries) if len(entries) > 1 else entries[0][None, ...]
         cuts = low_ranks_within(stack, self.allowed(shape), most, self._expected)
         ranks = [cut.left.shape[1] for cut in cuts if cut is not None]
         if ranks:
             self._expected = math.ceil(np.mean(ranks))
         return cuts
 
-    def _choose(self, block: Block, cut: Truncated | None, most: int) -> FittedBlock | None:
+    def choose(self, block: Block, cut: Truncated | None, most: int) -> FittedBlock | None:
         """Block of low rank, or a butterfly where that has fewer values; None where neither is of use."""
         rank, (rows, cols) = most if cut is None else cut.left.shape[1], self.shape(block)
-        if self.settings.rank is None and rank >= HIGH_RANK and min(rows, cols) >= SMALLEST:
+        is_whole = self.rows_held(block) == rows
+        if self.settings.rank is None and is_whole and rank >= HIGH_RANK and min(rows, cols) >= SMALLEST:
             entries, allowed, fewer = self.entries(block), self.allowed((rows, cols)), rank * (rows + cols)
             energy = energy_of(entries)
             other = self._butterflies.fit(self.to_host(entries), self.spans(block), allowed, energy, fewer)

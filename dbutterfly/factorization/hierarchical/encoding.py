@@ -2,7 +2,8 @@
 
     values   of all factors of the first block, of the second one, ...
     table    length of both rows, blocks, entries evaluated | of each block: its spans, number of factors, energy,
-             error, lower, deviation, length of its spectrum, kinds of its orderings, patterns, spectrum, index arrays
+             error, lower, deviation, what was left out, length of its spectrum, kinds of its orderings, patterns,
+             spectrum, index arrays
 
 Integers are exact in double precision. There is no NaN, which in a workspace would mean that nothing was written.
 """
@@ -50,7 +51,7 @@ class Head(NamedTuple):
 HEAD = len(Head._fields)
 """Entries of the table before the first block."""
 
-NUMBERS = 12
+NUMBERS = 13
 """Numbers of a block before its patterns."""
 
 STANDARD, BIT_REVERSED = -1, -2
@@ -77,7 +78,7 @@ def _describe(block: FittedBlock) -> Iterator[NDArray[np.float64]]:
     """What the table has of a block."""
     factors, sides = block.factors, list(block.factors.orderings.sides.values())
     kinds = [_kind_of(side) for side in sides]
-    measures = (block.energy, block.error, block.lower, block.deviation)
+    measures = (block.energy, block.error, block.lower, block.deviation, block.left_out)
     yield np.array(
         [*factors.rows, *factors.cols, len(factors.ks_values), *measures, block.spectrum.size, *kinds], np.float64
     )
@@ -104,12 +105,12 @@ def decode_blocks(values: NDArray[Any], table: NDArray[np.float64]) -> list[Fitt
         numbers = rest.take(NUMBERS)
         r0, r1, c0, c1, count = map(int, numbers[:5])
         patterns = rest.take(4 * count).astype(np.int64).reshape(count, 4).tolist()
-        spectrum = rest.take(int(numbers[9])).copy()
-        sides = [_read_side(rest, int(kind)) for kind in numbers[10:]]
+        spectrum = rest.take(int(numbers[10])).copy()
+        sides = [_read_side(rest, int(kind)) for kind in numbers[11:]]
         factors = tuple(stored.take(math.prod(pattern)).reshape(pattern) for pattern in patterns)
         block = BlockFactors((r0, r1), (c0, c1), factors, Orderings(*sides))
-        energy, error, lower, deviation = map(float, numbers[5:9])
-        found.append(FittedBlock(block, energy, error, lower, deviation, spectrum))
+        energy, error, lower, deviation, left_out = map(float, numbers[5:10])
+        found.append(FittedBlock(block, energy, error, lower, deviation, spectrum, left_out))
     return found
 
 

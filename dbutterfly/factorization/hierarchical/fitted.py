@@ -56,7 +56,7 @@ class FittedBlock(NamedTuple):
     factors : BlockFactors
         The block.
     energy : float
-        Energy of the matrix there.
+        Energy of what was fitted: of the matrix there, but for what was left out.
     error : float
         Squared error: at most this, or an estimate where some entries only were evaluated.
     lower : float
@@ -66,6 +66,8 @@ class FittedBlock(NamedTuple):
     spectrum : array of float64, shape (k,)
         Singular values of a block of low rank, of which the first factor has orthonormal columns and the second one the
         scale; those beyond its rank were dropped. Empty for other blocks.
+    left_out : float
+        Energy of what was left out of the matrix before it was fitted, which ``error`` and ``lower`` do not have.
     """
 
     factors: BlockFactors
@@ -74,6 +76,7 @@ class FittedBlock(NamedTuple):
     lower: float
     deviation: float
     spectrum: NDArray[np.float64]
+    left_out: float = 0.0
 
 
 def dense_block(rows: tuple[int, int], cols: tuple[int, int], values: NDArray[Any], energy: float) -> FittedBlock:

@@ -2,6 +2,7 @@
 
 array           shape                 what
 pieces          (pieces, entries)     what panels have of regions, where a copy is made
+ranks           (pieces, bands)       ranks of the far columns that they keep, where that is one in bands
 values          (regions, entries)    values of the blocks of a region, as far as it has any
 table           (regions, numbers)    what these blocks are (:mod:`.encoding`)
 done/STAGE      (tasks, 9)            that a task has ended: the fields of its ``Record``
@@ -19,12 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...execution.task import Output, Record, done_name
+from ...planning.bands import BandCopy
 from ...planning.hierarchical_plan import HierarchicalPlan
 from ...storage.row_workspace import RowWorkspace
 from ...storage.workspace import Workspace
 from ..job import MatrixJob
 from .encoding import HEAD, Head
 from .fitted import Settings
+from .rows import padded, read_row, row_output
 
 __all__ = [
     "PANELS",
@@ -33,10 +36,7 @@ __all__ = [
     "hierarchical_arrays",
     "memory_workspace",
     "read_region",
-    "read_row",
     "region_outputs",
-    "row_buffer",
-    "row_output",
     "settings_of",
 ]
 
@@ -90,33 +90,14 @@ def hierarchical_arrays(plan: HierarchicalPlan) -> Iterator[tuple[str, str, tupl
         yield done_name(stage), stage, (tasks, fields), (1, fields), np.float64
     work = np.dtype(plan.source.work_dtype)
     if plan.copy is not None:
-        yield "pieces", PANELS, (len(plan.copy.pieces), plan.copy.capacity), (1, plan.copy.chunk), work
+        pieces = len(plan.copy.pieces)
+        yield "pieces", PANELS, (pieces, plan.copy.capacity), (1, plan.copy.chunk), work
+        if isinstance(plan.copy, BandCopy):
+            yield "ranks", PANELS, (pieces, plan.copy.most_bands), (1, plan.copy.most_bands), np.float64
     largest = max((tile.r1 - tile.r0) * (tile.c1 - tile.c0) for tile in plan.tiles)
     chunk, regions = CHUNK_BYTES // work.itemsize, len(plan.regions)
-    yield "values", REGIONS, (regions, _padded(2 * largest, chunk)), (1, chunk), work
-    yield "table", REGIONS, (regions, _padded(HEAD + LONGEST * largest, TABLE_CHUNK)), (1, TABLE_CHUNK), np.float64
-
-
-def _padded(length: int, chunk: int) -> int:
-    return -(-length // chunk) * chunk
-
-
-def row_buffer(name: str, row: int, length: int, chunk: int, dtype: Any) -> Output:
-    """Output for the beginning of a row, of zeros that fill up whole chunks, into which values are yet to be put."""
-    padded = _padded(length, chunk)
-    return Output(name, (slice(row, row + 1), slice(0, padded)), np.zeros((1, padded), dtype))
-
-
-def row_output(name: str, row: int, values: NDArray[Any], chunk: int) -> Output:
-    """Values for the beginning of a row, filled up with zeros to whole chunks."""
-    output = row_buffer(name, row, values.size, chunk, values.dtype)
-    output.values[0, : values.size] = values.reshape(-1)
-    return output
-
-
-def read_row(workspace: Workspace, name: str, row: int, length: int, chunk: int) -> NDArray[Any]:
-    """Beginning of a row, as :func:`row_output` has written it."""
-    return workspace.read(name, (slice(row, row + 1), slice(0, _padded(length, chunk))))[0, :length]
+    yield "values", REGIONS, (regions, padded(2 * largest, chunk)), (1, chunk), work
+    yield "table", REGIONS, (regions, padded(HEAD + LONGEST * largest, TABLE_CHUNK)), (1, TABLE_CHUNK), np.float64
 
 
 def read_region(workspace: Workspace, plan: HierarchicalPlan, region: int) -> tuple[NDArray[Any], NDArray[np.float64]]:
@@ -132,7 +113,7 @@ def region_outputs(
     plan: HierarchicalPlan, region: int, values: NDArray[Any], table: NDArray[np.float64]
 ) -> list[Output]:
     """Outputs of the task of a region."""
-    of_table = row_output("table", region, table, TABLE_CHUNK)
+    of_table = row_output("table", region, [table], TABLE_CHUNK)
     if not values.size:
         return [of_table]
-    return [row_output("values", region, values, CHUNK_BYTES // plan.itemsize), of_table]
+    return [row_output("values", region, [values], CHUNK_BYTES // plan.itemsize), of_table]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...planning.bands import BandCopy
 from ...planning.hierarchical_plan import HierarchicalPlan
 from ...sources.base import MatrixSource
 from ...storage.manifest import HIERARCHICAL, Manifest
@@ -51,6 +52,7 @@ def layout_entry(plan: HierarchicalPlan) -> dict[str, Any]:
         "level": plan.level,
         "sizes": list(plan.sizes),
         "panel_bytes": 0 if plan.copy is None else plan.copy.limit,
+        "strip_level": plan.copy.levels.strip if isinstance(plan.copy, BandCopy) else None,
         "prefetch": plan.prefetch,
         "looked_at": plan.looked_at,
         "in_full": plan.source.in_full,

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...errors import InputError
 from ...execution.engine import Engine
+from ...planning.band_search import keep_bands
 from ...planning.budget import Budget
 from ...planning.hierarchical_plan import HierarchicalPlan
 from ...planning.hierarchical_search import Blocks, make_hierarchical_plan
@@ -20,11 +21,21 @@ from ...storage.manifest import Manifest
 from ...structure.arguments import show_value
 from ...structure.block_tree import ClusterTree, cluster_trees
 from ..request import Request
+from .butterflies import HIGH_RANK
 from .fitted import ETA, LEAF
 from .promise import Promise, look_at_blocks
 from .symmetry import find_symmetry
 
 __all__ = ["check_hierarchical", "is_unfit", "plan_hierarchical", "predict_form"]
+
+ROOM = 4
+"""Ranks that panels have room for over those that samples of blocks foretell.
+
+Measured on the matrix of :data:`dbutterfly.planning.bands.LEAST_ROWS`: samples foretell 5, and the bands, which have
+more columns and leave less out, have 12, of up to 17."""
+
+WORTH_BANDS = 8
+"""Entries over the values promised from which on a copy keeps bands. Not tuned: what is near is copied as it is."""
 
 
 def plan_hierarchical(
@@ -82,6 +93,8 @@ def predict_form(
     if info.sampled and look.entries + compared + promise.evaluated >= math.prod(source.shape) / look.copies:
         plan = make_hierarchical_plan(evaluated_in_full(info), trees, blocks, budget)
         promise = look.promise(request.tol, is_sampled=False)
+    if plan.copy is not None and promise.rank < HIGH_RANK and promise.values <= math.prod(source.shape) / WORTH_BANDS:
+        plan = keep_bands(plan, rank=math.ceil(ROOM * promise.rank)) or plan
     smaller = math.prod(source.shape) / max(promise.values, 1.0)
     note = f"{look.blocks} sampled blocks promise {promise.values:.3g} values, {smaller:.3g} times smaller"
     return replace(plan, level=promise.level, looked_at=look.entries, notes=(*plan.notes, note)), promise
@@ -125,8 +138,12 @@ def _plan_again(request: Request, source: MatrixSource, budget: Budget, earlier:
         blocks,
         budget,
         sizes=RegionSizes(*layout["sizes"]),
-        panel_bytes=layout["panel_bytes"],
+        panel_bytes=0 if layout["strip_level"] is not None else layout["panel_bytes"],
     )
+    if layout["strip_level"] is not None:
+        kept = keep_bands(plan, panel_bytes=layout["panel_bytes"], strip_level=layout["strip_level"])
+        assert kept is not None  # it was planned by the same numbers before
+        plan = kept
     return replace(plan, prefetch=layout["prefetch"], looked_at=layout["looked_at"], notes=tuple(earlier.plan["notes"]))
 
 

@@ -75,11 +75,14 @@ class Promise(NamedTuple):
         Values of the blocks that are held; of low rank, or dense.
     evaluated : float
         Entries that are evaluated for them where blocks of low rank are known from skeletons.
+    rank : float
+        Highest mean rank of a kind of blocks whose clusters are far apart, but for leaves.
     """
 
     level: float
     values: float
     evaluated: float
+    rank: float
 
 
 @dataclass
@@ -157,7 +160,8 @@ class Look:
         pairs = list(zip(self.kinds, ranks, strict=True))
         values = sum(kind.weight * _mean(found, kind.values) for kind, found in pairs)
         evaluated = sum(kind.weight * _mean(found, kind.evaluated) for kind, found in pairs)
-        return Promise(level, values, evaluated)
+        far = [_mean(found, float) for kind, found in pairs if not kind.is_leaf]
+        return Promise(level, values, evaluated, max(far, default=0.0))
 
 
 def _mean(ranks: list[float], cost: Callable[[float], float]) -> float:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...errors import FitWarning, ToleranceWarning, warn_caller
 from ...execution.engine import Engine
 from ...operator.block_factors import BlockFactors
+from ...planning.bands import BandCopy
 from ...planning.hierarchical_plan import HierarchicalPlan
 from ...storage.manifest import HIERARCHICAL
 from ..manifests import running_version
@@ -28,7 +29,7 @@ from .current_run import HierarchicalRun
 from .encoding import Head, decode_blocks
 from .fitted import FittedBlock
 from .job import HierarchicalJob, read_region
-from .share import certify_blocks, certify_sampled, share_tolerance
+from .share import certify_blocks, certify_sampled, error_of_matrix, lower_of_matrix, share_tolerance
 from .tasks import tasks_of
 
 __all__ = ["complete_hierarchical"]
@@ -98,7 +99,9 @@ def _assemble(job: HierarchicalJob, blocks: list[FittedBlock], record: dict[str,
     exponent = job.source.exponent
     if exponent:
         record["exponent"] = exponent
-    measures = [(each.energy, each.error, each.lower, each.deviation) for each in counted]
+    measures = [
+        (each.energy + each.left_out, error_of_matrix(each), lower_of_matrix(each), each.deviation) for each in counted
+    ]
     twice = np.array([1 + (plan.is_half and _has_mirror_image(each)) for each in counted])
     with np.errstate(over="ignore"):
         table = np.ldexp(np.array(measures, np.float64) / twice[:, None], 2 * exponent)
@@ -129,7 +132,7 @@ def _count_twice(block: FittedBlock) -> FittedBlock:
     """Block with the squares of its mirror image across the diagonal, where it has one."""
     if not _has_mirror_image(block):
         return block
-    measures = {name: 2 * getattr(block, name) for name in ("energy", "error", "lower", "deviation")}
+    measures = {name: 2 * getattr(block, name) for name in ("energy", "error", "lower", "deviation", "left_out")}
     return block._replace(**measures, spectrum=math.sqrt(2) * block.spectrum)
 
 
@@ -156,6 +159,10 @@ def _warn(result: HierarchicalFactorization, plan: HierarchicalPlan) -> None:
     if tol is not None and (certificate.error_bound > tol or certificate.deviation == math.inf):
         what = "was not reached" if certificate.error_bound > tol else "is not confirmed"
         remedy = "sampled=False looks at all entries" if plan.source.sampled else "a smaller tol leaves room for it"
+        if isinstance(plan.copy, BandCopy):
+            remedy = (
+                "panels had no room for higher ranks; more memory leaves it, and a smaller tol has all entries copied"
+            )
         warn_caller(f"tol={tol:g} {what}: {certificate}; {remedy}", ToleranceWarning)
     values, entries = sum(block.nnz for block in result.blocks), math.prod(plan.source.shape)
     dense = entries / 2 if plan.is_half else entries

@@ -3,6 +3,9 @@ r"""Share a tolerance among the blocks of a hierarchical matrix, so that it is k
 The blocks are disjoint, so that their squared errors add up. A singular value ``s`` of an m x n block of low rank takes
 m + n values, and adds ``s^2`` to the squared error where it is dropped. Those go first that add least for each value
 that they free; within a block these are the last ones, which any fewer ranks have to do without.
+
+What panels have left out of the matrix before blocks were fitted is not orthogonal to the errors of these, so that
+norms are added in place of squares.
 """
 
 from __future__ import annotations
@@ -18,7 +21,14 @@ from ..results.certificate import Certificate, rounding_of_products
 from ..results.estimates import VerifiedError
 from .fitted import FittedBlock, zero_block
 
-__all__ = ["certify_blocks", "certify_sampled", "level_of", "share_tolerance"]
+__all__ = [
+    "certify_blocks",
+    "certify_sampled",
+    "error_of_matrix",
+    "level_of",
+    "lower_of_matrix",
+    "share_tolerance",
+]
 
 FIRST_SHARE = 0.5
 """Part of the squared error allowed that blocks take when they are fitted: the rest is shared when all are known.
@@ -72,8 +82,9 @@ def share_tolerance(
     list of FittedBlock
         The blocks, those of low rank with the ranks that are left.
     """
-    norm = math.sqrt(math.fsum(block.energy for block in blocks))
-    allowed = max(tol * norm - _rounding_of_all(blocks, eps), 0.0)
+    norm = _norm_of_all(blocks)
+    left_out = math.sqrt(math.fsum(block.left_out for block in blocks))
+    allowed = max(tol * norm - _rounding_of_all(blocks, eps) - left_out, 0.0)
     error = math.fsum(block.error for block in blocks)
     if fitted is not None:
         error = ((float(fitted) + fitted.deviation) * norm) ** 2
@@ -121,13 +132,24 @@ def certify_blocks(blocks: Sequence[FittedBlock], *, eps: float) -> Certificate:
     eps : float
         Unit in the last place of the factors.
     """
-    norm = math.sqrt(math.fsum(block.energy for block in blocks))
+    norm = _norm_of_all(blocks)
     if norm == 0:
         return Certificate(0.0, 0.0, exact=True, norm=0.0)
-    error, lower = math.fsum(block.error for block in blocks), math.fsum(block.lower for block in blocks)
+    error = math.fsum(error_of_matrix(block) for block in blocks)
+    lower, left_out = math.fsum(block.lower for block in blocks), math.fsum(block.left_out for block in blocks)
     rounded = _rounding_of_all(blocks, eps) / norm
-    lowest = max(math.sqrt(lower) / norm - rounded, 0.0)
+    lowest = max((math.sqrt(lower) - math.sqrt(left_out)) / norm - rounded, 0.0)
     return Certificate(math.sqrt(error) / norm + rounded, lowest, exact=True, norm=norm)
+
+
+def error_of_matrix(block: FittedBlock) -> float:
+    """Squared error of a block, in the matrix of which some was left out before."""
+    return (math.sqrt(block.error) + math.sqrt(block.left_out)) ** 2 if block.left_out else block.error
+
+
+def lower_of_matrix(block: FittedBlock) -> float:
+    """Squared error that any factors of these shapes have there."""
+    return max(math.sqrt(block.lower) - math.sqrt(block.left_out), 0.0) ** 2 if block.left_out else block.lower
 
 
 def certify_sampled(
@@ -147,7 +169,7 @@ def certify_sampled(
     eps : float
         Unit in the last place of the factors.
     """
-    norm = math.sqrt(math.fsum(block.energy for block in blocks))
+    norm = _norm_of_all(blocks)
     if norm == 0:
         return Certificate(float(fitted), 0.0, exact=False, norm=0.0, deviation=fitted.deviation)
     lost = [max(after.error - before.error, 0.0) for before, after in zip(blocks, shared, strict=True)]
@@ -157,6 +179,11 @@ def certify_sampled(
     deviation = squared_deviation / (2 * error) if error else fitted.deviation
     bound = error + _rounding_of_all(shared, eps) / norm
     return Certificate(bound, 0.0, exact=False, norm=norm, deviation=deviation)
+
+
+def _norm_of_all(blocks: Sequence[FittedBlock]) -> float:
+    """Frobenius norm of the matrix: what was left out is orthogonal to what was kept."""
+    return math.sqrt(math.fsum(block.energy + block.left_out for block in blocks))
 
 
 def _rounding_of_all(blocks: Sequence[FittedBlock], eps: float) -> float:

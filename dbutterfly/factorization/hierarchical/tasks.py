@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError, SourceError
 from ...execution.task import Inputs, Output, Task
+from ...planning.bands import BandCopy
 from ...planning.hierarchical_plan import HierarchicalPlan
 from ...planning.pieces import Positions
 from ...sources.base import MatrixSource
@@ -18,11 +20,14 @@ from ...sources.entries_source import EntriesSource
 from ...structure.axes import Axis, Index, Tile
 from ...structure.block_tree import Block
 from ..tasks.checks import first_bad_entry
+from .band_pieces import keep_strip, length_of_piece
 from .compress import compress_region
 from .encoding import encode_blocks
 from .fitted import FittedBlock
-from .job import PANELS, REGIONS, HierarchicalJob, read_row, region_outputs, row_buffer, settings_of
+from .job import PANELS, REGIONS, HierarchicalJob, region_outputs, settings_of
+from .rows import read_row, row_buffer
 from .sample import sample_region
+from .strips import Strip, merge_bands
 
 __all__ = ["PanelTask", "RegionTask", "tasks_of"]
 
@@ -69,6 +74,9 @@ class PanelTask(Task[HierarchicalJob]):
         plan, copy = job.plan, job.plan.copy
         assert copy is not None
         values = _check_finite(job, inputs["grid"], copy.rows, copy.cols, self.panel)
+        if isinstance(copy, BandCopy):
+            pieces = copy.by_panel.get(self.number, ())
+            return [each for piece in pieces for each in keep_strip(copy, piece, values, settings_of(plan))]
         rows, cols = copy.sides(self.number)
         pieces = copy.by_panel.get(self.number, ())
         places = [_place_of(plan.tiles[piece.region], rows, cols) for piece in pieces]
@@ -135,6 +143,33 @@ class RegionTask(Task[HierarchicalJob]):
 
 
 @dataclass(frozen=True)
+class StripTask(RegionTask):
+    """Fit the blocks of a strip, of which panels have kept the far parts at low rank."""
+
+    def read_workspace(self, job: HierarchicalJob) -> Inputs:
+        """Read the pieces of the strip, and the ranks by which they are cut."""
+        copy = job.plan.copy
+        assert isinstance(copy, BandCopy)
+        pieces = copy.by_region[self.number]
+        ranks = [read_row(job.workspace, "ranks", piece.number, copy.most_bands, copy.most_bands) for piece in pieces]
+        lengths = [length_of_piece(copy, piece, some) for piece, some in zip(pieces, ranks, strict=True)]
+        values, first = np.empty(sum(lengths), job.plan.source.work_dtype), 0
+        for piece, length in zip(pieces, lengths, strict=True):
+            values[first : first + length] = read_row(job.workspace, "pieces", piece.number, length, copy.chunk)
+            first += length
+        return {"ranks": np.array(ranks), "pieces": values}
+
+    def compute(self, job: HierarchicalJob, inputs: Inputs) -> list[Output]:
+        """Fit the blocks."""
+        plan, copy, settings = job.plan, job.plan.copy, settings_of(job.plan)
+        assert isinstance(copy, BandCopy)
+        bands = merge_bands(copy, self.number, inputs.pop("ranks"), inputs.pop("pieces"), settings)
+        blocks = Strip(bands, copy.levels, *plan.trees, self.region, settings, job.computing).fit(self.region)
+        _check_range(job, blocks)
+        return region_outputs(plan, self.number, *encode_blocks(blocks, plan.source.work_dtype, 0))
+
+
+@dataclass(frozen=True)
 class SampledRegionTask(RegionTask):
     """Fit the blocks of a region of an entry function, of which a part of the entries is evaluated."""
 
@@ -158,6 +193,8 @@ def tasks_of(plan: HierarchicalPlan) -> dict[str, Sequence[Task[HierarchicalJob]
     """Tasks of each stage, in the order of the stages."""
     regions = zip(plan.regions, plan.tiles, strict=True)
     kind = SampledRegionTask if plan.source.sampled else RegionTask
+    if isinstance(plan.copy, BandCopy):
+        kind = StripTask
     stages: dict[str, Sequence[Task[HierarchicalJob]]] = {
         PANELS: [PanelTask(number, panel) for number, panel in enumerate(plan.panels)],
         REGIONS: [kind(number, region, tile) for number, (region, tile) in enumerate(regions)],
@@ -240,7 +277,7 @@ def _take_of(job: HierarchicalJob) -> Callable[[Index, Index], NDArray[Any]]:
 
 def _check_range(job: HierarchicalJob, blocks: Sequence[FittedBlock]) -> None:
     """Refuse entries whose squares leave the range."""
-    if all(np.isfinite(block.energy) and np.isfinite(block.error) for block in blocks):
+    if all(math.isfinite(each) for block in blocks for each in (block.energy, block.error, block.left_out)):
         return
     raise InputError(
         f"{job.source.name} has entries whose squares leave the range of {job.plan.source.work_dtype}; scale them, or "

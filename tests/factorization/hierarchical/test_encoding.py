@@ -24,7 +24,7 @@ def test_blocks_of_every_kind_come_back_to_the_bit(dtype):
     butterfly = BlockFactors((8, 16), (0, 8), factors, orderings)
     dense = dense_block((0, 3), (0, 4), draw(3, 4), 1.5)
     blocks = [
-        FittedBlock(low, 2.0, 0.25, 0.125, 0.0, np.array([2.0, 1.0, 0.5])),
+        FittedBlock(low, 2.0, 0.25, 0.125, 0.0, np.array([2.0, 1.0, 0.5]), 0.0625),
         FittedBlock(butterfly, 3.0, 0.5, 0.0, np.inf, np.zeros(0)),
         zero_block((0, 3), (4, 9), 0.0),
         dense,
@@ -35,6 +35,7 @@ def test_blocks_of_every_kind_come_back_to_the_bit(dtype):
     assert Head.of(table) == (values.size, table.size, 4, 77)
     for before, after in zip(blocks, decode_blocks(values, table), strict=True):
         assert before[1:5] == after[1:5]
+        assert before.left_out == after.left_out
         np.testing.assert_array_equal(before.spectrum, after.spectrum)
         assert (before.factors.rows, before.factors.cols) == (after.factors.rows, after.factors.cols)
         for one, other in zip(before.factors.ks_values, after.factors.ks_values, strict=True):

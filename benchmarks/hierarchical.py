@@ -35,6 +35,7 @@ TARGETS: dict[str, Callable[[int], Any]] = {
     "exponential covariance 3-D": lambda n: M.covariance(n, dimension=3, length=0.5, seed=1),
     "Matern 3/2 covariance 2-D": lambda n: M.covariance(n, kernel="matern32", length=0.2, seed=1),
     "Gaussian covariance 2-D": lambda n: M.covariance(n, kernel="gaussian", nugget=0.01, seed=1),
+    "Gaussian covariance 2-D, short": lambda n: M.covariance(n, kernel="gaussian", length=0.05 / math.sqrt(2), seed=1),
     "Laplace circle": lambda n: M.laplace(n, seed=1),
     "Laplace square, random": lambda n: M.laplace(n, geometry="square", points="random", seed=1),
     "Laplace sphere": lambda n: M.laplace(n, geometry="sphere", seed=1),

@@ -30,7 +30,7 @@ from .stages import run_stages
 from .sweeps import run_sweeps
 from .weighted_factors import divide_by_weights
 
-__all__ = ["complete_run"]
+__all__ = ["MOST_SCALES", "complete_run"]
 
 MOST_SCALES = 8
 """Powers of two that are tried before a matrix is refused. Not tuned: one mostly does, since each is that of entries

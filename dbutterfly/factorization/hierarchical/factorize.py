@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
-from ...errors import FitWarning, warn_caller
+from ...errors import FitWarning, RangeError, warn_caller
 from ...execution.engine import Engine
 from ...planning.hierarchical_plan import HierarchicalPlan
 from ...sources.base import MatrixSource
 from ...sources.magnitude import bring_into_range
+from ...sources.weighted import rescale
 from ...storage.run_store import RunStore
 from ..request import Request
 from ..results.hierarchical import HierarchicalFactorization
+from ..run import MOST_SCALES
 from .planning import predict_form
 from .promise import Promise
-from .resume import open_hierarchical_run
+from .resume import MakePlan, open_hierarchical_run
 from .run import complete_hierarchical
 
 __all__ = ["factorize_hierarchical"]
+
+_log = logging.getLogger("dbutterfly")
 
 
 def factorize_hierarchical(
@@ -58,8 +63,29 @@ def factorize_hierarchical(
 
     if stored is None or not resume:
         source = source if request.looks_first else bring_into_range(source)
-    where: dict[str, Any] = {"store": store, "stored": stored, "resume": resume}
-    with open_hierarchical_run(request, source, engine, make_plan, **where) as run:
+    for _ in range(MOST_SCALES):
+        try:
+            return _run(request, source, engine, make_plan, store, stored, resume)
+        except RangeError as error:
+            if error.exponent == source.exponent:
+                raise
+            _log.info("%s: begins again, divided by 2^%d, to stay in range", source.name, error.exponent)
+            source, prediction = rescale(source, error.exponent), None
+            stored, resume = stored or (None if store is None else RunStore.open(store, mode="r+")), False
+    return _run(request, source, engine, make_plan, store, stored, resume)
+
+
+def _run(
+    request: Request,
+    source: MatrixSource,
+    engine: Engine,
+    make_plan: MakePlan,
+    store: Any,
+    stored: RunStore | None,
+    resume: bool,
+) -> HierarchicalFactorization:
+    """Begin or continue the run, and complete it."""
+    with open_hierarchical_run(request, source, engine, make_plan, store=store, stored=stored, resume=resume) as run:
         return run.result or complete_hierarchical(run, engine, progress=request.progress)
 
 

@@ -29,7 +29,7 @@ from .job import HierarchicalJob, memory_workspace
 from .manifests import begin_manifest, layout_entry, plan_entry
 from .planning import check_hierarchical, plan_hierarchical
 
-__all__ = ["open_hierarchical_run"]
+__all__ = ["MakePlan", "open_hierarchical_run"]
 
 SAME_RUN = ("kind", "matrix", "tol", "asked")
 """Entries of the manifest in which a resumed run must agree with the stored one."""

@@ -10,16 +10,17 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError, SourceError
+from ...errors import SourceError
 from ...execution.task import Inputs, Output, Task
 from ...planning.bands import BandCopy
 from ...planning.hierarchical_plan import HierarchicalPlan
 from ...planning.pieces import Positions
 from ...sources.base import MatrixSource
 from ...sources.entries_source import EntriesSource
+from ...sources.exponents import exponent_of, largest_energy
 from ...structure.axes import Axis, Index, Tile
 from ...structure.block_tree import Block
-from ..tasks.checks import first_bad_entry
+from ..tasks.checks import first_bad_entry, further_exponent, range_error
 from .band_pieces import keep_strip, length_of_piece
 from .compress import compress_region
 from .encoding import encode_blocks
@@ -210,15 +211,18 @@ def _read_region(source: MatrixSource, rows: Axis, cols: Axis, tile: Tile) -> ND
 
 
 def _check_finite(job: HierarchicalJob, grid: NDArray[Any], rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
-    """Entries of a tile in the dtype of the computation, which are finite."""
-    values = grid[:, :, 0, 0]
-    with np.errstate(all="ignore"):
-        total = np.sum(values)  # finite where all entries are, but for sums that leave the range
-    if not np.isfinite(total) and not all(np.isfinite(line).all() for line in values):
+    """Entries of a tile in the dtype of the computation, which are finite, and so are sums of their squares."""
+    values, dtype = grid[:, :, 0, 0], job.plan.source.work_dtype
+    parts = (values.real, values.imag) if values.dtype.kind == "c" else (values,)
+    ends = [float(end(part)) for part in parts for end in (np.min, np.max)]
+    largest = float(np.max(np.abs(ends)))  # NaN where there is one
+    if not math.isfinite(largest):
         bad = first_bad_entry(grid, rows, cols, tile)
         assert bad is not None
         raise job.source.non_finite_error(bad)
-    return values.astype(job.plan.source.work_dtype, copy=False)
+    if largest * math.sqrt(len(parts) * values.size) >= math.sqrt(largest_energy(dtype)):
+        raise range_error(job, job.source.exponent + exponent_of(largest))
+    return values.astype(dtype, copy=False)
 
 
 def _place_of(tile: Tile, rows: Positions, cols: Positions) -> tuple[slice, slice]:
@@ -277,9 +281,5 @@ def _take_of(job: HierarchicalJob) -> Callable[[Index, Index], NDArray[Any]]:
 
 def _check_range(job: HierarchicalJob, blocks: Sequence[FittedBlock]) -> None:
     """Refuse entries whose squares leave the range."""
-    if all(math.isfinite(each) for block in blocks for each in (block.energy, block.error, block.left_out)):
-        return
-    raise InputError(
-        f"{job.source.name} has entries whose squares leave the range of {job.plan.source.work_dtype}; scale them, or "
-        "convert them to double precision"
-    )
+    if not all(math.isfinite(each) for block in blocks for each in (block.energy, block.error, block.left_out)):
+        raise range_error(job, further_exponent(job))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...errors import NonFiniteError, RangeError
 from ...sources.exponents import exponent_of, largest_energy, largest_part
 from ...structure.axes import Axis, Index, Tile
-from ..job import FactorizationJob
+from ..job import FactorizationJob, MatrixJob
 
 __all__ = ["check_finite", "first_bad_entry", "further_exponent", "mark_nonzero", "non_finite_error", "range_error"]
 
@@ -50,7 +50,7 @@ def check_finite(job: FactorizationJob, grid: NDArray[Any], tile: Tile, energies
     raise range_error(job, job.source.exponent + exponent_of(largest_part(grid)))
 
 
-def range_error(job: FactorizationJob, exponent: int) -> RangeError:
+def range_error(job: MatrixJob, exponent: int) -> RangeError:
     """Error for entries whose squares leave the range, with a power of two near which the largest of them is.
 
     Where squares have vanished altogether, it may be estimated too small; no number of the dtype is that small.
@@ -60,7 +60,7 @@ def range_error(job: FactorizationJob, exponent: int) -> RangeError:
     return RangeError.of(job.source.name, dtype, min(max(exponent, info.minexp - info.nmant), info.maxexp))
 
 
-def further_exponent(job: FactorizationJob) -> int:
+def further_exponent(job: MatrixJob) -> int:
     """Power of two by which to divide entries that are too large, by how much is not known: half of the range more."""
     return job.source.exponent + np.finfo(job.plan.source.work_dtype).maxexp // 2
 

@@ -5,6 +5,7 @@ import pytest
 
 import dbutterfly as dbf
 from dbutterfly.errors import FitWarning, InputError, MemoryBudgetError, NonFiniteError
+from dbutterfly.sources import magnitude
 from tests.support.comparisons import least_memory
 from tests.support.hierarchical_runs import (
     ASKED,
@@ -139,6 +140,26 @@ def test_a_matrix_whose_squares_leave_the_range_is_scaled(scale):
     assert found.certificate.error_bound == pytest.approx(plain.certificate.error_bound, rel=0.2)
     assert found.certificate.norm == pytest.approx(scale * plain.certificate.norm, rel=1e-5)
     assert np.abs(dense_error(found, matrix, scale)) <= 1.01 * ASKED["tol"]
+
+
+@pytest.mark.parametrize("chunks", [None, (32, 64)])
+def test_a_run_that_meets_a_huge_entry_begins_again(tmp_path, monkeypatch, chunks):
+    """Samples have missed it, before the run and in its plan."""
+    monkeypatch.setattr(magnitude, "exponent_of", lambda _: 0)
+    matrix = make_covariance(POINTS, "float32")
+    matrix[101, 17] = 1e30
+    source, store = matrix, None
+    if chunks is not None:
+        source, store = tmp_path / "z.zarr", tmp_path / "run"
+        dbf.matrices.write(matrix, source, chunks=chunks)
+    found = dbf.factorize(source, points=BOTH, store=store, **ASKED)
+    assert found.record["exponent"] == 100
+    assert found.certificate.norm == pytest.approx(1e30)
+    vector = np.zeros(matrix.shape[1], np.float32)
+    vector[17] = 1
+    assert (found.operator @ vector)[101] == np.float32(1e30)
+    if store is not None:
+        assert dbf.factorize(source, points=BOTH, store=store, **ASKED).certificate == found.certificate
 
 
 def dense_error(found, matrix, scale):

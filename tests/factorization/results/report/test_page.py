@@ -62,7 +62,7 @@ def test_it_shows_plan_certificate_stages_and_map(fact):
     assert float(cells[0][0]) == pytest.approx(1 + np.log10(fact.trace.residuals[0, 0]) / 4, abs=0.01)
     assert (height, width) == root_groups(fact.chain, fact.tree)
     assert all(f">{group}</text>" in text for group in (0, height, width)), "numbers on the axes"
-    assert "worker 4" in text
+    assert "worker 2" in text
 
 
 BAR = re.compile(

@@ -9,7 +9,7 @@
     scale        (u, q, r, r)    storage  ``X^H (Z V)``, by which the one-read B is multiplied
     left_error   (u, q, 1 + r)   storage  ``||A - X X^H A||^2`` of each block, squared sines of X to the range of A
     second       (u, q, 1)       storage  ``||Z - X X^H Z||^2`` of each block, after a second read
-    right_error  (q, u, r)       storage  ``||b - b'||^2`` of each row of B and of the product of right factors
+    right_error  (q, u, 2 r)     storage  ``||b - b'||^2`` of each row of B and of the right product, and ``||b'||^2``
     left_missed  (u, cuts)       storage  ``||given - product||^2`` of every node of the left tree, by its cut
     right_missed (q, cuts)       storage  ``||given - product||^2`` of every node of the right tree, by its cut
     left_least   (u,)            storage  energy that any product of the left chain misses of a row group; 0: not formed
@@ -142,7 +142,7 @@ def _rows(plan: Plan) -> Iterator[_Row]:
     yield "left_error", (u, q, 1 + rank), (per_left, q, 1 + rank), f8, "left", _by_row_groups
     stage, kept = ("tiles", kept) if plan.passes == 1 else ("project", rank)
     yield "B", (q, u, kept, v), (min(per_right, cols), rows, kept, v), dtype, stage, _by_tile_transposed
-    yield "right_error", (q, u, rank), (per_right, u, rank), f8, "right", _by_column_groups
+    yield "right_error", (q, u, 2 * rank), (per_right, u, 2 * rank), f8, "right", _by_column_groups
     if plan.passes == 2:
         yield "second", (u, q, 1), (rows, cols, 1), f8, "project", _by_tile
     _, *halves = plan.chain.cut(plan.layout.root)

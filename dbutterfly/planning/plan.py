@@ -225,7 +225,7 @@ class Plan:
         p, u, q, v, rank = self.split
         halves = ((p + v) * self.ranks[-1] + p * rank + rank**2) * u * q * self.itemsize
         copy = 0 if self.copy is None else math.prod(self.chain.shape) * self.itemsize
-        numbers = (2 + 2 * len(self.ranks) + 2 * rank + self.passes - 1) * u * q
+        numbers = (2 + 2 * len(self.ranks) + 3 * rank + self.passes - 1) * u * q
         sides = ((self.layout.root, u), (len(self.chain) - self.layout.root, q))
         numbers += sum(length * groups for length, groups in sides if length > 1)  # a cut fewer, and what all prove
         return copy + halves + numbers * 8 + factors

@@ -16,6 +16,9 @@ to and ``B'`` their product. The blocks are disjoint, hence
   ``|<R_b, x (b - b')>| <= sqrt(slack) ||b - b'|| + sigma sum_j sin_j ||(b - b')_j||``, hence
   ``||Z - X B'||^2 <= e1^2 + e2^2 + e3^2 + 2 sum_b (the same)``,
 
+  and so with ``b'_j`` in place of ``(b - b')_j`` wherever that is shorter: the rows b are combinations of those of
+  ``V_b^H``, so that ``<R_b, x_j b_j> = 0``. Of noise, the factors keep little, and what they miss is nearly all of B,
+
   where ``sigma^2 <= ||A_b||^2 + slack``, since R_b, which is Z_b times a projection, has no larger singular value than
   Z_b, and what r directions capture of that is bounded: in blocks of noise, far less than ``||R_b||^2``;
 - after a second read, where ``B = X^H Z``: ``||Z - X B'||^2 = sum ||Z_b - x x^H Z_b||^2 + e3^2``, exactly;
@@ -225,8 +228,8 @@ def certify(
         Energies of the blocks for the rank of the chain.
     left_error : array, shape (u, q, 1 + r)
         ``||(I - x x^H) A_b||^2`` of each block, and the squared sines of the columns of x.
-    right_error : array, shape (q, u, r)
-        ``||(b - b')_j||^2`` of each row.
+    right_error : array, shape (q, u, 2 r)
+        ``||(b - b')_j||^2`` of each row, and after these ``||b'_j||^2``.
     second : array, shape (u, q, 1), or None
         ``||Z_b - x x^H Z_b||^2`` from a second read.
     factors : int
@@ -241,10 +244,12 @@ def certify(
     energy, discarded = (math.fsum(part.ravel()) for part in (stats.energy, stats.discarded))
     if energy == 0:
         return Certificate(0.0, 0.0, True, 0.0, guarantee=guarantee)
-    e3, doubt = math.fsum(right_error.ravel()), _rounding_of_differences(stats, eps)
+    missed, kept = np.split(right_error, 2, axis=-1)
+    e3, doubt = math.fsum(missed.ravel()), _rounding_of_differences(stats, eps)
     if second is None:
         e2 = math.fsum(left_error[..., 0].ravel())
-        error = math.sqrt(discarded + doubt + e2 + e3 + 2 * _cross_term(stats, left_error[..., 1:], right_error, eps))
+        cross = _cross_term(stats, left_error[..., 1:], np.minimum(missed, kept), eps)
+        error = math.sqrt(discarded + doubt + e2 + e3 + 2 * cross)
     else:
         error = math.sqrt(math.fsum(second.ravel()) + e3)
     norm, rounding = math.sqrt(energy), rounding_of_products(factors, rank, eps)
@@ -270,13 +275,13 @@ def _rounding_of_differences(stats: BlockStats, eps: float) -> float:
     return SUBTRACTED * eps * math.fsum(stats.subtracted(eps).ravel())
 
 
-def _cross_term(stats: BlockStats, sines: NDArray[np.float64], right_error: NDArray[np.float64], eps: float) -> float:
-    """Bound on ``sum |<R_b, x (b - b')>|`` (see the module docstring)."""
+def _cross_term(stats: BlockStats, sines: NDArray[np.float64], rows: NDArray[np.float64], eps: float) -> float:
+    """Bound on ``sum |<R_b, x (b - b')>|`` (see the module docstring), by the shorter of the rows there."""
     discarded = np.maximum(stats.discarded, 0)
     slack = np.minimum(np.maximum(stats.slack, 0), discarded)
     largest = np.minimum(stats.energy - discarded + slack + SUBTRACTED * eps * stats.energy, discarded)  # sigma^2
     sigma = np.sqrt(np.maximum(largest, 0))
-    residual = right_error.swapaxes(0, 1)
-    whole, single = np.sqrt(residual.sum(axis=-1)), np.sqrt(residual)
+    squares = rows.swapaxes(0, 1)
+    whole, single = np.sqrt(squares.sum(axis=-1)), np.sqrt(squares)
     leaning = np.sqrt(slack) * whole + sigma * (np.sqrt(np.minimum(sines, 1)) * single).sum(axis=-1)
     return math.fsum(np.minimum(leaning, np.minimum(np.sqrt(discarded) * whole, sigma * single.sum(axis=-1))).ravel())

@@ -54,8 +54,8 @@ class RightHalves(NamedTuple):
     ----------
     factors : list of array, shape (K*q, a, b, c, d)
         One array per pattern of the right chain.
-    errors : array of float64, shape (K, q, u, r)
-        ``||b - b'||^2`` of each row of what was given and of the product.
+    errors : array of float64, shape (K, q, u, 2 r)
+        ``||b - b'||^2`` of each row of what was given and of the product, and after these ``||b'||^2``.
     missed : array of float64, shape (K*q, cuts)
         As for :class:`LeftHalves`.
     least : array of float64, shape (K*q,)
@@ -136,8 +136,10 @@ def fit_right_halves(
     count, q, _, rank, _ = parts.shape
     way: dict[str, Any] = {"floor": floor, "stack_bytes": stack_bytes, "compiled": compiled}
     fitted = factor_stack(right_matrices(parts), chain, tree, **way)
-    errors = squared_norms(parts - right_rows(fitted.product, q, rank))
-    top = xp.reshape(xp.sum(errors, axis=(2, 3)), (count * q,))
+    rows = right_rows(fitted.product, q, rank)
+    missed = squared_norms(parts - rows)
+    errors = xp.concat((missed, squared_norms(rows)), axis=-1)
+    top = xp.reshape(xp.sum(missed, axis=(2, 3)), (count * q,))
     return RightHalves(fitted.factors, errors, _with_top(fitted.residuals, top, tree), fitted.least)
 
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from ..compilation import compiled_kernels
 from ..linalg import CANCELLING, safe_range
+from .gram_parts import has_parts
+from .rank_one import PRODUCTS
 from .sketch import OVERSAMPLING, fixed_sketch
 from .stacks import spans_of
 from .subspace import LowRank
@@ -40,15 +42,17 @@ def round_stacks(
     dtype : dtype
         In which to compute.
     certified : bool
-        Whether what a block discards is formed from the residual where it is little. If not, a block whose first round
-        leaves something to gain goes through more rounds.
+        Whether what a block discards is formed from the residual where it is little, and large flat blocks go through
+        :data:`dbutterfly.kernels.low_rank.rank_one.PRODUCTS` more rounds and are bounded by their parts. If not, a
+        block whose first round leaves something to gain goes through more rounds.
 
     Returns
     -------
     left : array, shape (k, p)
     right : array, shape (k, v)
-    numbers : array of float64, shape (k, 4)
-        Energy, discarded energy, ``|w|^2`` and ``t^2`` of each block.
+    numbers : array of float64, shape (k, 5)
+        Energy, discarded energy, ``|w|^2`` and ``t^2`` of each block, and where it is bounded by its parts the most
+        energy that any vector captures, else infinity.
     """
     jit = compiled_kernels("low_rank")
     assert jit is not None
@@ -56,8 +60,9 @@ def round_stacks(
     loop, spans = jit.round_loop(dtype.char).compiled, spans_of(parts)
     count = spans[-1].stop
     left, right = np.empty((count, shape[0]), dtype), np.empty((count, shape[1]), dtype)
-    numbers = np.empty((count, 4))
-    how = (CANCELLING * float(np.finfo(dtype).eps), 1) if certified else (0.0, ROUNDS_UNCERTIFIED)
+    numbers = np.empty((count, 5))
+    products = PRODUCTS if has_parts(shape) else 0
+    how = (CANCELLING * float(np.finfo(dtype).eps), 1, products) if certified else (0.0, ROUNDS_UNCERTIFIED, 0)
     for part, at in zip(parts, spans, strict=True):
         loop(copy(part), left[at], right[at], numbers[at], *how)
     return left, right, numbers

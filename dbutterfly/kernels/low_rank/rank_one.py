@@ -43,10 +43,10 @@ from ..linalg import (
     safe_range,
     squared_norms,
 )
-from .gram_parts import bound_by_parts, has_parts
-from .gram_powers import GRAM_SLACK, diagonal, top_vector
+from .gram_parts import PARTS_SLACK, bound_by_parts, has_parts
+from .gram_powers import diagonal, top_vector
 
-__all__ = ["RankOne", "is_settled", "rank_one", "rank_one_by_gram", "slack_bound"]
+__all__ = ["RankOne", "is_settled", "lower_slacks", "rank_one", "rank_one_by_gram", "slack_bound"]
 
 ROUNDED_UNITS = 8
 """Residuals of this many units in the last place of the norm of a block are rounding.
@@ -246,11 +246,20 @@ def _take(array: Array, which: Array) -> Array:
 
 def _by_parts(blocks: Array, found: RankOne) -> tuple[RankOne, Array]:
     """Approximate large blocks by products and the bound of their parts; and the mask of those with much open."""
-    xp = namespace(blocks)
     found, settled = _round(blocks, _multiply(blocks, found), found.energy)
-    beyond = bound_by_parts(blocks) - (found.energy - found.discarded)
-    found = found._replace(slack=xp.minimum(found.slack, xp.maximum(beyond, xp.zeros_like(beyond))))
-    return found, ~settled & (found.slack > GRAM_SLACK * found.discarded)
+    found, is_enough = lower_slacks(found, bound_by_parts(blocks))
+    return found, ~settled & ~is_enough
+
+
+def lower_slacks(found: RankOne, most: Array) -> tuple[RankOne, Array]:
+    """Approximations with slacks by the most energy that any vector captures; and the mask of those with little open.
+
+    Little is :data:`dbutterfly.kernels.low_rank.gram_parts.PARTS_SLACK` of what is discarded.
+    """
+    xp = namespace(most)
+    beyond = most - (found.energy - found.discarded)
+    slack = xp.minimum(found.slack, xp.maximum(beyond, xp.zeros_like(beyond)))
+    return found._replace(slack=slack), slack <= PARTS_SLACK * found.discarded
 
 
 def _multiply(blocks: Array, found: RankOne) -> Array:

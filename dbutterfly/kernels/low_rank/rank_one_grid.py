@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from ..backend import Array, host_array, is_complex, namespace
 from ..linalg import adjoint, has_cancelled, nonzero_divisor, replace, residual_energy, squared_norms
 from .compiled import round_stacks
-from .rank_one import RankOne, is_settled, rank_one, rank_one_by_gram, slack_bound
+from .rank_one import RankOne, is_settled, lower_slacks, rank_one, rank_one_by_gram, slack_bound
 from .stacks import spans_of, stacks_of
 
 __all__ = ["rank_one_grid"]
@@ -90,7 +90,7 @@ def rank_one_grid(
     spans = spans_of(parts)
     if compiled:
         left, right, numbers = round_stacks(parts, copy, grid.shape[2:], dtype, certified=certified)
-        energy, discarded, rise, t2 = numbers.T
+        energy, discarded, rise, t2, most = numbers.T
         found = RankOne(left, right, energy, discarded, discarded)
     else:
         rounds = [_first_round(copy(part)) for part in parts]
@@ -110,6 +110,9 @@ def rank_one_grid(
     found = found._replace(slack=xp.minimum(slack, found.discarded))
     usual = _is_in_range(found.energy, dtype)
     open_ = ~is_settled(found.energy, found.discarded, rise, slack, dtype)
+    if compiled:
+        found, is_enough = lower_slacks(found, most)
+        open_ = open_ & ~is_enough
     if compiled and not certified:  # the loop has gone on until a round gained little
         open_ = xp.zeros_like(open_)
     found = _mend(found, usual, open_, parts, spans, copy)

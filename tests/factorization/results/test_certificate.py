@@ -192,7 +192,7 @@ def test_json_goes_both_ways():
 
 def test_the_rounding_allowance_grows_with_the_factors():
     stats = BlockStats.from_array(np.array([[[4.0, 1.0, 0.0]]])).of_rank(0)
-    nothing = np.zeros((1, 1))
+    nothing = np.zeros((1, 1, 2))
     few, many = (certify(stats, nothing, nothing, None, factors=k, eps=1e-3) for k in (1, 10))
     assert few.error_bound < many.error_bound
     assert few.lower_bound > many.lower_bound

@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 
 from dbutterfly.kernels.compilation import compiled_kernels
+from dbutterfly.kernels.low_rank import rank_one_grid as grids
+from dbutterfly.kernels.low_rank.compiled import round_stacks
+from dbutterfly.kernels.low_rank.gram_parts import PARTS_SLACK, bound_by_parts
 from dbutterfly.kernels.low_rank.gram_powers import GRAM_SLACK
 from dbutterfly.kernels.low_rank.grid import left_parts, low_rank_grid
+from dbutterfly.kernels.low_rank.rank_one import RankOne, rank_one_by_gram
 from dbutterfly.kernels.low_rank.rank_one_grid import rank_one_grid
+from tests.kernels.low_rank.test_rank_one import assert_best
 from tests.kernels.low_rank.test_rank_one_grid import assert_claims, mixed_grid, noisy_blocks
 from tests.kernels.low_rank.test_subspace import KINDS, SHAPES, random_array, wide
 
@@ -52,6 +57,29 @@ def test_the_first_round_is_that_of_the_plain_kernel(shape, noise):
     if noise < 1e-2:
         assert (np.abs(compiled.left - plain.left) <= 1e-5 * scale).all()
         assert (np.abs(compiled.right - plain.right) <= 1e-5).all()
+
+
+@pytest.mark.parametrize("dtype", TWO)
+@pytest.mark.parametrize("shape", [(64, 70), (70, 64)], ids=str)
+def test_large_blocks_of_noise_are_bounded_by_their_parts_on_the_way(shape, dtype, monkeypatch):
+    """Beside one in which rank one stands out, and one that has half of its energy in two vectors."""
+    gone_on = []
+    monkeypatch.setattr(grids, "rank_one_by_gram", lambda *a: gone_on.append(len(a[0])) or rank_one_by_gram(*a))
+    blocks = random_array((6, *shape), dtype)
+    blocks[4] = 0.3 * blocks[4] + blocks[4, :, :1] * blocks[4, :1]
+    blocks[5] = 1e-3 * blocks[5] + blocks[5, :, :1] * blocks[5, :1] + blocks[5, :, 3:4] * blocks[5, 3:4]
+    found, other = (
+        rank_one_grid(blocks[None], dtype=np.dtype(dtype), stack_bytes=size, compiled=True) for size in (WHOLE, 1)
+    )
+    found, other = (RankOne(*(part[0] for part in each)) for each in (found, other))
+    assert_best(blocks, found, GRAM_SLACK)
+    assert_best(blocks[:5], RankOne(*(part[:5] for part in found)), 0.02)
+    assert (found.slack <= PARTS_SLACK * found.discarded).all()
+    assert sum(gone_on) <= 2  # the last one at most, in both
+    for x, y in zip(found, other, strict=True):
+        np.testing.assert_array_equal(x, y)
+    bound = round_stacks([blocks[None, :4]], lambda part: part[0], shape, dtype, certified=True)[2][:, 4]
+    np.testing.assert_allclose(bound, bound_by_parts(blocks[:4]), rtol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", TWO)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dbutterfly.kernels.low_rank.gram_parts import bound_by_parts, has_parts
-from dbutterfly.kernels.low_rank.gram_powers import GRAM_SLACK
+from dbutterfly.kernels.low_rank.gram_parts import PARTS_SLACK, bound_by_parts, has_parts
 from dbutterfly.kernels.low_rank.rank_one import rank_one
 
 from .test_rank_one import as_numpy, assert_best, noisy_blocks, random_array
@@ -42,7 +41,7 @@ def test_no_singular_value_is_larger(shape, kind, dtype):
 def test_the_bound_of_noise_is_less_than_that_of_the_norm_of_the_gram_matrix(dtype):
     blocks = random_array((2, 128, 128), dtype)
     gram = blocks @ blocks.conj().swapaxes(1, 2)
-    assert (bound_by_parts(blocks) < 0.5 * np.linalg.norm(gram, axis=(1, 2))).all()
+    assert (bound_by_parts(blocks) < 0.65 * np.linalg.norm(gram, axis=(1, 2))).all()
 
 
 def test_zero_blocks_are_bounded_by_zero():
@@ -57,7 +56,7 @@ def test_squares_of_gram_matrices_stay_in_range(factor):
 
 
 @pytest.mark.parametrize(
-    ("shape", "has"), [((128, 128), True), ((64, 500), False), ((130, 200), False), ((9, 256, 192), True)]
+    ("shape", "has"), [((128, 128), True), ((32, 500), False), ((130, 200), False), ((9, 256, 96), True)]
 )
 def test_parts_are_of_equal_size(shape, has):
     assert has_parts(shape) is has
@@ -71,7 +70,7 @@ def test_large_blocks_of_noise_are_approximated_and_bounded(xp, shape, dtype):
     blocks = np.concatenate(mixed)
     found = as_numpy(xp, rank_one(xp.asarray(blocks)))
     assert_best(blocks, found)
-    assert (found.slack <= GRAM_SLACK * found.discarded).all()
+    assert (found.slack <= PARTS_SLACK * found.discarded).all()
 
 
 @pytest.mark.parametrize("factor", [1e-14, 1e13])

@@ -9,7 +9,8 @@ import numpy as np
 from ...compiler import called, spliced
 from ..gram_powers import GRAM_SLACK
 from ..most_captured import MOST_POWER
-from .vectors import add_multiple, copy_row, energy, gram, real_like, scale
+from .grams import gram
+from .vectors import add_multiple, copy_row, energy, real_like, scale
 
 __all__ = ["bound_captured"]
 

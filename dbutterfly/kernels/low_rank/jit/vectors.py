@@ -17,15 +17,16 @@ from ...linalg import RUN
 
 __all__ = [
     "STAMP",
+    "add_four",
     "add_multiple",
     "add_rows",
     "clear",
     "copy_row",
     "copy_rows",
     "energy",
-    "gram",
     "inner",
     "inner_products",
+    "inner_with_four",
     "orthogonalize",
     "orthonormalize",
     "real_like",
@@ -36,10 +37,11 @@ __all__ = [
     "total",
 ]
 
-CONSTANTS = ("../compiled", "../gram_powers", "../most_captured", "../rank_one", "../subspace", "../../linalg")
+CONSTANTS = tuple(f"../{name}" for name in ("compiled", "gram_parts", "gram_powers", "most_captured", "rank_one"))
+CONSTANTS += "../subspace", "../../linalg"
 """Modules whose constants the loops hold: these are compiled in, and a change to them makes the loops stale, too."""
 
-STAMP = stamp_of(Path(__file__).parent, ("most_captured", "rank_one", "subspaces", "vectors", *CONSTANTS))
+STAMP = stamp_of(Path(__file__).parent, ("grams", "most_captured", "rank_one", "subspaces", "vectors", *CONSTANTS))
 """Digest of the sources of the loops of this package."""
 
 SWEEPS = 30
@@ -141,7 +143,7 @@ def total(numbers: Any, first: Any, last: Any) -> Any:
 
 
 @spliced
-def _inner_with_four(x: Any, i: Any, w: Any, a: Any, n: Any) -> Any:
+def inner_with_four(x: Any, i: Any, w: Any, a: Any, n: Any) -> Any:
     """Inner products of a row with the rows a .. a + 3 of a matrix."""
     t0 = t1 = t2 = t3 = x.dtype.type(0)
     for j in range(n):
@@ -160,29 +162,13 @@ def inner_products(z: Any, w: Any, count: Any, y: Any) -> None:
     fours = count - count % 4
     for i in range(p):
         for a in range(0, fours, 4):
-            y[a, i], y[a + 1, i], y[a + 2, i], y[a + 3, i] = _inner_with_four(z, i, w, a, v)
+            y[a, i], y[a + 1, i], y[a + 2, i], y[a + 3, i] = inner_with_four(z, i, w, a, v)
         for a in range(fours, count):
             y[a, i] = inner(z, i, w, a, v)
 
 
-@called
-def gram(rows: Any, product: Any) -> None:
-    """Gram matrix (n, n) of the rows of a matrix, of which half is computed."""
-    n, length = rows.shape
-    for i in range(n):
-        fours = i + 1 - (i + 1) % 4
-        for a in range(0, fours, 4):
-            t0, t1, t2, t3 = _inner_with_four(rows, i, rows, a, length)
-            product[i, a], product[i, a + 1], product[i, a + 2], product[i, a + 3] = t0, t1, t2, t3
-        for a in range(fours, i + 1):
-            product[i, a] = inner(rows, i, rows, a, length)
-    for i in range(n):
-        for a in range(i):
-            product[a, i] = np.conj(product[i, a])
-
-
 @spliced
-def _add_four(b: Any, a: Any, c0: Any, c1: Any, c2: Any, c3: Any, z: Any, i: Any) -> None:
+def add_four(b: Any, a: Any, c0: Any, c1: Any, c2: Any, c3: Any, z: Any, i: Any) -> None:
     """Add multiples of the rows i .. i + 3 of a matrix to a row."""
     for j in range(z.shape[1]):
         b[a, j] += c0 * z[i, j] + c1 * z[i + 1, j] + c2 * z[i + 2, j] + c3 * z[i + 3, j]
@@ -198,7 +184,7 @@ def add_rows(q: Any, count: Any, z: Any, b: Any) -> None:
     for i in range(0, fours, 4):
         for a in range(count):
             c0, c1, c2, c3 = np.conj(q[a, i]), np.conj(q[a, i + 1]), np.conj(q[a, i + 2]), np.conj(q[a, i + 3])
-            _add_four(b, a, c0, c1, c2, c3, z, i)
+            add_four(b, a, c0, c1, c2, c3, z, i)
     for i in range(fours, p):
         for a in range(count):
             add_multiple(b, a, np.conj(q[a, i]), z, i, v)

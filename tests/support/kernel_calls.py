@@ -170,6 +170,8 @@ BLOCKS = [
     Call(rank_one.rank_one, lambda on: (on.entries(4 * on.many, 9, 6),), "tall", 3),
     Call(rank_one.rank_one, lambda on: (on.entries(4 * on.many, 2, 2500),), "long", 3),
     Call(linalg.safe_range, lambda on: (on.entries(4, 6, 9),)),
+    Call(linalg.multiply_thin, lambda on: (on.entries(4, 5, 1), on.entries(4, 1, 3)), "outer"),
+    Call(linalg.multiply_thin, lambda on: (on.entries(4, 5, 2), on.entries(4, 2, 3))),
     Call(linalg.has_cancelled, lambda on: (on.energies(4), on.energies(4), on.dtype)),
     Call(
         rank_one.rank_one_by_gram,

@@ -10,6 +10,7 @@ import numpy as np
 from ...execution.task import Inputs, Output, Task
 from ...kernels.backend import Array, Backend, namespace
 from ...kernels.factors.halves import LeftHalves, RightHalves, fit_left_halves, fit_right_halves
+from ...kernels.linalg import multiply_thin
 from ...storage.workspace import Selection
 from ...structure.axes import Index
 from ...structure.tree import Tree
@@ -88,7 +89,7 @@ class RightTask(Task[FactorizationJob]):
         device = backend.to_device(inputs["B"])
         xp = namespace(device)
         if "scale" in inputs:
-            device = xp.matmul(xp.permute_dims(backend.to_device(inputs["scale"]), (1, 0, 2, 3)), device)
+            device = multiply_thin(xp.permute_dims(backend.to_device(inputs["scale"]), (1, 0, 2, 3)), device)
         device = _reorder(device, job.plan.rows.group_order, backend)
         chain, tree = job.halves[1], job.trees[1]
         way: dict[str, Any] = {"stack_bytes": backend.stack_bytes, "compiled": job.compiled}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ...structure.chain import Chain
 from ...structure.tree import Tree
 from ..backend import Array, namespace
-from ..linalg import adjoint, squared_norms
+from ..linalg import adjoint, multiply_thin, squared_norms
 from ..orthonormal import orthonormalizers
 from .hierarchy import factor_stack, insert_top, left_matrices, orthonormal_columns
 from .nodes import left_rows, right_matrices, right_rows
@@ -102,7 +102,7 @@ def fit_left_halves(
     left = orthonormal_columns(left, rank)
     basis = left_rows(left.product, rank)
     scale = xp.matmul(xp.conj(basis), xp.matrix_transpose(parts))
-    error = xp.sum(squared_norms(parts - xp.matmul(xp.matrix_transpose(scale), basis)), axis=-1)
+    error = xp.sum(squared_norms(parts - multiply_thin(xp.matrix_transpose(scale), basis)), axis=-1)
     errors = xp.concat((error[:, :, None], _squared_sines(basis, parts, scale)), axis=-1)
     missed = _with_top(left.residuals, xp.sum(error, axis=-1), tree)
     return LeftHalves(left.factors, basis, scale, errors, missed, left.least)
@@ -157,6 +157,6 @@ def _squared_sines(basis: Array, parts: Array, scale: Array) -> Array:
     columns = xp.matrix_transpose(parts)
     t = orthonormalizers(xp.reshape(columns, (-1, *columns.shape[2:])))
     t = xp.reshape(t, (*parts.shape[:2], *t.shape[1:]))
-    inside = xp.matmul(t, xp.matmul(adjoint(t), adjoint(scale)))
-    beyond = basis - xp.matmul(xp.matrix_transpose(inside), parts)
+    inside = multiply_thin(t, multiply_thin(adjoint(t), adjoint(scale)))
+    beyond = basis - multiply_thin(xp.matrix_transpose(inside), parts)
     return squared_norms(beyond)

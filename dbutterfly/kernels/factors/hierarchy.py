@@ -39,7 +39,7 @@ from typing import Any, NamedTuple
 from ...structure.chain import Chain, Cut
 from ...structure.tree import Tree, tree_leaves
 from ..backend import Array, host_array, namespace
-from ..linalg import squared_norms
+from ..linalg import multiply_thin, squared_norms
 from ..low_rank.grid import left_parts
 from ..orthonormal import orthonormalizers
 from .cut_bounds import join_bounds, least_of_blocks, may_tell_more
@@ -213,7 +213,7 @@ def orthonormal_columns(left: Factored, rank: int) -> Factored:
     product = xp.permute_dims(xp.reshape(left.product, (count, p, q, rank)), (0, 2, 1, 3))  # (K, q, p, r)
     t = orthonormalizers(xp.reshape(product, (count * q, p, rank)))
     t = xp.reshape(t, (count, q, rank, rank))
-    product = xp.permute_dims(xp.matmul(product, t), (0, 2, 1, 3))
+    product = xp.permute_dims(multiply_thin(product, t), (0, 2, 1, 3))
     return left._replace(factors=multiply_blocks(left.factors, t), product=xp.reshape(product, (count, p, cols)))
 
 
@@ -231,7 +231,7 @@ def multiply_blocks(factors: list[Array], t: Array) -> list[Array]:
     groups, a, b, c, _ = last.shape
     rank = t.shape[-1]
     by_block = xp.permute_dims(xp.reshape(last, (groups, a, b, c // rank, rank)), (0, 1, 3, 2, 4))
-    changed = xp.matmul(by_block, xp.reshape(t, (groups, a, c // rank, rank, rank)))
+    changed = multiply_thin(by_block, xp.reshape(t, (groups, a, c // rank, rank, rank)))
     return [*factors[:-1], xp.reshape(xp.permute_dims(changed, (0, 1, 3, 2, 4)), last.shape)]
 
 

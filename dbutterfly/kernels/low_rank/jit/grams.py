@@ -9,7 +9,7 @@ import numpy as np
 from ...compiler import called, spliced
 from ...linalg import SUBTRACTED
 from ..gram_parts import PART, SHIFT
-from .vectors import copy_row, energy, inner, real_like, scale
+from .vectors import energy, inner, real_like, scale
 
 __all__ = ["bound_by_parts", "gram"]
 
@@ -38,36 +38,37 @@ def _two_with_four(x: Any, i: Any, a: Any, n: Any) -> Any:
 
 
 @called
-def gram(rows: Any, product: Any) -> None:
-    """Gram matrix (n, n) of the rows of a matrix, of which half is computed."""
-    n, length = rows.shape
+def gram(rows: Any, first: Any, product: Any) -> None:
+    """Gram matrix (n, n) of the n rows of a matrix from ``first`` on, of which half is computed."""
+    n, length = len(product), rows.shape[1]
     for i in range(0, n - 1, 2):
         fours = min(i + 4 - i % 4, n - n % 4)
         for a in range(0, fours, 4):
-            t0, t1, t2, t3, s0, s1, s2, s3 = _two_with_four(rows, i, a, length)
+            t0, t1, t2, t3, s0, s1, s2, s3 = _two_with_four(rows, first + i, first + a, length)
             product[i, a], product[i, a + 1], product[i, a + 2], product[i, a + 3] = t0, t1, t2, t3
             product[i + 1, a], product[i + 1, a + 1], product[i + 1, a + 2], product[i + 1, a + 3] = s0, s1, s2, s3
         for a in range(fours, i + 2):
-            product[i, a], product[i + 1, a] = inner(rows, i, rows, a, length), inner(rows, i + 1, rows, a, length)
+            product[i, a] = inner(rows, first + i, rows, first + a, length)
+            product[i + 1, a] = inner(rows, first + i + 1, rows, first + a, length)
     if n % 2 == 1:
         for a in range(n):
-            product[n - 1, a] = inner(rows, n - 1, rows, a, length)
+            product[n - 1, a] = inner(rows, first + n - 1, rows, first + a, length)
     for i in range(n):
         for a in range(i):
             product[a, i] = np.conj(product[i, a])
 
 
-@spliced
-def _bound_part(part: Any, shifted: Any, squared: Any, eps: Any) -> Any:
-    """Bound (2) of a part, by way of two matrices."""
-    gram(part, shifted)
+@called
+def _bound_part(rows: Any, first: Any, shifted: Any, squared: Any, eps: Any) -> Any:
+    """Bound (2) of the part of :data:`PART` rows from ``first`` on, by way of two matrices."""
+    gram(rows, first, shifted)
     mean, middle = 0.0, 0.0
     for i in range(PART):
         mean += np.float64(shifted[i, i].real) / PART
     for i in range(PART):
-        scale(shifted, i, real_like(part, 1 / (PART * mean) if mean > 0 else 0.0), PART)
-        shifted[i, i] -= real_like(part, SHIFT / PART)
-    gram(shifted, squared)
+        scale(shifted, i, real_like(rows, 1 / (PART * mean) if mean > 0 else 0.0), PART)
+        shifted[i, i] -= real_like(rows, SHIFT / PART)
+    gram(shifted, 0, squared)
     for i in range(PART):
         middle += np.float64(squared[i, i].real) / PART
     whole = energy(squared) / PART
@@ -77,16 +78,16 @@ def _bound_part(part: Any, shifted: Any, squared: Any, eps: Any) -> Any:
 
 
 @called
-def bound_by_parts(z: Any, part: Any, shifted: Any, squared: Any, eps: Any) -> Any:
-    """Bound (1) of a block, by way of a part (PART, longer side of the block) and two matrices (PART, PART)."""
+def bound_by_parts(z: Any, cols: Any, shifted: Any, squared: Any, eps: Any) -> Any:
+    """Bound (1) of a block, by way of two matrices, and for a tall one of a copy of columns (PART, p), as rows."""
     p, v = z.shape
     whole = 0.0
     for first in range(0, min(p, v), PART):
-        for a in range(PART):
-            if p <= v:
-                copy_row(part, a, z, first + a, v)
-            else:
-                for i in range(p):
-                    part[a, i] = z[i, first + a]
-        whole += _bound_part(part, shifted, squared, eps)
+        if p <= v:
+            whole += _bound_part(z, first, shifted, squared, eps)
+            continue
+        for i in range(p):
+            for a in range(PART):
+                cols[a, i] = z[i, first + a]
+        whole += _bound_part(cols, 0, shifted, squared, eps)
     return whole * (1 + max(p, v) * eps)

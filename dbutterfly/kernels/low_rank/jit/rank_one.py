@@ -76,7 +76,7 @@ def round_loop(char: str) -> Loop:
     def first_round(stack, left, right, numbers, cancelling, rounds, products):  # type: ignore[no-untyped-def]
         count, p, v = stack.shape
         side = PART if products > 0 else 0
-        part = np.empty((side, max(p, v)), stack.dtype)
+        cols = np.empty((side, p if p > v else 0), stack.dtype)
         shifted, squared = np.empty((side, side), stack.dtype), np.empty((side, side), stack.dtype)
         start, a, row = np.empty((1, v), stack.dtype), np.empty((1, p), stack.dtype), np.empty((1, v), stack.dtype)
         for k in range(count if stamp > 0 else 0):  # always: it keeps the stamp among the constants of the closure
@@ -105,7 +105,7 @@ def round_loop(char: str) -> Loop:
                     discarded = whole - caught
                     if not before - discarded > RELATIVE_SLACK * discarded:
                         break
-                most = bound_by_parts(z, part, shifted, squared, eps)
+                most = bound_by_parts(z, cols, shifted, squared, eps)
             numbers[k, 0], numbers[k, 1], numbers[k, 2], numbers[k, 3], numbers[k, 4] = whole, discarded, rise, t2, most
 
     number = entry_type(char)

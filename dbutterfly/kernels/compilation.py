@@ -13,7 +13,6 @@ Compiled and plain kernels agree up to rounding. Where the last bits matter, or 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import importlib.util
@@ -21,8 +20,6 @@ import itertools
 import logging
 import os
 import threading
-import time
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -34,7 +31,7 @@ __all__ = [
     "compile_now",
     "compiled_kernels",
     "count_run",
-    "counting_seconds",
+    "count_seconds",
     "has_kernels_of_runs",
     "is_compiled",
     "kept_dtypes",
@@ -136,19 +133,17 @@ def is_compiled(jit: Any, dtype: Any) -> bool:
     return False
 
 
-@contextlib.contextmanager
-def counting_seconds(jit: Any, dtype: Any) -> Iterator[None]:
-    """Block of what the compiled kernels of a dtype would have done, were they compiled."""
-    started = time.perf_counter()
-    yield
-    _count_seconds((jit, dtype.char), time.perf_counter() - started)
+def count_seconds(jit: Any, dtype: Any, seconds: float) -> None:
+    """Count what the plain kernels have taken for what the compiled ones of a dtype would have done."""
+    key = jit, dtype.char
+    _seconds[key] = _seconds.get(key, 0.0) + seconds
 
 
 def count_run(dtype: Any, entries: int, seconds: float, rooms: tuple[str, ...] = ROOMS_OF_RUNS) -> None:
     """Count what the plain kernels have taken for a run in this process, if the compiled ones are worthwhile for it."""
     if entries >= _limits(rooms)[0] and dtype.char in CHARS:
         for room in rooms:
-            _count_seconds((compiled_kernels(room), dtype.char), seconds)
+            count_seconds(compiled_kernels(room), dtype, seconds)
 
 
 def _limits(rooms: tuple[str, ...]) -> tuple[int, int]:
@@ -156,10 +151,6 @@ def _limits(rooms: tuple[str, ...]) -> tuple[int, int]:
     if rooms == ROOMS_OF_SKELETONS:
         return SKELETONS_WORTHWHILE, SKELETONS_WORTH_WAITING
     return WORTHWHILE, WORTH_WAITING
-
-
-def _count_seconds(key: _Key, seconds: float) -> None:
-    _seconds[key] = _seconds.get(key, 0.0) + seconds
 
 
 def compile_now(dtypes: str = CHARS, rooms: tuple[str, ...] = ROOMS) -> None:

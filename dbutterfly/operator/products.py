@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,7 +20,7 @@ from ..execution.arguments import read_workers
 from ..kernels.backend import Array, namespace
 from ..kernels.backend.blas import single_threaded_blas
 from ..kernels.backend.cores import available_cores
-from ..kernels.compilation import compile_now, counting_seconds, is_compiled
+from ..kernels.compilation import compile_now, count_seconds, is_compiled
 from ..kernels.products import packed as plain
 from ..kernels.products.choose import kernels_for
 from ..kernels.products.ksmm import apply_chain
@@ -184,9 +185,11 @@ class Products:
         if found is not None:
             kernels, packed = found
             return kernels.multiply(packed, x, out, **settings)
-        kernels, packed = self._prepare(UNCOMPILED, self._pack_plain)
-        with counting_seconds(self._kernels, self.dtype):
-            return kernels.multiply(packed, x, out, **settings)
+        kernels, packed = self._packed.get(UNCOMPILED) or self._prepare(UNCOMPILED, self._pack_plain)
+        started = time.perf_counter()
+        product = kernels.multiply(packed, x, out, **settings)
+        count_seconds(self._kernels, self.dtype, time.perf_counter() - started)
+        return product
 
     def compile(self) -> None:
         """Have the kernels that suit, and the factors laid out for them, when this returns."""

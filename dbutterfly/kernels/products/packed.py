@@ -17,11 +17,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import array_api_compat
+import numpy as np
 from array_api_compat import is_cupy_namespace, is_numpy_namespace
 
 from ...structure.chain import Pattern
 from ...structure.fusion import segments_for_products
 from ..backend import Array, namespace
+from .few_columns import FewColumns, are_few_bytes
 from .fusion import fuse_factors
 
 __all__ = ["Packed", "multiply", "pack"]
@@ -54,18 +56,22 @@ class Packed(NamedTuple):
     rows, cols : array of int or None
         Orderings of the rows and columns of the chain by slots, flat: of the shapes ``(b, a*d)`` of the first factor
         and ``(c, a*d)`` of the last one.
+    few : FewColumns or None
+        The same for few columns, where the chain is small and of NumPy arrays.
     """
 
     values: list[Array]
     sides: list[tuple[int, int]]
     rows: Array | None
     cols: Array | None
+    few: FewColumns | None
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
         arrays = [*self.values, *(index for index in (self.rows, self.cols) if index is not None)]
-        return sum(int(array.size) * array.dtype.itemsize for array in arrays)
+        held: int = sum(int(array.size) * array.dtype.itemsize for array in arrays)
+        return held if self.few is None else held + self.few.nbytes
 
 
 def pack(
@@ -86,7 +92,8 @@ def pack(
         Orderings: the chain multiplies ``x[cols]``, and its products are ``y[rows]``.
     """
     values, sides = [], []
-    for segment in segments_for_products([Pattern(*values.shape) for values in ks_values]):
+    patterns = [Pattern(*factor.shape) for factor in ks_values]
+    for segment in segments_for_products(patterns):
         factor = fuse_factors([ks_values[index] for index in segment])
         xp = namespace(factor)
         a, b, c, d = factor.shape
@@ -96,7 +103,10 @@ def pack(
         else:
             values.append(xp.astype(xp.reshape(xp.permute_dims(factor, (1, 2, 0, 3)), (b, c, a * d)), dtype))
         sides.append((a, d))
-    return Packed(values, sides, _by_slot(rows, sides[0]), _by_slot(cols, sides[-1]))
+    few = None
+    if is_numpy_namespace(namespace(ks_values[0])) and are_few_bytes(patterns, dtype):
+        few = FewColumns(ks_values, dtype, rows, cols)
+    return Packed(values, sides, _by_slot(rows, sides[0]), _by_slot(cols, sides[-1]), few)
 
 
 def multiply(
@@ -120,6 +130,8 @@ def multiply(
     array, shape (m, k)
         ``out`` if it was given.
     """
+    if packed.few is not None and 0 < x.shape[1] < FEW_COLUMNS:
+        return _multiply_few(packed.few, x, out, transposed, conjugated)
     xp = namespace(x)
     factors: Factors = list(zip(packed.values, packed.sides, strict=True))
     gather, scatter = packed.cols, packed.rows
@@ -139,6 +151,16 @@ def multiply(
         y = xp.stack([_multiply_vector(factors, x[:, k], gather, scatter, xp) for k in range(columns)], axis=1)
     if conjugated:
         y = xp.conj(y)
+    if out is None:
+        return y
+    out[...] = y
+    return out
+
+
+def _multiply_few(few: FewColumns, x: Array, out: Array | None, transposed: bool, conjugated: bool) -> Array:
+    """Multiply few columns of a small chain."""
+    y = few.multiply(np.conj(x) if conjugated else x, transposed=transposed)
+    y = np.conj(y) if conjugated else y
     if out is None:
         return y
     out[...] = y

@@ -81,6 +81,26 @@ def test_products_equal_those_of_the_dense_matrix(kernels, chain, dtype, ordered
             np.testing.assert_array_equal(again, out)
 
 
+@pytest.mark.parametrize("chain", ["dyadic", "rank 3", "large matrices", "not chainable"])
+def test_few_columns_of_long_chains_take_sums_of_long_axes(chain, monkeypatch):
+    monkeypatch.setattr("dbutterfly.kernels.products.few_columns.MOST_BYTES", 0)
+    factors = random_factors(CHAINS[chain], "float32")
+    matrix = dense_of(factors, None, None)
+    ready = packed.pack(factors, np.dtype("float32"))
+    assert ready.few is None
+    x = random_array((matrix.shape[1], 2), "float32")
+    assert_close(packed.multiply(ready, x), matrix @ x, "float32")
+
+
+def test_few_columns_need_no_memory_before_the_first_of_them():
+    chain = Chain.square_dyadic(64)
+    ready = packed.pack(random_factors(chain, "float64"), np.dtype("float64"))
+    packed.multiply(ready, np.ones((64, 40)))
+    before = ready.nbytes
+    packed.multiply(ready, np.ones((64, 2)))
+    assert ready.nbytes == before + 64 * 64 * 8  # one matrix, in the standard order
+
+
 def test_no_columns_give_none(kernels):
     chain = Chain.monarch((12, 20))
     ready = kernels.pack(random_factors(chain, "float64"), np.dtype("float64"))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, SourceError
 from ..execution.task import Output
-from ..kernels.compilation import ROOMS_OF_RUNS, ROOMS_OF_SKELETONS
+from ..kernels.compilation import ROOMS_OF_RUNS, ROOMS_OF_SKELETONS, comparable_entries
 from ..planning.plan import Plan
 from ..sources.base import MatrixSource
 from ..sources.samples import Sample, digest_tile
@@ -161,9 +161,11 @@ class FactorizationJob(MatrixJob):
 
     @property
     def entries_met(self) -> int:
-        """Entries of the matrix that the kernels meet, at most."""
+        """Entries of the matrix that the kernels meet, at most, as those of rank one that take as long."""
         steps = self.plan.nested_steps
-        return math.prod(self.plan.source.shape) if steps is None else steps.entries
+        if steps is not None:
+            return steps.entries
+        return comparable_entries(math.prod(self.plan.source.shape), self.plan.ranks[-1])
 
     @property
     def prefetch(self) -> bool:

@@ -28,6 +28,7 @@ __all__ = [
     "ROOMS_OF_RUNS",
     "ROOMS_OF_SKELETONS",
     "are_worthwhile",
+    "comparable_entries",
     "compile_now",
     "compiled_kernels",
     "count_run",
@@ -58,6 +59,14 @@ WORTHWHILE = 1 << 26
 A process that uses them for the first time imports Numba, which takes .4 s. The plain kernels take as long for 2**26
 entries of float32, N = 8192, and the compiled ones half of it (one core of an AMD EPYC). The choice depends on the size
 alone, and not on what a process has imported: the last bits of a result do not change from one call to the next.
+"""
+
+RANK_COST = 16
+"""Times that the plain kernels take longer for an entry where the rank is above one.
+
+Measured on one core of an AMD EPYC, for rank 2 over rank 1: float32, 9 and 12 for N = 2048 and 4096; complex128, 10 and
+15, and the compiled kernels take .35 to .45 of the time. Complex64: 155 ns for an entry of N = 256 at rank 2, 25 ns at
+rank one, and 6 ns of large matrices of rank one; the compiled kernels take 66 ns at rank 2.
 """
 
 WORTH_WAITING = 1 << 30
@@ -146,6 +155,11 @@ def count_run(dtype: Any, entries: int, seconds: float, rooms: tuple[str, ...] =
             count_seconds(compiled_kernels(room), dtype, seconds)
 
 
+def comparable_entries(entries: int, rank: int) -> int:
+    """Entries of rank one that take the plain kernels about as long as so many of a rank."""
+    return entries * (1 if rank == 1 else RANK_COST)
+
+
 def _limits(rooms: tuple[str, ...]) -> tuple[int, int]:
     """Entries from which on compiled kernels are worthwhile, and worth waiting for."""
     if rooms == ROOMS_OF_SKELETONS:
@@ -185,7 +199,8 @@ def are_worthwhile(dtype: Any, entries: int, rooms: tuple[str, ...] = ROOMS_OF_R
     dtype : dtype
         In which is computed.
     entries : int
-        Number of entries of the matrix, or of all matrices of a stack; those that are evaluated for skeletons.
+        Number of entries of the matrix, or of all matrices of a stack, as :func:`comparable_entries` counts them; those
+        that are evaluated for skeletons.
     rooms : tuple of str
         Packages of the kernels that the run uses.
     """

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import ChainError, InputError, MemoryBudgetError
 from ..kernels.backend.stacks import STACKS_IN_DEVICE
-from ..kernels.compilation import are_worthwhile
+from ..kernels.compilation import are_worthwhile, comparable_entries
 from ..sources.info import SourceInfo
 from ..structure.arguments import read_choice
 from ..structure.axes import axes_of_whole
@@ -97,16 +97,16 @@ def make_plan(
     )
     free = isinstance(tree, str) and tree == "balanced"
     best = _find_cheapest(space, _candidate_trees(space, tree, free))
-    compiled = _are_compiled(source) if layout is None else layout.compiled
+    compiled = _are_compiled(source, best.cut.kept) if layout is None else layout.compiled
     best = replace(best, layout=best.layout._replace(compiled=compiled))
     return _plan_of_tiling(space, best, orderings, passes, notes, tree_is_given=not free)
 
 
-def _are_compiled(source: SourceInfo) -> bool:
-    """Whether the kernels of a run are the compiled ones. Those of sampled and probed matrices are not."""
+def _are_compiled(source: SourceInfo, rank: int) -> bool:
+    """Whether the kernels of a run of a rank are the compiled ones. Those of sampled and probed matrices are not."""
     if source.sampled or source.probed:
         return False
-    return are_worthwhile(np.dtype(source.work_dtype), math.prod(source.shape))
+    return are_worthwhile(np.dtype(source.work_dtype), comparable_entries(math.prod(source.shape), rank))
 
 
 def read_passes(name: str, value: Any) -> int:

@@ -70,6 +70,7 @@ def test_small_matrices_and_those_of_which_entries_are_sampled_use_the_plain_ker
     assert not sampled.layout.compiled
     monkeypatch.setattr(compilation, "WORTHWHILE", matrix.size + 1)
     assert not dbf.plan(matrix).layout.compiled
+    assert dbf.plan(matrix, rank=2).layout.compiled, "blocks of higher ranks take longer"
     monkeypatch.setattr(compilation, "WORTHWHILE", matrix.size)
     assert dbf.plan(matrix).layout.compiled
 

@@ -6,21 +6,12 @@ import math
 
 import numpy as np
 
-from ...kernels.compilation import are_worthwhile, count_run
+from ...kernels.compilation import are_worthwhile, comparable_entries, count_run
 from ...planning.plan import Plan
 from ..device_job import uses_compiled
 from .job import StackJob
 
 __all__ = ["are_compiled_worthwhile", "count_plain_kernels"]
-
-RANK_COST = 16
-"""Times that the plain kernels take longer for an entry of a small matrix where the rank is above one.
-
-From this, and the limit for large matrices of rank one, follows when a stack uses the compiled kernels. Measured on one
-core of an AMD EPYC (complex64): 155 ns for an entry of N = 256 at rank 2, 25 ns at rank one, and 6 ns of large matrices
-of rank one; the compiled kernels take 66 ns at rank 2. So 64 matrices of N = 256 take .8 s, or .28 s beside .45 s in
-which a process gets ready to use Numba, once.
-"""
 
 
 def are_compiled_worthwhile(plan: Plan, count: int) -> bool:
@@ -40,4 +31,4 @@ def count_plain_kernels(job: StackJob, seconds: float) -> None:
 def _work(plan: Plan, count: int) -> int:
     """Entries of rank one that take the plain kernels as long as ``count`` matrices."""
     rank = 1 if plan.split is None else plan.split.rank
-    return count * math.prod(plan.source.shape) * (1 if rank == 1 else RANK_COST)
+    return comparable_entries(count * math.prod(plan.source.shape), rank)

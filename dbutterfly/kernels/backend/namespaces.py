@@ -22,13 +22,15 @@ _namespaces: dict[type, Any] = {}
 
 
 def namespace(array: Array) -> Any:
-    """Array namespace of ``array``: that of array-api-compat, so that NumPy and CuPy look alike.
+    """Array namespace of ``array``: NumPy itself, which follows the standard, else that of array-api-compat.
 
-    It is looked up once for each type: kernels ask for it some twenty times for a stack of a few hundred microseconds.
+    Calls by way of wrappers of NumPy took 12 to 20 % of a search for orderings of 32 x 32. The namespace
+    is looked up once for each type: kernels ask for it some twenty times for a stack of a few hundred microseconds.
     """
     found = _namespaces.get(type(array))
     if found is None:
-        found = _namespaces[type(array)] = array_api_compat.array_namespace(array)
+        is_numpy = isinstance(array, np.ndarray | np.generic)
+        found = _namespaces[type(array)] = np if is_numpy else array_api_compat.array_namespace(array)
     return found
 
 

@@ -25,10 +25,11 @@ from ..structure.chain import Chain, Cut
 from .alternating import alternating_run, balanced_means, best_partitions, fuse, runs_of
 from .attempts import Problem
 from .cuts import Index, transpose_cuts
+from .found import Found
 from .moments import DOUBLE_ENTRIES, energy_of, flatness, read_matrix, scale_entries, scale_into_range
 from .panels.passes import Passes
 from .panels.trees import EXACT_IN_SINGLE, PanelProblem, client_bytes, is_settled, search_panels
-from .portfolio import Found, search_trees
+from .portfolio import search_trees
 from .residuals import Counts, measure_residuals, remeasure, rival_residual, summed_residuals
 from .trees.exchanges import can_exchange
 from .verdict import Residuals, Solution, count_parameters, free_parts

@@ -16,11 +16,10 @@ to and ``B'`` their product. The blocks are disjoint, hence
   ``|<R_b, x (b - b')>| <= sqrt(slack) ||b - b'|| + sigma sum_j sin_j ||(b - b')_j||``, hence
   ``||Z - X B'||^2 <= e1^2 + e2^2 + e3^2 + 2 sum_b (the same)``,
 
-  and so with ``b'_j`` in place of ``(b - b')_j`` wherever that is shorter: the rows b are combinations of those of
-  ``V_b^H``, so that ``<R_b, x_j b_j> = 0``. Of noise, the factors keep little, and what they miss is nearly all of B,
-
   where ``sigma^2 <= ||A_b||^2 + slack``, since R_b, which is Z_b times a projection, has no larger singular value than
-  Z_b, and what r directions capture of that is bounded: in blocks of noise, far less than ``||R_b||^2``;
+  Z_b, and what r directions capture of that is bounded: in blocks of noise, far less than ``||R_b||^2``. The same holds
+  with ``b'_j`` in place of ``(b - b')_j``, and the shorter one counts: the rows b are combinations of those of
+  ``V_b^H``, so that ``<R_b, x_j b_j> = 0``. Of noise, the factors keep little, and miss nearly all of B;
 - after a second read, where ``B = X^H Z``: ``||Z - X B'||^2 = sum ||Z_b - x x^H Z_b||^2 + e3^2``, exactly;
 - any product of the same chain leaves blocks of rank r at the root cut, so none has an error below that of their best
   approximations, which :mod:`dbutterfly.kernels.low_rank.rank_one` and :mod:`dbutterfly.kernels.low_rank.subspace`

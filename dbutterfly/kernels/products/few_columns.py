@@ -1,9 +1,9 @@
 """Multiplication of a few columns by a small chain, in as few calls as possible: for NumPy.
 
-A vector of some hundred entries is multiplied in less time than a call takes. So neighbours are multiplied together to
-factors of small matrices of 8 x 8 to 64 x 64 entries, at most one factor for a very small chain, and each factor is two
-calls: one brings the vector into the order of the small matrices, one multiplies all of these by it. The orders between
-two factors, and those of the sides, are put together beforehand.
+A vector of some hundred entries is multiplied in less time than a call takes. So neighbours are multiplied together: to
+factors of small matrices of 8 x 8 to 64 x 64 entries, or to one matrix. Each factor is two calls then. One brings the
+vector into the order of the small matrices, one multiplies all of these by it. The orders between two factors, and
+those of the sides, are put together beforehand.
 """
 
 from __future__ import annotations

@@ -256,12 +256,13 @@ def _by_parts(blocks: Array, found: RankOne) -> tuple[RankOne, Array]:
 def lower_slacks(found: RankOne, most: Array) -> tuple[RankOne, Array]:
     """Approximations with slacks by the most energy that any vector captures; and the mask of those with little open.
 
-    Little is :data:`dbutterfly.kernels.low_rank.gram_parts.PARTS_SLACK` of what is discarded.
+    Little is :data:`dbutterfly.kernels.low_rank.gram_parts.PARTS_SLACK` of what is discarded. Where nothing is known of
+    what vectors capture, ``most`` is infinite, and the mask is false.
     """
     xp = namespace(most)
     beyond = most - (found.energy - found.discarded)
     slack = xp.minimum(found.slack, xp.maximum(beyond, xp.zeros_like(beyond)))
-    return found._replace(slack=slack), slack <= PARTS_SLACK * found.discarded
+    return found._replace(slack=slack), xp.isfinite(most) & (slack <= PARTS_SLACK * found.discarded)
 
 
 def _multiply(blocks: Array, found: RankOne) -> Array:

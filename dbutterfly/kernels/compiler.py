@@ -19,6 +19,7 @@ from typing import Any
 import numba
 import numpy as np
 from numba import types
+from numba.core import cpu
 
 __all__ = [
     "DISABLED",
@@ -153,6 +154,22 @@ class Loop:
             return False
 
 
+def _as_kept(loop: Any, function: Callable[..., Any], signature: Any) -> Any:
+    """The loop as another process loads it from Numba's cache, where this one has compiled it.
+
+    In what was compiled here, calls of :data:`called` loops lead to their own compiled forms; in what is kept, to
+    copies that were optimized together with the caller, whose sums have other last bits. Loaded among the compiled
+    forms it would call them, so that it gets a context of its own.
+    """
+    if not loop.stats.cache_misses:
+        return loop
+    again = numba.njit(**_OPTIONS)(function)
+    again.targetctx = cpu.CPUContext(again.typingctx, "cpu")
+    again.enable_caching()
+    again.compile(signature)
+    return again if again.stats.cache_hits else loop
+
+
 def compile_loop(function: Callable[..., Any], returns: Any, arguments: Sequence[Any]) -> Any:
     """Compile a closure that holds :data:`STAMP`, and keep it on disk.
 
@@ -163,6 +180,7 @@ def compile_loop(function: Callable[..., Any], returns: Any, arguments: Sequence
     try:
         loop.enable_caching()
         loop.compile(signature)
+        loop = _as_kept(loop, function, signature)
     except Exception as error:  # whatever the content of a damaged file makes of its reader
         fault = error
         if not loop.signatures:  # there are some if only writing failed

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..sources.info import SourceInfo
 from ..structure.block_tree import Block
-from .bands import Band, BandCopy, largest_rank, plan_bands
+from .bands import Band, BandCopy, count_positions, largest_rank, plan_bands
 from .footprints import Footprint
 from .hierarchical_plan import HierarchicalPlan
 
@@ -68,26 +67,25 @@ def _copies_in_bands(plan: HierarchicalPlan, most_bytes: int, level: int | None)
 def _footprint_in_bands(source: SourceInfo, copy: BandCopy, *, recopies: bool) -> Footprint:
     """Footprint of the tasks of a copy in bands: of a panel, and of a strip.
 
-    A strip is read in pieces; its near parts are put together, and its bands merged, before the next step.
+    A strip is read in pieces; its near parts are put together, and its bands merged, which takes their products twice.
+    Then its blocks are fitted: as many entries as are near are held once more in dense blocks, and once as written.
     """
     stored, item = np.dtype(source.dtype).itemsize, np.dtype(source.work_dtype).itemsize
     panel = max((tile.r1 - tile.r0) * (tile.c1 - tile.c0) for tile in copy.panels)
     converted = 0 if source.dtype == source.work_dtype else panel * item
     written = max(sum(copy.padded(piece.entries) for piece in pieces) for pieces in copy.by_panel.values()) * item
     read = max(sum(copy.padded(piece.entries) for piece in pieces) for pieces in copy.by_region.values()) * item
-    near = max(sum((band.last - band.first) * _width(band.near) for band in bands) for bands in copy.bands) * item
+    near = (
+        max(sum((band.last - band.first) * count_positions(band.near) for band in bands) for bands in copy.bands) * item
+    )
     merged = max(_merged(bands) for bands in copy.bands) * item
     return Footprint(
         max(read, (2 if recopies else 1) * panel * stored + source.decode_bytes),
-        max(panel * stored + converted + written, read + near + merged),
+        max(panel * stored + converted + written, read + near + 2 * merged, 3 * near + 2 * merged),
     )
-
-
-def _width(spans: NDArray[np.int64]) -> int:
-    return int(np.diff(spans, axis=1).sum())
 
 
 def _merged(bands: Sequence[Band]) -> int:
     """Entries of bands in columns that are common to all panels."""
-    sizes = [(band.last - band.first, _width(band.far)) for band in bands]
+    sizes = [(band.last - band.first, count_positions(band.far)) for band in bands]
     return sum(largest_rank(rows) * (rows + cols) for rows, cols in sizes)

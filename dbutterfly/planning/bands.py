@@ -30,7 +30,7 @@ from .pieces import Piece, PieceCopy, Positions, choose_chunk, places_of
 from .regions import is_above_diagonal, tile_of
 from .tile_ranges import tiles_of
 
-__all__ = ["Band", "BandCopy", "BandLevels", "largest_rank", "plan_bands"]
+__all__ = ["Band", "BandCopy", "BandLevels", "count_positions", "largest_rank", "plan_bands"]
 
 LEAST_ROWS = 192
 """Rows of a band that a panel should have.
@@ -293,4 +293,9 @@ def _join(spans: Sequence[tuple[int, int]]) -> Index:
 
 def _near_entries(bands: Sequence[Sequence[Band]]) -> int:
     """Entries that are near."""
-    return sum((band.last - band.first) * int(np.diff(band.near, axis=1).sum()) for strip in bands for band in strip)
+    return sum((band.last - band.first) * count_positions(band.near) for strip in bands for band in strip)
+
+
+def count_positions(spans: Index) -> int:
+    """Positions that ranges have, shape (ranges, 2)."""
+    return int(np.diff(spans, axis=1).sum())

@@ -1,5 +1,9 @@
 """Numba's cache on disk, damaged, full or out of reach: products cost a compilation, and are right."""
 
+import os
+import subprocess
+import sys
+
 import numba
 import numpy as np
 import pytest
@@ -93,3 +97,21 @@ def test_a_loop_tells_whether_the_cache_holds_it(cache):
     for file in cache.rglob("*.nbi"):
         file.write_bytes(b"no pickle")
     assert not make(2.0).is_kept()
+
+
+FIT = """
+import numpy as np
+from dbutterfly.kernels.low_rank.jit.rank_one import round_loop
+rng = np.random.default_rng(0)
+stack = (rng.standard_normal((64, 64, 64)) + 1j * rng.standard_normal((64, 64, 64))).astype(np.complex64)
+left, right, numbers = np.zeros((64, 64), np.complex64), np.zeros((64, 64), np.complex64), np.zeros((64, 5))
+round_loop("F").compiled(stack, left, right, numbers, 1e-3, 3, 6)
+print(left.tobytes().hex(), right.tobytes().hex(), numbers.tobytes().hex())
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_compiles_gives_the_bits_of_one_that_loads(tmp_path):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    found = [subprocess.check_output([sys.executable, "-c", FIT], env=environment) for _ in range(2)]
+    assert found[0] == found[1]

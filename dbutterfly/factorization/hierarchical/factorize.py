@@ -19,7 +19,7 @@ from ..run import MOST_SCALES
 from .planning import predict_form
 from .promise import Promise
 from .resume import MakePlan, open_hierarchical_run
-from .run import complete_hierarchical
+from .run import NoRoom, complete_hierarchical
 
 __all__ = ["factorize_hierarchical"]
 
@@ -56,22 +56,27 @@ def factorize_hierarchical(
     """
 
     def make_plan(matrix: MatrixSource) -> HierarchicalPlan:
-        plan, promise = prediction or predict_form(request, matrix, engine)
+        plan, promise = prediction or predict_form(request, matrix, engine, copies_all=copies_all)
         if promise is not None and check_fit is not False:
             _warn_of_no_structure(plan, promise.values)
         return plan
 
     if stored is None or not resume:
         source = source if request.looks_first else bring_into_range(source)
+    copies_all = False
     for _ in range(MOST_SCALES):
         try:
             return _run(request, source, engine, make_plan, store, stored, resume)
+        except NoRoom:
+            _log.info("%s: begins again with a copy of all entries: far parts have higher ranks", source.name)
+            copies_all = True
         except RangeError as error:
             if error.exponent == source.exponent:
                 raise
             _log.info("%s: begins again, divided by 2^%d, to stay in range", source.name, error.exponent)
-            source, prediction = rescale(source, error.exponent), None
-            stored, resume = stored or (None if store is None else RunStore.open(store, mode="r+")), False
+            source = rescale(source, error.exponent)
+        prediction, resume = None, False
+        stored = stored or (None if store is None else RunStore.open(store, mode="r+"))
     return _run(request, source, engine, make_plan, store, stored, resume)
 
 

@@ -65,11 +65,21 @@ def plan_hierarchical(
 
 
 def predict_form(
-    request: Request, source: MatrixSource, engine: Engine, earlier: Manifest | None = None
+    request: Request,
+    source: MatrixSource,
+    engine: Engine,
+    earlier: Manifest | None = None,
+    *,
+    copies_all: bool = False,
 ) -> tuple[HierarchicalPlan, Promise | None]:
     """Plan the job, with what a look at some blocks promises; None where nothing was looked at.
 
-    Parameters and errors are those of :func:`plan_hierarchical`.
+    Other parameters, and errors, are those of :func:`plan_hierarchical`.
+
+    Parameters
+    ----------
+    copies_all : bool
+        Whether a copy is one of all entries, since panels had no room for what they were to keep of far parts.
     """
     check_hierarchical(request, source)
     budget = engine.budget(request.memory, request.backend, request.device_memory)
@@ -93,7 +103,8 @@ def predict_form(
     if info.sampled and look.entries + compared + promise.evaluated >= math.prod(source.shape) / look.copies:
         plan = make_hierarchical_plan(evaluated_in_full(info), trees, blocks, budget)
         promise = look.promise(request.tol, is_sampled=False)
-    if plan.copy is not None and promise.rank < HIGH_RANK and promise.values <= math.prod(source.shape) / WORTH_BANDS:
+    is_worthwhile = promise.rank < HIGH_RANK and promise.values <= math.prod(source.shape) / WORTH_BANDS
+    if plan.copy is not None and is_worthwhile and not copies_all:
         plan = keep_bands(plan, rank=math.ceil(ROOM * promise.rank)) or plan
     smaller = math.prod(source.shape) / max(promise.values, 1.0)
     note = f"{look.blocks} sampled blocks promise {promise.values:.3g} values, {smaller:.3g} times smaller"

@@ -124,9 +124,9 @@ def open_hierarchical_run(
 
 
 def _has_plan(stored: RunStore) -> bool:
-    """Whether a run has come as far as its plan."""
+    """Whether a run has come as far as its plan, by a version that has kept what this one reads."""
     entry = stored.manifest.hierarchical
-    return entry is not None and "layout" in entry and stored.manifest.plan is not None
+    return entry is not None and "strip_level" in entry.get("layout", {}) and stored.manifest.plan is not None
 
 
 def _begin(stored: RunStore, manifest: Manifest, plan: HierarchicalPlan) -> None:

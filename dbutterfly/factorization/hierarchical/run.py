@@ -32,10 +32,14 @@ from .job import HierarchicalJob, read_region
 from .share import certify_blocks, certify_sampled, error_of_matrix, lower_of_matrix, share_tolerance
 from .tasks import tasks_of
 
-__all__ = ["complete_hierarchical"]
+__all__ = ["NoRoom", "complete_hierarchical"]
 
 ESTIMATE_SEED = 0x5EED
 """Seed of the rows and columns with which sampled blocks are compared: none of those of the tasks."""
+
+
+class NoRoom(Exception):  # it does not leave the package
+    """Panels had no room for the ranks of some far parts, so that the tolerance is missed by what they left out."""
 
 
 def complete_hierarchical(run: HierarchicalRun, engine: Engine, *, progress: bool = False) -> HierarchicalFactorization:
@@ -49,6 +53,11 @@ def complete_hierarchical(run: HierarchicalRun, engine: Engine, *, progress: boo
         Where its tasks run.
     progress : bool
         Whether to show a bar for every stage.
+
+    Raises
+    ------
+    NoRoom
+        If all entries must be copied for the tolerance.
     """
     job = run.job
     create_hierarchical_arrays(job)
@@ -69,6 +78,8 @@ def complete_hierarchical(run: HierarchicalRun, engine: Engine, *, progress: boo
     if job.plan.source.sampled:
         record["evaluated"] = {"entries": evaluated + job.plan.looked_at}
     result = _assemble(job, blocks, record)
+    if isinstance(job.plan.copy, BandCopy) and result.certificate.error_bound > (job.plan.tol or math.inf):
+        raise NoRoom
     _warn(result, job.plan)
     run.put_result(result)
     return result
@@ -159,10 +170,6 @@ def _warn(result: HierarchicalFactorization, plan: HierarchicalPlan) -> None:
     if tol is not None and (certificate.error_bound > tol or certificate.deviation == math.inf):
         what = "was not reached" if certificate.error_bound > tol else "is not confirmed"
         remedy = "sampled=False looks at all entries" if plan.source.sampled else "a smaller tol leaves room for it"
-        if isinstance(plan.copy, BandCopy):
-            remedy = (
-                "panels had no room for higher ranks; more memory leaves it, and a smaller tol has all entries copied"
-            )
         warn_caller(f"tol={tol:g} {what}: {certificate}; {remedy}", ToleranceWarning)
     values, entries = sum(block.nnz for block in result.blocks), math.prod(plan.source.shape)
     dense = entries / 2 if plan.is_half else entries

@@ -116,7 +116,7 @@ def _lower_rank(block: FittedBlock, rank: int) -> FittedBlock:
     lower = float(np.sum(spectrum[rank:] ** 2))
     missed = block.error - float(np.sum(spectrum[factors.rank :] ** 2))
     if rank == 0:
-        return zero_block(factors.rows, factors.cols, block.energy, spectrum)
+        return zero_block(factors.rows, factors.cols, block.energy, spectrum)._replace(left_out=block.left_out)
     kept = tuple(np.ascontiguousarray(values) for values in (left[:, :, :rank], right[:, :rank]))
     cut = BlockFactors(factors.rows, factors.cols, kept, Orderings())
     return block._replace(factors=cut, error=lower + max(missed, 0.0), lower=lower if block.lower else 0.0)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ...kernels.backend import Array, Backend, namespace
 from ...kernels.low_rank.truncated import Truncated, energy_of
-from ...planning.bands import Band, BandCopy, BandLevels, largest_rank
+from ...planning.bands import Band, BandCopy, BandLevels, count_positions, largest_rank
 from ...structure.axes import Index
 from ...structure.block_tree import Block, ClusterTree
 from .band_pieces import STRIP, KeptBand, cut_piece, energy_to_leave_out, length_of_piece
@@ -84,7 +84,7 @@ def merge_bands(
         kept.append(cut_piece(copy, piece, some, values))
         values = values[length_of_piece(copy, piece, some) :]
     bands = copy.bands[strip]
-    ends = np.cumsum([(band.last - band.first) * _width(band.near) for band in bands]).tolist()
+    ends = np.cumsum([(band.last - band.first) * count_positions(band.near) for band in bands]).tolist()
     whole = np.empty(ends[-1], values.dtype)  # one array: many small ones would not go back to the system at once
     near, wanted, left_out = [], [], []
     for number, (band, first, end) in enumerate(zip(bands, [0, *ends], ends, strict=False)):
@@ -123,10 +123,6 @@ def _join_near(parts: Sequence[KeptBand], band: Band, near: NDArray[Any]) -> Non
         some = slice(first, first + STRIP)
         beside = np.concatenate([part.values[some] for part in parts], axis=1)
         near[rows[some]] = np.take(beside, order, axis=1, mode="clip")
-
-
-def _width(spans: Index) -> int:
-    return int(np.diff(spans, axis=1).sum())
 
 
 def _positions(spans: Index) -> Index:
@@ -214,19 +210,24 @@ class Strip(WholeRegion):
     def cut(self, blocks: Sequence[Block], shape: Shape, most: int) -> Iterable[Truncated | None]:
         """Approximations of low rank of blocks of a shape; None where that takes more than a rank of use."""
         for block, cut in zip(blocks, super().cut(blocks, shape, most), strict=True):
-            if cut is None or not self._is_far(block):
+            if cut is None or not self._is_held_by_coefficients(block):
                 yield cut
                 continue
-            missed = self._sum_columns(block, "merged_out")
-            left = self._expand(block, cut.left) if self._is_held_by_coefficients(block) else cut.left
+            missed, left = self._sum_columns(block, "merged_out"), self._expand(block, cut.left)
             yield cut._replace(left=left, energy=cut.energy + missed, rest=cut.rest + missed)
 
     def choose(self, block: Block, cut: Truncated | None, most: int) -> FittedBlock | None:
-        """Block of low rank, with what panels have left out of it; None where that is of no use."""
+        """Block of low rank, with what panels have left out of it; None where that is of no use.
+
+        What merging leaves out is orthogonal to all rows of a band. Of a part of them, its norm is added, too.
+        """
         found = super().choose(block, cut, most)
         if found is None or not self._is_far(block):
             return found
-        return found._replace(left_out=self._sum_columns(block, "left_out"))
+        missed, left_out = (self._sum_columns(block, name) for name in ("merged_out", "left_out"))
+        if not self._is_held_by_coefficients(block):
+            left_out = (math.sqrt(missed) + math.sqrt(left_out)) ** 2
+        return found._replace(left_out=left_out)
 
     def dense(self, block: Block) -> FittedBlock:
         """All entries of a block."""

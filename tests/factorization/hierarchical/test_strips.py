@@ -8,7 +8,10 @@ import pytest
 import dbutterfly as dbf
 from dbutterfly.errors import CheckpointError
 from dbutterfly.factorization.hierarchical import band_pieces, run
+from dbutterfly.factorization.hierarchical.fitted import FittedBlock, zero_block
 from dbutterfly.factorization.hierarchical.job import HierarchicalJob
+from dbutterfly.factorization.hierarchical.share import share_tolerance
+from dbutterfly.operator.block_factors import BlockFactors
 from dbutterfly.planning import band_search, bands
 from dbutterfly.planning.bands import BandCopy
 from dbutterfly.storage.run_store import RunStore
@@ -137,7 +140,7 @@ def test_a_run_goes_on_from_its_panels_by_its_own_plan(kept, expected, tmp_path,
 
 
 @pytest.mark.slow
-def test_what_panels_cannot_keep_is_in_the_certificate(tmp_path, monkeypatch):
+def test_all_entries_are_copied_where_panels_cannot_keep_what_there_is(tmp_path, monkeypatch, caplog):
     points, matrix = make_kernel("float32")
     far = np.abs(points[:, None] - points) > 0.5
     noise = np.random.default_rng(1).standard_normal(matrix.shape)
@@ -145,12 +148,28 @@ def test_what_panels_cannot_keep_is_in_the_certificate(tmp_path, monkeypatch):
     monkeypatch.setattr("dbutterfly.factorization.hierarchical.planning.WORTH_BANDS", 1e-3)
     monkeypatch.setattr("dbutterfly.factorization.hierarchical.planning.HIGH_RANK", np.inf)
     monkeypatch.setattr("dbutterfly.factorization.hierarchical.planning.ROOM", 0)
-    arguments = {"points": (points, points), **ASKED, "check_fit": False}
-    with pytest.warns(dbf.errors.ToleranceWarning, match="was not reached.*more memory leaves it"):
-        found = dbf.factorize(write(tmp_path, matrix), store=tmp_path / "run", workers=1, **arguments)
+    arguments = {"points": (points, points), **ASKED, "check_fit": False, "store": tmp_path / "run", "workers": 1}
+    place = write(tmp_path, matrix)
+    with caplog.at_level("INFO", "dbutterfly"):
+        found = dbf.factorize(place, **arguments)
+    assert "begins again with a copy of all entries" in caplog.text
+    assert "bands" not in found.record["plan"]["copy"]
     certificate, error = found.certificate, error_of(found, matrix)
-    assert arguments["tol"] < error <= certificate.error_bound
-    assert certificate.lower_bound <= error
+    assert certificate.lower_bound <= error <= certificate.error_bound <= arguments["tol"]
+    assert dbf.factorize(place, **arguments).certificate == certificate
+
+
+def test_a_large_tolerance_forgets_nothing_that_was_left_out(kept, tmp_path):
+    """Nor where a block loses all of its rank."""
+    place, arguments, matrix = kept
+    found = dbf.factorize(place, store=tmp_path / "run", workers=1, **{**arguments, "tol": 0.9})
+    certificate, error = found.certificate, error_of(found, matrix)
+    assert certificate.lower_bound <= error <= certificate.error_bound <= 0.9
+    out = zero_block((0, 8), (8, 16), 1.0)._replace(left_out=0.5)
+    ones = BlockFactors((0, 8), (8, 16), (np.ones((1, 8, 1, 1)), np.ones((1, 1, 8, 1))))
+    block = FittedBlock(ones, 1.0, 0.0, 0.0, 0.0, np.array([1.0]), left_out=0.25)
+    (dropped, _) = share_tolerance([block, out], 2.0, eps=0.0)
+    assert (dropped.factors.kind, dropped.error, dropped.left_out) == ("zero", 1.0, 0.25)
 
 
 def test_less_is_left_out_for_a_smaller_tolerance(kept):

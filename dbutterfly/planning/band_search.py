@@ -9,7 +9,7 @@ import numpy as np
 
 from ..sources.info import SourceInfo
 from ..structure.block_tree import Block
-from .bands import Band, BandCopy, count_positions, largest_rank, plan_bands
+from .bands import Band, BandCopy, count_positions, largest_rank, near_entries, plan_bands
 from .footprints import Footprint
 from .hierarchical_plan import HierarchicalPlan
 
@@ -75,9 +75,7 @@ def _footprint_in_bands(source: SourceInfo, copy: BandCopy, *, recopies: bool) -
     converted = 0 if source.dtype == source.work_dtype else panel * item
     written = max(sum(copy.padded(piece.entries) for piece in pieces) for pieces in copy.by_panel.values()) * item
     read = max(sum(copy.padded(piece.entries) for piece in pieces) for pieces in copy.by_region.values()) * item
-    near = (
-        max(sum((band.last - band.first) * count_positions(band.near) for band in bands) for bands in copy.bands) * item
-    )
+    near = max(map(near_entries, copy.bands)) * item
     merged = max(_merged(bands) for bands in copy.bands) * item
     return Footprint(
         max(read, (2 if recopies else 1) * panel * stored + source.decode_bytes),

@@ -30,7 +30,7 @@ from .pieces import Piece, PieceCopy, Positions, choose_chunk, places_of
 from .regions import is_above_diagonal, tile_of
 from .tile_ranges import tiles_of
 
-__all__ = ["Band", "BandCopy", "BandLevels", "count_positions", "largest_rank", "plan_bands"]
+__all__ = ["Band", "BandCopy", "BandLevels", "count_positions", "largest_rank", "near_entries", "plan_bands"]
 
 LEAST_ROWS = 192
 """Rows of a band that a panel should have.
@@ -44,8 +44,7 @@ LEAST_STRIPS = 8
 PART_OF_ROWS = 6
 """Rows of a band in a panel over the largest rank of its far columns.
 
-Not tuned: it bounds what a task holds. The ranks of 256 rows of bands are 12, of up to 17, in the matrix of
-:data:`LEAST_ROWS`."""
+Not tuned: it bounds what a task holds. Of 256 rows, ranks are 12, and up to 17, in the matrix of :data:`LEAST_ROWS`."""
 
 MOST_NEAR = 1 / 4
 """Part of the entries that may be near. Not tuned: a copy of all entries serves where more are."""
@@ -184,7 +183,7 @@ def plan_bands(
         strip_level = max(_coarsest_level(trees, eta, band_level, is_half=is_half), math.ceil(math.log2(LEAST_STRIPS)))
     levels = BandLevels(min(strip_level, band_level), band_level)
     bands = _bands_of(trees, eta, levels, is_half=is_half)
-    if _near_entries(bands) > MOST_NEAR * math.prod(source.shape):
+    if sum(map(near_entries, bands)) > MOST_NEAR * math.prod(source.shape):
         return None
     panels = tiles_of(source.shape, steps)
     rows, cols = (Axis(size, size, False, edges=edges) for size, edges in zip(source.shape, source.edges, strict=True))
@@ -291,11 +290,11 @@ def _join(spans: Sequence[tuple[int, int]]) -> Index:
     return np.array(found, np.int64).reshape(-1, 2)
 
 
-def _near_entries(bands: Sequence[Sequence[Band]]) -> int:
-    """Entries that are near."""
-    return sum((band.last - band.first) * count_positions(band.near) for strip in bands for band in strip)
+def near_entries(bands: Sequence[Band]) -> int:
+    """Entries of bands that are near."""
+    return sum((band.last - band.first) * count_positions(band.near) for band in bands)
 
 
 def count_positions(spans: Index) -> int:
-    """Positions that ranges have, shape (ranges, 2)."""
+    """Positions that ranges have."""
     return int(np.diff(spans, axis=1).sum())

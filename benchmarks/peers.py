@@ -1,7 +1,8 @@
 """In memory, one core, against lazylinop's ``ksd`` (order l2r, its fastest): time, error and peak memory.
 
-Every sample is a fresh process that loads Z from a ``.npy`` file, so that peaks are its own. Peak memory is what the
-process holds beyond what it held with Z loaded.
+Every sample is a fresh process that loads Z from a ``.npy`` file, so that peaks are its own. The first call of a
+process loads Numba and the compiled kernels; it has a figure of its own, and the others are those of the second call.
+lazylinop factorizes a small matrix before. Peak memory is what the process holds beyond what it held before the call.
 """
 
 from __future__ import annotations
@@ -36,13 +37,16 @@ def make(kind: str, n: int, dtype: str, path: Path) -> None:
 
 
 def one(package: str, path: str) -> dict[str, Any]:
-    """Factorize the matrix of a file once, in this process."""
+    """Factorize the matrix of a file, in this process."""
     warnings.simplefilter("ignore")
-    matrix = np.load(path)
+    matrix, first = np.load(path), 0.0
     n = matrix.shape[0]
     if package == "dbutterfly":
         import dbutterfly as dbf
 
+        started = time.perf_counter()
+        dbf.factorize(matrix, workers=1)
+        first = time.perf_counter() - started
         memory = harness.PeakMemory()
         started = time.perf_counter()
         found = dbf.factorize(matrix, workers=1)
@@ -52,6 +56,7 @@ def one(package: str, path: str) -> dict[str, Any]:
     else:
         from lazylinop.butterfly import Chain, ksd
 
+        ksd(np.eye(64, dtype=matrix.dtype), Chain.square_dyadic((64, 64)), order="l2r")
         memory = harness.PeakMemory()
         started = time.perf_counter()
         operator = ksd(matrix, Chain.square_dyadic((n, n)), order="l2r")
@@ -61,10 +66,10 @@ def one(package: str, path: str) -> dict[str, Any]:
     probe = rng.standard_normal((n, 16)).astype(matrix.dtype)
     exact = matrix @ probe
     error = float(np.linalg.norm(exact - operator @ probe) / np.linalg.norm(exact))
-    return {"seconds": elapsed, "peak_over_z": peak / matrix.nbytes, "error_on_probes": error}
+    return {"seconds": elapsed, "first_seconds": first, "peak_over_z": peak / matrix.nbytes, "error_on_probes": error}
 
 
-def main(sizes: tuple[int, ...] = (2048, 8192), repeats: int = 3) -> None:
+def main(sizes: tuple[int, ...] = (8192,), repeats: int = 2) -> None:
     """Run all targets and record the ratios."""
     targets = [("orthogonal", "float32"), ("orthogonal + noise 0.01", "float32"), ("gaussian + noise 0.1", "float32")]
     targets += [("dft", "complex128"), ("orthogonal + noise 0.01", "complex128")]
@@ -86,6 +91,7 @@ def main(sizes: tuple[int, ...] = (2048, 8192), repeats: int = 3) -> None:
                         "target": kind,
                         "dtype": dtype,
                         "seconds": median(ours, "seconds"),
+                        "first_seconds": median(ours, "first_seconds"),
                         "lazylinop_seconds": median(theirs, "seconds"),
                         "times_faster": harness.ratios([s["seconds"] for s in theirs], [s["seconds"] for s in ours]),
                         "peak_over_z": median(ours, "peak_over_z"),

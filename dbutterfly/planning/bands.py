@@ -123,18 +123,13 @@ class BandCopy(PieceCopy):
 
     def cols_of(self, panel: int, spans: Index) -> Index:
         """Positions of the columns of a panel that lie in ranges of positions, ascending."""
-        return _within(self.sides(panel)[1], spans)
+        cols = self.sides(panel)[1]
+        return cols.sorted[cols.inside(spans)]
 
     def counts(self, piece: Piece, rank: int | None = None) -> int:
         """Entries of a piece where all ranks are so large, by default as large as they may be."""
         (rows, cols), most = self.sides(piece.panel), self.most_rank if rank is None else min(rank, self.most_rank)
         return sum(_entries_kept(band, rows, cols, most) for band in self.bands[piece.region])
-
-
-def _within(cols: Positions, spans: Index) -> Index:
-    """Those of some positions that lie in ranges, ascending."""
-    parts = [cols.sorted[cols.within(*span)] for span in spans.tolist()]
-    return np.concatenate([cols.sorted[:0], *parts])
 
 
 def _count(side: Positions, spans: Index) -> int:

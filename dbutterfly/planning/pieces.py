@@ -26,7 +26,7 @@ from ..structure.block_tree import ClusterTree
 from ..structure.padding import inverse_order
 from .tile_ranges import tiles_of
 
-__all__ = ["Piece", "PieceCopy", "Positions", "choose_chunk", "places_of", "plan_pieces"]
+__all__ = ["Piece", "PieceCopy", "Positions", "choose_chunk", "padded", "places_of", "plan_pieces"]
 
 PANEL_BYTES = 1 << 27
 """Bytes that a panel should have, of whole chunks. Not tuned: a piece takes .7 ms of a core to write and .7 to read,
@@ -42,6 +42,11 @@ CHUNK_COST = 1 << 20
 """Bytes that it takes as long to write as to begin with a chunk.
 
 Measured beside others: .7 ms of a core for a chunk, and .55 ms for each MiB of it, in a local directory."""
+
+
+def padded(length: int, chunk: int) -> int:
+    """Length in whole chunks."""
+    return -(-length // chunk) * chunk
 
 
 class Positions:
@@ -60,6 +65,11 @@ class Positions:
     def within(self, first: int, last: int) -> slice:
         """Those, of the sorted ones, that lie in a range of positions."""
         return slice(*np.searchsorted(self.sorted, (first, last)).tolist())
+
+    def inside(self, spans: Index) -> Index:
+        """Numbers, of the sorted ones, that lie in ranges of positions (ranges, 2)."""
+        found = np.searchsorted(self.sorted, spans).tolist()
+        return np.concatenate([np.empty(0, np.int64), *(np.arange(*each) for each in found)])
 
     def positions(self, first: int, last: int) -> Index:
         """Their positions, ascending."""
@@ -118,7 +128,7 @@ class PieceCopy:
 
     def padded(self, entries: int) -> int:
         """Entries of a piece in whole chunks."""
-        return -(-entries // self.chunk) * self.chunk
+        return padded(entries, self.chunk)
 
     @cached_property
     def by_region(self) -> dict[int, list[Piece]]:

@@ -19,22 +19,19 @@ from numpy.typing import NDArray
 
 from ...execution.task import Output
 from ...planning.bands import Band, BandCopy
-from ...planning.pieces import Piece, Positions
+from ...planning.pieces import Piece
 from ...structure.axes import Index
 from .captured import DenseRest, Wanted, capture_all
 from .fitted import Settings
-from .rows import row_output
+from .rows import STRIP, row_output
 
-__all__ = ["STRIP", "KeptBand", "cut_piece", "energy_to_leave_out", "keep_strip", "length_of_piece"]
+__all__ = ["KeptBand", "cut_piece", "energy_to_leave_out", "keep_strip", "length_of_piece"]
 
 LEFT_OUT = 1 / 16
 """Part of the squared error allowed that may be left out before blocks are fitted.
 
 Measured on an exponential covariance of 32768 random points in the plane, 1e-3: with 1/32, 1/16 and 1/8, the mean rank
 is 12.7, 11.9 and 11.3, and .05, .07 and .09 of the tolerance are left out."""
-
-STRIP = 64
-"""Rows of a band that are brought in order at a time: they stay in the cache, as in :mod:`.tasks`."""
 
 
 class KeptBand(NamedTuple):
@@ -91,7 +88,7 @@ def keep_strip(copy: BandCopy, piece: Piece, values: NDArray[Any], settings: Set
     wanted, near = [], []
     for band in copy.bands[piece.region]:
         own = rows.order[rows.within(band.first, band.last)]
-        far, beside = (_order_within(cols, spans) for spans in (band.far, band.near))
+        far, beside = (cols.order[cols.inside(spans)] for spans in (band.far, band.near))
         near.append(_take_columns(values, own, beside))
         allowed = energy_to_leave_out(settings, own.size, far.size, band)
         rest = partial(_rest_of, values, own, far)
@@ -117,12 +114,6 @@ def _take_columns(values: NDArray[Any], rows: Index, cols: Index) -> NDArray[Any
         some = slice(first, min(first + STRIP, rows.size))
         np.take(values[rows[some]], cols, axis=1, out=taken[some], mode="clip")
     return taken
-
-
-def _order_within(cols: Positions, spans: Index) -> Index:
-    """Columns of a panel that lie in ranges of positions, in the order of these."""
-    parts = [cols.order[cols.within(*span)] for span in spans.tolist()]
-    return np.concatenate([cols.order[:0], *parts])
 
 
 def _patterns(copy: BandCopy, piece: Piece, ranks: NDArray[np.float64]) -> Iterator[tuple[Index, Index, Index, int]]:

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from ...execution.task import Output, Record, done_name
 from ...planning.bands import BandCopy
 from ...planning.hierarchical_plan import HierarchicalPlan
+from ...planning.pieces import padded
 from ...storage.row_workspace import RowWorkspace
 from ...storage.workspace import Workspace
 from ..job import MatrixJob
 from .encoding import HEAD, Head
 from .fitted import Settings
-from .rows import padded, read_row, row_output
+from .rows import read_row, row_output
 
 __all__ = [
     "PANELS",

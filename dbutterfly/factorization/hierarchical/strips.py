@@ -26,10 +26,11 @@ from ...kernels.low_rank.truncated import Truncated, energy_of
 from ...planning.bands import Band, BandCopy, BandLevels, count_positions, largest_rank
 from ...structure.axes import Index
 from ...structure.block_tree import Block, ClusterTree
-from .band_pieces import STRIP, KeptBand, cut_piece, energy_to_leave_out, length_of_piece
+from .band_pieces import KeptBand, cut_piece, energy_to_leave_out, length_of_piece
 from .captured import ProductRest, Wanted, capture_all
 from .compress import Shape, WholeRegion
 from .fitted import FittedBlock, Settings, dense_block
+from .rows import join_beside
 
 __all__ = ["MergedBand", "Strip", "merge_bands"]
 
@@ -119,10 +120,7 @@ def _products(
 def _join_near(parts: Sequence[KeptBand], band: Band, near: NDArray[Any]) -> None:
     """Put near columns of panels that have the same rows side by side, in the order of their positions."""
     order, rows = np.argsort(np.concatenate([part.near for part in parts])), parts[0].rows - band.first
-    for first in range(0, rows.size, STRIP):
-        some = slice(first, first + STRIP)
-        beside = np.concatenate([part.values[some] for part in parts], axis=1)
-        near[rows[some]] = np.take(beside, order, axis=1, mode="clip")
+    join_beside(near, rows, [part.values for part in parts], order)
 
 
 def _positions(spans: Index) -> Index:

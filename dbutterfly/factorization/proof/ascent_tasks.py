@@ -34,9 +34,8 @@ from ...kernels.low_rank.spectra import shrink_leading, trailing_energies
 from ...structure.axes import Axis
 from ..tasks.checks import check_finite
 from ..tasks.projection import stacks_of_blocks
-from ..tasks.tiles import TileReader
 from .cut_work import COUPLING
-from .tile_tasks import ProofJob, ProofTask, outputs_of_tile, sum_name
+from .tile_tasks import FieldTask, ProofJob, ProofTask, outputs_of_tile, sum_name
 
 __all__ = [
     "MEASURES",
@@ -95,7 +94,7 @@ def measures_name(cut: int) -> str:
 
 
 @dataclass(frozen=True)
-class StartTask(ProofTask):
+class StartTask(FieldTask):
     """Write the first targets of a tile, those from the residual or the matrix itself; with the first cut, the pull."""
 
     kind: ClassVar[str] = "first target of tile"
@@ -129,27 +128,10 @@ class StartTask(ProofTask):
 
 
 @dataclass(frozen=True)
-class _AscentTask(TileReader):
+class _AscentTask(ProofTask):
     """A task on the targets of a tile after some steps."""
 
-    cut: int
     step: int
-
-    def needs_matrix(self, job: ProofJob) -> bool:
-        """Whether the entries of Z are needed."""
-        raise NotImplementedError
-
-    def read_source(self, job: Any) -> Inputs:
-        """Read the tile, where it is needed."""
-        return super().read_source(job) if self.needs_matrix(job) else {}
-
-    def bytes_read(self, job: Any) -> int:
-        """Bytes of the chunks that the tile touches, where it is read."""
-        return super().bytes_read(job) if self.needs_matrix(job) else 0
-
-    def inspect(self, job: Any, inputs: Inputs) -> int:  # noqa: ARG002
-        """Compare nothing: whatever matrix the targets are of, the bound is evaluated with the one that is read."""
-        return 0
 
     def read_workspace(self, job: Any) -> Inputs:
         """Read the targets, what moves them, and the shares."""
@@ -249,8 +231,8 @@ class MeasureTask(_AscentTask):
             energies = [squared_norms(part).sum(axis=-1) for part in parts]
             numbers = found[g, some]
             numbers[:, : 1 + len(parts)] = np.stack([trailing_energies(target, job.rank), *energies], axis=-1)
-            probes = [(each @ by_col[some, :, None])[:, :, 0] @ by_row[g] for each in (target, matrix)]
-            for k, probe in enumerate(probes[: 1 + is_last]):
+            for k, each in enumerate((target, matrix)[: 1 + is_last]):
+                probe = (each @ by_col[some, :, None])[:, :, 0] @ by_row[g]
                 numbers[:, 5 + 2 * k], numbers[:, 6 + 2 * k] = probe.real, probe.imag
         return [Output(measures_name(self.cut), self.groups, found)]
 

@@ -45,6 +45,7 @@ from ..tasks.tiles import TileReader
 __all__ = [
     "LOOKS",
     "Blocks",
+    "FieldTask",
     "LookTask",
     "ProofJob",
     "ProofTask",
@@ -134,18 +135,13 @@ class Blocks(NamedTuple):
 
 @dataclass(frozen=True)
 class ProofTask(TileReader):
-    """A task on the normal part of a tile of ``Y_i`` at a cut, i being the round."""
+    """A task on a tile at a cut, which reads the matrix where it needs it."""
 
     cut: int
-    round: int
 
     def needs_matrix(self, job: ProofJob) -> bool:
         """Whether the entries of Z are needed."""
         raise NotImplementedError
-
-    def names(self, job: ProofJob) -> dict[str, str]:  # noqa: ARG002
-        """Arrays like Z that the task reads, by what it calls them."""
-        return {} if self.round == 0 else {"field": field_name(self.round)}
 
     def read_source(self, job: Any) -> Inputs:
         """Read the tile, where it is needed."""
@@ -156,8 +152,19 @@ class ProofTask(TileReader):
         return super().bytes_read(job) if self.needs_matrix(job) else 0
 
     def inspect(self, job: Any, inputs: Inputs) -> int:  # noqa: ARG002
-        """Compare nothing: the norm of the matrix is compared when all has been read."""
+        """Compare nothing: the norm of the matrix is compared, and bounds are evaluated with the one that is read."""
         return 0
+
+
+@dataclass(frozen=True)
+class FieldTask(ProofTask):
+    """A task on the normal part of a tile of ``Y_i`` at a cut, i being the round."""
+
+    round: int
+
+    def names(self, job: ProofJob) -> dict[str, str]:  # noqa: ARG002
+        """Arrays like Z that the task reads, by what it calls them."""
+        return {} if self.round == 0 else {"field": field_name(self.round)}
 
     def read_workspace(self, job: Any) -> Inputs:
         """Read the columns and rows whose products are the blocks, and arrays that earlier tasks have written."""
@@ -184,7 +191,7 @@ class ProofTask(TileReader):
 
 
 @dataclass(frozen=True)
-class SumTask(ProofTask):
+class SumTask(FieldTask):
     """Add the normal part of a tile to the sum, and at the last cut form the next field of it."""
 
     kind: ClassVar[str] = "sum of tile"
@@ -235,7 +242,7 @@ class SumTask(ProofTask):
 
 
 @dataclass(frozen=True)
-class LookTask(ProofTask):
+class LookTask(FieldTask):
     """Measure the targets of a tile's blocks."""
 
     kind: ClassVar[str] = "target of tile"

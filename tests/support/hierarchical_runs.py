@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 import dbutterfly as dbf
+from dbutterfly.factorization.hierarchical import run
+from dbutterfly.factorization.hierarchical.job import HierarchicalJob
 from dbutterfly.factorization.hierarchical.tasks import RegionTask
 from dbutterfly.kernels.products.ksmm import dense_product
 from dbutterfly.storage.run_store import RunStore
@@ -122,3 +125,20 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def stop_after_panels(monkeypatch: pytest.MonkeyPatch, source: Any, **arguments: Any) -> None:
+    """Begin a hierarchical run, and stop it when its panels have ended."""
+    tasks_of = run.tasks_of
+
+    def panels_only(plan: Any) -> dict[str, Any]:
+        return {stage: tasks for stage, tasks in tasks_of(plan).items() if stage == "panels"}
+
+    def stop(*_args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "tasks_of", panels_only)
+        patch.setattr(HierarchicalJob, "check_unchanged", stop)
+        with pytest.raises(KeyboardInterrupt):
+            dbf.factorize(source, **arguments)

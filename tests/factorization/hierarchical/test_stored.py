@@ -9,7 +9,6 @@ import zarr
 
 import dbutterfly as dbf
 from dbutterfly.errors import CheckpointError, StoreMismatchError
-from dbutterfly.factorization.hierarchical.job import HierarchicalJob
 from dbutterfly.factorization.hierarchical.tasks import RegionTask
 from dbutterfly.storage.run_store import RunStore
 from tests.support.comparisons import snapshot
@@ -23,6 +22,7 @@ from tests.support.hierarchical_runs import (
     make_covariance,
     make_entries,
     start_run,
+    stop_after_panels,
 )
 from tests.support.patience import wait_until
 
@@ -146,21 +146,8 @@ def test_damage_of_a_run_under_way_costs_the_tasks_concerned(place, expected, tm
 
 @pytest.mark.slow
 def test_a_damaged_piece_is_copied_again(place, expected, tmp_path, monkeypatch):
-    from dbutterfly.factorization.hierarchical import run
-
-    store, compute = tmp_path / "run", run.tasks_of
-
-    def panels_only(plan):
-        return {stage: tasks for stage, tasks in compute(plan).items() if stage == "panels"}
-
-    def stop(*_args):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(run, "tasks_of", panels_only)
-        patch.setattr(HierarchicalJob, "check_unchanged", stop)
-        with pytest.raises(KeyboardInterrupt):
-            dbf.factorize(place, store=store, **ARGUMENTS)
+    store = tmp_path / "run"
+    stop_after_panels(monkeypatch, place, store=store, **ARGUMENTS)
     work = store / "work" / RunStore.open(str(store)).manifest.epoch / "pieces"
     chunk = sorted(path for path in work.rglob("*") if path.is_file() and path.name != "zarr.json")[0]
     chunk.unlink()

@@ -7,16 +7,15 @@ import pytest
 
 import dbutterfly as dbf
 from dbutterfly.errors import CheckpointError
-from dbutterfly.factorization.hierarchical import band_pieces, run
+from dbutterfly.factorization.hierarchical import band_pieces
 from dbutterfly.factorization.hierarchical.fitted import FittedBlock, zero_block
-from dbutterfly.factorization.hierarchical.job import HierarchicalJob
 from dbutterfly.factorization.hierarchical.share import share_tolerance
 from dbutterfly.operator.block_factors import BlockFactors
 from dbutterfly.planning import band_search, bands
 from dbutterfly.planning.bands import BandCopy
 from dbutterfly.storage.run_store import RunStore
 from tests.support.comparisons import snapshot
-from tests.support.hierarchical_runs import assert_same_blocks, error_of
+from tests.support.hierarchical_runs import assert_same_blocks, error_of, stop_after_panels
 
 N = 1200
 ASKED = {"tol": 1e-3, "form": "hierarchical", "leaf": 25, "memory": "24 MiB"}
@@ -101,28 +100,11 @@ def test_clusters_give_the_same(kept, expected, client, tmp_path):
     assert_same_blocks(dbf.factorize(place, store=tmp_path / "run", client=client, **arguments), expected)
 
 
-def panels_alone(monkeypatch, place, store, arguments):
-    """Begin a run, and stop it when its panels have ended."""
-    tasks_of = run.tasks_of
-
-    def panels_only(plan):
-        return {stage: tasks for stage, tasks in tasks_of(plan).items() if stage == "panels"}
-
-    def stop(*_args):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(run, "tasks_of", panels_only)
-        patch.setattr(HierarchicalJob, "check_unchanged", stop)
-        with pytest.raises(KeyboardInterrupt):
-            dbf.factorize(place, store=store, workers=1, **arguments)
-
-
 @pytest.mark.slow
 def test_a_run_goes_on_from_its_panels_by_its_own_plan(kept, expected, tmp_path, monkeypatch):
     place, arguments, _ = kept
     store = tmp_path / "run"
-    panels_alone(monkeypatch, place, store, arguments)
+    stop_after_panels(monkeypatch, place, store=store, workers=1, **arguments)
     work = store / "work" / RunStore.open(str(store)).manifest.epoch
     for name, chunk in (("ranks", "c.0.0"), ("pieces", "c.8.0")):  # of the first strip, in two panels
         path = work / name / chunk

@@ -174,6 +174,8 @@ def ratios(rows: list[dict[str, Any]], counts: tuple[int, ...]) -> list[dict[str
                 "workers": workers,
                 "speedup": ratio((*strong[:2], one), strong),
                 "speedup_of_processor_seconds": workers / one * ratio((*strong[:2], one), strong, cpu),
+                "threads_speedup": ratio((*threads[:2], one), threads),
+                "threads_speedup_of_processor_seconds": workers / one * ratio((*threads[:2], one), threads, cpu),
                 "weak_efficiency": ratio((*weak[:2], one), weak),
                 "scheduler_overhead": ratio(strong, threads) - 1,
                 "scheduler_overhead_of_processor_seconds": ratio(strong, threads, cpu) - 1,

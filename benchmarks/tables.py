@@ -35,8 +35,10 @@ def scaling(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
         engine, ratio = row.get("engine", "cluster"), ratios.get(row["workers"])
         faster = over = ""
         if ratio is not None and engine == "processes" and row["kind"] == "strong":
-            faster = f"{ratio['speedup']:.2f} (processor time {ratio['speedup_of_processor_seconds']:.2f})"
+            faster = _times_as_fast(ratio, "speedup")
             over = f"{ratio['scheduler_overhead']:.0%} ({ratio['scheduler_overhead_of_processor_seconds']:.0%})"
+        elif ratio is not None and engine == "threads":
+            faster = _times_as_fast(ratio, "threads_speedup")
         elif ratio is not None and row["kind"] == "weak":
             faster = f"{ratio['weak_efficiency']:.2f} of the ideal"
         size = f"{row['shape'][0]} x {row['shape'][1]}" if "shape" in row else row["kind"]
@@ -50,6 +52,11 @@ def scaling(rows: list[dict[str, Any]]) -> Iterator[list[str]]:
             faster,
             over,
         ]
+
+
+def _times_as_fast(ratio: dict[str, Any], name: str) -> str:
+    """Speed over that of one worker; empty where it was not recorded."""
+    return f"{ratio[name]:.2f} (processor time {ratio[f'{name}_of_processor_seconds']:.2f})" if name in ratio else ""
 
 
 def scheduler(rows: list[dict[str, Any]]) -> Iterator[list[str]]:

@@ -69,7 +69,7 @@ def one(package: str, path: str) -> dict[str, Any]:
     return {"seconds": elapsed, "first_seconds": first, "peak_over_z": peak / matrix.nbytes, "error_on_probes": error}
 
 
-def main(sizes: tuple[int, ...] = (8192,), repeats: int = 2) -> None:
+def main(sizes: tuple[int, ...] = (8192, 1024), repeats: int = 2) -> None:
     """Run all targets and record the ratios."""
     targets = [("orthogonal", "float32"), ("orthogonal + noise 0.01", "float32"), ("gaussian + noise 0.1", "float32")]
     targets += [("dft", "complex128"), ("orthogonal + noise 0.01", "complex128")]
@@ -80,7 +80,7 @@ def main(sizes: tuple[int, ...] = (8192,), repeats: int = 2) -> None:
                 path = Path(directory) / "z.npy"
                 make(kind, n, dtype, path)
                 samples: dict[str, list[dict[str, Any]]] = {"dbutterfly": [], "lazylinop": []}
-                for _ in range(repeats):
+                for _ in range(repeats if n > 2048 else 3 * repeats):  # of short times more samples
                     for package, found in samples.items():
                         found.append(harness.in_process("benchmarks.peers", package, str(path)))
                 ours, theirs = samples["dbutterfly"], samples["lazylinop"]

@@ -85,6 +85,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Row], bool], list[Column]]] = {
         always,
         [
             ("matrix", field("target")),
+            ("N", field("n")),
             ("dtype", field("dtype")),
             ("dbutterfly", time("seconds")),
             ("lazylinop", time("lazylinop_seconds")),
@@ -263,6 +264,7 @@ def peers() -> list[tuple[str, str, float]]:
     return [
         (f"{names[row['target'].split()[0]]}{' + noise' * ('+' in row['target'])}, {row['dtype']}", package, row[key])
         for row in rows
+        if row["n"] == 8192
         for package, key in (("dbutterfly", "seconds"), ("lazylinop", "lazylinop_seconds"))
     ]
 

@@ -59,9 +59,9 @@ def orthonormalizers(columns: Array) -> Array:
     xp = namespace(columns)
     norms = xp.sqrt(squared_norms(xp.matrix_transpose(columns)))
     scale = xp.astype(xp.where(norms > 0, 1 / xp.where(norms > 0, norms, 1.0), 0.0), columns.dtype)
-    unit = columns * scale[:, None, :]
     if columns.shape[-1] == 1:
         return scale[:, :, None]
+    unit = columns * scale[:, None, :]
     gram = _gram(unit)  # (1)
     excess = _excess(gram)
     t = xp.eye(gram.shape[-1], dtype=columns.dtype, device=columns.device) - excess / 2  # (2) from T = I

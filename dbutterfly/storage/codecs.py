@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -59,9 +60,23 @@ def compiled_codecs() -> Iterator[None]:
     It reads uncompressed chunks about twice as fast as Zarr's own (``python -m benchmarks read_limit``). Each call runs
     in one thread: tasks run side by side already, and a pool of threads in each would only be in the way of the others.
     """
-    with _opening, warnings.catch_warnings(), zarr.config.set(_ONE_THREAD):
+    with _opening, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        _make_threads(os.getpid())
+        with zarr.config.set(_ONE_THREAD):
+            yield
+
+
+@functools.cache
+def _make_threads(process: int) -> None:  # noqa: ARG001
+    """Have Zarr make the threads of a process, in which all of its reading is done, by the settings of the process.
+
+    It makes them where it first waits for anything while their number is set. Where that is :data:`_ONE_THREAD`, one
+    thread reads for all workers from then on, and for the rest of the program.
+    """
+    number = zarr.config.get("threading.max_workers") or (os.cpu_count() or 1) + 4
+    with zarr.config.set({"threading.max_workers": number}):
+        zarr.create_array(MemoryStore(), shape=(1,), dtype="u1")
 
 
 @contextlib.contextmanager

@@ -51,6 +51,30 @@ def test_settings_do_not_reach_what_is_stored(tmp_path: Path, settings: dict[str
     assert not [path for name in (".zarray", ".zgroup", ".zattrs") for path in tmp_path.rglob(name)]
 
 
+MEET = """
+import asyncio, sys, threading
+import zarr.core.sync
+from dbutterfly.sources.dispatch import as_source
+
+source, meeting = as_source(sys.argv[1]), threading.Barrier(2, timeout=float(sys.argv[2]))
+
+async def meet():
+    await asyncio.gather(*(asyncio.to_thread(meeting.wait) for _ in range(2)))
+
+source.read_block(slice(0, 4), slice(0, 4))
+zarr.core.sync.sync(meet())
+"""
+
+
+def test_workers_read_side_by_side(tmp_path: Path) -> None:
+    dbf.matrices.write(dbf.matrices.dft(16), tmp_path / "z.zarr", chunks=(4, 4))
+    arguments = [str(tmp_path / "z.zarr"), str(PATIENCE)]
+    done = subprocess.run(
+        [sys.executable, "-c", MEET, *arguments], capture_output=True, text=True, timeout=2 * PATIENCE
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_matrices_in_order_f_are_read(tmp_path: Path) -> None:
     z = np.asarray(dbf.matrices.orthogonal_butterfly(16, seed=0))
     for zarr_format in (2, 3):

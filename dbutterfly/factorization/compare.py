@@ -22,6 +22,7 @@ from ..sources.base import MatrixSource
 from ..sources.weighted import rescale, weigh
 from ..storage.memory_workspace import MemoryWorkspace
 from ..structure.axes import Axis
+from .block_stats import total_of
 from .job import FactorizationJob
 from .results.estimates import VerifiedError, energy_ratio
 from .results.factorization import Factorization
@@ -108,7 +109,7 @@ def compare_tiles(
     with ProgressBar(progress) as bar:
         run_under_bar(bar, engine, job, "verify", tasks)
     errors = job.workspace.read("errors", (slice(None),))
-    energy, residual = (math.fsum(errors[..., k].ravel()) for k in range(2))
+    energy, residual = (total_of(errors[..., k]) for k in range(2))
     found = VerifiedError(energy_ratio(residual, energy))
     found.norm = math.sqrt(energy)
     return found

@@ -20,7 +20,7 @@ from ..execution.task import done_name
 from ..kernels.linalg import squared_norms
 from ..sources.arrays import ArraySource
 from ..structure.axes import Tile
-from .block_stats import BlockStats
+from .block_stats import BlockStats, total_of
 from .job import FactorizationJob
 from .ranks import rank_beyond
 from .results.certificate import least_energy, rounding_of_products
@@ -88,7 +88,7 @@ class Reach:
         at = slice(tile.r0, tile.r1), slice(tile.c0, tile.c1)
         stats = BlockStats.from_array(self._job.workspace.read("stats", at))
         self._least += [least_energy(stats.of_rank(index), self._eps) for index in range(len(self._least))]
-        energy = math.fsum(stats.energy.ravel())
+        energy = total_of(stats.energy)
         self._energy += energy
         self._densest = max(self._densest, energy / self._entries(tile))
 

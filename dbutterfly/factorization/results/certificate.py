@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 
 from ...kernels.linalg import SUBTRACTED
 from ...structure.tree import Tree, tree_leaves
-from ..block_stats import BlockStats
+from ..block_stats import BlockStats, total_of
 
 __all__ = ["Certificate", "certify", "guarantee_of", "least_energy", "rounding_of_products"]
 
@@ -240,17 +240,17 @@ def certify(
     guarantee : float, optional
         See :func:`guarantee_of`.
     """
-    energy, discarded = (math.fsum(part.ravel()) for part in (stats.energy, stats.discarded))
+    energy, discarded = (total_of(part) for part in (stats.energy, stats.discarded))
     if energy == 0:
         return Certificate(0.0, 0.0, True, 0.0, guarantee=guarantee)
     missed, kept = np.split(right_error, 2, axis=-1)
-    e3, doubt = math.fsum(missed.ravel()), _rounding_of_differences(stats, eps)
+    e3, doubt = total_of(missed), _rounding_of_differences(stats, eps)
     if second is None:
-        e2 = math.fsum(left_error[..., 0].ravel())
+        e2 = total_of(left_error[..., 0])
         cross = _cross_term(stats, left_error[..., 1:], np.minimum(missed, kept), eps)
         error = math.sqrt(discarded + doubt + e2 + e3 + 2 * cross)
     else:
-        error = math.sqrt(math.fsum(second.ravel()) + e3)
+        error = math.sqrt(total_of(second) + e3)
     norm, rounding = math.sqrt(energy), rounding_of_products(factors, rank, eps)
     error *= 1 + SUBTRACTED * eps  # energies are themselves sums of rounded squares
     lower = math.sqrt(max(least_energy(stats, eps), 0.0)) / norm * (1 - SUBTRACTED * eps)
@@ -260,7 +260,7 @@ def certify(
 
 def least_energy(stats: BlockStats, eps: float) -> float:
     """Energy that the best approximations of blocks leave at least, up to the rounding of the energies themselves."""
-    discarded, slack = math.fsum(stats.discarded.ravel()), math.fsum(stats.slack.ravel())
+    discarded, slack = total_of(stats.discarded), total_of(stats.slack)
     return discarded - slack - _rounding_of_differences(stats, eps)
 
 
@@ -271,7 +271,7 @@ def rounding_of_products(factors: int, rank: int, eps: float) -> float:
 
 def _rounding_of_differences(stats: BlockStats, eps: float) -> float:
     """Bound on the rounding errors of the discarded energies that are differences of energies."""
-    return SUBTRACTED * eps * math.fsum(stats.subtracted(eps).ravel())
+    return SUBTRACTED * eps * total_of(stats.subtracted(eps))
 
 
 def _cross_term(stats: BlockStats, sines: NDArray[np.float64], rows: NDArray[np.float64], eps: float) -> float:
@@ -283,4 +283,4 @@ def _cross_term(stats: BlockStats, sines: NDArray[np.float64], rows: NDArray[np.
     squares = rows.swapaxes(0, 1)
     whole, single = np.sqrt(squares.sum(axis=-1)), np.sqrt(squares)
     leaning = np.sqrt(slack) * whole + sigma * (np.sqrt(np.minimum(sines, 1)) * single).sum(axis=-1)
-    return math.fsum(np.minimum(leaning, np.minimum(np.sqrt(discarded) * whole, sigma * single.sum(axis=-1))).ravel())
+    return total_of(np.minimum(leaning, np.minimum(np.sqrt(discarded) * whole, sigma * single.sum(axis=-1))))

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from ...kernels.linalg import SUBTRACTED
 from ...structure.tree import Tree, tree_leaves
-from ..block_stats import BlockStats
+from ..block_stats import BlockStats, total_of
 
 __all__ = ["error_of_each_cut"]
 
@@ -66,12 +66,9 @@ def error_of_each_cut(
         (see the module docstring). A part is a difference of energies: one that is below their rounding is zero.
     """
     assert not isinstance(tree, int)
-    energy = math.fsum(stats.energy.ravel())
-    left, right = ([math.fsum(column) for column in nodes.T] for nodes in (left_residuals, right_residuals))
-    if second is None:
-        root = math.fsum(stats.discarded.ravel())
-    else:
-        root = _rest(math.fsum(second.ravel()), _top(tree[0], left), eps)
+    energy = total_of(stats.energy)
+    left, right = ([total_of(column) for column in nodes.T] for nodes in (left_residuals, right_residuals))
+    root = total_of(stats.discarded) if second is None else _rest(total_of(second), _top(tree[0], left), eps)
     lost = [*_parts(tree[0], left, eps), root, *_parts(tree[1], right, eps)]
     return [_relative(part, energy) for part in lost]
 

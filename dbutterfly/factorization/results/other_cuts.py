@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ...kernels.linalg import SUBTRACTED
 from ...planning.plan import Plan
-from ..block_stats import BlockStats
+from ..block_stats import BlockStats, total_of
 from .certificate import Certificate, rounding_of_products
 
 __all__ = ["raise_by_other_cuts"]
@@ -46,7 +46,7 @@ def raise_by_other_cuts(
         off = np.sum(np.maximum(stats.discarded, 0) + SUBTRACTED * eps * stats.energy, axis=0)
         right = np.maximum(np.sqrt(right) - np.sqrt(off), 0) ** 2
     sides = np.maximum(stats.least(eps, 1), left), np.maximum(stats.least(eps, 0), right)
-    energy = max(math.fsum(groups) for groups in sides)
+    energy = max(total_of(groups) for groups in sides)
     rounding = rounding_of_products(len(plan.chain), plan.chain.rank, eps)
     lower = math.sqrt(energy) / certificate.norm * (1 - SUBTRACTED * eps) - rounding
     return dataclasses.replace(certificate, lower_bound=max(lower, certificate.lower_bound))

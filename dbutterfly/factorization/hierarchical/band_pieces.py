@@ -23,7 +23,7 @@ from ...planning.pieces import Piece
 from ...structure.axes import Index
 from .captured import DenseRest, Wanted, capture_all
 from .fitted import Settings
-from .rows import STRIP, row_output
+from .rows import row_output
 
 __all__ = ["KeptBand", "cut_piece", "energy_to_leave_out", "keep_strip", "length_of_piece"]
 
@@ -85,13 +85,14 @@ def keep_strip(copy: BandCopy, piece: Piece, values: NDArray[Any], settings: Set
         The piece, and the ranks of its bands.
     """
     rows, cols = copy.sides(piece.panel)
+    of_bands = [rows.order[rows.within(band.first, band.last)] for band in copy.bands[piece.region]]
+    held = np.empty((max(own.size for own in of_bands), values.shape[1]), values.dtype)
     wanted, near = [], []
-    for band in copy.bands[piece.region]:
-        own = rows.order[rows.within(band.first, band.last)]
+    for band, own in zip(copy.bands[piece.region], of_bands, strict=True):
         far, beside = (cols.order[cols.inside(spans)] for spans in (band.far, band.near))
-        near.append(_take_columns(values, own, beside))
+        near.append(np.empty((own.size, beside.size), values.dtype))
+        rest = partial(_gather, values, own, held, far, (beside, near[-1]))
         allowed = energy_to_leave_out(settings, own.size, far.size, band)
-        rest = partial(_rest_of, values, own, far)
         wanted.append(Wanted(rest, allowed, min(copy.most_rank, own.size, far.size)))
     found = capture_all(wanted)
     parts: list[NDArray[Any]] = [values[:0, 0]]
@@ -103,17 +104,13 @@ def keep_strip(copy: BandCopy, piece: Piece, values: NDArray[Any], settings: Set
     return [kept, Output("ranks", (slice(piece.number, piece.number + 1), slice(0, copy.most_bands)), ranks)]
 
 
-def _rest_of(values: NDArray[Any], rows: Index, cols: Index) -> DenseRest:
-    return DenseRest(_take_columns(values, rows, cols))
-
-
-def _take_columns(values: NDArray[Any], rows: Index, cols: Index) -> NDArray[Any]:
-    """Rows and columns in some order."""
-    taken = np.empty((rows.size, cols.size), values.dtype)
-    for first in range(0, rows.size, STRIP):
-        some = slice(first, min(first + STRIP, rows.size))
-        np.take(values[rows[some]], cols, axis=1, out=taken[some], mode="clip")
-    return taken
+def _gather(
+    values: NDArray[Any], rows: Index, held: NDArray[Any], far: Index, near: tuple[Index, NDArray[Any]]
+) -> DenseRest:
+    """Rows of a panel, put into an array, of which the far columns are captured; the near ones are put aside."""
+    gathered = np.take(values, rows, axis=0, out=held[: rows.size], mode="clip")
+    np.take(gathered, near[0], axis=1, out=near[1], mode="clip")
+    return DenseRest(gathered, far)
 
 
 def _patterns(copy: BandCopy, piece: Piece, ranks: NDArray[np.float64]) -> Iterator[tuple[Index, Index, Index, int]]:

@@ -209,6 +209,8 @@ def _read_region(source: MatrixSource, rows: Axis, cols: Axis, tile: Tile) -> ND
 def _check_finite(job: HierarchicalJob, grid: NDArray[Any], rows: Axis, cols: Axis, tile: Tile) -> NDArray[Any]:
     """Entries of a tile in the dtype of the computation, which are finite, and so are sums of their squares."""
     values, dtype = grid[:, :, 0, 0], job.plan.source.work_dtype
+    if values.dtype == dtype and values.flags.c_contiguous and _is_small(values, largest_energy(dtype)):
+        return values
     parts = (values.real, values.imag) if values.dtype.kind == "c" else (values,)
     ends = [float(end(part)) for part in parts for end in (np.min, np.max)]
     largest = float(np.max(np.abs(ends)))  # NaN where there is one
@@ -219,6 +221,13 @@ def _check_finite(job: HierarchicalJob, grid: NDArray[Any], rows: Axis, cols: Ax
     if largest * math.sqrt(len(parts) * values.size) >= math.sqrt(largest_energy(dtype)):
         raise range_error(job, job.source.exponent + exponent_of(largest))
     return values.astype(dtype, copy=False)
+
+
+def _is_small(values: NDArray[Any], limit: float) -> bool:
+    """Whether one pass over entries tells that they are finite, and sums of their squares below a limit."""
+    real = values.view(values.real.dtype).reshape(-1)
+    squares = float(np.dot(real, real))  # NaN where there is one; at least the largest square, but for its rounding
+    return 2 * squares * real.size < limit
 
 
 def _place_of(tile: Tile, rows: Positions, cols: Positions) -> tuple[slice, slice]:

@@ -26,10 +26,9 @@ def product_of(matrix):
 @pytest.mark.parametrize("rest_of", [DenseRest, product_of])
 def test_energies_are_those_of_what_is_left_out(dtype, rest_of):
     matrix = draw_smooth(dtype)
-    given = matrix.copy()
     energy, eps = float(np.sum(np.abs(matrix).astype(np.float64) ** 2)), float(np.finfo(dtype).eps)
     for tol in (1e-1, 1e-3):
-        found = capture(rest_of(matrix), tol**2 * energy, 40)
+        found = capture(rest_of(matrix.copy()), tol**2 * energy, 40)
         rank = found.basis.shape[1]
         assert found.basis.dtype == found.coefficients.dtype == dtype
         np.testing.assert_allclose(found.basis.conj().T @ found.basis, np.eye(rank), atol=20 * eps)
@@ -40,18 +39,27 @@ def test_energies_are_those_of_what_is_left_out(dtype, rest_of):
         assert found.left_out.sum() <= min(tol**2 * energy, 1.01 * missed.sum() + rounding)
         fewest = np.sum(np.cumsum(np.linalg.svd(wide[0], compute_uv=False)[::-1] ** 2)[::-1] > tol**2 * energy)
         assert fewest <= rank <= fewest + 6
-    np.testing.assert_array_equal(matrix, given)
 
 
 def test_a_rank_that_is_too_low_leaves_more_out_and_says_so():
     noise = np.random.default_rng(0).standard_normal((50, 300))
-    found = capture(DenseRest(noise), 0.0, 7)
+    found = capture(DenseRest(noise.copy()), 0.0, 7)
     assert found.basis.shape == (50, 7)
     missed = np.sum((noise - found.basis @ found.coefficients) ** 2)
     assert missed <= found.left_out.sum() <= (1 + 1e-9) * missed
     whole = capture(DenseRest(noise), 1e-20, 60)
     assert whole.basis.shape == (50, 50)
     assert whole.left_out.sum() < 1e-20
+
+
+def test_columns_that_are_carried_along_are_not_captured():
+    matrix = np.array(draw_smooth())
+    at = np.arange(399, 0, -2)
+    wanted = capture(DenseRest(np.ascontiguousarray(matrix[:, at])), 1e-6, 40)
+    matrix[:, ::2] *= 1e3
+    found = capture(DenseRest(matrix, at), 1e-6, 40)
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (5, 3)])

@@ -126,10 +126,16 @@ class BandCopy(PieceCopy):
         cols = self.sides(panel)[1]
         return cols.sorted[cols.inside(spans)]
 
+    def sizes_of(self, panel: int, band: Band) -> tuple[int, int, int]:
+        """Numbers of the rows, of the far and of the near columns of a band that a panel has."""
+        rows, cols = self.sides(panel)
+        return rows.positions(band.first, band.last).size, _count(cols, band.far), _count(cols, band.near)
+
     def counts(self, piece: Piece, rank: int | None = None) -> int:
-        """Entries of a piece where all ranks are so large, by default as large as they may be."""
-        (rows, cols), most = self.sides(piece.panel), self.most_rank if rank is None else min(rank, self.most_rank)
-        return sum(_entries_kept(band, rows, cols, most) for band in self.bands[piece.region])
+        """Entries of a piece where all ranks are so large, by default as large as they may be; with the ranks."""
+        most, bands = self.most_rank if rank is None else min(rank, self.most_rank), self.bands[piece.region]
+        kept = sum(_entries_kept(*self.sizes_of(piece.panel, band), most) for band in bands)
+        return len(bands) + kept if kept else 0
 
 
 def _count(side: Positions, spans: Index) -> int:
@@ -137,10 +143,9 @@ def _count(side: Positions, spans: Index) -> int:
     return int(np.diff(np.searchsorted(side.sorted, spans), axis=1).sum())
 
 
-def _entries_kept(band: Band, rows: Positions, cols: Positions, rank: int) -> int:
+def _entries_kept(rows: int, far: int, near: int, rank: int) -> int:
     """Entries that a panel keeps of a band, with a rank if that is possible."""
-    own, far, near = rows.positions(band.first, band.last).size, _count(cols, band.far), _count(cols, band.near)
-    return min(rank, own, far) * (own + far) + far + own * near
+    return min(rank, rows, far) * (rows + far) + far + rows * near
 
 
 def plan_bands(

@@ -69,7 +69,7 @@ def test_pieces_have_all_entries_of_a_panel_at_a_rank_or_as_they_are():
     assert len({tile[:2] for tile in copy.panels}) == 4  # as many rows as fit, in equal parts
     assert copy.most_rank == bands.largest_rank(128 >> copy.levels.band)
     for piece in copy.pieces:
-        most = 0
+        most = len(copy.bands[piece.region])
         for band in copy.bands[piece.region]:
             own = copy.rows_of(piece.panel, band).size
             far, near = (copy.cols_of(piece.panel, spans).size for spans in (band.far, band.near))

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...errors import CheckpointError
 from ...execution.task import Record, done_name
+from .band_pieces import BANDS
 from .job import PANELS, REGIONS, HierarchicalJob, hierarchical_arrays
 
 __all__ = ["create_hierarchical_arrays", "forget_damaged_rows"]
@@ -29,7 +30,7 @@ def create_hierarchical_arrays(job: HierarchicalJob) -> None:
 
 def forget_damaged_rows(job: HierarchicalJob, error: CheckpointError) -> CheckpointError:
     """Forget that the tasks have ended that wrote what is damaged, and say so."""
-    stage = PANELS if error.name in ("pieces", "ranks") else REGIONS
+    stage = PANELS if error.name in ("pieces", BANDS) else REGIONS
     span = error.selection[0] if error.selection else slice(None)
     rows = range(*span.indices(_rows_of(job, error.name)))
     tasks = rows if stage == REGIONS else _panels_of(job, rows)

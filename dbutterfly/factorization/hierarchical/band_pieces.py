@@ -1,16 +1,15 @@
 """What a panel keeps of a strip: of each band its far columns at a low rank, and its near ones as they are.
 
-A piece has, band after band::
+A piece has the ranks of its bands, by which it is cut, and then, band after band::
 
     Q | B | norms of what Q B leaves out of each far column | near columns
 
-The ranks of its bands, by which it is cut, are a row of another array.
+Ranks are exact in single precision. That they lie in the piece itself spares a file for each.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,13 +18,17 @@ from numpy.typing import NDArray
 
 from ...execution.task import Output
 from ...planning.bands import Band, BandCopy
-from ...planning.pieces import Piece
+from ...planning.pieces import Piece, padded
+from ...storage.workspace import Workspace
 from ...structure.axes import Index
 from .captured import DenseRest, Wanted, capture_all
 from .fitted import Settings
-from .rows import row_output
+from .rows import read_row, row_output
 
-__all__ = ["KeptBand", "cut_piece", "energy_to_leave_out", "keep_strip", "length_of_piece"]
+__all__ = ["BANDS", "KeptBand", "cut_piece", "energy_to_leave_out", "keep_strip", "read_piece"]
+
+BANDS = "bands"
+"""Name of the array of pieces of this kind."""
 
 LEFT_OUT = 1 / 16
 """Part of the squared error allowed that may be left out before blocks are fitted.
@@ -65,7 +68,7 @@ def energy_to_leave_out(settings: Settings, rows: int, cols: int, band: Band) ->
     return LEFT_OUT * settings.level * 2 * rows * cols / (band.last - band.first)
 
 
-def keep_strip(copy: BandCopy, piece: Piece, values: NDArray[Any], settings: Settings) -> list[Output]:
+def keep_strip(copy: BandCopy, piece: Piece, values: NDArray[Any], settings: Settings) -> Output:
     """Keep what a panel has of a strip.
 
     Parameters
@@ -81,8 +84,8 @@ def keep_strip(copy: BandCopy, piece: Piece, values: NDArray[Any], settings: Set
 
     Returns
     -------
-    list of Output
-        The piece, and the ranks of its bands.
+    Output
+        The piece.
     """
     rows, cols = copy.sides(piece.panel)
     of_bands = [rows.order[rows.within(band.first, band.last)] for band in copy.bands[piece.region]]
@@ -95,13 +98,10 @@ def keep_strip(copy: BandCopy, piece: Piece, values: NDArray[Any], settings: Set
         allowed = energy_to_leave_out(settings, own.size, far.size, band)
         wanted.append(Wanted(rest, allowed, min(copy.most_rank, own.size, far.size)))
     found = capture_all(wanted)
-    parts: list[NDArray[Any]] = [values[:0, 0]]
+    parts: list[NDArray[Any]] = [np.array([each.basis.shape[1] for each in found], values.dtype)]
     for each, beside in zip(found, near, strict=True):
         parts += [each.basis, each.coefficients, np.sqrt(each.left_out).astype(values.dtype), beside]
-    ranks = np.zeros((1, copy.most_bands))
-    ranks[0, : len(found)] = [each.basis.shape[1] for each in found]
-    kept = row_output("pieces", piece.number, parts, copy.chunk)
-    return [kept, Output("ranks", (slice(piece.number, piece.number + 1), slice(0, copy.most_bands)), ranks)]
+    return row_output(BANDS, piece.number, parts, copy.chunk)
 
 
 def _gather(
@@ -113,32 +113,47 @@ def _gather(
     return DenseRest(gathered, far)
 
 
-def _patterns(copy: BandCopy, piece: Piece, ranks: NDArray[np.float64]) -> Iterator[tuple[Index, Index, Index, int]]:
-    """Positions of the rows, of the far and of the near columns of each band of a piece, and its rank."""
-    for band, rank in zip(copy.bands[piece.region], ranks.tolist(), strict=False):
-        rows = copy.rows_of(piece.panel, band)
-        yield rows, copy.cols_of(piece.panel, band.far), copy.cols_of(piece.panel, band.near), int(rank)
+def read_piece(workspace: Workspace, copy: BandCopy, piece: Piece) -> NDArray[Any]:
+    """Read a piece, which its ranks tell the length of."""
+    known = padded(len(copy.bands[piece.region]), copy.chunk)
+    beginning = read_row(workspace, BANDS, piece.number, known, copy.chunk)
+    length = padded(_length_of(copy, piece, beginning), copy.chunk)
+    if length == known:
+        return beginning
+    rest = workspace.read(BANDS, (slice(piece.number, piece.number + 1), slice(known, length)))
+    return np.concatenate((beginning, rest[0]))
 
 
-def length_of_piece(copy: BandCopy, piece: Piece, ranks: NDArray[np.float64]) -> int:
-    """Entries of a piece whose bands have some ranks."""
-    lengths = (
-        rank * (rows.size + far.size) + far.size + rows.size * near.size
-        for rows, far, near, rank in _patterns(copy, piece, ranks)
+def _length_of(copy: BandCopy, piece: Piece, values: NDArray[Any]) -> int:
+    """Entries of a piece that has the ranks with which values begin."""
+    bands = copy.bands[piece.region]
+    sizes = (copy.sizes_of(piece.panel, band) for band in bands)
+    kept = (
+        rank * (rows + far) + far + rows * near
+        for rank, (rows, far, near) in zip(_ranks_of(values, len(bands)), sizes, strict=True)
     )
-    return sum(lengths)
+    return len(bands) + sum(kept)
 
 
-def cut_piece(copy: BandCopy, piece: Piece, ranks: NDArray[np.float64], values: NDArray[Any]) -> list[KeptBand]:
+def _ranks_of(values: NDArray[Any], count: int) -> list[int]:
+    """Ranks of so many bands, with which a piece begins."""
+    ranks: list[int] = values[:count].real.astype(np.int64).tolist()
+    return ranks
+
+
+def cut_piece(copy: BandCopy, piece: Piece, values: NDArray[Any]) -> list[KeptBand]:
     """What a piece has of each band; ``values`` begins with it."""
-    found, at = [], 0
+    bands = copy.bands[piece.region]
+    found, at = [], len(bands)
 
     def take(*shape: int) -> NDArray[Any]:
         nonlocal at
         first, at = at, at + math.prod(shape)
         return values[first:at].reshape(shape)
 
-    for rows, far, near, rank in _patterns(copy, piece, ranks):
+    for band, rank in zip(bands, _ranks_of(values, len(bands)), strict=True):
+        rows = copy.rows_of(piece.panel, band)
+        far, near = (copy.cols_of(piece.panel, spans) for spans in (band.far, band.near))
         basis, coefficients = take(rows.size, rank), take(rank, far.size)
         norms = np.abs(take(far.size)).astype(np.float64) * (1 + float(np.finfo(values.dtype).eps))
         found.append(KeptBand(rows, far, near, basis, coefficients, norms**2, take(rows.size, near.size)))

@@ -2,7 +2,7 @@
 
 array           shape                 what
 pieces          (pieces, entries)     what panels have of regions, where a copy is made
-ranks           (pieces, bands)       ranks of the far columns that they keep, where that is one in bands
+bands           (pieces, entries)     the same, where that is one in bands (:mod:`.band_pieces`)
 values          (regions, entries)    values of the blocks of a region, as far as it has any
 table           (regions, numbers)    what these blocks are (:mod:`.encoding`)
 done/STAGE      (tasks, 9)            that a task has ended: the fields of its ``Record``
@@ -26,6 +26,7 @@ from ...planning.pieces import padded
 from ...storage.row_workspace import RowWorkspace
 from ...storage.workspace import Workspace
 from ..job import MatrixJob
+from .band_pieces import BANDS
 from .encoding import HEAD, Head
 from .fitted import Settings
 from .rows import read_row, row_output
@@ -44,7 +45,7 @@ __all__ = [
 PANELS, REGIONS = "panels", "regions"
 """Names of the stages."""
 
-ROWS = ("pieces", "values", "table")
+ROWS = ("pieces", BANDS, "values", "table")
 """Names of the arrays of which the beginnings of rows are written."""
 
 CHUNK_BYTES = 1 << 18
@@ -92,9 +93,8 @@ def hierarchical_arrays(plan: HierarchicalPlan) -> Iterator[tuple[str, str, tupl
     work = np.dtype(plan.source.work_dtype)
     if plan.copy is not None:
         pieces = len(plan.copy.pieces)
-        yield "pieces", PANELS, (pieces, plan.copy.capacity), (1, plan.copy.chunk), work
-        if isinstance(plan.copy, BandCopy):
-            yield "ranks", PANELS, (pieces, plan.copy.most_bands), (1, plan.copy.most_bands), np.float64
+        name = BANDS if isinstance(plan.copy, BandCopy) else "pieces"
+        yield name, PANELS, (pieces, plan.copy.capacity), (1, plan.copy.chunk), work
     largest = max((tile.r1 - tile.r0) * (tile.c1 - tile.c0) for tile in plan.tiles)
     chunk, regions = CHUNK_BYTES // work.itemsize, len(plan.regions)
     yield "values", REGIONS, (regions, padded(2 * largest, chunk)), (1, chunk), work

@@ -26,7 +26,7 @@ from ...kernels.low_rank.truncated import Truncated, energy_of
 from ...planning.bands import Band, BandCopy, BandLevels, count_positions, largest_rank
 from ...structure.axes import Index
 from ...structure.block_tree import Block, ClusterTree
-from .band_pieces import KeptBand, cut_piece, energy_to_leave_out, length_of_piece
+from .band_pieces import KeptBand, cut_piece, energy_to_leave_out
 from .captured import ProductRest, Wanted, capture_all
 from .compress import Shape, WholeRegion
 from .fitted import FittedBlock, Settings, dense_block
@@ -58,9 +58,7 @@ class MergedBand(NamedTuple):
     values: Array
 
 
-def merge_bands(
-    copy: BandCopy, strip: int, ranks: NDArray[np.float64], values: NDArray[Any], settings: Settings
-) -> list[MergedBand]:
+def merge_bands(copy: BandCopy, strip: int, pieces: Sequence[NDArray[Any]], settings: Settings) -> list[MergedBand]:
     """Merge what panels have kept of the bands of a strip.
 
     Parameters
@@ -69,52 +67,56 @@ def merge_bands(
         The copy.
     strip : int
         Number of the strip.
-    ranks : array, shape (pieces, bands)
-        Ranks of the bands of its pieces.
-    values : array
-        Entries of the pieces, one after the other.
+    pieces : sequence of array
+        Entries of its pieces.
     settings : Settings
         How blocks are fitted.
     """
     kept: list[list[KeptBand]] = []
     abreast: tuple[dict[Any, list[int]], dict[Any, list[int]]] = ({}, {})
-    for piece, some in zip(copy.by_region[strip], ranks, strict=True):
+    for piece, values in zip(copy.by_region[strip], pieces, strict=True):
         tile = copy.panels[piece.panel]
         for groups, key in zip(abreast, (tile[:2], tile[2:]), strict=True):
             groups.setdefault(key, []).append(len(kept))
-        kept.append(cut_piece(copy, piece, some, values))
-        values = values[length_of_piece(copy, piece, some) :]
+        kept.append(cut_piece(copy, piece, values))
     bands = copy.bands[strip]
     ends = np.cumsum([(band.last - band.first) * count_positions(band.near) for band in bands]).tolist()
-    whole = np.empty(ends[-1], values.dtype)  # one array: many small ones would not go back to the system at once
+    whole = np.empty(ends[-1], pieces[0].dtype)  # one array: many small ones would not go back to the system at once
     near, wanted, left_out = [], [], []
     for number, (band, first, end) in enumerate(zip(bands, [0, *ends], ends, strict=False)):
         rows, cols = ([[kept[at][number] for at in group] for group in groups.values()] for groups in abreast)
         near.append(whole[first:end].reshape(band.last - band.first, -1))
         for parts in rows:
             _join_near(parts, band, near[-1])
-        products, energies = _products(band, cols)
-        height, width = near[-1].shape[0], energies.size
-        most = min(largest_rank(height), width)
-        wanted.append(
-            Wanted(partial(ProductRest, products, width), energy_to_leave_out(settings, height, width, band), most)
-        )
-        left_out.append(energies)
+        left_out.append(_sum_left_out(band, cols))
+        height, width = near[-1].shape[0], left_out[-1].size
+        allowed, most = energy_to_leave_out(settings, height, width, band), min(largest_rank(height), width)
+        wanted.append(Wanted(partial(_rest_of, band, cols), allowed, most))
     found = capture_all(wanted)
     return [MergedBand(band, *each, *rest) for band, each, *rest in zip(bands, found, left_out, near, strict=True)]
 
 
-def _products(
-    band: Band, kept: Sequence[Sequence[KeptBand]]
-) -> tuple[list[tuple[Index, NDArray[Any], NDArray[Any]]], NDArray[np.float64]]:
-    """Products that stand for the far columns of a band, and what they leave out of each."""
+def _sum_left_out(band: Band, kept: Sequence[Sequence[KeptBand]]) -> NDArray[np.float64]:
+    """What panels have left out of each far column of a band."""
     far = _positions(band.far)
-    left_out, products = np.zeros(far.size), []
+    left_out = np.zeros(far.size)
     for parts in kept:
-        at = np.searchsorted(far, parts[0].far)
-        left_out[at] += sum(part.left_out for part in parts)
-        products.append((at, _beside(parts, band), np.concatenate([part.coefficients for part in parts])))
-    return products, left_out
+        left_out[np.searchsorted(far, parts[0].far)] += sum(part.left_out for part in parts)
+    return left_out
+
+
+def _rest_of(band: Band, kept: Sequence[Sequence[KeptBand]]) -> ProductRest:
+    """Products that stand for the far columns of a band."""
+    far = _positions(band.far)
+    products = [
+        (
+            np.searchsorted(far, parts[0].far),
+            _beside(parts, band),
+            np.concatenate([part.coefficients for part in parts]),
+        )
+        for parts in kept
+    ]
+    return ProductRest(products, far.size)
 
 
 def _join_near(parts: Sequence[KeptBand], band: Band, near: NDArray[Any]) -> None:

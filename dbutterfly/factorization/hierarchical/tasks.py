@@ -21,7 +21,7 @@ from ...sources.exponents import exponent_of, largest_energy
 from ...structure.axes import Axis, Index, Tile
 from ...structure.block_tree import Block
 from ..tasks.checks import first_bad_entry, further_exponent, range_error
-from .band_pieces import keep_strip, length_of_piece
+from .band_pieces import keep_strip, read_piece
 from .compress import compress_region
 from .encoding import encode_blocks
 from .fitted import FittedBlock
@@ -73,7 +73,7 @@ class PanelTask(Task[HierarchicalJob]):
         values = _check_finite(job, inputs["grid"], copy.rows, copy.cols, self.panel)
         if isinstance(copy, BandCopy):
             pieces = copy.by_panel.get(self.number, ())
-            return [each for piece in pieces for each in keep_strip(copy, piece, values, settings_of(plan))]
+            return [keep_strip(copy, piece, values, settings_of(plan)) for piece in pieces]
         rows, cols = copy.sides(self.number)
         pieces = copy.by_panel.get(self.number, ())
         places = [_place_of(plan.tiles[piece.region], rows, cols) for piece in pieces]
@@ -144,23 +144,18 @@ class StripTask(RegionTask):
     """Fit the blocks of a strip, of which panels have kept the far parts at low rank."""
 
     def read_workspace(self, job: HierarchicalJob) -> Inputs:
-        """Read the pieces of the strip, and the ranks by which they are cut."""
+        """Read the pieces of the strip."""
         copy = job.plan.copy
         assert isinstance(copy, BandCopy)
-        pieces = copy.by_region[self.number]
-        ranks = [read_row(job.workspace, "ranks", piece.number, copy.most_bands, copy.most_bands) for piece in pieces]
-        lengths = [length_of_piece(copy, piece, some) for piece, some in zip(pieces, ranks, strict=True)]
-        values, first = np.empty(sum(lengths), job.plan.source.work_dtype), 0
-        for piece, length in zip(pieces, lengths, strict=True):
-            values[first : first + length] = read_row(job.workspace, "pieces", piece.number, length, copy.chunk)
-            first += length
-        return {"ranks": np.array(ranks), "pieces": values}
+        return {str(piece.number): read_piece(job.workspace, copy, piece) for piece in copy.by_region[self.number]}
 
     def compute(self, job: HierarchicalJob, inputs: Inputs) -> list[Output]:
         """Fit the blocks."""
         plan, copy, settings = job.plan, job.plan.copy, settings_of(job.plan)
         assert isinstance(copy, BandCopy)
-        bands = merge_bands(copy, self.number, inputs.pop("ranks"), inputs.pop("pieces"), settings)
+        pieces = [inputs.pop(str(piece.number)) for piece in copy.by_region[self.number]]
+        bands = merge_bands(copy, self.number, pieces, settings)
+        del pieces  # before blocks are fitted
         blocks = Strip(bands, copy.levels, *plan.trees, self.region, settings, job.computing).fit(self.region)
         _check_range(job, blocks)
         return region_outputs(plan, self.number, *encode_blocks(blocks, plan.source.work_dtype, 0))

@@ -106,8 +106,8 @@ def test_a_run_goes_on_from_its_panels_by_its_own_plan(kept, expected, tmp_path,
     store = tmp_path / "run"
     stop_after_panels(monkeypatch, place, store=store, workers=1, **arguments)
     work = store / "work" / RunStore.open(str(store)).manifest.epoch
-    for name, chunk in (("ranks", "c.0.0"), ("pieces", "c.8.0")):  # of the first strip, in two panels
-        path = work / name / chunk
+    for chunk in ("c.0.0", "c.8.0"):  # of the first strip, in two panels
+        path = work / "bands" / chunk
         path.write_bytes(b"x" * path.stat().st_size)
         with pytest.raises(CheckpointError, match=r"the same call computes it again \(1 of the panels tasks\)"):
             dbf.factorize(place, store=store, workers=1, **arguments)

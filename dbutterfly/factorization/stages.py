@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -75,6 +76,7 @@ def run_tasks(
     *,
     later_arrays: Future[None] | None = None,
     reach: Reach | None = None,
+    on_ended: Callable[[str, int], None] | None = None,
     progress: bool,
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.float64]]]:
     """Run what is left to do of every stage.
@@ -91,6 +93,8 @@ def run_tasks(
         Ends when the arrays of the stages after the first one are there.
     reach : Reach, optional
         Looks at every tile that has ended, and ends the run where its tolerance is out of reach.
+    on_ended : callable, optional
+        Called with the stage and the number of each task that ends.
     progress : bool
         Whether to show a bar for every stage.
 
@@ -110,7 +114,10 @@ def run_tasks(
             todo = [(index, task) for index, task in enumerate(tasks) if np.isnan(rows[index]).any()]
             if todo or stage not in found:
                 started = time.perf_counter()
-                _run_stage(run, engine, bar, stage, todo, rows, reach if stage == "tiles" else None)
+                look_at: Callable[[int], None] | None = None if on_ended is None else partial(on_ended, stage)
+                if reach is not None and stage == "tiles":
+                    look_at = reach.look_at
+                _run_stage(run, engine, bar, stage, todo, rows, look_at)
                 found[stage] = _summarize(rows, time.perf_counter() - started, len(tasks) - len(todo))
                 _log_ended(stage, found[stage], rows[[index for index, _ in todo]])
                 run.record_stages(found)
@@ -133,7 +140,7 @@ def _run_stage(
     stage: str,
     todo: list[tuple[int, Task[Any]]],
     rows: NDArray[np.float64],
-    reach: Reach | None,
+    look_at: Callable[[int], None] | None,
 ) -> None:
     """Run the tasks of a stage that have not ended, and keep their records in ``rows``."""
     started = said = time.monotonic()
@@ -148,8 +155,8 @@ def _run_stage(
             fields = {"event": "progress", "tasks": len(rows), "ended": ended}
             _log_stage(stage, f"{ended} of {len(rows)} tasks", read, now - started, fields)
         run.check_right()
-        if reach is not None:
-            reach.look_at(number)
+        if look_at is not None:
+            look_at(number)
 
     run_under_bar(bar, engine, run.job, stage, todo, finished=ended, on_done=on_done)
 

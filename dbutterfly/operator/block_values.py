@@ -8,7 +8,6 @@ rows; then the right ones, cluster by cluster of the columns; then the factors o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,7 +81,11 @@ def arrange_blocks(blocks: Sequence[BlockFactors], dtype: Any) -> tuple[NDArray[
 def _is_same(one: BlockFactors, other: BlockFactors) -> bool:
     """Whether two blocks with factors of the same shapes are views of the same memory."""
     pairs = zip(one.ks_values, other.ks_values, strict=True)
-    return all(a.strides == b.strides and a.ctypes.data == b.ctypes.data for a, b in pairs)
+    return all(a.strides == b.strides and _address(a) == _address(b) for a, b in pairs)
+
+
+def _address(values: NDArray[Any]) -> int:
+    return int(values.__array_interface__["data"][0])
 
 
 def view_blocks(
@@ -108,4 +111,4 @@ def view_blocks(
             part = values[start : (start := start + a * b * c * d)]
             view = part.reshape(c, b).T[None, :, :, None] if is_left else part.reshape(a, b, c, d)
             factors[block][factor] = view
-    return [replace(block, ks_values=tuple(own)) for block, own in zip(blocks, factors, strict=True)]
+    return [block.with_values(own) for block, own in zip(blocks, factors, strict=True)]

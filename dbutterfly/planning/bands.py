@@ -126,26 +126,26 @@ class BandCopy(PieceCopy):
         cols = self.sides(panel)[1]
         return cols.sorted[cols.inside(spans)]
 
-    def sizes_of(self, panel: int, band: Band) -> tuple[int, int, int]:
-        """Numbers of the rows, of the far and of the near columns of a band that a panel has."""
-        rows, cols = self.sides(panel)
-        return rows.positions(band.first, band.last).size, _count(cols, band.far), _count(cols, band.near)
+    def sizes_of(self, panel: int, strip: int) -> list[tuple[int, int, int]]:
+        """Numbers of the rows, of the far and of the near columns of each band of a strip that a panel has."""
+        (rows, cols), known, bands = self.sides(panel), self._known, self.bands[strip]
+        if (strip, rows) not in known:
+            known[strip, rows] = [rows.positions(band.first, band.last).size for band in bands]
+        if (strip, cols) not in known:
+            known[strip, cols] = [(_count(cols, band.far), _count(cols, band.near)) for band in bands]
+        return [(own, *across) for own, across in zip(known[strip, rows], known[strip, cols], strict=True)]
 
     def counts(self, piece: Piece, rank: int | None = None) -> int:
         """Entries of a piece where all ranks are so large, by default as large as they may be; with the ranks."""
-        most, bands = self.most_rank if rank is None else min(rank, self.most_rank), self.bands[piece.region]
-        kept = sum(_entries_kept(*self.sizes_of(piece.panel, band), most) for band in bands)
-        return len(bands) + kept if kept else 0
+        most = self.most_rank if rank is None else min(rank, self.most_rank)
+        sizes = self.sizes_of(piece.panel, piece.region)
+        kept = sum(min(most, rows, far) * (rows + far) + far + rows * near for rows, far, near in sizes)
+        return len(sizes) + kept if kept else 0
 
 
 def _count(side: Positions, spans: Index) -> int:
     """Number of positions that lie in ranges."""
     return int(np.diff(np.searchsorted(side.sorted, spans), axis=1).sum())
-
-
-def _entries_kept(rows: int, far: int, near: int, rank: int) -> int:
-    """Entries that a panel keeps of a band, with a rank if that is possible."""
-    return min(rank, rows, far) * (rows + far) + far + rows * near
 
 
 def plan_bands(

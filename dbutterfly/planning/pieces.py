@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -156,10 +156,12 @@ class PieceCopy:
         """Positions of a range, which all panels that share it use, and all of their pieces."""
         if (which, first, last) not in self._known:
             self._known[which, first, last] = Positions(self.places[which][first:last])
-        return self._known[which, first, last]
+        side: Positions = self._known[which, first, last]
+        return side
 
     @cached_property
-    def _known(self) -> dict[tuple[int, int, int], Positions]:
+    def _known(self) -> dict[Any, Any]:
+        """What panels that share a side share."""
         return {}
 
 

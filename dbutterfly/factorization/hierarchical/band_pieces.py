@@ -126,13 +126,9 @@ def read_piece(workspace: Workspace, copy: BandCopy, piece: Piece) -> NDArray[An
 
 def _length_of(copy: BandCopy, piece: Piece, values: NDArray[Any]) -> int:
     """Entries of a piece that has the ranks with which values begin."""
-    bands = copy.bands[piece.region]
-    sizes = (copy.sizes_of(piece.panel, band) for band in bands)
-    kept = (
-        rank * (rows + far) + far + rows * near
-        for rank, (rows, far, near) in zip(_ranks_of(values, len(bands)), sizes, strict=True)
-    )
-    return len(bands) + sum(kept)
+    sizes = copy.sizes_of(piece.panel, piece.region)
+    pairs = zip(_ranks_of(values, len(sizes)), sizes, strict=True)
+    return len(sizes) + sum(rank * (rows + far) + far + rows * near for rank, (rows, far, near) in pairs)
 
 
 def _ranks_of(values: NDArray[Any], count: int) -> list[int]:

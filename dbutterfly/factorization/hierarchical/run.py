@@ -28,7 +28,7 @@ from .block_lines import lines_of_blocks
 from .current_run import HierarchicalRun
 from .encoding import Head, decode_blocks
 from .fitted import FittedBlock
-from .job import HierarchicalJob, read_region
+from .job import REGIONS, HierarchicalJob, read_region
 from .share import certify_blocks, certify_sampled, error_of_matrix, lower_of_matrix, share_tolerance
 from .tasks import tasks_of
 
@@ -62,9 +62,10 @@ def complete_hierarchical(run: HierarchicalRun, engine: Engine, *, progress: boo
     job = run.job
     create_hierarchical_arrays(job)
     with run.explaining():
-        stages, _ = run_tasks(run, engine, tasks_of(job.plan), progress=progress)
+        fitted = _FittedRegions(job)
+        stages, _ = run_tasks(run, engine, tasks_of(job.plan), on_ended=fitted.look_at, progress=progress)
         job.check_unchanged()
-        blocks, evaluated = _read_blocks(job)
+        blocks, evaluated = fitted.read_all()
     record = {
         "plan": job.plan.to_json(),
         "plan_text": str(job.plan),
@@ -85,15 +86,27 @@ def complete_hierarchical(run: HierarchicalRun, engine: Engine, *, progress: boo
     return result
 
 
-def _read_blocks(job: HierarchicalJob) -> tuple[list[FittedBlock], int]:
-    """Blocks of all regions, and the number of entries that were evaluated for them."""
-    blocks: list[FittedBlock] = []
-    evaluated = 0
-    for region in range(len(job.plan.regions)):
-        values, table = read_region(job.workspace, job.plan, region)
-        blocks += decode_blocks(values, table)
-        evaluated += Head.of(table).evaluated
-    return blocks, evaluated
+class _FittedRegions:
+    """Blocks of the regions, which are read as these end, while workers compute others."""
+
+    def __init__(self, job: HierarchicalJob) -> None:
+        self._job = job
+        self._found: dict[int, tuple[list[FittedBlock], int]] = {}
+
+    def look_at(self, stage: str, number: int) -> None:
+        """Read the blocks of a task that has ended, if it is that of a region."""
+        if stage == REGIONS:
+            values, table = read_region(self._job.workspace, self._job.plan, number)
+            self._found[number] = decode_blocks(values, table), Head.of(table).evaluated
+
+    def read_all(self) -> tuple[list[FittedBlock], int]:
+        """Blocks of all regions, and the number of entries that were evaluated for them."""
+        regions = range(len(self._job.plan.regions))
+        for region in regions:
+            if region not in self._found:  # it had ended in an earlier sitting
+                self.look_at(REGIONS, region)
+        found = [self._found.pop(region) for region in regions]
+        return [block for blocks, _ in found for block in blocks], sum(evaluated for _, evaluated in found)
 
 
 def _assemble(job: HierarchicalJob, blocks: list[FittedBlock], record: dict[str, Any]) -> HierarchicalFactorization:

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...operator.block_factors import BlockFactors
-from ...structure.orderings import Orderings
 from ..results.certificate import Certificate, rounding_of_products
 from ..results.estimates import VerifiedError
 from .fitted import FittedBlock, zero_block
@@ -113,12 +112,12 @@ def _lower_rank(block: FittedBlock, rank: int) -> FittedBlock:
     """Block of a lower rank."""
     factors, spectrum = block.factors, block.spectrum
     left, right = factors.ks_values
-    lower = float(np.sum(spectrum[rank:] ** 2))
-    missed = block.error - float(np.sum(spectrum[factors.rank :] ** 2))
+    dropped, before = spectrum[rank:], spectrum[factors.rank :]
+    lower = float(dropped @ dropped)
+    missed = block.error - float(before @ before)
     if rank == 0:
         return zero_block(factors.rows, factors.cols, block.energy, spectrum)._replace(left_out=block.left_out)
-    kept = tuple(np.ascontiguousarray(values) for values in (left[:, :, :rank], right[:, :rank]))
-    cut = BlockFactors(factors.rows, factors.cols, kept, Orderings())
+    cut = BlockFactors(factors.rows, factors.cols, (left[:, :, :rank], right[:, :rank]))  # views: a result copies all
     return block._replace(factors=cut, error=lower + max(missed, 0.0), lower=lower if block.lower else 0.0)
 
 

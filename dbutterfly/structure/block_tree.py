@@ -166,10 +166,19 @@ def _distance(rows: ClusterTree, cols: ClusterTree, block: Block) -> float:
     assert rows.extents is not None
     assert cols.centres is not None
     assert cols.extents is not None
-    between = np.abs(rows.centres[block.row_level][block.row] - cols.centres[block.col_level][block.col])
-    _wrap(between, rows.period)
-    free = between - rows.extents[block.row_level][block.row] - cols.extents[block.col_level][block.col]
-    return math.hypot(*np.maximum(free, 0))
+    of_rows, of_cols = (block.row_level, block.row), (block.col_level, block.col)
+    boxes = [
+        side[level][number].tolist()  # arrays of two or three numbers take longer than the numbers
+        for (level, number), sides in ((of_rows, (rows.centres, rows.extents)), (of_cols, (cols.centres, cols.extents)))
+        for side in sides
+    ]
+    free = []
+    for axis, (row, half, col, other) in enumerate(zip(*boxes, strict=True)):
+        between, length = abs(row - col), rows.period[axis] if axis < len(rows.period) else None
+        if length is not None:
+            between = min(between % length, -between % length)
+        free.append(max(between - half - other, 0.0))
+    return math.hypot(*free)
 
 
 def _wrap(between: Boxes, period: tuple[float | None, ...]) -> None:

@@ -46,8 +46,8 @@ NARROWEST = 64
 """Least columns of such a part. Not tuned: a call takes about a microsecond by itself."""
 
 PART_BYTES = 1 << 18
-"""Bytes of rows from which is removed what was captured, at a time: they stay in the cache while their energy is added
-up. Measured as :data:`SMALL_PRODUCT`: rows of 128, 256 and 512 KiB take .4, .36 and .56 ms in all."""
+"""Bytes of rows from which is removed what was captured, at a time, which stay in the cache. Measured as
+:data:`SMALL_PRODUCT`: with 128, 256 and 512 KiB, that and the energies take .4, .36 and .56 ms."""
 
 ROUNDED = 4
 """Directions of less than so many units in the last place of the largest are rounding. Not tuned."""
@@ -104,7 +104,7 @@ class DenseRest:
 
     def columns(self, at: Index) -> NDArray[Any]:
         """Some columns."""
-        return self._rest[:, self._at[at]]
+        return np.take(self._rest, self._at[at], axis=1, mode="clip")
 
     def remove(self, basis: NDArray[Any]) -> NDArray[Any]:
         """Remove what orthonormal columns capture; their coefficients."""
@@ -112,17 +112,18 @@ class DenseRest:
         cols = rest.shape[1]
         coefficients = _multiply_wide(basis.conj().T, rest)
         step = max(1, min(PART_BYTES // (cols * rest.itemsize), SMALL_PRODUCT // max(cols * rank, 1)))
-        captured, energies = np.empty((min(step, rows), cols), rest.dtype), np.zeros(cols)
+        captured = np.empty((min(step, rows), cols), rest.dtype)
         for first in range(0, rows, step):
             some = rest[first : first + step]
             some -= np.matmul(basis[first : first + step], coefficients, out=captured[: some.shape[0]])
-            energies += _sum_squares(some)
-        self._energies = energies[self._at] * _rounded_up(rest)
+        self._energies = None
         return np.take(coefficients, self._at, axis=1, mode="clip")
 
     def energies(self) -> NDArray[np.float64]:
         """Energy of each column, at least."""
-        return column_energies(self._rest)[self._at] if self._energies is None else self._energies
+        if self._energies is None:
+            self._energies = column_energies(self._rest)[self._at]
+        return self._energies
 
 
 class ProductRest:
@@ -171,20 +172,12 @@ class ProductRest:
 
 def column_energies(values: NDArray[Any]) -> NDArray[np.float64]:
     """Energy of each column of a matrix, in float64, and no less than it is."""
-    energies: NDArray[np.float64] = _sum_squares(values) * _rounded_up(values)
-    return energies
-
-
-def _sum_squares(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Energy of each column of a matrix, summed in its precision."""
+    rows, cols = values.shape
     real = values.view(values.real.dtype)
-    squares: NDArray[np.float64] = np.einsum("ij,ij->j", real, real).astype(np.float64)
-    return squares if real.dtype == values.dtype else np.sum(squares.reshape(-1, 2), axis=1)
-
-
-def _rounded_up(values: NDArray[Any]) -> float:
-    """What no sum of squares of a column is rounded down by more than."""
-    return float(1 + (values.shape[0] + 2) * np.finfo(values.dtype).eps)
+    squares = np.einsum("ij,ij->j", real, real).astype(np.float64).reshape(cols, values.itemsize // real.itemsize)
+    eps = float(np.finfo(real.dtype).eps)
+    energies: NDArray[np.float64] = np.sum(squares, axis=1) * (1 + (rows + 2) * eps)
+    return energies
 
 
 def _multiply_wide(left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:

@@ -79,11 +79,8 @@ def _describe(block: FittedBlock) -> Iterator[NDArray[np.float64]]:
     factors, sides = block.factors, list(block.factors.orderings.sides.values())
     kinds = [_kind_of(side) for side in sides]
     measures = (block.energy, block.error, block.lower, block.deviation, block.left_out)
-    yield np.array(
-        [*factors.rows, *factors.cols, len(factors.ks_values), *measures, block.spectrum.size, *kinds], np.float64
-    )
-    for values in factors.ks_values:
-        yield np.array(values.shape, np.float64)
+    numbers = [*factors.rows, *factors.cols, len(factors.ks_values), *measures, block.spectrum.size, *kinds]
+    yield np.array([*numbers, *(size for values in factors.ks_values for size in values.shape)], np.float64)
     yield np.asarray(block.spectrum, np.float64)
     for side in sides:
         if isinstance(side, np.ndarray):
@@ -102,14 +99,15 @@ def decode_blocks(values: NDArray[Any], table: NDArray[np.float64]) -> list[Fitt
     head, found, rest = Head.of(table), [], _Reader(table[HEAD:])
     stored = _Reader(values)
     for _ in range(head.blocks):
-        numbers = rest.take(NUMBERS)
+        numbers = rest.take(NUMBERS).tolist()
         r0, r1, c0, c1, count = map(int, numbers[:5])
-        patterns = rest.take(4 * count).astype(np.int64).reshape(count, 4).tolist()
+        sizes = list(map(int, rest.take(4 * count).tolist()))
+        patterns = [tuple(sizes[first : first + 4]) for first in range(0, 4 * count, 4)]
         spectrum = rest.take(int(numbers[10])).copy()
         sides = [_read_side(rest, int(kind)) for kind in numbers[11:]]
         factors = tuple(stored.take(math.prod(pattern)).reshape(pattern) for pattern in patterns)
         block = BlockFactors((r0, r1), (c0, c1), factors, Orderings(*sides))
-        energy, error, lower, deviation, left_out = map(float, numbers[5:10])
+        energy, error, lower, deviation, left_out = numbers[5:10]
         found.append(FittedBlock(block, energy, error, lower, deviation, spectrum, left_out))
     return found
 

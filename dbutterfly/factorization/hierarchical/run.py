@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import FitWarning, ToleranceWarning, warn_caller
+from ...execution.collection import without_collection
 from ...execution.engine import Engine
 from ...operator.block_factors import BlockFactors
 from ...planning.bands import BandCopy
@@ -78,11 +79,13 @@ def complete_hierarchical(run: HierarchicalRun, engine: Engine, *, progress: boo
     }
     if job.plan.source.sampled:
         record["evaluated"] = {"entries": evaluated + job.plan.looked_at}
-    result = _assemble(job, blocks, record)
+    with without_collection():
+        result = _assemble(job, blocks, record)
     if isinstance(job.plan.copy, BandCopy) and result.certificate.error_bound > (job.plan.tol or math.inf):
         raise NoRoom
     _warn(result, job.plan)
-    run.put_result(result)
+    with without_collection():
+        run.put_result(result)
     return result
 
 
@@ -97,7 +100,8 @@ class _FittedRegions:
         """Read the blocks of a task that has ended, if it is that of a region."""
         if stage == REGIONS:
             values, table = read_region(self._job.workspace, self._job.plan, number)
-            self._found[number] = decode_blocks(values, table), Head.of(table).evaluated
+            with without_collection():
+                self._found[number] = decode_blocks(values, table), Head.of(table).evaluated
 
     def read_all(self) -> tuple[list[FittedBlock], int]:
         """Blocks of all regions, and the number of entries that were evaluated for them."""

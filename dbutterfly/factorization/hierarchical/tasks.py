@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import SourceError
+from ...execution.collection import without_collection
 from ...execution.task import Inputs, Output, Task
 from ...planning.bands import BandCopy
 from ...planning.hierarchical_plan import HierarchicalPlan
@@ -156,9 +157,10 @@ class StripTask(RegionTask):
         pieces = [inputs.pop(str(piece.number)) for piece in copy.by_region[self.number]]
         bands = merge_bands(copy, self.number, pieces, settings)
         del pieces  # before blocks are fitted
-        blocks = Strip(bands, copy.levels, *plan.trees, self.region, settings, job.computing).fit(self.region)
-        _check_range(job, blocks)
-        return region_outputs(plan, self.number, *encode_blocks(blocks, plan.source.work_dtype, 0))
+        with without_collection():
+            blocks = Strip(bands, copy.levels, *plan.trees, self.region, settings, job.computing).fit(self.region)
+            _check_range(job, blocks)
+            return region_outputs(plan, self.number, *encode_blocks(blocks, plan.source.work_dtype, 0))
 
 
 @dataclass(frozen=True)

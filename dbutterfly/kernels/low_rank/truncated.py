@@ -285,5 +285,5 @@ def cut_rank(basis: Array, part: Array, energies: tuple[float, float], rank: int
 
 def rank_within(values: NDArray[np.float64], allowed: float) -> int:
     """Least rank that leaves at most a squared error of singular values in descending order."""
-    tails = np.append(np.cumsum(values[::-1] ** 2)[::-1], 0.0)
-    return int(np.argmax(tails <= max(allowed, 0.0)))
+    tails = np.cumsum(values[::-1] ** 2)  # of the last values, from the last one on
+    return values.size - int(np.searchsorted(tails, max(allowed, 0.0), side="right"))

@@ -88,35 +88,24 @@ def merge_bands(copy: BandCopy, strip: int, pieces: Sequence[NDArray[Any]], sett
         near.append(whole[first:end].reshape(band.last - band.first, -1))
         for parts in rows:
             _join_near(parts, band, near[-1])
-        left_out.append(_sum_left_out(band, cols))
-        height, width = near[-1].shape[0], left_out[-1].size
+        height, width = near[-1].shape[0], count_positions(band.far)
+        places = [np.searchsorted(_positions(band.far), parts[0].far) for parts in cols]
         allowed, most = energy_to_leave_out(settings, height, width, band), min(largest_rank(height), width)
-        wanted.append(Wanted(partial(_rest_of, band, cols), allowed, most))
+        wanted.append(Wanted(partial(_rest_of, band, cols, places), allowed, most))
+        left_out.append(np.zeros(width))
+        for at, parts in zip(places, cols, strict=True):
+            left_out[-1][at] += sum(part.left_out for part in parts)
     found = capture_all(wanted)
     return [MergedBand(band, *each, *rest) for band, each, *rest in zip(bands, found, left_out, near, strict=True)]
 
 
-def _sum_left_out(band: Band, kept: Sequence[Sequence[KeptBand]]) -> NDArray[np.float64]:
-    """What panels have left out of each far column of a band."""
-    far = _positions(band.far)
-    left_out = np.zeros(far.size)
-    for parts in kept:
-        left_out[np.searchsorted(far, parts[0].far)] += sum(part.left_out for part in parts)
-    return left_out
-
-
-def _rest_of(band: Band, kept: Sequence[Sequence[KeptBand]]) -> ProductRest:
-    """Products that stand for the far columns of a band."""
-    far = _positions(band.far)
+def _rest_of(band: Band, kept: Sequence[Sequence[KeptBand]], places: Sequence[Index]) -> ProductRest:
+    """Products that stand for the far columns of a band, each of those in some places."""
     products = [
-        (
-            np.searchsorted(far, parts[0].far),
-            _beside(parts, band),
-            np.concatenate([part.coefficients for part in parts]),
-        )
-        for parts in kept
+        (at, _beside(parts, band), np.concatenate([part.coefficients for part in parts]))
+        for at, parts in zip(places, kept, strict=True)
     ]
-    return ProductRest(products, far.size)
+    return ProductRest(products, count_positions(band.far))
 
 
 def _join_near(parts: Sequence[KeptBand], band: Band, near: NDArray[Any]) -> None:

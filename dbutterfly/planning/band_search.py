@@ -67,8 +67,9 @@ def _copies_in_bands(plan: HierarchicalPlan, most_bytes: int, level: int | None)
 def _footprint_in_bands(source: SourceInfo, copy: BandCopy, *, recopies: bool) -> Footprint:
     """Footprint of the tasks of a copy in bands: of a panel, and of a strip.
 
-    A strip is read in pieces; its near parts are put together, and its bands merged, which takes their products twice.
-    Then its blocks are fitted: as many entries as are near are held once more in dense blocks, and once as written.
+    A strip is read in pieces; its near parts are put together, and its bands merged one after the other: what comes out
+    of all is held, and the products of one, which may have the room of all. Then its blocks are fitted: as many entries
+    as are near are held once more in dense blocks, and once as written.
     """
     stored, item = np.dtype(source.dtype).itemsize, np.dtype(source.work_dtype).itemsize
     panel = max((tile.r1 - tile.r0) * (tile.c1 - tile.c0) for tile in copy.panels)

@@ -101,11 +101,10 @@ def test_a_loop_tells_whether_the_cache_holds_it(cache):
 
 FIT = """
 import numpy as np
-from dbutterfly.kernels.low_rank.jit.rank_one import round_loop
+from dbutterfly.kernels.low_rank.compiled import round_grid
 rng = np.random.default_rng(0)
 stack = (rng.standard_normal((64, 64, 64)) + 1j * rng.standard_normal((64, 64, 64))).astype(np.complex64)
-left, right, numbers = np.zeros((64, 64), np.complex64), np.zeros((64, 64), np.complex64), np.zeros((64, 5))
-round_loop("F").compiled(stack, left, right, numbers, 1e-3, 3, 6)
+left, right, numbers = round_grid(stack[None], stack.dtype, stack_bytes=1 << 20, certified=True)
 print(left.tobytes().hex(), right.tobytes().hex(), numbers.tobytes().hex())
 """
 

@@ -198,7 +198,6 @@ BLOCKS = [
         1,
     ),
     Call(rank_one.is_settled, lambda on: (*(on.energies(4),) * 4, on.dtype)),
-    Call(rank_one.lower_slacks, lambda on: (on.rank_ones(4), on.energies(4))),
     Call(rank_one.slack_bound, lambda on: (on.energies(4), on.energies(4), on.energies(4))),
     Call(linalg.replace, lambda on: (on.rank_ones(4), on.put(np.ones(4, bool)), on.rank_ones(4))),
     Call(linalg.replace_rows, lambda on: (on.entries(4, 3), on.put(np.ones(4, bool)), on.entries(4, 3))),

@@ -20,7 +20,13 @@ By (2), the largest singular value is *bounded from above* by quantities that th
 and the round stops where that bound leaves nothing to gain. Blocks that are rank one up to noise pass at once. Others
 have less than half of their energy in one vector, a small gap, or a start orthogonal to the top vector. For these the
 Gram matrix of the short side is raised to a power (:mod:`.gram_powers`), which gives the top vector and a bound on
-its singular value; of large blocks, a few products give the one, and parts of the block the other (:mod:`.gram_parts`).
+its singular value. Of large blocks, a few products give the one, and parts of the residual (:mod:`.gram_parts`) a bound
+on the largest singular value rho of R, and so the other,
+
+    (5)  sigma_1^2 <= lambda_max [[t^2, t|w|], [t|w|, |w|^2 + rho^2]]
+
+of which (4) is the case ``rho = ||R||``: for a unit vector x with a part alpha along u and a part y across it,
+``|x^H Z|^2 = |alpha* t + y^H w|^2 + |y^H R|^2 <= (|alpha| t + |y| |w|)^2 + rho^2 |y|^2``.
 
 Squares are summed in the precision of the matrix along runs of about 1024 entries, and in float64 from there on.
 :mod:`dbutterfly.kernels.low_rank.rank_one_grid` does the first round for whole tiles.
@@ -35,10 +41,10 @@ from ..linalg import (
     RELATIVE_SLACK,
     adjoint,
     has_cancelled,
+    multiply_thin,
     nonzero_divisor,
     normal_divisor,
     replace,
-    replace_rows,
     residual_energy,
     safe_range,
     squared_norms,
@@ -46,7 +52,7 @@ from ..linalg import (
 from .gram_parts import PARTS_SLACK, bound_by_parts, has_parts
 from .gram_powers import diagonal, top_vector
 
-__all__ = ["RankOne", "is_settled", "lower_slacks", "rank_one", "rank_one_by_gram", "slack_bound"]
+__all__ = ["RankOne", "is_settled", "rank_one", "rank_one_by_gram", "slack_bound"]
 
 ROUNDED_UNITS = 8
 """Residuals of this many units in the last place of the norm of a block are rounding.
@@ -55,14 +61,14 @@ Not tuned: of the size of :data:`dbutterfly.kernels.linalg.SUBTRACTED`, here for
 """
 
 FLAT = 0.8
-"""Part of the energy above which what the round has left counts as a flat spectrum.
+"""Part of the energy above which what products have left counts as a flat spectrum, of which more may stay open.
 
 Not tuned: the largest row of 128 x 128 normal numbers leads to .98. Where single rows hold more of the energy, they may
-keep a few products from a vector that captures more.
+keep a few products from a vector that captures more: then only the bound tells.
 """
 
 PRODUCTS = 8
-"""Products with ``Z Z^H`` by which the vector of a large block is improved.
+"""Products with ``Z Z^H`` by which the vector of a large block is improved, where a round leaves something to gain.
 
 Measured for 128 x 128 normal numbers plus a matrix of rank one with 0, 3, 4.5 and 6 times the energy of a row: of the
 energy that the best vector leaves, 2 products miss .29, .43, .20 and .01 % in the mean of 64 blocks, 4 products .21,
@@ -145,7 +151,8 @@ def _approximate_from_largest_row(blocks: Array, rows: Array, energy: Array) -> 
     start = xp.take_along_axis(blocks, largest[:, :, None], axis=1)
     norms = xp.sqrt(xp.take_along_axis(rows, largest, axis=1))
     left = xp.matmul(blocks, adjoint(start / nonzero_divisor(norms, blocks)[:, :, None]))
-    found, done = _round(blocks, left, energy)
+    found, _, rise = _round(blocks, left, energy)
+    done = is_settled(energy, found.discarded, rise, found.slack, blocks.dtype)
     hard = true_places(~done)
     if hard.shape[0]:
         begun = RankOne(*(xp.take(array, hard, axis=0) for array in found))
@@ -153,8 +160,8 @@ def _approximate_from_largest_row(blocks: Array, rows: Array, energy: Array) -> 
     return found
 
 
-def _round(blocks: Array, left: Array, energy: Array) -> tuple[RankOne, Array]:
-    """One round (1) from ``left`` (k, p, 1), a multiple of u; and the mask of blocks with nothing left to gain."""
+def _round(blocks: Array, left: Array, energy: Array) -> tuple[RankOne, Array, Array]:
+    """One round (1) from ``left`` (k, p, 1), a multiple of u; ``t^2`` and ``|w|^2``."""
     xp = namespace(blocks)
     length = xp.sqrt(squared_norms(adjoint(left)))
     u = left / nonzero_divisor(length, blocks)[:, :, None]
@@ -166,9 +173,9 @@ def _round(blocks: Array, left: Array, energy: Array) -> tuple[RankOne, Array]:
     rise = squared_norms(adjoint(left - u * unit))[:, 0]  # |w|^2 of (1)
     captured = squared_norms(adjoint(left))[:, 0]
     discarded = _discarded_energy(blocks, left, right, energy, captured)  # (3)
-    slack = slack_bound(t[:, 0] ** 2, rise, discarded)  # (4)
-    settled = is_settled(energy, discarded, rise, slack, blocks.dtype)
-    return RankOne(left[:, :, 0], right[:, 0, :], energy, discarded, xp.minimum(slack, discarded)), settled
+    t2 = t[:, 0] ** 2
+    slack = xp.minimum(slack_bound(t2, rise, discarded), discarded)  # (4)
+    return RankOne(left[:, :, 0], right[:, 0, :], energy, discarded, slack), t2, rise
 
 
 def is_settled(energy: Array, discarded: Array, rise: Array, slack: Array, dtype: Any) -> Array:
@@ -192,22 +199,22 @@ def _discarded_energy(blocks: Array, left: Array, right: Array, energy: Array, c
     return xp.where(small, residual_energy(blocks, left, right), difference)
 
 
-def slack_bound(t2: Array, rise: Array, discarded: Array) -> Array:
-    """Energy that any other rank-one matrix could capture beyond ``t^2 + |w|^2``, by (4), without cancellation.
+def slack_bound(t2: Array, rise: Array, rest: Array) -> Array:
+    """Energy that any other rank-one matrix could capture beyond ``t^2 + |w|^2``, by (5), without cancellation.
 
     Parameters
     ----------
-    t2, rise, discarded : array of float64
-        ``t^2``, ``|w|^2`` and ``||R||^2`` of the blocks.
+    t2, rise, rest : array of float64
+        ``t^2``, ``|w|^2`` and ``rho^2`` of the blocks, or ``||R||^2`` for (4).
 
     Notes
     -----
-    With ``g = t^2 - |w|^2 - ||R||^2`` and ``h = sqrt(g^2 + 4 t^2 |w|^2)``, the larger eigenvalue of (4) is above
+    With ``g = t^2 - |w|^2 - rho^2`` and ``h = sqrt(g^2 + 4 t^2 |w|^2)``, the larger eigenvalue of (4) is above
     ``t^2`` by ``(h - g) / 2``. Where g is positive, that difference would cancel, and is formed as ``2 t^2 |w|^2 / (h +
     g)``.
     """
     xp = namespace(t2)
-    gap = t2 - (rise + discarded)
+    gap = t2 - (rise + rest)
     root = xp.sqrt(gap * gap + 4 * t2 * rise)
     above = xp.where(gap > 0, 2 * t2 * rise / xp.where(gap > 0, root + gap, xp.ones_like(gap)), (root - gap) / 2)
     return xp.maximum(above - rise, xp.zeros_like(above))
@@ -216,8 +223,8 @@ def slack_bound(t2: Array, rise: Array, discarded: Array) -> Array:
 def rank_one_by_gram(blocks: Array, found: RankOne) -> RankOne:
     """Approximate blocks on which one round was not enough.
 
-    Large ones of which it left most by products, with the bound of :mod:`.gram_parts`; where that leaves much open, as
-    all others, by the top vector of their Gram matrix.
+    Large ones by products, with the bound of :mod:`.gram_parts`; where that leaves much open, as all others, by the top
+    vector of their Gram matrix.
 
     Parameters
     ----------
@@ -226,14 +233,9 @@ def rank_one_by_gram(blocks: Array, found: RankOne) -> RankOne:
     found : RankOne
         What the round has found.
     """
-    xp = namespace(blocks)
     if not has_parts(blocks.shape):
         return _by_whole_gram(blocks, found.energy, found.discarded)
-    flat = found.discarded > FLAT * found.energy
-    open_, which = xp.ones_like(flat), true_places(flat)
-    if which.shape[0]:
-        better, left = _by_parts(_take(blocks, which), RankOne(*(_take(array, which) for array in found)))
-        found, open_ = replace(found, flat, better), replace_rows(open_, flat, left)
+    found, open_ = _by_parts(blocks, found)
     which = true_places(open_)
     if which.shape[0] == 0:
         return found
@@ -247,22 +249,14 @@ def _take(array: Array, which: Array) -> Array:
 
 
 def _by_parts(blocks: Array, found: RankOne) -> tuple[RankOne, Array]:
-    """Approximate large blocks by products and the bound of their parts; and the mask of those with much open."""
-    found, settled = _round(blocks, _multiply(blocks, found), found.energy)
-    found, is_enough = lower_slacks(found, bound_by_parts(blocks))
-    return found, ~settled & ~is_enough
-
-
-def lower_slacks(found: RankOne, most: Array) -> tuple[RankOne, Array]:
-    """Approximations with slacks by the most energy that any vector captures; and the mask of those with little open.
-
-    Little is :data:`dbutterfly.kernels.low_rank.gram_parts.PARTS_SLACK` of what is discarded. Where nothing is known of
-    what vectors capture, ``most`` is infinite, and the mask is false.
-    """
-    xp = namespace(most)
-    beyond = most - (found.energy - found.discarded)
-    slack = xp.minimum(found.slack, xp.maximum(beyond, xp.zeros_like(beyond)))
-    return found._replace(slack=slack), xp.isfinite(most) & (slack <= PARTS_SLACK * found.discarded)
+    """Approximate large blocks by products and the bound of parts; and the mask of those with much open."""
+    xp = namespace(blocks)
+    found, t2, rise = _round(blocks, _multiply(blocks, found), found.energy)
+    settled = is_settled(found.energy, found.discarded, rise, found.slack, blocks.dtype)
+    rest = blocks - multiply_thin(found.left[:, :, None], found.right[:, None, :])
+    slack = xp.minimum(found.slack, slack_bound(t2, rise, bound_by_parts(rest)))  # (5)
+    flat, lost = found.discarded > FLAT * found.energy, found.discarded
+    return found._replace(slack=slack), ~settled & (slack > xp.where(flat, PARTS_SLACK * lost, RELATIVE_SLACK * lost))
 
 
 def _multiply(blocks: Array, found: RankOne) -> Array:
@@ -285,7 +279,7 @@ def _by_whole_gram(blocks: Array, energy: Array, discarded: Array) -> RankOne:
     scale = xp.sum(xp.astype(diagonal(gram), xp.float64), axis=-1) / gram.shape[-1] ** 0.5
     power = gram / nonzero_divisor(scale, gram)[:, None, None]
     vector, bound = top_vector(power, 1, scale, energy, energy - discarded)
-    found, _ = _round(blocks, vector if wide else xp.matmul(blocks, vector), energy)
+    found, _, _ = _round(blocks, vector if wide else xp.matmul(blocks, vector), energy)
     # Both bounds hold: the smaller one counts.
     beyond = xp.maximum(bound - (energy - found.discarded), xp.zeros_like(energy))
     return found._replace(slack=xp.minimum(found.slack, beyond))

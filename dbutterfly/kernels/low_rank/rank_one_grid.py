@@ -19,6 +19,10 @@ a pass over a stack.
 Blocks that the round does not settle are copied again. Where the residual cannot be told from rounding, it is formed;
 where there is more to gain, or squares are out of range, the block goes to ``rank_one``. The host learns which blocks
 these are for all stacks at once: on a device, it waits twice, and for the calls of ``rank_one``.
+
+The compiled loops do all that while a block is in the cache. They read it once with the copy, for the energies of the
+rows, and twice for a round: once for (1) and (2), and once for (3) and the residual. Where there is more to gain, they
+go on with it as ``rank_one`` does with large blocks. What they leave open goes there as well.
 """
 
 from __future__ import annotations
@@ -31,8 +35,8 @@ from numpy.typing import NDArray
 
 from ..backend import Array, host_array, is_complex, namespace
 from ..linalg import adjoint, has_cancelled, nonzero_divisor, replace, residual_energy, squared_norms
-from .compiled import round_stacks
-from .rank_one import RankOne, is_settled, lower_slacks, rank_one, rank_one_by_gram, slack_bound
+from .compiled import round_grid
+from .rank_one import RankOne, is_settled, rank_one, rank_one_by_gram, slack_bound
 from .stacks import spans_of, stacks_of
 
 __all__ = ["rank_one_grid"]
@@ -89,15 +93,23 @@ def rank_one_grid(
     parts, copy = stacks_of(grid, dtype, stack_bytes)
     spans = spans_of(parts)
     if compiled:
-        left, right, numbers = round_stacks(parts, copy, grid.shape[2:], dtype, certified=certified)
-        energy, discarded, rise, t2, most = numbers.T
-        found = RankOne(left, right, energy, discarded, discarded)
+        left, right, numbers = round_grid(grid, dtype, stack_bytes=stack_bytes, certified=certified)
+        found, open_ = RankOne(left, right, *numbers[:, :3].T), numbers[:, 3] > 0
     else:
-        rounds = [_first_round(copy(part)) for part in parts]
-        found, rise, t2 = _scale(_Round(*(_join(arrays) for arrays in zip(*rounds, strict=True))))
-    if certified and compiled:
-        residuals = None  # they are formed on the way
-    elif certified:
+        found, open_ = _approximate(parts, spans, copy, dtype, certified=certified)
+    usual = _is_in_range(found.energy, dtype)
+    found = _mend(found, usual, open_, parts, spans, copy)
+    return RankOne(*(xp.reshape(array, (groups, peers, *array.shape[1:])) for array in found))
+
+
+def _approximate(
+    parts: list[Array], spans: list[slice], copy: Callable[[Array], Array], dtype: Any, *, certified: bool
+) -> tuple[RankOne, Array]:
+    """Approximations by one round; and the mask of blocks of which there is more to gain."""
+    xp = namespace(parts[0])
+    rounds = [_first_round(copy(part)) for part in parts]
+    found, rise, t2 = _scale(_Round(*(_join(arrays) for arrays in zip(*rounds, strict=True))))
+    if certified:
         small = has_cancelled(found.discarded, found.energy, dtype)
         residuals = _revisit(parts, spans, small, lambda part, at: _residuals(copy(part), found, at))
     else:
@@ -107,16 +119,8 @@ def rank_one_grid(
     if residuals is not None:
         found = found._replace(discarded=xp.where(small, residuals, found.discarded))
     slack = slack_bound(t2, rise, found.discarded)
-    found = found._replace(slack=xp.minimum(slack, found.discarded))
-    usual = _is_in_range(found.energy, dtype)
     open_ = ~is_settled(found.energy, found.discarded, rise, slack, dtype)
-    if compiled:
-        found, is_enough = lower_slacks(found, most)
-        open_ = open_ & ~is_enough
-    if compiled and not certified:  # the loop has gone on until a round gained little
-        open_ = xp.zeros_like(open_)
-    found = _mend(found, usual, open_, parts, spans, copy)
-    return RankOne(*(xp.reshape(array, (groups, peers, *array.shape[1:])) for array in found))
+    return found._replace(slack=xp.minimum(slack, found.discarded)), open_
 
 
 def _first_round(blocks: Array) -> _Round:

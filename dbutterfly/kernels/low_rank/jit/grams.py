@@ -59,9 +59,9 @@ def gram(rows: Any, first: Any, product: Any) -> None:
 
 
 @called
-def _bound_part(rows: Any, first: Any, shifted: Any, squared: Any, eps: Any) -> Any:
-    """Bound (2) of the part of :data:`PART` rows from ``first`` on, by way of two matrices."""
-    gram(rows, first, shifted)
+def _bound_part(rows: Any, shifted: Any, squared: Any, eps: Any) -> Any:
+    """Bound (2) of a part of :data:`PART` rows, by way of two matrices."""
+    gram(rows, 0, shifted)
     mean, middle = 0.0, 0.0
     for i in range(PART):
         mean += np.float64(shifted[i, i].real) / PART
@@ -78,16 +78,18 @@ def _bound_part(rows: Any, first: Any, shifted: Any, squared: Any, eps: Any) -> 
 
 
 @called
-def bound_by_parts(z: Any, cols: Any, shifted: Any, squared: Any, eps: Any) -> Any:
-    """Bound (1) of a block, by way of two matrices, and for a tall one of a copy of columns (PART, p), as rows."""
+def bound_by_parts(z: Any, left: Any, right: Any, k: Any, lines: Any, shifted: Any, squared: Any, eps: Any) -> Any:
+    """Bound (1) of a block less ``left_k^T right_k``, by way of two matrices, and of the lines (PART, n) of a part."""
     p, v = z.shape
     whole = 0.0
     for first in range(0, min(p, v), PART):
         if p <= v:
-            whole += _bound_part(z, first, shifted, squared, eps)
-            continue
-        for i in range(p):
             for a in range(PART):
-                cols[a, i] = z[i, first + a]
-        whole += _bound_part(cols, 0, shifted, squared, eps)
+                for j in range(v):
+                    lines[a, j] = z[first + a, j] - left[k, first + a] * right[k, j]
+        else:
+            for i in range(p):
+                for a in range(PART):
+                    lines[a, i] = z[i, first + a] - left[k, i] * right[k, first + a]
+        whole += _bound_part(lines, shifted, squared, eps)
     return whole * (1 + max(p, v) * eps)

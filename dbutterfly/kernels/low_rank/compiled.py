@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +14,26 @@ from .sketch import OVERSAMPLING, fixed_sketch
 from .stacks import spans_of, stacks_of
 from .subspace import LowRank
 
-__all__ = ["Kind", "approximate_stacks", "round_grid"]
+__all__ = ["Kind", "approximate_grid", "round_grid"]
 
 ROUNDS_UNCERTIFIED = 12
 """Most rounds for a block of which no bound is wanted: they end where a round gains little. Not tuned: most end after
 one or two."""
 
-Copy = Callable[[Any], Any]
 
-_Piece = tuple[NDArray[Any], NDArray[np.uint64], tuple[int, int]]
-"""Entries of a grid as a line, how many of them a step along each axis goes over, and its first two sides."""
+class _Piece(NamedTuple):
+    """Blocks that the loops take in one call: which they are among all.
+
+    And all memory from the first entry to the last one, as a line; how many entries a step along each axis goes over;
+    how many blocks stand side by side; how many are copied together.
+    """
+
+    at: slice
+    entries: NDArray[Any]
+    steps: NDArray[np.uint64]
+    peers: int
+    together: int
+
 
 Kind = Literal["certified", "weighted", "orthonormal"]
 """What is wanted of the approximation of a block."""
@@ -60,49 +70,41 @@ def round_grid(
     groups, peers, p, v = grid.shape
     left, right = np.empty((groups * peers, p), dtype), np.empty((groups * peers, v), dtype)
     numbers, loop = np.empty((groups * peers, 4)), jit.round_loop(dtype.char).compiled
-    pieces, first, most = _pieces(grid, dtype, stack_bytes), 0, max(1, stack_bytes // (p * v * dtype.itemsize))
-    for entries, steps, (down, across) in pieces:
-        at = slice(first, first + down * across)
-        loop(entries, steps, across, min(most, down * across), certified, left[at], right[at], numbers[at])
-        first = at.stop
+    for at, entries, *way in _pieces(grid, dtype, stack_bytes):
+        loop(entries, *way, certified, left[at], right[at], numbers[at])
     return left, right, numbers
 
 
 def _pieces(grid: NDArray[Any], dtype: np.dtype[Any], stack_bytes: int) -> Iterator[_Piece]:
     """The grid itself, where it can be read as it is, else copies of it, stack by stack."""
     size, can_be_read = grid.itemsize, grid.dtype == dtype and grid.flags.aligned
+    most = max(1, stack_bytes // (grid.shape[2] * grid.shape[3] * dtype.itemsize))
     if can_be_read and grid.strides[3] == size and all(step >= 0 and step % size == 0 for step in grid.strides):
-        yield _entries(grid)
+        yield _piece(grid, 0, most)
         return
     parts, copy = stacks_of(grid, dtype, stack_bytes)
-    for part in parts:
-        yield _entries(copy(part)[None])
+    for part, at in zip(parts, spans_of(parts), strict=True):
+        yield _piece(copy(part)[None], at.start, most)
 
 
-def _entries(grid: NDArray[Any]) -> _Piece:
-    """All memory from the first entry of a grid to the last one, as a line, and how it lies there."""
+def _piece(grid: NDArray[Any], first: int, most: int) -> _Piece:
+    """What the loops take of a grid whose blocks are those from ``first`` on, with ``most`` blocks in a stack."""
     steps = np.array(grid.strides, np.uint64) // np.uint64(grid.itemsize)
     length = 1 + sum(step * (count - 1) for step, count in zip(steps.tolist(), grid.shape, strict=True))
     entries = np.lib.stride_tricks.as_strided(grid, (length,), (grid.itemsize,), writeable=False)
-    return entries, steps, grid.shape[:2]
+    count = grid.shape[0] * grid.shape[1]
+    return _Piece(slice(first, first + count), entries, steps, grid.shape[1], min(most, count))
 
 
-def approximate_stacks(
-    parts: Sequence[Any],
-    copy: Copy,
-    shape: tuple[int, int],
-    ranks: tuple[int, ...],
-    dtype: Any,
-    *,
-    kind: Kind = "certified",
+def approximate_grid(
+    grid: NDArray[Any], ranks: tuple[int, ...], dtype: Any, *, stack_bytes: int, kind: Kind = "certified"
 ) -> tuple[LowRank, NDArray[np.bool_]]:
-    """Approximations of rank r of all blocks of the parts; and the mask of those whose squares leave the range.
+    """Approximations of rank r of all blocks of a grid; and the mask of those whose squares leave the range.
 
     Parameters
     ----------
-    parts, copy, shape, dtype
-        As from :func:`dbutterfly.kernels.low_rank.stacks.stacks_of`, for blocks of shape (p, v), and the dtype in which
-        to compute.
+    grid, dtype, stack_bytes
+        As for :func:`round_grid`.
     ranks : tuple of int
         Ascending ranks for which energies are wanted; the last one is that of the approximation.
     kind : {"certified", "weighted", "orthonormal"}
@@ -112,14 +114,13 @@ def approximate_stacks(
     jit = compiled_kernels("low_rank")
     assert jit is not None
     dtype = np.dtype(dtype)
-    loop, spans = jit.subspace_loop(dtype.char).compiled, spans_of(parts)
-    (p, v), count, rank, levels = shape, spans[-1].stop, ranks[-1], len(ranks)
-    omega = fixed_sketch(min(p, v, rank + OVERSAMPLING), p).astype(dtype)
+    groups, peers, p, v = grid.shape
+    count, rank, levels, loop = groups * peers, ranks[-1], len(ranks), jit.subspace_loop(dtype.char).compiled
     left, right = np.empty((count, rank, p), dtype), np.empty((count, rank, v), dtype)
+    omega = fixed_sketch(min(p, v, rank + OVERSAMPLING), p).astype(left.real.dtype)
     numbers, outside = np.empty((count, 1 + 2 * levels)), np.empty(count, np.bool_)
-    wanted, limits = np.asarray(ranks, np.int64), safe_range(omega)
-    kinds = kind == "certified", kind == "orthonormal"
-    for part, at in zip(parts, spans, strict=True):
-        loop(copy(part), omega, wanted, *kinds, *limits, left[at], right[at], numbers[at], outside[at])
+    wanted = omega, np.asarray(ranks, np.int64), kind == "certified", kind == "orthonormal", *safe_range(left)
+    for at, entries, *way in _pieces(grid, dtype, stack_bytes):
+        loop(entries, *way, *wanted, left[at], right[at], numbers[at], outside[at])
     energy, discarded, slack = numbers[:, 0], numbers[:, 1 : 1 + levels], numbers[:, 1 + levels :]
     return LowRank(left, right, energy, discarded, slack), outside

@@ -7,7 +7,7 @@ twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..backend import Array, namespace
 from ..linalg import replace, replace_rows
-from .compiled import Kind, approximate_stacks
+from .compiled import Kind, approximate_grid
 from .ranges import leading_ranges, weighted_ranges
 from .rank_one_grid import rank_one_grid
 from .stacks import spans_of, stacks_of
@@ -59,28 +59,29 @@ def low_rank_grid(
         one = rank_one_grid(grid, dtype=dtype, stack_bytes=stack_bytes, compiled=compiled)
         left, right = one.left[:, :, None, :], one.right[:, :, None, :]
         return LowRank(left, right, one.energy, one.discarded[:, :, None], one.slack[:, :, None])
-    parts, copy = stacks_of(grid, dtype, RANKED_STACKS * stack_bytes)
     if compiled:
-        joined = _by_compiled_loops(parts, copy, grid, ranks, dtype)
+        joined = _by_compiled_loops(grid, ranks, dtype, RANKED_STACKS * stack_bytes)
     else:
+        parts, copy = stacks_of(grid, dtype, RANKED_STACKS * stack_bytes)
         found = [best_subspaces(copy(part), ranks) for part in parts]
         joined = LowRank(*(xp.concat(arrays, axis=0) for arrays in zip(*found, strict=True)))
     return LowRank(*(xp.reshape(array, (*grid.shape[:2], *array.shape[1:])) for array in joined))
 
 
-def _by_compiled_loops(
-    parts: list[Array], copy: Callable[[Array], Array], grid: Array, ranks: tuple[int, ...], dtype: Any
-) -> LowRank:
-    """Approximate the blocks of all parts by the compiled loop, and by the plain kernel those that are out of range."""
-    found, outside = approximate_stacks(parts, copy, grid.shape[2:], ranks, dtype)
-    rest = [best_subspaces(blocks, ranks) for blocks in _take_marked(parts, copy, outside)]
+def _by_compiled_loops(grid: NDArray[Any], ranks: tuple[int, ...], dtype: Any, stack_bytes: int) -> LowRank:
+    """Approximate the blocks of a grid by the compiled loop, and by the plain kernel those that are out of range."""
+    found, outside = approximate_grid(grid, ranks, dtype, stack_bytes=stack_bytes)
+    rest = [best_subspaces(blocks, ranks) for blocks in _take_marked(grid, dtype, stack_bytes, outside)]
     if not rest:
         return found
     return replace(found, outside, LowRank(*(np.concatenate(arrays) for arrays in zip(*rest, strict=True))))
 
 
-def _take_marked(parts: list[Array], copy: Callable[[Array], Array], mask: NDArray[np.bool_]) -> Iterator[NDArray[Any]]:
-    """Copies of the blocks under a mask, part by part."""
+def _take_marked(grid: NDArray[Any], dtype: Any, stack_bytes: int, mask: NDArray[np.bool_]) -> Iterator[NDArray[Any]]:
+    """Copies of the blocks under a mask, stack by stack."""
+    if not mask.any():
+        return
+    parts, copy = stacks_of(grid, dtype, stack_bytes)
     for part, at in zip(parts, spans_of(parts), strict=True):
         which = np.flatnonzero(mask[at])
         if which.size:
@@ -112,12 +113,13 @@ def left_parts(grid: Array, rank: int, *, stack_bytes: int, weighted: bool = Tru
         one = rank_one_grid(grid, dtype=grid.dtype, stack_bytes=stack_bytes, certified=False, compiled=compiled)
         return one.left[:, :, None, :]
     ranges = weighted_ranges if weighted else leading_ranges
-    parts, copy = stacks_of(grid, grid.dtype, RANKED_STACKS * stack_bytes)
+    stack_bytes *= RANKED_STACKS
     if compiled:
         kind: Kind = "weighted" if weighted else "orthonormal"
-        left, outside = approximate_stacks(parts, copy, grid.shape[2:], (rank,), grid.dtype, kind=kind)
-        rest = [ranges(blocks, rank) for blocks in _take_marked(parts, copy, outside)]
+        left, outside = approximate_grid(grid, (rank,), grid.dtype, stack_bytes=stack_bytes, kind=kind)
+        rest = [ranges(blocks, rank) for blocks in _take_marked(grid, grid.dtype, stack_bytes, outside)]
         found = replace_rows(left.left, outside, np.concatenate(rest)) if rest else left.left
     else:
+        parts, copy = stacks_of(grid, grid.dtype, stack_bytes)
         found = namespace(grid).concat([ranges(copy(part), rank) for part in parts], axis=0)
     return namespace(grid).reshape(found, (*grid.shape[:2], rank, grid.shape[2]))

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from ...compiler import ZERO, Loop, array_type, called, entry_type, spliced, types
-from ...linalg import CANCELLING, RELATIVE_SLACK, RUN
+from ...linalg import CANCELLING, RELATIVE_SLACK
 from ..compiled import ROUNDS_UNCERTIFIED
 from ..gram_parts import PART, PARTS_SLACK
 from ..rank_one import FLAT, PRODUCTS, ROUNDED_UNITS
+from .copies import TURN, copy_blocks
 from .grams import bound_by_parts
 from .vectors import (
     STAMP,
@@ -27,39 +28,6 @@ from .vectors import (
 )
 
 __all__ = ["round_loop"]
-
-TURN = np.uint64(RUN)
-"""Entries of a run, as an offset."""
-
-
-@spliced
-def _copy_run(stack: Any, k: Any, i: Any, source: Any, at: Any, first: Any, last: Any) -> Any:
-    """Copy some entries of row i of block k; the sum of their squared moduli, in their precision."""
-    total = stack.dtype.type(0).real
-    for j in range(first, last):
-        value = source[at + j]
-        stack[k, i, j] = value
-        total += value.real * value.real + value.imag * value.imag
-    return total
-
-
-@called
-def _copy_blocks(source: Any, steps: Any, peers: Any, begin: Any, offsets: Any, stack: Any, rows: Any) -> None:
-    """Copy the blocks from one on together, as many as there is room for ``offsets``, and the energies of their rows.
-
-    All blocks are copied row by row: rows of neighbouring blocks make long runs of memory. Offsets are unsigned, see
-    :mod:`dbutterfly.kernels.compiler`. Energies are in float64, beyond runs as in :func:`.vectors.sum_squares`.
-    """
-    v = np.uint64(stack.shape[2])
-    for k in range(len(offsets)):
-        offsets[k] = np.uint64((begin + k) // peers) * steps[0] + np.uint64((begin + k) % peers) * steps[1]
-    for i in range(stack.shape[1]):
-        for k in range(len(offsets)):
-            at, whole, first = offsets[k] + np.uint64(i) * steps[2], 0.0, ZERO
-            while v - first >= TURN + TURN:
-                whole += np.float64(_copy_run(stack, k, i, source, at, first, first + TURN))
-                first += TURN
-            rows[k, i] = whole + np.float64(_copy_run(stack, k, i, source, at, first, v))
 
 
 @spliced
@@ -169,7 +137,7 @@ def round_loop(char: str) -> Loop:
         for k in range(blocks if stamp > 0 else 0):  # always: it keeps the stamp among the constants of the closure
             at = k % count
             if at == 0:
-                _copy_blocks(source, steps, peers, k, np.empty(min(count, blocks - k), np.uint64), stack, rows)
+                copy_blocks(source, steps, peers, k, np.empty(min(count, blocks - k), np.uint64), stack, rows)
             z = stack[at]
             whole = _begin(z, rows, at, start)
             small, enough, before = (CANCELLING * eps * whole if certified else 0.0), rounding * whole, np.inf

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ...compiler import Loop, array_type, called, entry_type, spliced, types
+from ...compiler import Loop, array_type, called, entry_type, number_type, spliced, types
 from ...linalg import CANCELLING, RELATIVE_SLACK, SUBTRACTED
 from ..compiled import ROUNDS_UNCERTIFIED
 from ..subspace import PRODUCTS, ROUNDED_UNITS
+from .copies import copy_blocks
 from .most_captured import bound_captured
 from .vectors import (
     STAMP,
@@ -26,7 +27,6 @@ from .vectors import (
     clear,
     copy_row,
     copy_rows,
-    energy,
     inner_products,
     orthogonalize,
     orthonormalize,
@@ -138,14 +138,17 @@ def _fill(z: Any, ranks: Any, found: Any, parts: Any, space: Any, eps: Any) -> A
 
 
 @called
-def _begin(z: Any, omega: Any, few: Any, left: Any, right: Any, space: Any, eps: Any) -> Any:
-    """The best approximations whose rows are combinations of those of ``Omega Z``; what the rows beyond r capture."""
+def _begin(z: Any, omega: Any, reals: Any, few: Any, left: Any, right: Any, space: Any, eps: Any) -> Any:
+    """The best approximations whose rows are combinations of those of ``Omega Z``; what the rows beyond r capture.
+
+    Omega is real: ``reals`` are views of Z and W as real numbers, of which complex ones have two.
+    """
     w, y, q, _, _, triangle, turned, squares, caught, _, _ = space
     (p, v), k = z.shape, len(squares)
     if p == k:
         copy_rows(w, z)
     else:
-        add_rows(omega, k, z, w)  # (1): Omega Z
+        add_rows(omega, k, *reals)  # (1): Omega Z
     orthonormalize(w, k, v, triangle, eps)  # (1): P^H
     inner_products(z, w, k, y)  # (1): Y
     copy_rows(q, y)
@@ -209,11 +212,14 @@ def _multiply_again(z: Any, space: Any, eps: Any) -> None:
 
 
 @spliced
-def _approximate(z: Any, omega: Any, wanted: Any, parts: Any, found: Any, space: Any, further: Any, eps: Any) -> None:
-    """Approximate a block by as many rounds as it needs; ``wanted`` are the ranks, and whether bounds are wanted."""
-    (ranks, certified), (left, right) = wanted, parts
+def _approximate(z: Any, sketch: Any, wanted: Any, parts: Any, found: Any, space: Any, further: Any, eps: Any) -> None:
+    """Approximate a block by as many rounds as it needs.
+
+    ``sketch`` are Omega and real views of Z and W, and ``wanted`` the ranks, and whether bounds are wanted.
+    """
+    (omega, reals), (ranks, certified), (left, right) = sketch, wanted, parts
     few = min(ranks[-1], len(omega))
-    rest = _begin(z, omega, few, left, right, space, eps)
+    rest = _begin(z, omega, reals, few, left, right, space, eps)
     has_settled = _fill(z, ranks, found, (left, right, rest, -1.0), space, eps)
     for turn in range(ROUNDS if certified else ROUNDS_UNCERTIFIED):
         if has_settled:
@@ -232,19 +238,21 @@ def _approximate(z: Any, omega: Any, wanted: Any, parts: Any, found: Any, space:
 def subspace_loop(char: str) -> Loop:
     """Loop over the blocks of a stack, for one of the dtypes "fdFD".
 
-    Its arguments are the stack (n, p, v), the k rows (k, p) with which blocks are multiplied, with k at most p and v,
-    the ascending ranks, whether bounds are wanted, whether the left parts shall be orthonormal, the least and largest
-    energy of a block, the left parts (n, r, p) and right parts (n, r, v) to fill, the numbers (n, 1 + 2 * ranks) to
-    fill, which are the energy and for all ranks first what is discarded and then the slack, and the flags (n,) of
-    blocks whose energy is out of range, which are left alone.
+    Its arguments are those of :func:`.rank_one.round_loop` for a grid of n blocks up to how many are copied together;
+    the k real rows (k, p) with which blocks are multiplied, with k at most p and v, the ascending ranks, whether bounds
+    are wanted, whether the left parts shall be orthonormal, the least and largest energy of a block, the left parts
+    (n, r, p) and right parts (n, r, v) to fill, the numbers (n, 1 + 2 * ranks) to fill, which are the energy and for
+    all ranks first what is discarded and then the slack, and the flags (n,) of blocks whose energy is out of range,
+    which are left alone.
     """
-    stamp, eps = STAMP, (np.finfo(np.float64) if char in "dD" else np.finfo(np.float32)).eps
+    stamp, real = STAMP, np.float64 if char in "dD" else np.float32
+    eps = np.finfo(real).eps
 
     def approximate(  # type: ignore[no-untyped-def]
-        stack, omega, ranks, certified, normed, low, high, left, right, numbers, outside
+        source, steps, peers, together, omega, ranks, certified, normed, low, high, left, right, numbers, outside
     ):
-        count, p, v = stack.shape
-        k, like = omega.shape[0], stack.dtype
+        (count, _, p), v, k, like = left.shape, right.shape[2], omega.shape[0], left.dtype
+        stack, rows = np.empty((together, p, v), like), np.empty((together, p))
         w, u, row = np.empty((k, v), like), np.empty((k, v), like), np.empty((1, max(p, v + k)), like)
         y, q, inside = np.empty((k, p), like), np.empty((k, p), like), np.empty((k, p), like)
         triangle, turned = np.empty((k, k), like), np.empty((k, 2 * k), like)
@@ -252,14 +260,19 @@ def subspace_loop(char: str) -> Loop:
         side = min(p, v + k) if certified else 0
         power, other = np.empty((side, side), like), np.empty((side, side), like)
         further = np.empty((side, p + v + k - side), like), power, other, row
+        real_stack, real_w = stack.view(real), w.view(real)
         for n in range(count if stamp > 0 else 0):  # always: it keeps the stamp among the constants of the closure
-            z, found, parts = stack[n], numbers[n], (left[n], right[n])
+            at = n % together
+            if at == 0:
+                copy_blocks(source, steps, peers, n, np.empty(min(together, count - n), np.uint64), stack, rows)
+            z, found, parts = stack[at], numbers[n], (left[n], right[n])
             for a in range(ranks[-1]):
                 clear(parts[0], a, 0, p)
                 clear(parts[1], a, 0, v)
             for a in range(len(found)):
                 found[a] = 0.0
-            found[0] = energy(z)
+            for i in range(p):
+                found[0] += rows[at, i]
             is_usual = found[0] > low and found[0] < high
             outside[n] = not is_usual and not (found[0] == 0 and _is_zero(z))  # squares may underflow
             if not is_usual:
@@ -267,11 +280,13 @@ def subspace_loop(char: str) -> Loop:
             if k == min(p, v) and not certified:
                 _decompose(z, space, parts[0], min(ranks[-1], k), eps)
             else:
-                _approximate(z, omega, (ranks, certified), parts, found, space, further, eps)
+                sketch = omega, (real_stack[at], real_w)
+                _approximate(z, sketch, (ranks, certified), parts, found, space, further, eps)
             if normed:
                 orthonormalize(parts[0], min(ranks[-1], k), p, triangle, eps)
 
     number, energies = entry_type(char), types.float64
-    signature = [array_type(number, 3), array_type(number, 2), array_type(types.int64)]
-    signature += [types.boolean, types.boolean, energies, energies, array_type(number, 3), array_type(number, 3)]
+    signature = [array_type(number, readonly=True), array_type(types.uint64), types.int64, types.int64]
+    signature += [array_type(number_type(char), 2), array_type(types.int64), types.boolean, types.boolean]
+    signature += [energies, energies, array_type(number, 3), array_type(number, 3)]
     return Loop(approximate, types.void, [*signature, array_type(energies, 2), array_type(types.boolean)])

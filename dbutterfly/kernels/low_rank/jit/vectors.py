@@ -41,7 +41,9 @@ CONSTANTS = tuple(f"../{name}" for name in ("compiled", "gram_parts", "gram_powe
 CONSTANTS += "../subspace", "../../linalg"
 """Modules whose constants the loops hold: these are compiled in, and a change to them makes the loops stale, too."""
 
-STAMP = stamp_of(Path(__file__).parent, ("grams", "most_captured", "rank_one", "subspaces", "vectors", *CONSTANTS))
+STAMP = stamp_of(
+    Path(__file__).parent, ("copies", "grams", "most_captured", "rank_one", "subspaces", "vectors", *CONSTANTS)
+)
 """Digest of the sources of the loops of this package."""
 
 SWEEPS = 30
@@ -258,10 +260,12 @@ def residual(z: Any, left: Any, right: Any, start: Any, count: Any, row: Any) ->
     ``left`` (n, p) and ``right`` (n, v) have ``count`` rows from ``start`` on.
     """
     p, v = z.shape
-    whole = 0.0
+    whole, fours = 0.0, start + count - count % 4
     for i in range(p):
         copy_row(row, 0, z, i, v)
-        for a in range(start, start + count):
+        for a in range(start, fours, 4):
+            add_four(row, 0, -left[a, i], -left[a + 1, i], -left[a + 2, i], -left[a + 3, i], right, a)
+        for a in range(fours, start + count):
             add_multiple(row, 0, -left[a, i], right, a, v)
         whole += sum_squares(row, 0, v)
     return whole

@@ -17,10 +17,12 @@ import functools
 import importlib
 import importlib.util
 import logging
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.machinery import ModuleSpec
 from typing import Any, Self, TypeVar
 
 import array_api_compat
@@ -51,8 +53,18 @@ _here = threading.local()
 
 def is_installed() -> bool:
     """Whether CuPy can be imported; a folder of this name beside a program is not CuPy."""
-    spec = importlib.util.find_spec("cupy")
+    spec = importlib.util.find_spec("cupy") if "cupy" in sys.modules else _find(tuple(sys.path))
     return spec is not None and spec.origin is not None
+
+
+@functools.lru_cache(maxsize=1)
+def _find(_path: tuple[str, ...]) -> ModuleSpec | None:
+    """Where CuPy lies on the search path of modules, looked up once for each.
+
+    Tasks ask for it several times each, from several threads: looking for what is not there, through all folders and
+    under the lock of imports, took 10 ms of processor time of a run of .11 s.
+    """
+    return importlib.util.find_spec("cupy")
 
 
 def has_device() -> bool:

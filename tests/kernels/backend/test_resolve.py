@@ -1,19 +1,37 @@
-import importlib.util
 import pickle
 import re
+import sys
 
 import array_api_strict
 import numpy as np
 import pytest
 
 from dbutterfly.errors import InputError, how_to_install
-from dbutterfly.kernels.backend import BACKENDS, Backend, any_true, is_complex, namespace, resolve_backend, true_places
+from dbutterfly.kernels.backend import (
+    BACKENDS,
+    Backend,
+    any_true,
+    cuda,
+    is_complex,
+    namespace,
+    resolve_backend,
+    true_places,
+)
 
 
 @pytest.fixture
 def no_cupy(monkeypatch):
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "cupy" else find_spec(name, *a))
+    monkeypatch.setattr(cuda, "is_installed", lambda: False)
+
+
+@pytest.mark.parametrize(("files", "is_cupy"), [((), False), (("__init__.py",), True)])
+def test_a_folder_of_its_name_beside_a_program_is_not_cupy(files, is_cupy, tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    (tmp_path / "cupy").mkdir()
+    for file in files:
+        (tmp_path / "cupy" / file).touch()
+    assert cuda.is_installed() is is_cupy
 
 
 def test_numpy_copies_nothing():

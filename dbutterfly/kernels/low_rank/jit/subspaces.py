@@ -92,7 +92,7 @@ def _is_zero(z: Any) -> Any:
     return True
 
 
-@spliced
+@called
 def _combine(to: Any, i: Any, coefficients: Any, rows: Any, count: Any, n: Any) -> None:
     """Set the row ``to_i`` to a combination of rows by row ``i`` of the coefficients."""
     clear(to, i, 0, n)
@@ -100,7 +100,7 @@ def _combine(to: Any, i: Any, coefficients: Any, rows: Any, count: Any, n: Any) 
         add_multiple(to, i, coefficients[i, a], rows, a, n)
 
 
-@spliced
+@called
 def _combine_conjugated(to: Any, i: Any, coefficients: Any, first: Any, rows: Any, count: Any, n: Any) -> None:
     """The same by the conjugates of the coefficients from ``first`` on."""
     clear(to, i, 0, n)

@@ -114,7 +114,7 @@ def copy_row(y: Any, a: Any, x: Any, i: Any, n: Any) -> None:
         y[a, j] = x[i, j]
 
 
-@spliced
+@called
 def copy_rows(y: Any, x: Any) -> None:
     """Copy a matrix: as a slice, it would compile the message of an error, too, which takes seconds."""
     for a in range(x.shape[0]):

@@ -22,10 +22,20 @@ one or two."""
 
 
 class _Piece(NamedTuple):
-    """Blocks that the loops take in one call: which they are among all.
+    """Blocks that the loops take in one call.
 
-    And all memory from the first entry to the last one, as a line; how many entries a step along each axis goes over;
-    how many blocks stand side by side; how many are copied together.
+    Attributes
+    ----------
+    at : slice
+        Which they are among all.
+    entries : array, one axis
+        All memory from the first entry of these blocks to the last one.
+    steps : array of uint64, shape (4,)
+        How many entries a step along each axis of their grid goes over.
+    peers : int
+        How many of them stand side by side in the grid.
+    together : int
+        How many of them are copied together.
     """
 
     at: slice

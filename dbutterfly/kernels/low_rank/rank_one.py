@@ -209,7 +209,7 @@ def slack_bound(t2: Array, rise: Array, rest: Array) -> Array:
 
     Notes
     -----
-    With ``g = t^2 - |w|^2 - rho^2`` and ``h = sqrt(g^2 + 4 t^2 |w|^2)``, the larger eigenvalue of (4) is above
+    With ``g = t^2 - |w|^2 - rho^2`` and ``h = sqrt(g^2 + 4 t^2 |w|^2)``, the larger eigenvalue of (5) is above
     ``t^2`` by ``(h - g) / 2``. Where g is positive, that difference would cancel, and is formed as ``2 t^2 |w|^2 / (h +
     g)``.
     """

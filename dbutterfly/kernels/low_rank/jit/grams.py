@@ -38,21 +38,21 @@ def _two_with_four(x: Any, i: Any, a: Any, n: Any) -> Any:
 
 
 @called
-def gram(rows: Any, first: Any, product: Any) -> None:
-    """Gram matrix (n, n) of the n rows of a matrix from ``first`` on, of which half is computed."""
+def gram(rows: Any, product: Any) -> None:
+    """Gram matrix (n, n) of the first n rows of a matrix, of which half is computed."""
     n, length = len(product), rows.shape[1]
     for i in range(0, n - 1, 2):
         fours = min(i + 4 - i % 4, n - n % 4)
         for a in range(0, fours, 4):
-            t0, t1, t2, t3, s0, s1, s2, s3 = _two_with_four(rows, first + i, first + a, length)
+            t0, t1, t2, t3, s0, s1, s2, s3 = _two_with_four(rows, i, a, length)
             product[i, a], product[i, a + 1], product[i, a + 2], product[i, a + 3] = t0, t1, t2, t3
             product[i + 1, a], product[i + 1, a + 1], product[i + 1, a + 2], product[i + 1, a + 3] = s0, s1, s2, s3
         for a in range(fours, i + 2):
-            product[i, a] = inner(rows, first + i, rows, first + a, length)
-            product[i + 1, a] = inner(rows, first + i + 1, rows, first + a, length)
+            product[i, a] = inner(rows, i, rows, a, length)
+            product[i + 1, a] = inner(rows, i + 1, rows, a, length)
     if n % 2 == 1:
         for a in range(n):
-            product[n - 1, a] = inner(rows, first + n - 1, rows, first + a, length)
+            product[n - 1, a] = inner(rows, n - 1, rows, a, length)
     for i in range(n):
         for a in range(i):
             product[a, i] = np.conj(product[i, a])
@@ -61,14 +61,14 @@ def gram(rows: Any, first: Any, product: Any) -> None:
 @called
 def _bound_part(rows: Any, shifted: Any, squared: Any, eps: Any) -> Any:
     """Bound (2) of a part of :data:`PART` rows, by way of two matrices."""
-    gram(rows, 0, shifted)
+    gram(rows, shifted)
     mean, middle = 0.0, 0.0
     for i in range(PART):
         mean += np.float64(shifted[i, i].real) / PART
     for i in range(PART):
         scale(shifted, i, real_like(rows, 1 / (PART * mean) if mean > 0 else 0.0), PART)
         shifted[i, i] -= real_like(rows, SHIFT / PART)
-    gram(shifted, 0, squared)
+    gram(shifted, squared)
     for i in range(PART):
         middle += np.float64(squared[i, i].real) / PART
     whole = energy(squared) / PART

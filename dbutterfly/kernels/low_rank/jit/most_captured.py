@@ -73,7 +73,7 @@ def bound_captured(z: Any, ranks: Any, found: Any, parts: Any, space: Any, eps: 
         factors[a] = np.sqrt(squares[a] / raised) if raised > 0 else 0.0
     _join(joined, z, inside, y, right, factors, row)
     _sort(levels)
-    gram(joined, 0, power)
+    gram(joined, power)
     shift, exponent = squares[k - 1] / 2, 1
     for i in range(side):
         power[i, i] -= real_like(z, shift)
@@ -81,7 +81,7 @@ def bound_captured(z: Any, ranks: Any, found: Any, parts: Any, space: Any, eps: 
     for i in range(side):
         scale(power, i, real_like(z, 1 / norm if norm > 0 else 0.0), side)
     while True:
-        gram(power, 0, other)
+        gram(power, other)
         power, other, exponent = other, power, 2 * exponent
         most = shift + norm * energy(power) ** (1 / (2 * exponent)) * (1 + side * eps)  # (4)
         rounding = (z.shape[0] + z.shape[1]) * eps * found[0]

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import threading
 from collections.abc import Iterator
 
 __all__ = ["without_collection"]
+
+_lock = threading.Lock()
+"""Held while the collection is paused or resumed: one thread that resumes it between the look and the pause of another
+would leave it off for good."""
 
 
 @contextlib.contextmanager
@@ -15,10 +20,13 @@ def without_collection() -> Iterator[None]:
 
     Another thread that has paused the collection may resume it before: that takes time, and does no harm.
     """
-    was_enabled = gc.isenabled()
-    gc.disable()
+    was_enabled = False
     try:
+        with _lock:
+            was_enabled = gc.isenabled()
+            gc.disable()
         yield
     finally:
         if was_enabled:
-            gc.enable()
+            with _lock:
+                gc.enable()

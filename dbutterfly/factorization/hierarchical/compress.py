@@ -92,6 +92,10 @@ class WholeRegion(Region):
         """Rows of the array that :meth:`entries` gives."""
         return self.shape(block)[0]
 
+    def has_entries(self, block: Block) -> bool:  # noqa: ARG002
+        """Whether :meth:`entries` gives the entries themselves: a butterfly of other numbers is none of the block."""
+        return True
+
     def fit(self, region: Block) -> list[FittedBlock]:
         """Fit the blocks of a region, in the order in which blocks are divided."""
         found: dict[tuple[int, ...], FittedBlock] = {}
@@ -145,8 +149,8 @@ class WholeRegion(Region):
     def choose(self, block: Block, cut: Truncated | None, most: int) -> FittedBlock | None:
         """Block of low rank, or a butterfly where that has fewer values; None where neither is of use."""
         rank, (rows, cols) = most if cut is None else cut.left.shape[1], self.shape(block)
-        is_whole = self.rows_held(block) == rows
-        if self.settings.rank is None and is_whole and rank >= HIGH_RANK and min(rows, cols) >= SMALLEST:
+        is_tried = self.settings.rank is None and self.has_entries(block)
+        if is_tried and rank >= HIGH_RANK and min(rows, cols) >= SMALLEST:
             entries, allowed, fewer = self.entries(block), self.allowed((rows, cols)), rank * (rows + cols)
             energy = energy_of(entries)
             other = self._butterflies.fit(self.to_host(entries), self.spans(block), allowed, energy, fewer)

@@ -196,6 +196,10 @@ class Strip(WholeRegion):
             return self.shape(block)[0]
         return sum(self._bands[number].basis.shape[1] for number in self._bands_of(block))
 
+    def has_entries(self, block: Block) -> bool:
+        """Whether :meth:`entries` gives the entries themselves; coefficients may be as many as rows."""
+        return not self._is_held_by_coefficients(block)
+
     def cut(self, blocks: Sequence[Block], shape: Shape, most: int) -> Iterable[Truncated | None]:
         """Approximations of low rank of blocks of a shape; None where that takes more than a rank of use."""
         for block, cut in zip(blocks, super().cut(blocks, shape, most), strict=True):

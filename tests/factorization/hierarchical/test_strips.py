@@ -7,13 +7,17 @@ import pytest
 
 import dbutterfly as dbf
 from dbutterfly.errors import CheckpointError
-from dbutterfly.factorization.hierarchical import band_pieces
-from dbutterfly.factorization.hierarchical.fitted import FittedBlock, zero_block
+from dbutterfly.factorization.hierarchical import band_pieces, compress
+from dbutterfly.factorization.hierarchical.fitted import FittedBlock, Settings, zero_block
 from dbutterfly.factorization.hierarchical.share import share_tolerance
+from dbutterfly.factorization.hierarchical.strips import MergedBand, Strip
+from dbutterfly.kernels.backend.resolve import resolve_backend
+from dbutterfly.kernels.products.ksmm import dense_product
 from dbutterfly.operator.block_factors import BlockFactors
 from dbutterfly.planning import band_search, bands
-from dbutterfly.planning.bands import BandCopy
+from dbutterfly.planning.bands import Band, BandCopy, BandLevels
 from dbutterfly.storage.run_store import RunStore
+from dbutterfly.structure.block_tree import Block, cluster_trees
 from tests.support.comparisons import snapshot
 from tests.support.hierarchical_runs import assert_same_blocks, error_of, stop_after_panels
 
@@ -141,6 +145,24 @@ def test_all_entries_are_copied_where_panels_cannot_keep_what_there_is(tmp_path,
     assert dbf.factorize(place, **arguments).certificate == certificate
 
 
+def test_coefficients_as_many_as_rows_are_no_entries_of_a_butterfly(monkeypatch):
+    """They are nearly one, and the block is none."""
+    monkeypatch.setattr(compress, "SMALLEST", 64)
+    monkeypatch.setattr(compress, "HIGH_RANK", 8)
+    rng, at = np.random.default_rng(0), np.linspace(0, 1, 512)
+    coefficients = np.exp(300j * at[:128, None] * at[256:])
+    basis = np.linalg.qr(rng.standard_normal((128, 128)) + 0j)[0]
+    sides = np.array([[256, 512]]), np.array([[0, 256]])
+    nothing, near = np.zeros(256), np.zeros((128, 256), complex)
+    band, strip = MergedBand(Band(0, 128, *sides), basis, coefficients, nothing, nothing, near), Block(2, 0, 0, 0)
+    settings = Settings(level=1e-8 * 128 * 256 / 384)
+    trees = cluster_trees((512, 512), 32, None)
+    found = Strip([band], BandLevels(2, 2), *trees, strip, settings, resolve_backend("numpy")).fit(strip)
+    (block,) = (each for each in found if each.factors.cols == (256, 512))
+    error = np.linalg.norm(dense_product(block.factors.ks_values) - basis @ coefficients) ** 2
+    assert error <= block.error * (1 + 1e-6)
+
+
 def test_a_large_tolerance_forgets_nothing_that_was_left_out(kept, tmp_path):
     """Nor where a block loses all of its rank."""
     place, arguments, matrix = kept
@@ -155,7 +177,7 @@ def test_a_large_tolerance_forgets_nothing_that_was_left_out(kept, tmp_path):
 
 
 def test_less_is_left_out_for_a_smaller_tolerance(kept):
-    settings = band_pieces.Settings(level=1e-3)
+    settings = Settings(level=1e-3)
     copy_band = bands.Band(0, 100, np.array([[0, 50]]), np.array([[50, 60]]))
     most = band_pieces.energy_to_leave_out(settings, 100, 50, copy_band)
     assert 0 < most < settings.level * 150

@@ -199,7 +199,7 @@ def capture(rest: Rest, allowed: float, most: int) -> Captured:
     rest : Rest
         The matrix, of which this leaves the rest.
     allowed : float
-        Energy that may be left out.
+        Energy that may be left out. Rounding is, where that is more.
     most : int
         Largest rank. Where that is too low, more is left out.
     """
@@ -212,7 +212,8 @@ def capture(rest: Rest, allowed: float, most: int) -> Captured:
     basis = _directions(rest.columns(looked_at), MISSED * allowed * looked_at.size / cols, most)
     parts = [rest.remove(basis)]
     left = rest.energies()
-    while left.sum() > allowed and basis.shape[1] < most:
+    rounded = _rounding_of(np.sum(column_energies(parts[0])) + left.sum(), basis.dtype)
+    while left.sum() > max(allowed, rounded) and basis.shape[1] < most:
         worst = np.sort(np.argsort(-left, kind="stable")[:STEP])
         more = _directions(rest.columns(worst), 0.0, most - basis.shape[1])
         for _ in range(2):  # what is left is little more than rounding, in part along the columns before
@@ -253,7 +254,8 @@ def capture_all(matrices: Sequence[Wanted]) -> list[Captured]:
     for number, wanted in enumerate(matrices):
         before = found[number]
         rank = min(before.basis.shape[1] + room // max(sizes[number], 1), *before.basis.shape[:1])
-        if before.left_out.sum() > wanted.allowed and rank > before.basis.shape[1]:
+        is_short = before.basis.shape[1] >= wanted.most  # else what is left is rounding
+        if is_short and before.left_out.sum() > wanted.allowed and rank > before.basis.shape[1]:
             found[number] = capture(wanted.rest(), wanted.allowed, rank)
             room -= (found[number].basis.shape[1] - before.basis.shape[1]) * sizes[number]
     return found
@@ -267,11 +269,15 @@ def _directions(columns: NDArray[Any], allowed: float, most: int) -> NDArray[Any
     packed, _, scales, _, _ = reduce(columns)
     squares = np.sum(np.abs(np.triu(packed[: scales.size])).astype(np.float64) ** 2, axis=1)
     tails = np.append(np.cumsum(squares[::-1])[::-1], 0.0)
-    floor = (ROUNDED * float(np.finfo(columns.dtype).eps)) ** 2 * tails[0]
-    rank = min(int(np.argmax(tails <= max(allowed, floor))), most)
+    rank = min(int(np.argmax(tails <= max(allowed, _rounding_of(tails[0], columns.dtype)))), most)
     if not rank:
         return columns[:, :0]
     return np.ascontiguousarray(expand(packed[:, :rank], scales[:rank])[0])
+
+
+def _rounding_of(energy: float, dtype: Any) -> float:
+    """Energy of the directions of a matrix that are rounding: no orthonormal columns are to be had of them."""
+    return (ROUNDED * float(np.finfo(dtype).eps)) ** 2 * energy
 
 
 def _lapack(dtype: Any) -> tuple[Callable[..., Any], ...]:

@@ -1,9 +1,11 @@
 """Smooth rows captured by a few orthonormal columns, with the energy of what they leave out."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
-from dbutterfly.factorization.hierarchical.captured import DenseRest, ProductRest, capture
+from dbutterfly.factorization.hierarchical.captured import DenseRest, ProductRest, Wanted, capture, capture_all
 
 
 def draw_smooth(dtype="float64", rows=60, cols=400):
@@ -50,6 +52,25 @@ def test_a_rank_that_is_too_low_leaves_more_out_and_says_so():
     whole = capture(DenseRest(noise), 1e-20, 60)
     assert whole.basis.shape == (50, 50)
     assert whole.left_out.sum() < 1e-20
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+@pytest.mark.parametrize("rest_of", [DenseRest, product_of])
+def test_rounding_is_not_captured(dtype, rest_of):
+    """No columns are orthonormal that stand for it, and a call that leaves it out is not repeated with more of them."""
+    rng, calls = np.random.default_rng(2), []
+    matrix = (rng.standard_normal((60, 5)) @ rng.standard_normal((5, 300))).astype(dtype)
+
+    def give():
+        calls.append(None)
+        return rest_of(matrix.copy())
+
+    found, _ = capture_all([Wanted(give, 0.0, 50), Wanted(partial(rest_of, np.zeros((60, 300), dtype)), 0.0, 50)])
+    rank, eps = found.basis.shape[1], float(np.finfo(dtype).eps)
+    assert 5 <= rank <= 5 + 4
+    np.testing.assert_allclose(found.basis.conj().T @ found.basis, np.eye(rank), atol=20 * eps)
+    assert found.left_out.sum() <= (4 * eps) ** 2 * np.sum(np.abs(matrix) ** 2)
+    assert len(calls) == 1
 
 
 def test_columns_that_are_carried_along_are_not_captured():

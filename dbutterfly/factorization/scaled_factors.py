@@ -28,7 +28,14 @@ from ..structure.chain import Chain
 from .results.certificate import Certificate
 from .results.factorization import Factorization
 
-__all__ = ["divide_by_power", "exponent_of_result", "multiply_by_power", "scale_certificate", "share_power"]
+__all__ = [
+    "divide_by_power",
+    "error_of_subnormals",
+    "exponent_of_result",
+    "multiply_by_power",
+    "scale_certificate",
+    "share_power",
+]
 
 
 def multiply_by_power(found: Factorization, exponent: int) -> Factorization:
@@ -64,6 +71,12 @@ def divide_by_power(found: Factorization, exponent: int) -> Factorization:
     return found if exponent == 0 else replace(found, ks_values=share_power(found.ks_values, -exponent))
 
 
+def error_of_subnormals(rank: int, shape: tuple[int, int], dtype: np.dtype[Any], exponent: int) -> float:
+    """Norm, divided by a power of two as the matrix is, of what a product is off by since entries may be subnormal."""
+    spacing = math.ldexp(float(np.finfo(dtype).smallest_subnormal), -exponent)
+    return 2 * rank * math.sqrt(math.prod(shape)) * spacing
+
+
 def exponent_of_result(found: Factorization) -> int:
     """Power of two by which a matrix is divided that is compared with its factors; 0 where its squares are in range."""
     norm = found.certificate.norm
@@ -92,7 +105,6 @@ def scale_certificate(
         norm = float(np.ldexp(certificate.norm, exponent))
     if not certificate.proven or certificate.norm == 0:
         return replace(certificate, norm=norm)
-    spacing = math.ldexp(float(np.finfo(dtype).smallest_subnormal), -exponent)
-    off = 2 * chain.rank * math.sqrt(math.prod(shape)) * (spacing / certificate.norm)
+    off = error_of_subnormals(chain.rank, shape, dtype, exponent) / certificate.norm
     error, lower = certificate.error_bound + off, max(certificate.lower_bound - off, 0.0)
     return replace(certificate, norm=norm, error_bound=error, lower_bound=lower)

@@ -22,7 +22,7 @@ from ..results.certificate import Certificate
 from ..results.estimates import VerifiedError
 from ..results.hierarchical import HierarchicalFactorization
 from ..results.line_estimates import error_of_lines
-from ..scaled_factors import share_power
+from ..scaled_factors import error_of_subnormals, share_power
 from ..stages import run_tasks
 from .arrays import create_hierarchical_arrays
 from .block_lines import lines_of_blocks
@@ -120,11 +120,12 @@ def _assemble(job: HierarchicalJob, blocks: list[FittedBlock], record: dict[str,
     fitted = _estimate(job, blocks, record) if plan.source.sampled else None
     given = [_count_twice(block) for block in blocks] if plan.is_half else blocks
     counted = given if plan.tol is None else share_tolerance(given, plan.tol, eps=eps, fitted=fitted)
+    exponent = job.source.exponent
     if fitted is None:
+        counted = [_allow_subnormals(each, dtype, exponent, plan) for each in counted] if exponent < 0 else counted
         certificate = certify_blocks(counted, eps=eps)
     else:
         certificate = certify_sampled(given, counted, fitted, eps=eps)
-    exponent = job.source.exponent
     if exponent:
         record["exponent"] = exponent
     measures = [
@@ -166,6 +167,17 @@ def _count_twice(block: FittedBlock) -> FittedBlock:
 
 def _has_mirror_image(block: FittedBlock) -> bool:
     return block.factors.rows != block.factors.cols
+
+
+def _allow_subnormals(block: FittedBlock, dtype: np.dtype[Any], exponent: int, plan: HierarchicalPlan) -> FittedBlock:
+    """Block of a small matrix, whose bounds hold although entries of products may be subnormal numbers."""
+    factors = block.factors
+    if len(factors.ks_values) < 2:  # no products
+        return block
+    times = math.sqrt(1 + (plan.is_half and _has_mirror_image(block)))
+    off = times * error_of_subnormals(factors.rank, factors.shape, dtype, exponent)
+    error, lower = math.sqrt(block.error) + off, max(math.sqrt(block.lower) - off, 0.0)
+    return block._replace(error=error**2, lower=lower**2)
 
 
 def _scale(factors: BlockFactors, exponent: int) -> BlockFactors:

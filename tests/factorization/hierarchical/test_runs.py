@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import dbutterfly as dbf
-from dbutterfly.errors import FitWarning, InputError, MemoryBudgetError, NonFiniteError
+from dbutterfly.errors import FitWarning, InputError, MemoryBudgetError, NonFiniteError, ToleranceWarning
 from dbutterfly.sources import magnitude
 from tests.support.comparisons import least_memory
 from tests.support.hierarchical_runs import (
@@ -140,6 +140,16 @@ def test_a_matrix_whose_squares_leave_the_range_is_scaled(scale):
     assert found.certificate.error_bound == pytest.approx(plain.certificate.error_bound, rel=0.2)
     assert found.certificate.norm == pytest.approx(scale * plain.certificate.norm, rel=1e-5)
     assert np.abs(dense_error(found, matrix, scale)) <= 1.01 * ASKED["tol"]
+
+
+def test_bounds_hold_where_entries_of_products_are_subnormal():
+    matrix = make_covariance(POINTS, "float32") * np.float32(2e-43)
+    with pytest.warns(ToleranceWarning, match="was not reached"):
+        found = dbf.factorize(matrix, points=BOTH, check_fit=False, **{**ASKED, "tol": 1e-2})
+    certificate, error = found.certificate, error_of(found, matrix)
+    assert 1e-2 < error <= certificate.error_bound
+    assert certificate.lower_bound <= error
+    assert np.sqrt(found.table[:, 1].sum()) == pytest.approx(certificate.error_bound * certificate.norm, rel=1e-3)
 
 
 @pytest.mark.parametrize("chunks", [None, (32, 64)])

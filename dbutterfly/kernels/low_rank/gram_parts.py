@@ -18,7 +18,7 @@ and .087 without a shift; ``(G - c)^4`` would give .068. Parts of 64 lines give 
 from __future__ import annotations
 
 from ..backend import Array, namespace
-from ..linalg import SUBTRACTED, adjoint, nonzero_divisor, squared_norms
+from ..linalg import SUBTRACTED, adjoint, squared_norms
 from .gram_powers import diagonal
 
 __all__ = ["PARTS_SLACK", "bound_by_parts", "has_parts"]
@@ -71,12 +71,15 @@ def bound_by_parts(blocks: Array) -> Array:
     else:  # views of columns, which BLAS takes in transposed order
         parts = xp.permute_dims(xp.reshape(blocks, (count, p, v // PART, PART)), (0, 2, 3, 1))
     gram = xp.matmul(parts, adjoint(parts))
-    means = xp.mean(xp.astype(diagonal(gram), xp.float64), axis=-1)
-    # Matrices of trace one are squared: nothing leaves its range.
-    eye, eps = xp.eye(PART, dtype=gram.dtype, device=gram.device), float(xp.finfo(gram.dtype).eps)
-    shifted = gram / nonzero_divisor(PART * means, gram)[:, :, None, None] - SHIFT / PART * eye
+    traces = xp.sum(xp.astype(diagonal(gram), xp.float64), axis=-1)
+    # Matrices of trace one are squared: nothing leaves its range. Traces whose reciprocals would are bounds themselves.
+    eye, info = xp.eye(PART, dtype=gram.dtype, device=gram.device), xp.finfo(gram.dtype)
+    usual, eps = traces >= float(info.smallest_normal), float(info.eps)
+    divisor = xp.astype(xp.where(usual, traces, xp.ones_like(traces)), gram.dtype)
+    shifted = gram / divisor[:, :, None, None] - SHIFT / PART * eye
     most = _largest(xp.matmul(shifted, adjoint(shifted)), eps)
-    return xp.sum(means * (SHIFT + PART * xp.sqrt(most)), axis=-1) * (1 + max(p, v) * eps)
+    parts = xp.where(usual, traces * (SHIFT / PART + xp.sqrt(most)), traces)
+    return xp.sum(parts, axis=-1) * (1 + max(p, v) * eps)
 
 
 def _largest(squared: Array, eps: float) -> Array:

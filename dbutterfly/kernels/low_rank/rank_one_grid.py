@@ -206,12 +206,13 @@ def _scale(round_: _Round) -> tuple[RankOne, Array, Array]:
 def _is_in_range(energy: Array, dtype: Any) -> Array:
     """Mask of the energies at which nothing leaves its range.
 
-    ``|c|`` is of the size of ``||Z||^3``, so that the power 3/2 of the energy must stay in the range of the dtype, with
-    the distances of :func:`dbutterfly.kernels.linalg.safe_range`, and the square of the energy in that of float64.
+    ``|c|`` is of the size of ``||Z||^3``, so that the power 3/2 of the energy must not be less than the distance of
+    :func:`dbutterfly.kernels.linalg.safe_range` allows. ``|b|^2`` is no more than the square of the energy, which must
+    stay in the range of the dtype, and in that of float64 by far.
     """
     info = namespace(energy).finfo(dtype)
-    low, high = float(info.smallest_normal) / float(info.eps) ** 2, float(info.max) * float(info.eps)
-    return (energy > max(low ** (2 / 3), 1e-140)) & (energy < min(high ** (2 / 3), 1e140))
+    low, high = float(info.smallest_normal) / float(info.eps) ** 2, float(info.max) / 2
+    return (energy > max(low ** (2 / 3), 1e-140)) & (energy < min(high**0.5, 1e140))
 
 
 def _residuals(blocks: Array, found: RankOne, at: slice) -> Array:

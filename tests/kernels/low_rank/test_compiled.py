@@ -85,6 +85,16 @@ def test_large_blocks_of_noise_are_bounded_by_their_parts_on_the_way(shape, dtyp
     np.testing.assert_allclose(noise.slack, beyond, rtol=0.1)
 
 
+@pytest.mark.parametrize(("dtype", "factor"), [("float32", 1e-22), ("complex128", 1e-160)])
+def test_a_part_whose_squares_are_subnormal_is_bounded_on_the_way(dtype, factor, monkeypatch):
+    monkeypatch.setattr(grids, "rank_one_by_gram", None)
+    blocks = random_array((1, 128, 128), dtype)
+    blocks[:, 32:64] *= factor
+    found = rank_one_grid(blocks[None], dtype=np.dtype(dtype), stack_bytes=WHOLE, compiled=True)
+    assert found.slack <= PARTS_SLACK * found.discarded
+    assert_best(blocks, RankOne(*(part[0] for part in found)), PARTS_SLACK)
+
+
 @pytest.mark.parametrize("dtype", TWO)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("kind", KINDS)

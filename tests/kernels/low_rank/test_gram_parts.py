@@ -55,6 +55,15 @@ def test_squares_of_gram_matrices_stay_in_range(factor):
     np.testing.assert_allclose(scaled, bound_by_parts(blocks) * factor**2, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("dtype", "factor"), [("complex64", 1e-22), ("complex128", 1e-160)])
+def test_a_part_whose_squares_are_subnormal_spoils_no_bound(dtype, factor):
+    blocks = random_array((1, 128, 128), dtype)
+    blocks[:, 32:64] = 0
+    bound = bound_by_parts(blocks)
+    blocks[:, 32:64] = factor * random_array((1, 32, 128), dtype)
+    np.testing.assert_array_equal(bound_by_parts(blocks), bound)
+
+
 @pytest.mark.parametrize(
     ("shape", "has"), [((128, 128), True), ((32, 500), False), ((130, 200), False), ((9, 256, 96), True)]
 )

@@ -138,6 +138,16 @@ def test_single_precision_scales(dtype, scale, noise):
         assert_claims(grid, rank_one_grid(grid, dtype=np.dtype(dtype), stack_bytes=2000))
 
 
+@pytest.mark.parametrize("norm", [2e-8, 3e10])
+@pytest.mark.parametrize("dtype", ["float32", "complex64"])
+def test_scales_near_the_ends_of_the_range_of_large_blocks(dtype, norm):
+    """The squares of their products may leave it before the products themselves."""
+    grid = noisy_blocks(4, (64, 64), dtype, 0.5)[None]
+    grid = grid * np.asarray(norm / np.linalg.norm(grid[0, 0]), dtype)
+    with np.errstate(all="ignore"):
+        assert_claims(grid, rank_one_grid(grid, dtype=np.dtype(dtype), stack_bytes=1 << 20))
+
+
 @pytest.mark.parametrize("axes", [(2, 0, 3, 1), (0, 3, 1, 2), (1, 0, 2, 3), (3, 2, 1, 0)], ids=str)
 def test_strided_grids(xp, axes):
     cube = random_array((4, 6, 8, 10), "complex64")[:, ::-1, ::2]

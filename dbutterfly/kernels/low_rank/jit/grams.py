@@ -65,8 +65,11 @@ def _bound_part(rows: Any, shifted: Any, squared: Any, eps: Any) -> Any:
     mean, middle = 0.0, 0.0
     for i in range(PART):
         mean += np.float64(shifted[i, i].real) / PART
+    over = real_like(rows, 1 / (PART * mean) if mean > 0 else 0.0)
+    if np.isinf(over):  # the trace is a subnormal number
+        return PART * mean
     for i in range(PART):
-        scale(shifted, i, real_like(rows, 1 / (PART * mean) if mean > 0 else 0.0), PART)
+        scale(shifted, i, over, PART)
         shifted[i, i] -= real_like(rows, SHIFT / PART)
     gram(shifted, squared)
     for i in range(PART):

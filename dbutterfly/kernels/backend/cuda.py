@@ -51,8 +51,16 @@ _here = threading.local()
 """The lane in which each thread is."""
 
 
-def is_installed() -> bool:
-    """Whether CuPy can be imported; a folder of this name beside a program is not CuPy."""
+def is_installed(*, anew: bool = False) -> bool:
+    """Whether CuPy can be imported; a folder of this name beside a program is not CuPy.
+
+    Parameters
+    ----------
+    anew : bool
+        Whether to look for what was installed since the process has looked last.
+    """
+    if anew:
+        _find.cache_clear()
     spec = importlib.util.find_spec("cupy") if "cupy" in sys.modules else _find(tuple(sys.path))
     return spec is not None and spec.origin is not None
 

@@ -87,7 +87,7 @@ def resolve_backend(name: str = "auto", device_memory: int | None = None) -> Bac
     """
     if name not in BACKENDS:
         raise InputError(f"backend={name!r} is unknown; use one of {BACKENDS}")
-    if name == "cupy" and not cuda.is_installed():
+    if name == "cupy" and not cuda.is_installed(anew=True):  # a notebook may have done what the message says
         raise InputError(f'backend="cupy" needs CuPy; install it with: {how_to_install("gpu")}')
     available = name != "numpy" and cuda.has_device()
     if name == "cupy" and not available:

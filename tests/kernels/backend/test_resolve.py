@@ -1,3 +1,4 @@
+import importlib
 import pickle
 import re
 import sys
@@ -21,7 +22,7 @@ from dbutterfly.kernels.backend import (
 
 @pytest.fixture
 def no_cupy(monkeypatch):
-    monkeypatch.setattr(cuda, "is_installed", lambda: False)
+    monkeypatch.setattr(cuda, "is_installed", lambda **_: False)
 
 
 @pytest.mark.parametrize(("files", "is_cupy"), [((), False), (("__init__.py",), True)])
@@ -32,6 +33,19 @@ def test_a_folder_of_its_name_beside_a_program_is_not_cupy(files, is_cupy, tmp_p
     for file in files:
         (tmp_path / "cupy" / file).touch()
     assert cuda.is_installed() is is_cupy
+
+
+def test_cupy_that_a_running_program_installs_is_found_where_it_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    monkeypatch.setattr(cuda, "cupy", lambda: pytest.fail("found"))
+    if cuda.is_installed():
+        pytest.skip("CuPy is installed")
+    (tmp_path / "cupy").mkdir()
+    (tmp_path / "cupy" / "__init__.py").touch()
+    importlib.invalidate_caches()  # the time of a folder may be too coarse to tell
+    with pytest.raises(pytest.fail.Exception, match="found"):
+        resolve_backend("cupy")
 
 
 def test_numpy_copies_nothing():

@@ -38,7 +38,7 @@ def read_and_sum(source: MatrixSource, planned: dbf.Plan, workers: int) -> float
     return total
 
 
-def main(n: int = 16384, repeats: int = 5) -> None:
+def main(n: int = 16384, repeats: int = 15) -> None:
     """Measure warm and throttled reading with one and two workers."""
     compile_now("f")
     rows = []
@@ -47,6 +47,7 @@ def main(n: int = 16384, repeats: int = 5) -> None:
         butterfly = dbf.matrices.orthogonal_butterfly(n, dtype=np.float32, seed=0)
         dbf.matrices.write(dbf.matrices.noisy(butterfly, 0.1, seed=1), path, chunks=(1024, 1024))
         stored = as_source(path)
+        dbf.factorize(stored)  # the first run of a process loads Numba and the compiled kernels
         for workers in (1, 2):
             for bandwidth in (None, 300e6, 100e6):
                 source = stored if bandwidth is None else Throttled(stored, bandwidth)

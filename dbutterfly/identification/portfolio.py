@@ -35,7 +35,7 @@ METHODS = ("portfolio", "alternating", "pairing", "middle", "bisection")
 class Tuning:
     """Constants of the rounds.
 
-    They were chosen together and not varied one by one: with all of them, 1451 of 1452 instances are found
+    They were chosen together and not varied one by one: with all of them, 1450 of 1452 instances are found
     (``benchmarks/README.md``, "identification").
 
     Attributes

@@ -231,6 +231,8 @@ def _mend(
     masks = usual & open_, ~usual
     flags = np.split(host_array(xp.concat(masks)), 2)  # one wait for both
     for kind, mask in enumerate(masks):
+        if not flags[kind].any():
+            continue
         places, better = [np.flatnonzero(flags[kind][at]) for at in spans], []
         for numbers in _gather_parts(places, spans[0].stop):
             chosen = ((copy(parts[part]), xp.asarray(places[part], device=mask.device)) for part in numbers)
@@ -241,8 +243,7 @@ def _mend(
             at = np.concatenate([spans[part].start + places[part] for part in numbers])
             which = xp.asarray(at, device=mask.device)
             better.append(rank_one_by_gram(blocks, RankOne(*(xp.take(array, which, axis=0) for array in found))))
-        if better:
-            found = replace(found, mask, RankOne(*(_join(arrays) for arrays in zip(*better, strict=True))))
+        found = replace(found, mask, RankOne(*(_join(arrays) for arrays in zip(*better, strict=True))))
     return found
 
 
